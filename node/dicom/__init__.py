@@ -1,0 +1,1 @@
+"""DICOM in: the receiver and the reading of headers and pixels."""

@@ -1,0 +1,59 @@
+"""Every error this software raises on purpose.
+
+::
+
+    NodeError                  one clear line for a person; exit code 1
+    ├── SettingsError          a setting is wrong, unknown or dangerous; exit code 2
+    ├── InputError             a file, message or argument given by a person cannot be used
+    │   ├── ReadingError       a reading does not fit the series it is for
+    │   └── CohortError        a cohort table as a whole cannot be read
+    ├── StoreError             the database or the data folder cannot be used
+    ├── ListenError            a port cannot be opened
+    ├── DicomReadError         a stored DICOM object cannot be read as what it claims to be
+    ├── MessageError           bytes cannot be read as HL7 v2
+    └── NightError             a nightly run cannot be done or has failed
+"""
+
+
+class NodeError(Exception):
+    """Something the operator can act on; the message says what, where and what to do."""
+
+    exit_code = 1
+
+
+class SettingsError(NodeError):
+    """A setting is wrong, unknown or dangerous."""
+
+    exit_code = 2
+
+
+class InputError(NodeError):
+    """A file, message or argument given by a person cannot be used."""
+
+
+class ReadingError(InputError):
+    """A reading does not fit the series it is for."""
+
+
+class CohortError(InputError):
+    """A cohort table as a whole cannot be read."""
+
+
+class StoreError(NodeError):
+    """The database or the data folder cannot be used."""
+
+
+class ListenError(NodeError):
+    """A port cannot be opened."""
+
+
+class DicomReadError(NodeError):
+    """A stored DICOM object cannot be read as what it claims to be."""
+
+
+class MessageError(NodeError):
+    """Bytes cannot be read as HL7 v2."""
+
+
+class NightError(NodeError):
+    """A nightly run cannot be done or has failed."""

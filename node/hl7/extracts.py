@@ -1,0 +1,90 @@
+"""What one HL7 message says about one patient: the typed content of ``derived_extract``.
+
+An extract is what the message itself states, before anything else is known: the same message always gives the same
+extracts, and everything about a person is folded from all extracts of the person in an order that does not depend
+on the order of arrival (``sent_at``, then the bytes' SHA-256).
+"""
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from analytics.blood import Result
+
+
+class _Extract(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpecimenExtract(_Extract):
+    """The blood-count results of one specimen as one message gives them."""
+
+    kind: Literal["specimen"] = "specimen"
+    specimen: str
+    """Names the specimen among all of the patient's; the same in every message about it."""
+    taken_at: datetime | None
+    date_only: bool
+    results: tuple[Result, ...]
+
+
+class Observation(_Extract):
+    """A coded fact about the patient that is not a blood count."""
+
+    name: Literal["height_cm", "weight_kg", "bmi", "smoking", "diabetes", "hypertension", "calcium"]
+    value: float
+    """In the unit of the name; 1 or 0 for yes and no; kg/m² for bmi."""
+    observed_at: datetime | None
+
+
+class Diagnosis(_Extract):
+    """A coded diagnosis; ICD-10 codes without a trailing dot, as sent otherwise."""
+
+    code: str
+    text: str
+    recorded_at: datetime | None
+
+
+class PatientExtract(_Extract):
+    """Demographics, observations and diagnoses."""
+
+    kind: Literal["patient"] = "patient"
+    birth_date: date | None = None
+    sex: Literal["F", "M", "O"] | None = None
+    observations: tuple[Observation, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+
+
+class AppointmentExtract(_Extract):
+    """A booking, change or cancellation of an appointment."""
+
+    kind: Literal["appointment"] = "appointment"
+    booking: str
+    """Placer and filler number as ``placer/filler``; the same in every message about the appointment."""
+    event: Literal["booked", "moved", "modified", "cancelled"]
+    planned_at: datetime | None
+    date_only: bool
+    procedure: str
+    """Code and text of what is planned, as sent."""
+    operation: bool
+    """Whether ``conf/eligibility.toml`` makes it an operation (and not, say, an out-patient visit)."""
+
+
+class MergeExtract(_Extract):
+    """The patient of this extract survives; the number named here is retired in its favour."""
+
+    kind: Literal["merge"] = "merge"
+    retired_authority: str
+    retired_id: str
+
+
+Extract = Annotated[
+    SpecimenExtract | PatientExtract | AppointmentExtract | MergeExtract, Field(discriminator="kind")
+]
+
+_ADAPTER: TypeAdapter[Extract] = TypeAdapter(Extract)
+
+
+def from_json(content: str) -> Extract:
+    """The extract stored as ``content`` in ``derived_extract``."""
+    return _ADAPTER.validate_json(content)

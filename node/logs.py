@@ -1,0 +1,31 @@
+"""Logging: one line per event, never patient data (no names, numbers, birth dates or file names of senders)."""
+
+import logging
+import sys
+
+import structlog
+
+from node.settings import Logging
+
+
+def configure_logging(settings: Logging) -> None:
+    """Send structured events to standard error, as text or as JSON lines."""
+    level = getattr(logging, settings.level.upper())
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+    # Libraries speak at warning and above only: pynetdicom's info lines would carry data set elements.
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")

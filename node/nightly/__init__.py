@@ -1,0 +1,1 @@
+"""The night: refit, thresholds, flags, report, outbox."""

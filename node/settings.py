@@ -1,0 +1,257 @@
+"""Every setting of the node, its default and its meaning.
+
+``conf/node.toml`` is the commented reference of the same; a test keeps the two equal. Unknown keys are refused,
+and so is a listener beyond loopback without an allow-list.
+"""
+
+import ipaddress
+import tomllib
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from node.errors import SettingsError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+DEFAULT_CONFIG = Path("node.toml")
+"""Read from the current folder when ``--config`` is not given and the file is there."""
+
+
+class Section(BaseModel):
+    """A table of the settings file; unknown keys are refused, values never change after start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Site(Section):
+    """Who and where this node is."""
+
+    name: str = "site"
+    time_zone: str = "UTC"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"unknown time zone {value!r}; use an IANA name such as 'Europe/Vienna'") from error
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone; dates without an offset are read in it."""
+        return ZoneInfo(self.time_zone)
+
+
+class Storage(Section):
+    """Where the data live."""
+
+    folder: Path = Path("data")
+    snapshot_every_s: Annotated[int, Field(ge=1)] = 300
+
+
+class Listener(Section):
+    """A network listener. Beyond loopback it needs an allow-list of addresses or networks."""
+
+    host: str = "127.0.0.1"
+    port: Port
+    allow: tuple[str, ...] = ()
+
+    @field_validator("allow")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            ipaddress.ip_network(entry, strict=False)
+        return value
+
+    @model_validator(mode="after")
+    def _closed_beyond_loopback(self) -> "Listener":
+        if not self.allow and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is reachable from other machines but 'allow' is empty; "
+                "list the addresses or networks that may connect, for example allow = [\"10.1.2.0/24\"]"
+            )
+        return self
+
+    def allows(self, address: str) -> bool:
+        """Whether a peer at this address may connect; an empty list means loopback only."""
+        peer = ipaddress.ip_address(address.split("%")[0])
+        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
+            peer = peer.ipv4_mapped
+        if not self.allow:
+            return peer.is_loopback
+        return any(peer in ipaddress.ip_network(entry, strict=False) for entry in self.allow)
+
+
+class Dicom(Listener):
+    """The DICOM receiver."""
+
+    port: Port = 11112
+    ae_title: Annotated[str, Field(min_length=1, max_length=16)] = "VBQNODE"
+    max_associations: Annotated[int, Field(ge=1)] = 20
+    quiet_s: Annotated[float, Field(ge=0)] = 120.0
+
+
+class Hl7(Listener):
+    """The HL7 v2 listener (MLLP)."""
+
+    port: Port = 2575
+    max_frame_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    default_charset: str = "latin-1"
+
+    @field_validator("default_charset")
+    @classmethod
+    def _known_codec(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError as error:
+            raise ValueError(f"unknown character set {value!r}; use a Python codec name such as 'gb18030'") from error
+        return value
+
+
+class Metrics(Listener):
+    """Prometheus metrics over HTTP."""
+
+    port: Port = 9112
+
+
+class Identity(Section):
+    """How the patient numbers of the PACS and of the laboratory are brought together."""
+
+    default_authority: str = "LOCAL"
+    authorities: dict[str, str] = {}
+
+    def authority(self, sent: str | None) -> str:
+        """The site's name of an assigning authority as sent; the default one where none was sent."""
+        name = (sent or "").strip()
+        return self.authorities.get(name, name) or self.default_authority
+
+
+class Measurement(Section):
+    """Which form of the score enters the model."""
+
+    form: Literal["mean", "median"] = "mean"
+
+
+class Thresholds(Section):
+    """How the site's cut-offs come about."""
+
+    method: Literal["quantile", "institutional"] = "quantile"
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    vbq: float | None = None
+    nlr: float | None = None
+    plr: float | None = None
+    minimum_cohort: Annotated[int, Field(ge=20)] = 80
+    adopt: Literal["first", "manual"] = "first"
+    ratios: Literal["any", "both"] = "any"
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Thresholds":
+        given = [name for name in ("vbq", "nlr", "plr") if getattr(self, name) is not None]
+        if self.method == "institutional" and len(given) < 3:
+            raise ValueError("method 'institutional' needs all of vbq, nlr and plr")
+        if self.method != "institutional" and given:
+            raise ValueError(f"{', '.join(given)}: used only with method = \"institutional\"")
+        return self
+
+
+class Nightly(Section):
+    """When the night's work runs, in the site's time zone."""
+
+    at: time = time(4, 10)
+    remind_after_days: Annotated[int, Field(ge=1)] = 3
+
+
+class Mail(Section):
+    """The mail server and who gets the report. With no recipients nothing is sent."""
+
+    host: str = "127.0.0.1"
+    port: Port = 25
+    security: Literal["none", "starttls", "tls"] = "none"
+    user: str = ""
+    password_file: Path | None = None
+    sender: str = "vbq-node@localhost"
+    recipients: tuple[str, ...] = ()
+    administrator: str = ""
+    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+
+
+class Logging(Section):
+    """What is logged; never patient data."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(Section):
+    """All settings of a node."""
+
+    site: Site = Site()
+    storage: Storage = Storage()
+    dicom: Dicom = Dicom()
+    hl7: Hl7 = Hl7()
+    metrics: Metrics = Metrics()
+    identity: Identity = Identity()
+    measurement: Measurement = Measurement()
+    thresholds: Thresholds = Thresholds()
+    nightly: Nightly = Nightly()
+    mail: Mail = Mail()
+    logging: Logging = Logging()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listener on this host can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read a settings file.
+
+    Parameters
+    ----------
+    path
+        The TOML file; without it ``node.toml`` of the current folder if there is one, else the defaults.
+        A relative ``storage.folder`` is relative to the file.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, is not TOML, or holds an unknown or impossible setting. Every wrong setting is
+        named in the one message.
+    """
+    chosen = path or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+    if chosen is None:
+        return Settings()
+    try:
+        settings = Settings.model_validate(tomllib.loads(chosen.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"settings file {chosen}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {chosen} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise SettingsError(f"settings file {chosen}: {_explain(error)}") from error
+    if settings.storage.folder.is_absolute():
+        return settings
+    folder = chosen.resolve().parent / settings.storage.folder
+    return settings.model_copy(update={"storage": settings.storage.model_copy(update={"folder": folder})})
+
+
+def _explain(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            parts.append(f"{name} is not a setting (conf/node.toml lists them all)")
+        else:
+            parts.append(f"{name}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)

@@ -1,0 +1,1 @@
+"""The one SQLite database: connections, migrations, named SQL, views, snapshots."""

@@ -1,0 +1,138 @@
+-- The promised views. conf/datasette.json describes every column; a test keeps the two equal.
+-- Public ids of messages and objects are the first 12 hex digits of the SHA-256 of their bytes.
+
+CREATE VIEW cohort AS
+WITH latest AS (SELECT episode, max(flag_id) AS flag_id FROM record_flag GROUP BY episode)
+SELECT l.episode AS id, l.vbq, l.age, l.sex_male, l.smoking, l.diabetes, l.hypertension, l.calcium, l.diagnosis,
+       l.bmi, l.neutrophils, l.lymphocytes, l.platelets, l.nlr, l.plr,
+       l.site, l.scanner_stratum, l.surgery_date, l.mri_date, l.cbc_date,
+       l.eligible, l.exclusion_reasons, f.tier
+FROM derived_link AS l
+LEFT JOIN latest ON latest.episode = l.episode
+LEFT JOIN record_flag AS f ON f.flag_id = latest.flag_id
+WHERE l.status IN ('linked', 'incomplete', 'held')
+UNION ALL
+SELECT id, vbq, age, sex_male, smoking, diabetes, hypertension, calcium, diagnosis,
+       bmi, neutrophils, lymphocytes, platelets, nlr, plr,
+       site, NULL, surgery_date, mri_date, cbc_date,
+       eligible, exclusion_reasons, NULL
+FROM derived_import_row;
+
+CREATE VIEW flags AS
+SELECT f.flag_id, f.night, f.episode AS id, p.pseudonym AS patient, f.change, f.tier, f.previous_tier, f.cause,
+       f.surgery_date, f.vbq, f.nlr, f.plr, f.threshold_version,
+       t.vbq AS vbq_cut, t.nlr AS nlr_cut, t.plr AS plr_cut,
+       f.flag_id = (SELECT max(flag_id) FROM record_flag AS later WHERE later.episode = f.episode) AS latest
+FROM record_flag AS f
+LEFT JOIN record_threshold AS t ON t.version = f.threshold_version
+LEFT JOIN derived_link AS l ON l.episode = f.episode
+LEFT JOIN derived_person AS p ON p.person = l.person;
+
+CREATE VIEW measurements AS
+SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.source, m.status, m.reasons,
+       m.vbq_mean, m.vbq_median,
+       m.rois ->> '$.L1.mean' AS l1_signal, m.rois ->> '$.L2.mean' AS l2_signal,
+       m.rois ->> '$.L3.mean' AS l3_signal, m.rois ->> '$.L4.mean' AS l4_signal,
+       m.rois ->> '$.CSF.mean' AS csf_signal, m.rois,
+       m.algorithm_name, m.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
+       s.scanner_stratum
+FROM derived_measurement AS m
+JOIN derived_series AS s USING (series_instance_uid);
+
+CREATE VIEW blood_counts AS
+SELECT p.pseudonym AS patient, b.specimen, b.taken_at, b.date_only, b.status, b.basis,
+       b.neutrophils_10e9_per_l, b.lymphocytes_10e9_per_l, b.platelets_10e9_per_l, b.leukocytes_10e9_per_l,
+       b.nlr, b.plr, b.notes
+FROM derived_blood_count AS b
+JOIN derived_person AS p USING (person);
+
+CREATE VIEW operations AS
+SELECT p.pseudonym AS patient, i.authority AS patient_authority, i.patient_id, o.booking, o.planned_at, o.date_only,
+       o.cancelled, o.moved_from, o.procedure
+FROM derived_operation AS o
+JOIN derived_person AS p USING (person)
+JOIN derived_identifier AS i ON i.person = o.person AND i.person = i.authority || '|' || i.patient_id;
+
+CREATE VIEW links AS
+SELECT l.episode AS id, p.pseudonym AS patient, l.booking, l.status, l.reasons, l.surgery_date,
+       l.series_instance_uid, l.mri_date, l.specimen, l.cbc_date, l.eligible, l.exclusion_reasons
+FROM derived_link AS l
+JOIN derived_person AS p USING (person);
+
+CREATE VIEW fits AS
+SELECT fit_id, night, made_at, status, reason, n_rows, n_used, df_resid, r2, adj_r2, snapshot_sha256, code_version
+FROM record_fit;
+
+CREATE VIEW fit_terms AS
+SELECT fit_id, term, b, se, t, p, ci_low, ci_high, beta_std, vif, partial_r2
+FROM record_fit_term;
+
+CREATE VIEW thresholds AS
+SELECT t.version, t.night, t.method, t.n, t.vbq, t.nlr, t.plr, t.ratios, t.proposed_at,
+       coalesce((SELECT d.decision FROM fact_threshold_decision AS d WHERE d.version = t.version
+                 ORDER BY d.decision_id DESC LIMIT 1), 'proposed') AS state,
+       (SELECT d.decided_at FROM fact_threshold_decision AS d WHERE d.version = t.version
+        ORDER BY d.decision_id DESC LIMIT 1) AS decided_at,
+       (SELECT d.decided_by FROM fact_threshold_decision AS d WHERE d.version = t.version
+        ORDER BY d.decision_id DESC LIMIT 1) AS decided_by
+FROM record_threshold AS t;
+
+CREATE VIEW reports AS
+SELECT r.report_id, r.night, r.kind, r.made_at, r.fit_id, r.subject, r.text, r.html, r.counts,
+       (SELECT count(*) FROM record_mail AS m WHERE m.report_id = r.report_id) AS mails,
+       (SELECT count(*) FROM record_mail AS m JOIN state_delivery AS d USING (mail_id)
+        WHERE m.report_id = r.report_id AND d.status = 'sent') AS mails_sent
+FROM record_report AS r;
+
+CREATE VIEW messages AS
+SELECT substr(f.sha256, 1, 12) || coalesce('.' || m.position, '') AS id,
+       (SELECT min(received_at) FROM fact_frame_receipt AS r WHERE r.frame_id = f.frame_id) AS received_at,
+       (SELECT count(*) FROM fact_frame_receipt AS r WHERE r.frame_id = f.frame_id) AS times_received,
+       m.type, m.version, m.control_id, m.sender, m.sent_at, m.processing_id,
+       coalesce(m.status, 'pending') AS status, m.reason
+FROM fact_frame AS f
+LEFT JOIN derived_message AS m USING (frame_id);
+
+CREATE VIEW series AS
+SELECT s.series_instance_uid, s.study_instance_uid, s.patient_authority, s.patient_id,
+       s.patient_id IS NOT NULL AS identified, s.study_date, s.modality, s.description, s.scanner_stratum, s.instances,
+       s.role, s.chosen, s.reasons, s.protocol,
+       CASE WHEN s.chosen = 0 THEN 'set aside'
+            ELSE coalesce((SELECT m.status FROM derived_measurement AS m
+                           WHERE m.series_instance_uid = s.series_instance_uid
+                           ORDER BY m.reading_id DESC LIMIT 1), 'waiting for a measurement') END AS state
+FROM derived_series AS s
+UNION ALL
+SELECT i.series_instance_uid, i.study_instance_uid, NULL, NULL, NULL, NULL, min(i.modality), NULL, NULL, count(*),
+       NULL, NULL, NULL, NULL, 'arriving'
+FROM derived_instance AS i
+WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = i.study_instance_uid)
+GROUP BY i.series_instance_uid, i.study_instance_uid;
+
+CREATE VIEW problems AS
+SELECT step, source, code, detail FROM derived_problem
+UNION ALL
+SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'duplicate-uid',
+       'SOP Instance UID ' || o.sop_instance_uid || ' was received with other bytes as well; both are kept'
+FROM fact_object AS o
+WHERE o.sop_instance_uid IN (SELECT sop_instance_uid FROM fact_object GROUP BY sop_instance_uid HAVING count(*) > 1)
+UNION ALL
+SELECT 'index', 'series ' || s.series_instance_uid, 'unidentified',
+       'the images carry no PatientID; kept, but they cannot be linked to a patient'
+FROM derived_series AS s WHERE s.patient_id IS NULL
+UNION ALL
+SELECT 'interpret', 'message ' || substr(f.sha256, 1, 12) || '.' || m.position, m.status, m.reason
+FROM derived_message AS m JOIN fact_frame AS f USING (frame_id)
+WHERE m.status IN ('held', 'refused')
+UNION ALL
+SELECT 'measure', 'series ' || m.series_instance_uid, m.status,
+       (SELECT group_concat(value, '; ') FROM json_each(m.reasons))
+FROM derived_measurement AS m WHERE m.status IN ('review', 'rejected')
+UNION ALL
+SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value, '; ') FROM json_each(l.reasons))
+FROM derived_link AS l WHERE l.status = 'held'
+UNION ALL
+SELECT 'mail', 'mail ' || m.message_id, 'undeliverable', coalesce(d.last_error, '')
+FROM state_delivery AS d JOIN record_mail AS m USING (mail_id) WHERE d.status = 'dead'
+UNION ALL
+SELECT 'nightly', 'night ' || night, 'failed', coalesce(detail, '') FROM state_run WHERE status = 'failed';

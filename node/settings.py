@@ -20,6 +20,16 @@ DEFAULT_CONFIG = Path("node.toml")
 """Read from the current folder when ``--config`` is not given and the file is there."""
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a listener on this host can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Section(BaseModel):
     """A table of the settings file; unknown keys are refused, values never change after start."""
 
@@ -202,16 +212,6 @@ class Settings(Section):
     nightly: Nightly = Nightly()
     mail: Mail = Mail()
     logging: Logging = Logging()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a listener on this host can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load_settings(path: Path | None = None) -> Settings:

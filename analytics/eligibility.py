@@ -1,0 +1,72 @@
+"""The paper's inclusion and exclusion criteria, as reasons in words.
+
+References
+----------
+"Patient Samples" of the paper: inclusion (1) age ≥ 50 years, (2) degenerative lumbar disease, (3) elective lumbar
+operation, (4) MRI within 3 months, (5) blood count within 30 days, (6) complete data; exclusion (1)–(6).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+MINIMUM_AGE_YEARS = 50
+"""Paper, inclusion criterion 1."""
+
+ESSENTIAL = ("vbq", "age", "sex_male", "smoking", "diabetes", "bmi", "nlr", "plr")
+"""What the paper's model needs; a row without any of these is incomplete (paper, inclusion criterion 6)."""
+
+HEIGHT_CM = (100.0, 230.0)
+WEIGHT_KG = (25.0, 300.0)
+BMI_KG_PER_M2 = (10.0, 80.0)
+"""Plausible adult ranges; outside them a unit was mistaken (metres, pounds, grams) and no BMI is given."""
+
+
+def age_on(birth_date: date, day: date) -> int:
+    """Completed years on a day; who was born on 29 February turns a year older on 1 March in other years."""
+    return day.year - birth_date.year - ((day.month, day.day) < (birth_date.month, birth_date.day))
+
+
+def body_mass_index(*, height_cm: float | None, weight_kg: float | None) -> float | None:
+    """Weight over height squared in kg/m², one decimal; ``None`` where either is missing or implausible."""
+    if height_cm is None or weight_kg is None:
+        return None
+    if not HEIGHT_CM[0] <= height_cm <= HEIGHT_CM[1] or not WEIGHT_KG[0] <= weight_kg <= WEIGHT_KG[1]:
+        return None
+    return plausible_bmi(round(weight_kg / (height_cm / 100) ** 2, 1))
+
+
+def plausible_bmi(bmi: float | None) -> float | None:
+    """The BMI if it is one an adult can have, else ``None``."""
+    return bmi if bmi is not None and BMI_KG_PER_M2[0] <= bmi <= BMI_KG_PER_M2[1] else None
+
+
+def exclusion_reasons(
+    *,
+    values: Mapping[str, float | int | str | None],
+    diagnosis_excludes: Sequence[str],
+    earlier_operation: date | None,
+) -> tuple[str, ...]:
+    """Why a linked episode does not enter the model; empty when it does.
+
+    Parameters
+    ----------
+    values
+        The cohort row: the columns of :data:`ESSENTIAL` and ``diagnosis``.
+    diagnosis_excludes
+        The exclusion criteria that coded diagnoses of the patient meet, in words.
+    earlier_operation
+        The date of an earlier lumbar operation of the same patient, if one is known.
+    """
+    reasons: list[str] = []
+    age = values.get("age")
+    if isinstance(age, int | float) and age < MINIMUM_AGE_YEARS:
+        reasons.append(f"age {age:g} is below {MINIMUM_AGE_YEARS} years")
+    if values.get("diagnosis") is None:
+        reasons.append("no coded diagnosis of degenerative lumbar disease (herniation, stenosis, spondylolisthesis)")
+    reasons.extend(diagnosis_excludes)
+    if earlier_operation is not None:
+        reasons.append(f"prior lumbar surgery ({earlier_operation.isoformat()})")
+    missing = [name for name in ESSENTIAL if values.get(name) is None]
+    if missing:
+        reasons.append(f"incomplete data: {', '.join(missing)}")
+    return tuple(reasons)

@@ -1,0 +1,465 @@
+"""The link step: everything derived about one person at a time, from all extracts and series of that person.
+
+A person is pending when ``derived_person`` has no row for it. The whole derivation of a person is one unit of work:
+blood counts folded over all messages, operations folded over all bookings, one link row for each operation (or one
+provisional pair), and the cohort row with its reasons.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from sqlite_utils import Database
+
+from analytics.blood import CombinedCount, SpecimenResults, combine
+from analytics.eligibility import age_on, body_mass_index, exclusion_reasons, plausible_bmi
+from analytics.matching import Match, match, provisional_pair
+from analytics.model import BloodCount, MeasurementStatus, Mri, Operation
+from node.clock import from_text, to_text
+from node.hl7.catalogue import Eligibility, load_eligibility
+from node.hl7.extracts import AppointmentExtract, Extract, PatientExtract, SpecimenExtract, from_json
+from node.settings import Settings
+from node.store.database import writing
+
+SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """An extract with what orders it: when it was sent, then the content of its message."""
+
+    sent_at: datetime | None
+    order: tuple[str, str, int, int]
+    number: str
+    extract: Extract
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A T1 series of the person with the measurement in effect."""
+
+    mri: Mri
+    birth_date: date | None
+    sex: str | None
+    scanner_stratum: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedOperation:
+    """An operation as folded over all messages about its booking."""
+
+    operation: Operation
+    procedure: str
+    moved_from: datetime | None
+    first_number: str
+    """The patient number in the first message about it: names the episode, whatever is merged later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """All that is known about one person, before linking."""
+
+    key: str
+    said: Sequence[Said]
+    series: Sequence[Series]
+
+
+def link_persons(db: Database, settings: Settings) -> int:
+    """Derive every pending person anew; returns how many there were."""
+    eligibility = load_eligibility()
+    done = 0
+    while (row := _next_pending(db)) is not None:
+        with writing(db):
+            # Asked again inside the unit of work: a merge may have renamed the person meanwhile.
+            row = _next_pending(db)
+            if row is not None:
+                _derive(db, settings, eligibility, _read_person(db, settings, row))
+                done += 1
+    return done
+
+
+def _next_pending(db: Database) -> str | None:
+    row = db.execute(
+        "SELECT person FROM derived_identifier WHERE person NOT IN (SELECT person FROM derived_person) LIMIT 1"
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _read_person(db: Database, settings: Settings, key: str) -> Person:
+    said = [
+        Said(
+            sent_at=from_text(sent_at) if sent_at else None,
+            order=(sent_at or "", sha256, position, item),
+            number=f"{authority}|{patient_id}",
+            extract=from_json(content),
+        )
+        for authority, patient_id, sent_at, content, sha256, position, item in db.execute(
+            "SELECT e.authority, e.patient_id, e.sent_at, e.content, f.sha256, e.position, e.item "
+            "FROM derived_extract AS e JOIN derived_identifier AS i USING (authority, patient_id) "
+            "JOIN fact_frame AS f USING (frame_id) WHERE i.person = ?",
+            [key],
+        )
+    ]
+    form = "m.vbq_mean" if settings.measurement.form == "mean" else "m.vbq_median"
+    series = [
+        Series(
+            mri=Mri(
+                series_uid=uid,
+                study_date=date.fromisoformat(study_date) if study_date else None,
+                status=MeasurementStatus(status) if status else None,
+                vbq=vbq,
+            ),
+            birth_date=date.fromisoformat(birth_date) if birth_date else None,
+            sex=sex,
+            scanner_stratum=stratum,
+        )
+        for uid, study_date, birth_date, sex, stratum, status, vbq in db.execute(
+            f"SELECT s.series_instance_uid, s.study_date, s.birth_date, s.sex, s.scanner_stratum, m.status, {form} "
+            "FROM derived_series AS s "
+            "JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id "
+            # The newest reading of a series is the one in effect.
+            "LEFT JOIN derived_measurement AS m ON m.series_instance_uid = s.series_instance_uid AND m.reading_id = "
+            "(SELECT max(reading_id) FROM derived_measurement AS n WHERE n.series_instance_uid = s.series_instance_uid)"
+            " WHERE i.person = ? AND (s.chosen = 1 OR m.status IS NOT NULL)",
+            [key],
+        )
+    ]
+    return Person(key=key, said=sorted(said, key=lambda one: one.order), series=series)
+
+
+def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: Person) -> None:
+    zone = settings.site.zone
+    key = _pseudonym_key(db)
+    for table in ("derived_blood_count", "derived_operation", "derived_link"):
+        db.execute(f"DELETE FROM {table} WHERE person = ?", [person.key])
+    counts = _blood_counts(person.said)
+    operations, unplaced = _operations(person.said)
+    birth_date, sex, contradiction = _demographics(person)
+    pseudonym = _pseudonym(key, "P", person.key)
+    db["derived_person"].insert(
+        {
+            "person": person.key,
+            "pseudonym": pseudonym,
+            "birth_date": birth_date.isoformat() if birth_date else None,
+            "sex": sex,
+            "contradiction": contradiction,
+        }
+    )
+    _replace_problems(db, f"patient {pseudonym}", unplaced)
+    db["derived_blood_count"].insert_all(_count_row(person.key, count) for count in counts)
+    db["derived_operation"].insert_all(_operation_row(person.key, planned) for planned in operations)
+    linker = _Linker(
+        person=person,
+        zone=zone,
+        key=key,
+        site=settings.site.name,
+        eligibility=eligibility,
+        counts=counts,
+        birth_date=birth_date,
+        sex=sex,
+        contradiction=contradiction,
+    )
+    db["derived_link"].insert_all(linker.rows(operations))
+
+
+def _blood_counts(said: Iterable[Said]) -> list[CombinedCount]:
+    return combine(
+        [
+            SpecimenResults(
+                sent_at=one.sent_at,
+                tie_break=one.order[1],
+                specimen=one.extract.specimen,
+                taken_at=one.extract.taken_at,
+                date_only=one.extract.date_only,
+                results=one.extract.results,
+            )
+            for one in said
+            if isinstance(one.extract, SpecimenExtract)
+        ]
+    )
+
+
+def _operations(said: Iterable[Said]) -> tuple[list[PlannedOperation], list[str]]:
+    """Fold the bookings; also those operations that no message gives a date for, in words."""
+    bookings: dict[str, list[tuple[Said, AppointmentExtract]]] = {}
+    for one in said:
+        if isinstance(one.extract, AppointmentExtract):
+            bookings.setdefault(one.extract.booking, []).append((one, one.extract))
+    operations: list[PlannedOperation] = []
+    unplaced: list[str] = []
+    for booking, events in sorted(bookings.items()):
+        if not any(extract.operation for _, extract in events):
+            continue
+        times = [extract.planned_at for _, extract in events if extract.planned_at is not None]
+        if not times:
+            unplaced.append(f"operation {booking} has no planned date in any message about it")
+            continue
+        dated = [extract for _, extract in events if extract.planned_at is not None][-1]
+        earlier = [moment for moment in times if moment != times[-1]]
+        operations.append(
+            PlannedOperation(
+                operation=Operation(
+                    booking=booking,
+                    planned_at=times[-1],
+                    date_only=dated.date_only,
+                    cancelled=events[-1][1].event == "cancelled",
+                ),
+                procedure=next((e.procedure for _, e in reversed(events) if e.procedure), ""),
+                moved_from=earlier[-1] if earlier else None,
+                first_number=events[0][0].number,
+            )
+        )
+    return operations, unplaced
+
+
+def _demographics(person: Person) -> tuple[date | None, str | None, str | None]:
+    """Birth date and sex (the newest message decides), and what contradicts them among the images."""
+    birth_date: date | None = None
+    sex: str | None = None
+    for one in person.said:
+        if isinstance(one.extract, PatientExtract):
+            birth_date = one.extract.birth_date or birth_date
+            sex = one.extract.sex or sex
+    births = {series.birth_date for series in person.series if series.birth_date}
+    sexes = {series.sex for series in person.series if series.sex in ("F", "M")}
+    contradictions = []
+    if len(births | ({birth_date} if birth_date else set())) > 1:
+        contradictions.append("birth date")
+    if len(sexes | ({sex} if sex in ("F", "M") else set())) > 1:
+        contradictions.append("sex")
+    contradiction = (
+        f"{' and '.join(contradictions)} in the images and in the messages contradict each other" if contradictions else None
+    )
+    return birth_date or min(births, default=None), sex or min(sexes, default=None), contradiction
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Linker:
+    """Makes the link rows of one person."""
+
+    person: Person
+    zone: ZoneInfo
+    key: bytes
+    site: str
+    eligibility: Eligibility
+    counts: Sequence[CombinedCount]
+    birth_date: date | None
+    sex: str | None
+    contradiction: str | None
+
+    def rows(self, operations: Sequence[PlannedOperation]) -> list[dict[str, object]]:
+        """One row per operation; without any, the provisional pair if there is one."""
+        if operations:
+            return [self._operation_row(planned, operations) for planned in operations]
+        pair = provisional_pair(self._mris(), self._counts(), zone=self.zone)
+        if pair is None:
+            return []
+        reason = f"no operation is known; MRI and blood count are {pair.days_apart} days apart"
+        row = self._row(
+            episode=_pseudonym(self.key, "E", f"{self.person.key}|provisional"),
+            booking=None,
+            status="provisional",
+            reasons=(reason,),
+            surgery_date=None,
+            found=Match(mri=pair.mri, blood_count=pair.blood_count, reasons=()),
+        )
+        return [{**row, "eligible": 0, "exclusion_reasons": json.dumps([reason])}]
+
+    def _operation_row(
+        self, planned: PlannedOperation, operations: Sequence[PlannedOperation]
+    ) -> dict[str, object]:
+        operation = planned.operation
+        surgery_date = operation.planned_at.astimezone(self.zone).date()
+        found = match(operation, self._mris(), self._counts(), zone=self.zone)
+        status = "linked" if found.complete else "incomplete"
+        reasons = found.reasons
+        if self.contradiction:
+            status, reasons = "held", (self.contradiction, *reasons)
+        if operation.cancelled:
+            status, reasons = "cancelled", ("the operation was cancelled",)
+            found = Match(mri=None, blood_count=None, reasons=())
+        row = self._row(
+            episode=_pseudonym(self.key, "E", f"{planned.first_number}|{operation.booking}"),
+            booking=operation.booking,
+            status=status,
+            reasons=reasons,
+            surgery_date=surgery_date,
+            found=found,
+        )
+        excluded = [*reasons] if status in ("held", "cancelled") else []
+        excluded += exclusion_reasons(
+            values=row,  # type: ignore[arg-type]  # a row also holds the text columns, which are not looked at
+            diagnosis_excludes=self._excluding_diagnoses(surgery_date),
+            earlier_operation=self._earlier_operation(surgery_date, operations),
+        )
+        return {**row, "eligible": int(not excluded), "exclusion_reasons": json.dumps(excluded, ensure_ascii=False)}
+
+    def _row(
+        self,
+        *,
+        episode: str,
+        booking: str | None,
+        status: str,
+        reasons: Sequence[str],
+        surgery_date: date | None,
+        found: Match,
+    ) -> dict[str, object]:
+        day = surgery_date or (found.mri.study_date if found.mri else None)
+        count = self._combined(found.blood_count)
+        mri = found.mri
+        return {
+            "episode": episode,
+            "site": self.site,
+            "person": self.person.key,
+            "booking": booking,
+            "status": status,
+            "reasons": json.dumps(list(reasons), ensure_ascii=False),
+            "surgery_date": surgery_date.isoformat() if surgery_date else None,
+            "series_instance_uid": mri.series_uid if mri else None,
+            "mri_date": mri.study_date.isoformat() if mri and mri.study_date else None,
+            "specimen": count.specimen if count else None,
+            "cbc_date": count.taken_at.astimezone(self.zone).date().isoformat() if count and count.taken_at else None,
+            "scanner_stratum": self._stratum(mri),
+            "vbq": mri.vbq if mri else None,
+            "age": age_on(self.birth_date, day) if self.birth_date and day else None,
+            "sex_male": {"M": 1, "F": 0}.get(self.sex or ""),
+            **self._covariates(day),
+            "diagnosis": self._diagnosis(day),
+            "neutrophils": count.neutrophils_10e9_per_l if count else None,
+            "lymphocytes": count.lymphocytes_10e9_per_l if count else None,
+            "platelets": count.platelets_10e9_per_l if count else None,
+            "nlr": count.nlr if count else None,
+            "plr": count.plr if count else None,
+        }
+
+    def _mris(self) -> list[Mri]:
+        return [series.mri for series in self.person.series]
+
+    def _counts(self) -> list[BloodCount]:
+        return [
+            BloodCount(
+                specimen=count.specimen,
+                taken_at=count.taken_at,
+                date_only=count.date_only,
+                status=count.status,
+                nlr=count.nlr,
+                plr=count.plr,
+            )
+            for count in self.counts
+        ]
+
+    def _combined(self, chosen: BloodCount | None) -> CombinedCount | None:
+        return next((count for count in self.counts if chosen and count.specimen == chosen.specimen), None)
+
+    def _stratum(self, mri: Mri | None) -> str | None:
+        return next((s.scanner_stratum for s in self.person.series if mri and s.mri.series_uid == mri.series_uid), None)
+
+    def _until(self, moment: datetime | None, day: date | None) -> bool:
+        """Whether something observed then was known by the end of that day; undated facts are taken as known."""
+        return moment is None or day is None or moment.astimezone(self.zone).date() <= day
+
+    def _covariates(self, day: date | None) -> dict[str, float | int | None]:
+        latest: dict[str, tuple[datetime | None, float]] = {}
+        for one in self.person.said:
+            if not isinstance(one.extract, PatientExtract):
+                continue
+            for seen in one.extract.observations:
+                if not self._until(seen.observed_at, day):
+                    continue
+                moment = seen.observed_at or one.sent_at
+                known = latest.get(seen.name)
+                if known is None or known[0] is None or (moment is not None and moment >= known[0]):
+                    latest[seen.name] = (moment, seen.value)
+        value = {name: seen for name, (_, seen) in latest.items()}
+        coded = self._codes(day)
+        binary = {
+            name: int(value[name]) if name in value else (1 if any(has(code) for code in coded) else None)
+            for name, has in (
+                ("smoking", lambda code: False),
+                ("diabetes", self.eligibility.is_diabetes),
+                ("hypertension", self.eligibility.is_hypertension),
+                ("calcium", lambda code: False),
+            )
+        }
+        computed = body_mass_index(height_cm=value.get("height_cm"), weight_kg=value.get("weight_kg"))
+        return {**binary, "bmi": plausible_bmi(value["bmi"]) if "bmi" in value else computed}
+
+    def _codes(self, day: date | None) -> list[str]:
+        """Codes of all diagnoses known by that day, the newest last."""
+        known = [
+            (diagnosis.recorded_at or one.sent_at, one.order, diagnosis.code)
+            for one in self.person.said
+            if isinstance(one.extract, PatientExtract)
+            for diagnosis in one.extract.diagnoses
+            if self._until(diagnosis.recorded_at, day)
+        ]
+        return [code for moment, _, code in sorted(known, key=lambda k: (k[0].timestamp() if k[0] else 0.0, k[1], k[2]))]
+
+    def _diagnosis(self, day: date | None) -> str | None:
+        groups = [group for code in self._codes(day) if (group := self.eligibility.diagnosis_group(code))]
+        return groups[-1] if groups else None
+
+    def _excluding_diagnoses(self, day: date) -> list[str]:
+        return sorted({reason for code in self._codes(day) if (reason := self.eligibility.exclusion(code))})
+
+    def _earlier_operation(self, day: date, operations: Sequence[PlannedOperation]) -> date | None:
+        dates = [
+            planned.operation.planned_at.astimezone(self.zone).date()
+            for planned in operations
+            if not planned.operation.cancelled
+        ]
+        return max((other for other in dates if other < day), default=None)
+
+
+def _count_row(person: str, count: CombinedCount) -> dict[str, object]:
+    return {
+        "person": person,
+        "specimen": count.specimen,
+        "taken_at": to_text(count.taken_at) if count.taken_at else None,
+        "date_only": int(count.date_only),
+        "status": count.status.value,
+        "basis": count.basis,
+        "neutrophils_10e9_per_l": count.neutrophils_10e9_per_l,
+        "lymphocytes_10e9_per_l": count.lymphocytes_10e9_per_l,
+        "platelets_10e9_per_l": count.platelets_10e9_per_l,
+        "leukocytes_10e9_per_l": count.leukocytes_10e9_per_l,
+        "nlr": count.nlr,
+        "plr": count.plr,
+        "notes": json.dumps(list(count.notes), ensure_ascii=False),
+    }
+
+
+def _operation_row(person: str, planned: PlannedOperation) -> dict[str, object]:
+    operation = planned.operation
+    return {
+        "person": person,
+        "booking": operation.booking,
+        "planned_at": to_text(operation.planned_at),
+        "date_only": int(operation.date_only),
+        "cancelled": int(operation.cancelled),
+        "procedure": planned.procedure or None,
+        "moved_from": to_text(planned.moved_from) if planned.moved_from else None,
+    }
+
+
+def _replace_problems(db: Database, source: str, details: Iterable[str]) -> None:
+    db.execute("DELETE FROM derived_problem WHERE step = 'link' AND source = ?", [source])
+    db["derived_problem"].insert_all(
+        {"step": "link", "source": source, "code": "no-date", "detail": detail} for detail in details
+    )
+
+
+def _pseudonym_key(db: Database) -> bytes:
+    (key,) = db.execute("SELECT value FROM fact_site WHERE name = 'pseudonym_key'").fetchone()
+    return bytes.fromhex(key)
+
+
+def _pseudonym(key: bytes, prefix: str, name: str) -> str:
+    """A study id that only this node can make, and that nobody can turn back: 50 bits of an HMAC-SHA-256."""
+    digest = hmac.new(key, name.encode("utf-8"), hashlib.sha256).digest()
+    return prefix + base64.b32encode(digest).decode("ascii")[:10]

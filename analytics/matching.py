@@ -147,7 +147,9 @@ def _latest_count(
     first, last = blood_count_window(surgery)
     reasons: list[str] = []
     newest_first = sorted(
-        counts, key=lambda count: (count.taken_at.timestamp() if count.taken_at else 0.0, count.specimen), reverse=True
+        counts,
+        key=lambda count: (count.taken_at.timestamp() if count.taken_at else 0.0, count.specimen),
+        reverse=True,
     )
     for count in newest_first:
         taken_on = _taken_on(count, zone)

@@ -28,4 +28,6 @@ def configure_logging(settings: Logging) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     # Libraries speak at warning and above only: pynetdicom's info lines would carry data set elements.
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s %(levelname)s %(message)s"
+    )

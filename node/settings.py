@@ -61,7 +61,7 @@ class Storage(Section):
     """Where the data live."""
 
     folder: Path = Path("data")
-    snapshot_every_s: Annotated[int, Field(ge=1)] = 300
+    snapshot_every_s: Annotated[int, Field(ge=1)] = 60
 
 
 class Listener(Section):
@@ -83,13 +83,13 @@ class Listener(Section):
         if not self.allow and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is reachable from other machines but 'allow' is empty; "
-                "list the addresses or networks that may connect, for example allow = [\"10.1.2.0/24\"]"
+                'list the addresses or networks that may connect, for example allow = ["10.1.2.0/24"]'
             )
         return self
 
     def allows(self, address: str) -> bool:
         """Whether a peer at this address may connect; an empty list means loopback only."""
-        peer = ipaddress.ip_address(address.split("%")[0])
+        peer = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
         if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
             peer = peer.ipv4_mapped
         if not self.allow:
@@ -166,7 +166,7 @@ class Thresholds(Section):
         if self.method == "institutional" and len(given) < 3:
             raise ValueError("method 'institutional' needs all of vbq, nlr and plr")
         if self.method != "institutional" and given:
-            raise ValueError(f"{', '.join(given)}: used only with method = \"institutional\"")
+            raise ValueError(f'{", ".join(given)}: used only with method = "institutional"')
         return self
 
 

@@ -58,6 +58,8 @@ def resolve_merges(db: Database) -> None:
                 "UPDATE derived_identifier SET person = ? WHERE authority = ? AND patient_id = ?",
                 [now, authority, patient_id],
             )
+    for table in ("derived_blood_count", "derived_operation", "derived_link"):
+        db.execute(f"DELETE FROM {table} WHERE person NOT IN (SELECT person FROM derived_identifier)")
 
 
 def _representatives(retired_to: list[tuple[str, str]]) -> dict[str, str]:

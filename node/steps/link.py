@@ -24,7 +24,7 @@ from node.clock import from_text, to_text
 from node.hl7.catalogue import Eligibility, load_eligibility
 from node.hl7.extracts import AppointmentExtract, Extract, PatientExtract, SpecimenExtract, from_json
 from node.settings import Settings
-from node.store.database import writing
+from node.store.database import insert, writing
 
 SECONDS_PER_DAY = 86_400
 
@@ -141,18 +141,22 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
     operations, unplaced = _operations(person.said)
     birth_date, sex, contradiction = _demographics(person)
     pseudonym = _pseudonym(key, "P", person.key)
-    db["derived_person"].insert(
-        {
-            "person": person.key,
-            "pseudonym": pseudonym,
-            "birth_date": birth_date.isoformat() if birth_date else None,
-            "sex": sex,
-            "contradiction": contradiction,
-        }
+    insert(
+        db,
+        "derived_person",
+        [
+            {
+                "person": person.key,
+                "pseudonym": pseudonym,
+                "birth_date": birth_date.isoformat() if birth_date else None,
+                "sex": sex,
+                "contradiction": contradiction,
+            }
+        ],
     )
     _replace_problems(db, f"patient {pseudonym}", unplaced)
-    db["derived_blood_count"].insert_all(_count_row(person.key, count) for count in counts)
-    db["derived_operation"].insert_all(_operation_row(person.key, planned) for planned in operations)
+    insert(db, "derived_blood_count", [_count_row(person.key, count) for count in counts])
+    insert(db, "derived_operation", [_operation_row(person.key, planned) for planned in operations])
     linker = _Linker(
         person=person,
         zone=zone,
@@ -164,7 +168,7 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
         sex=sex,
         contradiction=contradiction,
     )
-    db["derived_link"].insert_all(linker.rows(operations))
+    insert(db, "derived_link", linker.rows(operations))
 
 
 def _blood_counts(said: Iterable[Said]) -> list[CombinedCount]:
@@ -233,7 +237,9 @@ def _demographics(person: Person) -> tuple[date | None, str | None, str | None]:
     if len(sexes | ({sex} if sex in ("F", "M") else set())) > 1:
         contradictions.append("sex")
     contradiction = (
-        f"{' and '.join(contradictions)} in the images and in the messages contradict each other" if contradictions else None
+        f"{' and '.join(contradictions)} in the images and in the messages contradict each other"
+        if contradictions
+        else None
     )
     return birth_date or min(births, default=None), sex or min(sexes, default=None), contradiction
 
@@ -270,9 +276,7 @@ class _Linker:
         )
         return [{**row, "eligible": 0, "exclusion_reasons": json.dumps([reason])}]
 
-    def _operation_row(
-        self, planned: PlannedOperation, operations: Sequence[PlannedOperation]
-    ) -> dict[str, object]:
+    def _operation_row(self, planned: PlannedOperation, operations: Sequence[PlannedOperation]) -> dict[str, object]:
         operation = planned.operation
         surgery_date = operation.planned_at.astimezone(self.zone).date()
         found = match(operation, self._mris(), self._counts(), zone=self.zone)
@@ -297,7 +301,11 @@ class _Linker:
             diagnosis_excludes=self._excluding_diagnoses(surgery_date),
             earlier_operation=self._earlier_operation(surgery_date, operations),
         )
-        return {**row, "eligible": int(not excluded), "exclusion_reasons": json.dumps(excluded, ensure_ascii=False)}
+        return {
+            **row,
+            "eligible": int(not excluded),
+            "exclusion_reasons": json.dumps(excluded, ensure_ascii=False),
+        }
 
     def _row(
         self,
@@ -357,7 +365,10 @@ class _Linker:
         return next((count for count in self.counts if chosen and count.specimen == chosen.specimen), None)
 
     def _stratum(self, mri: Mri | None) -> str | None:
-        return next((s.scanner_stratum for s in self.person.series if mri and s.mri.series_uid == mri.series_uid), None)
+        return next(
+            (s.scanner_stratum for s in self.person.series if mri and s.mri.series_uid == mri.series_uid),
+            None,
+        )
 
     def _until(self, moment: datetime | None, day: date | None) -> bool:
         """Whether something observed then was known by the end of that day; undated facts are taken as known."""
@@ -398,7 +409,9 @@ class _Linker:
             for diagnosis in one.extract.diagnoses
             if self._until(diagnosis.recorded_at, day)
         ]
-        return [code for moment, _, code in sorted(known, key=lambda k: (k[0].timestamp() if k[0] else 0.0, k[1], k[2]))]
+        return [
+            code for moment, _, code in sorted(known, key=lambda k: (k[0].timestamp() if k[0] else 0.0, k[1], k[2]))
+        ]
 
     def _diagnosis(self, day: date | None) -> str | None:
         groups = [group for code in self._codes(day) if (group := self.eligibility.diagnosis_group(code))]
@@ -449,9 +462,8 @@ def _operation_row(person: str, planned: PlannedOperation) -> dict[str, object]:
 
 def _replace_problems(db: Database, source: str, details: Iterable[str]) -> None:
     db.execute("DELETE FROM derived_problem WHERE step = 'link' AND source = ?", [source])
-    db["derived_problem"].insert_all(
-        {"step": "link", "source": source, "code": "no-date", "detail": detail} for detail in details
-    )
+    rows = [{"step": "link", "source": source, "code": "no-date", "detail": detail} for detail in details]
+    insert(db, "derived_problem", rows)
 
 
 def _pseudonym_key(db: Database) -> bytes:

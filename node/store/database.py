@@ -6,7 +6,7 @@ first fails at once under another writer, whatever the busy time-out.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,7 +59,9 @@ def open_database(folder: Path, *, create: bool = False, pseudonym_key: str | No
             _migrate(connection, pseudonym_key or secrets.token_hex(32))
         _require_current(connection, path)
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"cannot use the database {path}: {error}; check the folder, its owner and free space") from error
+        raise StoreError(
+            f"cannot use the database {path}: {error}; check the folder, its owner and free space"
+        ) from error
     return Database(connection)
 
 
@@ -75,14 +77,15 @@ def writing(db: Database) -> Iterator[Database]:
     db.conn.execute("COMMIT")
 
 
-@contextmanager
-def reading(db: Database) -> Iterator[Database]:
-    """One consistent view of the database over several queries."""
-    db.conn.execute("BEGIN")
-    try:
-        yield db
-    finally:
-        db.conn.execute("ROLLBACK")
+def insert(db: Database, table: str, rows: Iterable[Mapping[str, object]]) -> None:
+    """Insert rows that all have the same columns.
+
+    In place of sqlite-utils' own ``insert``, which makes a table where a name is misspelt.
+    """
+    for row in rows:
+        columns = ", ".join(row)
+        values = ", ".join(f":{name}" for name in row)
+        db.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", dict(row))
 
 
 def statements(script: str) -> Iterator[str]:
@@ -114,9 +117,7 @@ def _migrate(connection: sqlite3.Connection, pseudonym_key: str) -> None:
         if version < len(migrations):
             _protect(connection)
         _refresh_views(connection)
-        connection.execute(
-            "INSERT OR IGNORE INTO fact_site (name, value) VALUES ('pseudonym_key', ?)", [pseudonym_key]
-        )
+        connection.execute("INSERT OR IGNORE INTO fact_site (name, value) VALUES ('pseudonym_key', ?)", [pseudonym_key])
     except BaseException:
         connection.execute("ROLLBACK")
         raise

@@ -1,0 +1,393 @@
+"""The command line. Commands parse, call one function of the node, and show; nothing is decided here."""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlite_utils import Database
+
+from node.archive import Archive
+from node.clock import now
+from node.errors import InputError, NodeError
+from node.logs import configure_logging
+from node.settings import Settings, load_settings
+from node.store.database import open_database
+
+app = typer.Typer(
+    name="vbq-node",
+    help="Vertebral bone quality from routine lumbar MRI, linked to blood counts and planned operations. "
+    "Research use only; a person decides.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+reading_app = typer.Typer(help="Readings: the circles that a person placed on a series.", no_args_is_help=True)
+thresholds_app = typer.Typer(
+    help="The site's cut-offs: proposed by the night, adopted by a person.", no_args_is_help=True
+)
+app.add_typer(reading_app, name="reading")
+app.add_typer(thresholds_app, name="thresholds")
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="The settings file; without it node.toml of this folder, else the defaults."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for a script.")]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+out = Console()
+err = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line; an error a person can act on is one line on standard error and an exit code."""
+    try:
+        app()
+    except NodeError as error:
+        err.print(f"vbq-node: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+def _settings(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    configure_logging(settings.logging)
+    return settings
+
+
+def _open(settings: Settings) -> tuple[Database, Archive]:
+    return open_database(settings.storage.folder, create=True), Archive(settings.storage.folder)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+# ---- roles ---------------------------------------------------------------------------------------------------------
+@app.command()
+def run(config: Config = None) -> None:
+    """Run the whole node: all roles under one supervisor, until Ctrl-C or SIGTERM."""
+    from node.supervisor import supervise
+
+    settings = _settings(config)
+    open_database(settings.storage.folder, create=True).close()
+    supervise(settings, config, announce=lambda: _announce(settings))
+
+
+def _announce(settings: Settings) -> None:
+    folder = settings.storage.folder.resolve()
+    out.print(
+        f"vbq-node is up. Data: {folder}\n"
+        f"  DICOM    {settings.dicom.host}:{settings.dicom.port}  AE title {settings.dicom.ae_title}\n"
+        f"  HL7 MLLP {settings.hl7.host}:{settings.hl7.port}\n"
+        f"  metrics  http://{settings.metrics.host}:{settings.metrics.port}/metrics\n"
+        f"  night    every day at {settings.nightly.at:%H:%M} {settings.site.time_zone}, "
+        f"report to {', '.join(settings.mail.recipients) or 'nobody yet (mail.recipients)'}\n"
+        "Next: let the PACS route lumbar MR here and the laboratory send its results; `vbq-node status` shows what\n"
+        f"arrives, `sqlite3 {folder}/snapshots/node.db` answers questions. conf/node.toml explains every setting.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _run_role(name: str, config: Path | None, supervised: bool) -> None:
+    from node.roles import run_role
+
+    settings = _settings(config)
+    open_database(settings.storage.folder, create=True).close()
+    run_role(name, settings, supervised=supervised)
+
+
+@app.command()
+def dicom(config: Config = None, supervised: Supervised = False) -> None:
+    """Run the DICOM receiver alone."""
+    _run_role("dicom", config, supervised)
+
+
+@app.command()
+def hl7(config: Config = None, supervised: Supervised = False) -> None:
+    """Run the HL7 listener alone."""
+    _run_role("hl7", config, supervised)
+
+
+@app.command()
+def steps(config: Config = None, supervised: Supervised = False) -> None:
+    """Run the derivation (index, interpret, measure, link), the snapshot and the metrics alone."""
+    _run_role("steps", config, supervised)
+
+
+@app.command()
+def nightly(
+    config: Config = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and run every night at the set time.")] = False,
+    night: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="The night's date; today without it."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute and show; store and send nothing.")] = False,
+    as_json: AsJson = False,
+    supervised: Supervised = False,
+) -> None:
+    """Run tonight's refit, calibration, flags and report now, and send the mail."""
+    if watch:
+        _run_role("nightly", config, supervised)
+        return
+    from node.nightly.night import run_night
+    from node.nightly.outbox import deliver
+
+    settings = _settings(config)
+    db, _ = _open(settings)
+    moment = now()
+    day = night.date() if night else moment.astimezone(settings.site.zone).date()
+    outcome = run_night(db, settings, night=day, now=moment, dry_run=dry_run)
+    if not dry_run:
+        deliver(db, settings, now=now())
+    if as_json:
+        _print_json(outcome.to_json_dict())
+    else:
+        out.print(outcome.summary(), markup=False, highlight=False, soft_wrap=True)
+
+
+# ---- facts given by people -----------------------------------------------------------------------------------------
+@app.command("import")
+def import_(
+    cohort: Annotated[Path, typer.Argument(help="CSV with the promised columns; dates where there are any.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a site's retrospective cohort. The same file twice changes nothing; every refused row is listed.
+
+    Exit code 0 when every row was taken, 3 when some rows have problems (they are listed, and kept in `problems`).
+    """
+    from node.cohort_import import import_cohort
+
+    settings = _settings(config)
+    db, _ = _open(settings)
+    summary = import_cohort(db, cohort, site=settings.site.name, now=now())
+    if as_json:
+        _print_json(summary.to_json_dict())
+    else:
+        out.print(
+            f"{summary.rows} rows: {summary.new} new, {summary.changed} changed, {summary.unchanged} unchanged, "
+            f"{summary.refused} refused; {summary.eligible} eligible for the model, {summary.excluded} excluded"
+            + (" (this file had been imported before)" if summary.already_imported else ""),
+            highlight=False,
+        )
+        for problem in summary.problems:
+            out.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
+    if summary.problems:
+        raise typer.Exit(3)
+
+
+@reading_app.command("add")
+def reading_add(
+    series_uid: Annotated[str, typer.Argument(help="The SeriesInstanceUID the reading is for.")],
+    rois: Annotated[
+        Path, typer.Option("--rois", help='JSON: {"slice": n, "L1": [row, col, radius_px], … "CSF": […]}.')
+    ],
+    reader: Annotated[str, typer.Option("--reader", help="Who read it.")],
+    config: Config = None,
+) -> None:
+    """Store a person's reading of a series; the steps compute VBQ from it.
+
+    `slice` is the InstanceNumber (1-based); rows, columns and radii are native pixels, 0-based.
+    """
+    from node.readings import add_reading
+
+    settings = _settings(config)
+    db, archive = _open(settings)
+    try:
+        text = rois.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {rois}: {error}") from error
+    added = add_reading(db, archive, series_uid=series_uid, reader=reader, rois_text=text, now=now())
+    out.print("reading stored" if added.new else "this reading was stored before", highlight=False)
+
+
+# ---- questions -----------------------------------------------------------------------------------------------------
+@app.command()
+def interpret(
+    files: Annotated[list[Path], typer.Argument(help="Files with HL7 v2 messages, as received.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the listener would make of HL7 files; nothing is stored. One JSON object a message, a line each."""
+    from node.hl7.report import interpretation_json
+
+    settings = _settings(config)
+    for file in files:
+        try:
+            raw = file.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {file}: {error.strerror}") from error
+        for message in interpretation_json(raw, settings):
+            if as_json:
+                sys.stdout.write(json.dumps(message, ensure_ascii=False) + "\n")
+            else:
+                out.print_json(data=message)
+
+
+@app.command()
+def status(config: Config = None, as_json: AsJson = False) -> None:
+    """Show what arrived, what is pending and what needs a person."""
+    from node.status import status as node_status
+
+    settings = _settings(config)
+    db, _ = _open(settings)
+    found = node_status(db, now=now())
+    if as_json:
+        _print_json(found)
+        return
+    table = Table("what", "number", title=f"vbq-node, {settings.site.name}")
+    for group in ("counts", "pending"):
+        values = found[group]
+        if isinstance(values, dict):
+            for name, number in values.items():
+                table.add_row(name if group == "counts" else f"pending: {name}", str(number))
+    for name in ("last_object_received_at", "last_message_received_at", "threshold_version"):
+        table.add_row(name.replace("_", " "), str(found[name] or "–"))
+    night = found["last_night"]
+    table.add_row("last night", f"{night['night']} {night['status']}" if isinstance(night, dict) else "–")
+    out.print(table)
+
+
+@app.command()
+def problems(config: Config = None, as_json: AsJson = False) -> None:
+    """List everything that needs a person: what was refused, held, doubtful or undeliverable, and why."""
+    settings = _settings(config)
+    db, _ = _open(settings)
+    rows = list(db.query("SELECT step, source, code, detail FROM problems ORDER BY step, source, code, detail"))
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("step", "what", "problem", "why", title=f"{len(rows)} problems")
+    for row in rows:
+        table.add_row(row["step"], row["source"], row["code"], row["detail"])
+    out.print(table)
+
+
+@app.command()
+def doctor(config: Config = None, as_json: AsJson = False) -> None:
+    """Check settings, folder, disk, ports, mail and time zone. Exit code 1 when something is wrong."""
+    from node.doctor import examine
+
+    findings = examine(_settings(config))
+    if as_json:
+        _print_json([{"check": f.check, "ok": f.ok, "detail": f.detail} for f in findings])
+    else:
+        for finding in findings:
+            out.print(
+                f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.detail}",
+                markup=False,
+                highlight=False,
+            )
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+# ---- upkeep --------------------------------------------------------------------------------------------------------
+@app.command()
+def migrate(config: Config = None) -> None:
+    """Make the database, or bring it to the schema of this version."""
+    settings = _settings(config)
+    open_database(settings.storage.folder, create=True).close()
+    out.print(f"the database in {settings.storage.folder} is current", markup=False, highlight=False)
+
+
+@app.command()
+def rebuild(config: Config = None) -> None:
+    """Derive everything again from the facts (files, messages, decisions). Facts and records are not touched."""
+    from node.rebuild import rebuild as rebuild_all
+
+    settings = _settings(config)
+    db, archive = _open(settings)
+    with err.status("deriving everything again") as shown:
+        rebuild_all(db, archive, settings, progress=lambda left: shown.update(f"{left} units of work left"))
+    out.print("everything derived again", highlight=False)
+
+
+@app.command()
+def snapshot(config: Config = None) -> None:
+    """Publish the read-only snapshot for people who query now, and print its path."""
+    from node.store.snapshot import publish
+
+    settings = _settings(config)
+    db, _ = _open(settings)
+    sys.stdout.write(f"{publish(db, settings.storage.folder)}\n")
+
+
+@thresholds_app.command("list")
+def thresholds_list(config: Config = None, as_json: AsJson = False) -> None:
+    """List all threshold versions, proposed, adopted and retired."""
+    settings = _settings(config)
+    db, _ = _open(settings)
+    rows = list(db.query("SELECT * FROM thresholds ORDER BY version"))
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("version", "night", "method", "n", "VBQ ≥", "NLR >", "PLR >", "state", "by")
+    for row in rows:
+        cuts = (f"{row[name]:.3f}" for name in ("vbq", "nlr", "plr"))
+        table.add_row(
+            str(row["version"]),
+            row["night"],
+            row["method"],
+            str(row["n"]),
+            *cuts,
+            row["state"],
+            row["decided_by"] or "",
+        )
+    out.print(table)
+
+
+@thresholds_app.command("adopt")
+def thresholds_adopt(
+    version: Annotated[int, typer.Argument(help="The version, as `thresholds list` shows it.")],
+    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    config: Config = None,
+) -> None:
+    """Adopt a version; from the next night on tiers follow it. Shows whose tier will change."""
+    from node import thresholds
+
+    settings = _settings(config)
+    db, _ = _open(settings)
+    changes = thresholds.would_change(db, version)
+    thresholds.adopt(db, version, by=by, now=now())
+    out.print(f"version {version} adopted; {len(changes)} tiers will change with the next night", highlight=False)
+    for change in changes:
+        out.print(f"  {change}", markup=False, highlight=False)
+
+
+@thresholds_app.command("retire")
+def thresholds_retire(
+    version: Annotated[int, typer.Argument(help="The version, as `thresholds list` shows it.")],
+    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    config: Config = None,
+) -> None:
+    """Retire a version; without an adopted one nobody gets a tier."""
+    from node import thresholds
+
+    settings = _settings(config)
+    db, _ = _open(settings)
+    thresholds.retire(db, version, by=by, now=now())
+    out.print(f"version {version} retired", highlight=False)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Where the demo keeps its data; a temporary folder without it."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed draws other patients.")] = 1,
+) -> None:
+    """Play a small hospital against a real node and show the flag report and the queries behind it."""
+    from node.demo.play import run_demo
+
+    run_demo(folder=folder, seed=seed)

@@ -1,0 +1,84 @@
+"""What arrived, what is pending, what needs a person: all of it queries, nothing kept in memory."""
+
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from node.clock import to_text
+
+PENDING = {
+    "objects to index": """
+        SELECT count(*) FROM fact_object AS o
+        WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.object_id)
+          AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'index'
+                          AND p.source = 'object ' || substr(o.sha256, 1, 12))""",
+    "studies arriving": """
+        SELECT count(DISTINCT study_instance_uid) FROM derived_instance
+        WHERE study_instance_uid NOT IN (SELECT study_instance_uid FROM derived_series)""",
+    "messages to interpret": """
+        SELECT count(*) FROM fact_frame AS f
+        WHERE NOT EXISTS (SELECT 1 FROM derived_message AS m WHERE m.frame_id = f.frame_id)""",
+    "readings to measure": """
+        SELECT count(*) FROM fact_reading AS r JOIN derived_series AS s USING (series_instance_uid)
+        WHERE NOT EXISTS (SELECT 1 FROM derived_measurement AS m WHERE m.reading_id = r.reading_id
+                          AND m.instances_sha256 = s.instances_sha256)""",
+    "patients to link": """
+        SELECT count(DISTINCT person) FROM derived_identifier
+        WHERE person NOT IN (SELECT person FROM derived_person)""",
+    "imports to derive": """
+        SELECT count(*) FROM fact_import AS f
+        WHERE NOT EXISTS (SELECT 1 FROM derived_import_row)""",
+}
+"""What each step still has to do, by the query that the step itself asks."""
+
+COUNTS = {
+    "objects received": "SELECT count(*) FROM fact_object",
+    "objects received again": "SELECT (SELECT count(*) FROM fact_object_receipt) - (SELECT count(*) FROM fact_object)",
+    "series": "SELECT count(*) FROM derived_series",
+    "lumbar T1 series chosen": "SELECT count(*) FROM derived_series WHERE chosen = 1",
+    "series without a patient id": "SELECT count(*) FROM derived_series WHERE patient_id IS NULL",
+    "series measured": "SELECT count(DISTINCT series_instance_uid) FROM derived_measurement WHERE status = 'measured'",
+    "series waiting for a measurement": "SELECT count(*) FROM series WHERE state = 'waiting for a measurement'",
+    "messages received": "SELECT count(*) FROM fact_frame",
+    "messages used": "SELECT count(*) FROM derived_message WHERE status = 'used'",
+    "messages held": "SELECT count(*) FROM derived_message WHERE status = 'held'",
+    "messages refused": "SELECT count(*) FROM derived_message WHERE status = 'refused'",
+    "blood counts": "SELECT count(*) FROM derived_blood_count",
+    "operations": "SELECT count(*) FROM derived_operation WHERE cancelled = 0",
+    "operations linked": "SELECT count(*) FROM derived_link WHERE status = 'linked'",
+    "operations incomplete": "SELECT count(*) FROM derived_link WHERE status = 'incomplete'",
+    "operations held": "SELECT count(*) FROM derived_link WHERE status = 'held'",
+    "imported rows": "SELECT count(*) FROM derived_import_row",
+    "cohort rows eligible": "SELECT count(*) FROM cohort WHERE eligible = 1",
+    "problems": "SELECT count(*) FROM problems",
+    "mails waiting": "SELECT count(*) FROM state_delivery WHERE status = 'waiting'",
+    "mails undeliverable": "SELECT count(*) FROM state_delivery WHERE status = 'dead'",
+}
+"""The counts of ``vbq-node status``, of the metrics and of nothing else."""
+
+
+def pending(db: Database) -> dict[str, int]:
+    """How many units of work each step still has; all zero when everything derived is up to date."""
+    return {name: int(db.execute(sql).fetchone()[0]) for name, sql in PENDING.items()}
+
+
+def counts(db: Database) -> dict[str, int]:
+    """What there is, by name."""
+    return {name: int(db.execute(sql).fetchone()[0]) for name, sql in COUNTS.items()}
+
+
+def status(db: Database, *, now: datetime) -> dict[str, object]:
+    """Everything ``vbq-node status --json`` shows."""
+    night = db.execute("SELECT night, status, finished_at FROM state_run ORDER BY night DESC LIMIT 1").fetchone()
+    version = db.execute(
+        "SELECT version FROM thresholds WHERE state = 'adopted' ORDER BY version DESC LIMIT 1"
+    ).fetchone()
+    return {
+        "at": to_text(now),
+        "counts": counts(db),
+        "pending": pending(db),
+        "last_object_received_at": db.execute("SELECT max(received_at) FROM fact_object_receipt").fetchone()[0],
+        "last_message_received_at": db.execute("SELECT max(received_at) FROM fact_frame_receipt").fetchone()[0],
+        "last_night": dict(zip(("night", "status", "finished_at"), night, strict=True)) if night else None,
+        "threshold_version": version[0] if version else None,
+    }

@@ -1,0 +1,97 @@
+"""Settings: the reference file, refusals that name the key, and no open door by accident."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from node.conf import conf_path
+from node.errors import SettingsError
+from node.settings import Settings, load_settings
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "node.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_reference_file_is_the_defaults() -> None:
+    reference = load_settings(conf_path("node.toml"))
+    relative = reference.storage.model_copy(update={"folder": Path("data")})
+    assert reference.model_copy(update={"storage": relative}) == Settings()
+
+
+def test_the_reference_file_names_every_setting() -> None:
+    text = conf_path("node.toml").read_text(encoding="utf-8")
+    active = tomllib.loads(text)
+    for section, model in Settings():
+        for name in type(model).model_fields:
+            assert name in active[section] or f"\n# {name} = " in text, f"{section}.{name} is not in conf/node.toml"
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings() == Settings()
+
+
+def test_a_relative_folder_is_relative_to_the_file(tmp_path: Path) -> None:
+    assert load_settings(write(tmp_path, '[storage]\nfolder = "x"\n')).storage.folder == tmp_path / "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[dicom]\nprot = 1\n", "dicom.prot is not a setting"),
+        ("[dicom]\nport = 70000\n", "dicom.port"),
+        ("[site]\ntime_zone = 'Mars/Olympus'\n", "unknown time zone 'Mars/Olympus'"),
+        ("[hl7]\ndefault_charset = 'klingon'\n", "unknown character set 'klingon'"),
+        ("[dicom]\nhost = '0.0.0.0'\n", "'allow' is empty"),
+        ("[metrics]\nhost = '::'\n", "'allow' is empty"),
+        ("[dicom]\nallow = ['10.1.2.300']\n", "dicom.allow"),
+        ("[thresholds]\nmethod = 'institutional'\nvbq = 3.0\n", "needs all of vbq, nlr and plr"),
+        ("[thresholds]\nvbq = 3.0\n", 'used only with method = "institutional"'),
+        ("[dicom\n", "is not TOML"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(SettingsError, match="settings file") as raised:
+        load_settings(write(tmp_path, text))
+    assert named in str(raised.value)
+
+
+def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings(write(tmp_path, "[dicom]\nport = 0\n[hl7]\nport = 0\n[nonsense]\n"))
+    assert all(name in str(raised.value) for name in ("dicom.port", "hl7.port", "nonsense"))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"absent\.toml"):
+        load_settings(tmp_path / "absent.toml")
+
+
+def test_who_may_connect(tmp_path: Path) -> None:
+    closed = Settings().dicom
+    assert closed.allows("127.0.0.1")
+    assert closed.allows("::1")
+    assert not closed.allows("10.0.0.1")
+    text = "[dicom]\nhost = '0.0.0.0'\nallow = ['10.1.2.0/24', '192.168.7.9']\n"
+    listed = load_settings(write(tmp_path, text)).dicom
+    assert listed.allows("10.1.2.77")
+    assert listed.allows("::ffff:10.1.2.77"), "an IPv4 peer of a dual-stack socket"
+    assert listed.allows("192.168.7.9")
+    assert not listed.allows("192.168.7.10")
+    assert not listed.allows("127.0.0.1"), "the list is the whole list"
+
+
+def test_authorities_are_mapped_and_never_empty(tmp_path: Path) -> None:
+    identity = load_settings(write(tmp_path, "[identity]\nauthorities = {KIS = 'LOCAL', LAB = 'L2'}\n")).identity
+    assert [identity.authority(sent) for sent in ("KIS", "LAB", "OTHER", "", None, "  ")] == [
+        "LOCAL",
+        "L2",
+        "OTHER",
+        "LOCAL",
+        "LOCAL",
+        "LOCAL",
+    ]

@@ -1,0 +1,119 @@
+"""The database: migration, immutability, views described, snapshot readable by others while the node writes."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3
+
+from node.conf import conf_path
+from node.errors import StoreError
+from node.store.database import insert, open_database, writing
+from node.store.snapshot import publish
+
+PROMISED_VIEWS = {
+    "cohort", "flags", "measurements", "blood_counts", "operations", "links", "fits", "fit_terms", "thresholds",
+    "reports", "messages", "series", "problems",
+}  # fmt: skip
+
+
+def test_the_promised_views_are_there_and_every_column_is_described(tmp_path: Path) -> None:
+    db = open_database(tmp_path, create=True)
+    described = json.loads(conf_path("datasette.json").read_text(encoding="utf-8"))["databases"]["node"]["tables"]
+    assert set(db.view_names()) == PROMISED_VIEWS == set(described)
+    for view in PROMISED_VIEWS:
+        columns = [row[1] for row in db.execute(f"PRAGMA table_info({view})")]
+        assert columns == list(described[view]["columns"]), view
+    db.close()
+
+
+def _open(folder: Path) -> None:
+    open_database(folder, create=True).close()
+
+
+def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_open, args=[tmp_path]) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 6
+    db = open_database(tmp_path)
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert db.execute("SELECT count(*) FROM fact_site").fetchone() == (1,)
+    db.close()
+
+
+def test_facts_and_records_never_change(tmp_path: Path) -> None:
+    db = open_database(tmp_path, create=True)
+    for table in db.table_names():
+        triggers = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE tbl_name = ?", [table])}
+        guarded = {f"{table}_no_update", f"{table}_no_delete"} <= triggers
+        assert guarded == table.startswith(("fact_", "record_")), table
+    for statement in ("UPDATE fact_site SET value = 'x'", "DELETE FROM fact_site"):
+        with pytest.raises(sqlite3.IntegrityError, match="fact_site is never changed"):
+            db.execute(statement)
+    db.close()
+
+
+def test_a_unit_of_work_is_all_or_nothing(tmp_path: Path) -> None:
+    db = open_database(tmp_path, create=True)
+    row = {"step": "s", "source": "x", "code": "c", "detail": "d"}
+    with pytest.raises(KeyError), writing(db):
+        insert(db, "derived_problem", [row])
+        raise KeyError
+    assert db.execute("SELECT count(*) FROM derived_problem").fetchone() == (0,)
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        insert(db, "derived_problme", [row])
+    db.close()
+
+
+def test_a_missing_newer_or_unusable_database_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no database at"):
+        open_database(tmp_path)
+    open_database(tmp_path, create=True).close()
+    db = open_database(tmp_path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="has schema 99"):
+        open_database(tmp_path)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreError, match="cannot use the database"):
+        open_database(tmp_path / "file" / "below", create=True)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "node.db").write_bytes(b"this is not a database, whatever its name says" * 100)
+    with pytest.raises(StoreError, match="cannot use the database"):
+        open_database(tmp_path / "damaged", create=True)
+
+
+def test_the_snapshot_opens_for_others_while_a_writer_writes(tmp_path: Path) -> None:
+    db = open_database(tmp_path, create=True)
+    with writing(db):
+        insert(db, "derived_problem", [{"step": "s", "source": "x", "code": "c", "detail": "d"}])
+    path = publish(db, tmp_path)
+    writer = open_database(tmp_path)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        insert(writer, "derived_problem", [{"step": "s", "source": "y", "code": "c", "detail": "d"}])
+        publish(db, tmp_path)  # neither waits for the writer nor sees what is not committed
+        command = [sys.executable, "-m", "sqlite_utils", str(path), "SELECT step, source FROM problems"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert json.loads(answer) == [{"step": "s", "source": "x"}]
+        command = [sys.executable, "-m", "datasette", "inspect", str(path)]
+        seen = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        assert set(seen["node"]["tables"]) == PROMISED_VIEWS
+        assert seen["node"]["tables"]["problems"]["count"] == 1
+    finally:
+        writer.execute("ROLLBACK")
+        writer.close()
+        db.close()
+    snapshot = Database(sqlite3.connect(f"file:{path}?mode=ro", uri=True))
+    assert set(snapshot.table_names()) == PROMISED_VIEWS, "no raw message, no key of the study ids"
+    snapshot.close()
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert [entry.name for entry in path.parent.iterdir()] == ["node.db"]

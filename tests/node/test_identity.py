@@ -24,7 +24,7 @@ def persons(db: Database) -> dict[str, str]:
     return dict(db.execute("SELECT patient_id, person FROM derived_identifier").fetchall())
 
 
-@pytest.mark.parametrize("order", permutations([("A", "B"), ("B", "C"), ("D", "C")]))
+@pytest.mark.parametrize("order", list(permutations([("A", "B"), ("B", "C"), ("D", "C")])))
 def test_chains_lead_to_the_survivor_in_any_order(tmp_path: Path, order: tuple[tuple[str, str], ...]) -> None:
     db = open_database(tmp_path, create=True)
     for retired, survivor in order:

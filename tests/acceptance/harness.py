@@ -1,0 +1,144 @@
+"""A whole node as a user starts it: a real process group, real ports, a real folder."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+from sqlite_utils import Database
+
+from node.settings import Settings, load_settings
+from node.status import pending
+from node.store.database import open_database
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+"""The data for building and testing; they are not part of the project."""
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of loopback that nobody uses at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def vbq_node(*arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "node", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd, check=False
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"vbq-node {arguments[0]} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+class Node:
+    """A node in a folder; may be started, killed and started again."""
+
+    def __init__(self, folder: Path, extra: str = "") -> None:
+        self.dicom_port, self.hl7_port, self.metrics_port = free_ports(3)
+        self.folder = folder
+        self.config = folder / "node.toml"
+        self.config.write_text(
+            f"[site]\ntime_zone = 'Europe/Vienna'\n[storage]\nfolder = '{folder / 'data'}'\nsnapshot_every_s = 1\n"
+            f"[dicom]\nport = {self.dicom_port}\nquiet_s = 1.0\n[hl7]\nport = {self.hl7_port}\n"
+            f"[metrics]\nport = {self.metrics_port}\n{extra}"
+        )
+        self.data = folder / "data"
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.config)
+
+    def start(self, timeout_s: float = 60.0) -> None:
+        """Start and wait until the node says that it is up."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "node", "run", "--config", str(self.config)],
+            stdout=subprocess.PIPE,
+            stderr=(self.folder / "node.log").open("a"),
+            text=True,
+            start_new_session=True,
+        )
+        self._process = process
+        up = threading.Event()
+
+        def listen() -> None:
+            for line in process.stdout or ():
+                if "vbq-node is up" in line:
+                    up.set()
+
+        threading.Thread(target=listen, daemon=True).start()
+        deadline = monotonic() + timeout_s
+        while not up.wait(0.05):
+            if process.poll() is not None or monotonic() > deadline:
+                raise AssertionError(f"the node did not come up:\n{(self.folder / 'node.log').read_text()}")
+
+    def stop(self) -> int:
+        """Stop as systemd does; returns the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        code = self._process.wait(30)
+        self._close()
+        return code
+
+    def kill(self) -> None:
+        """kill -9 the supervisor and every role at once, as a power cut would."""
+        assert self._process is not None
+        for process in [self._process.pid, *_descendants(self._process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self._process.wait(30)
+        self._close()
+
+    def _close(self) -> None:
+        assert self._process is not None
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[Database]:
+        db = open_database(self.data)
+        try:
+            yield db
+        finally:
+            db.close()
+
+    def query(self, sql: str) -> list[dict[str, object]]:
+        with self.database() as db:
+            return list(db.query(sql))
+
+    def settle(self, timeout_s: float = 60.0) -> None:
+        """Wait until nothing is pending."""
+        deadline = monotonic() + timeout_s
+        with self.database() as db:
+            while any(left := pending(db).values()):
+                assert monotonic() < deadline, f"still pending: {pending(db)}, {list(left)}"
+                sleep(0.1)
+
+    def views(self) -> dict[str, list[str]]:
+        """The content of every view, each row as canonical JSON, sorted."""
+        with self.database() as db:
+            return {
+                view: sorted(json.dumps(row, sort_keys=True) for row in db.query(f"SELECT * FROM {view}"))
+                for view in db.view_names()
+            }
+
+
+def _descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children] + [one for child in children for one in _descendants(int(child))]

@@ -65,7 +65,7 @@ def quantile_cuts(
     return Cuts(method=f"quantile {quantile:g}", n=len(rows.frame), vbq=vbq, nlr=nlr, plr=plr, ratios=ratios)
 
 
-def institutional_cuts(*, vbq: float, nlr: float, plr: float, ratios: Ratios = "any") -> Cuts:
+def institutional_cuts(vbq: float, nlr: float, plr: float, ratios: Ratios = "any") -> Cuts:
     """The limits the institution gives.
 
     Raises

@@ -142,3 +142,29 @@ class Node:
 def _descendants(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in children] + [one for child in children for one in _descendants(int(child))]
+
+
+def mllp_send(port: int, *messages: bytes) -> list[bytes]:
+    """Send messages over one connection, each after the acknowledgement of the one before."""
+    answers = []
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        for message in messages:
+            connection.sendall(b"\x0b" + message + b"\x1c\r")
+            answer = b""
+            while not answer.endswith(b"\x1c\r"):
+                part = connection.recv(4096)
+                assert part, "the listener closed the connection without an acknowledgement"
+                answer += part
+            answers.append(answer[1:-2])
+    return answers
+
+
+def dcmsend(port: int, *paths: Path) -> None:
+    """Send files with DCMTK, as a PACS routes them."""
+    subprocess.run(
+        ["dcmsend", "--scan-directories", "--recurse", "127.0.0.1", str(port), *map(str, paths)],
+        check=True,
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "TCP_NODELAY": "1"},
+    )

@@ -1,0 +1,263 @@
+"""The link step: what a patient's messages and series lead to, in any order of arrival."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from analytics.blood import Result
+from node.clock import to_text
+from node.hl7.extracts import (
+    AppointmentExtract,
+    Diagnosis,
+    Extract,
+    MergeExtract,
+    Observation,
+    PatientExtract,
+    SpecimenExtract,
+)
+from node.settings import Measurement, Settings, Site
+from node.steps.identity import resolve_merges, touch
+from node.steps.link import link_persons
+from node.store.database import insert, open_database, writing
+
+SETTINGS = Settings(site=Site(time_zone="Europe/Vienna"))
+NUMBER = "00123"
+
+
+def utc(month: int, day: int, hour: int = 8) -> datetime:
+    return datetime(2026, month, day, hour, tzinfo=UTC)
+
+
+def receive(db: Database, name: str, sent_at: datetime, extract: Extract, number: str = NUMBER) -> None:
+    """Store what one message says; its name stands in for its bytes, so that any order gives the same facts."""
+    with writing(db):
+        frame_id = db.execute("SELECT count(*) FROM fact_frame").fetchone()[0] + 1
+        insert(db, "fact_frame", [{"frame_id": frame_id, "sha256": f"{name:>064}", "raw": name.encode()}])
+        row = {"frame_id": frame_id, "position": 1, "item": 1, "kind": extract.kind, "authority": "LOCAL"}
+        row |= {"patient_id": number, "sent_at": to_text(sent_at), "content": extract.model_dump_json()}
+        insert(db, "derived_extract", [row])
+        touch(db, "LOCAL", number)
+        resolve_merges(db)
+    link_persons(db, SETTINGS)
+
+
+def add_series(db: Database, uid: str, study_date: date, *, vbq: float | None = 3.1, **columns: object) -> None:
+    with writing(db):
+        row = {
+            "series_instance_uid": uid, "study_instance_uid": f"{uid}.0", "patient_authority": "LOCAL",
+            "patient_id": NUMBER, "birth_date": "1960-01-01", "sex": "F", "study_date": study_date.isoformat(),
+            "scanner_stratum": "A 1.5T", "instances": 15, "instances_sha256": "x", "role": "t1_sagittal", "chosen": 1,
+            "reasons": "[]", "protocol": "{}",
+        }  # fmt: skip
+        insert(db, "derived_series", [row | columns])
+        if vbq is not None:
+            rois = json.dumps({"slice": 8, "uid": uid})
+            reading = {"series_instance_uid": uid, "reader": "A", "rois": rois, "added_at": to_text(utc(2, 1))}
+            insert(db, "fact_reading", [reading])
+            (reading_id,) = db.execute("SELECT max(reading_id) FROM fact_reading").fetchone()
+            measured = {
+                "series_instance_uid": uid, "source": "reading:A", "reading_id": reading_id, "instances_sha256": "x",
+                "status": "measured", "reasons": "[]", "vbq_mean": vbq, "vbq_median": vbq + 0.5, "rois": "{}",
+                "algorithm_name": "vbq-roi", "algorithm_version": "1",
+            }  # fmt: skip
+            insert(db, "derived_measurement", [measured])
+        touch(db, "LOCAL", NUMBER)
+    link_persons(db, SETTINGS)
+
+
+def blood(taken_at: datetime, neutrophils: float, status: str = "F") -> SpecimenExtract:
+    values = {"neutrophils": neutrophils, "lymphocytes": 2.0, "platelets": 300.0}
+    return SpecimenExtract(
+        specimen=f"S{taken_at:%m%d}",
+        taken_at=taken_at,
+        date_only=False,
+        results=tuple(
+            Result(analyte=analyte, scale="absolute", value=value, status=status, code=analyte)  # type: ignore[arg-type]
+            for analyte, value in values.items()
+        ),
+    )
+
+
+def appointment(event: str, planned_at: datetime | None, booking: str = "P1/F1") -> AppointmentExtract:
+    return AppointmentExtract(
+        booking=booking,
+        event=event,  # type: ignore[arg-type]
+        planned_at=planned_at,
+        date_only=False,
+        procedure="Lumbar decompression and fusion L4/5" if event == "booked" else "",
+        operation=event == "booked",
+    )
+
+
+PATIENT = PatientExtract(
+    birth_date=date(1960, 1, 1),
+    sex="F",
+    observations=(
+        Observation(name="height_cm", value=175, observed_at=utc(2, 10)),
+        Observation(name="weight_kg", value=70, observed_at=utc(2, 10)),
+        Observation(name="smoking", value=0, observed_at=utc(2, 10)),
+        Observation(name="smoking", value=1, observed_at=utc(2, 11)),
+        Observation(name="smoking", value=0, observed_at=utc(3, 20)),  # after the operation: not known then
+    ),
+    diagnoses=(
+        Diagnosis(code="M48.06", text="", recorded_at=utc(2, 10)),
+        Diagnosis(code="E11.9", text="", recorded_at=None),
+    ),
+)
+
+STORY: list[tuple[str, datetime, Extract]] = [
+    ("a08", utc(2, 12), PATIENT),
+    ("s12", utc(2, 10), appointment("booked", utc(2, 25, 7))),
+    ("s13", utc(2, 14), appointment("moved", utc(3, 2, 7))),
+    ("oru", utc(2, 20), blood(utc(2, 20), 5.0)),
+]
+
+
+def link_rows(db: Database) -> list[dict[str, object]]:
+    return list(db.query("SELECT * FROM derived_link ORDER BY episode"))
+
+
+def everything(db: Database) -> list[list[dict[str, object]]]:
+    views = ("cohort", "links", "operations", "blood_counts", "problems")
+    return [sorted(db.query(f"SELECT * FROM {view}"), key=repr) for view in views]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    database = open_database(tmp_path, create=True, pseudonym_key="00" * 32)
+    yield database
+    database.close()
+
+
+def test_a_complete_patient_enters_the_cohort(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    (row,) = link_rows(db)
+    assert (row["status"], row["reasons"], row["eligible"]) == ("linked", "[]", 1), row["exclusion_reasons"]
+    assert (row["surgery_date"], row["mri_date"], row["cbc_date"]) == ("2026-03-02", "2026-02-01", "2026-02-20")
+    # By hand: born 1960-01-01, 70 kg at 1.75 m, N/L = 5/2, P/L = 300/2; E11.9 is diabetes; never asked: hypertension.
+    assert (row["age"], row["sex_male"], row["bmi"], row["smoking"], row["diabetes"]) == (66, 0, 22.9, 1, 1)
+    assert (row["hypertension"], row["calcium"], row["diagnosis"]) == (None, None, "LSS")
+    assert (row["vbq"], row["nlr"], row["plr"]) == (3.1, 2.5, 150.0)
+    (operation,) = db.query("SELECT * FROM operations")
+    assert operation["moved_from"] == "2026-02-25T07:00:00.000000+00:00"
+    assert operation["patient_id"] == NUMBER
+
+
+@pytest.mark.parametrize("form", ["mean", "median"])
+def test_the_setting_names_the_form_that_enters(db: Database, form: str) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    with writing(db):
+        touch(db, "LOCAL", NUMBER)
+    link_persons(db, SETTINGS.model_copy(update={"measurement": Measurement(form=form)}))  # type: ignore[arg-type]
+    assert link_rows(db)[0]["vbq"] == {"mean": 3.1, "median": 3.6}[form]
+
+
+def test_any_order_of_arrival_gives_the_same(tmp_path: Path) -> None:
+    story = [
+        *STORY,
+        ("s15", utc(2, 13), appointment("cancelled", None)),
+        ("c", utc(2, 21), blood(utc(2, 20), 6.0, "C")),
+    ]
+    seen = []
+    for number, order in enumerate(list(permutations(story))[::37]):
+        folder = tmp_path / str(number)
+        database = open_database(folder, create=True, pseudonym_key="00" * 32)
+        for name, sent_at, extract in order:
+            receive(database, name, sent_at, extract)
+        add_series(database, "1.1", date(2026, 2, 1))
+        seen.append(everything(database))
+        database.close()
+    assert len(seen) == 20
+    assert all(one == seen[0] for one in seen)
+    # The move of the 14th overrules the cancellation of the 13th; the corrected count holds.
+    (row,) = seen[0][0]
+    assert (row["surgery_date"], row["nlr"], row["eligible"]) == ("2026-03-02", 3.0, 1)
+
+
+def test_a_cancelled_operation_unlinks(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    receive(db, "s15", utc(2, 28), appointment("cancelled", utc(3, 2, 7)))
+    (row,) = link_rows(db)
+    assert (row["status"], row["series_instance_uid"], row["specimen"], row["eligible"]) == ("cancelled", None, None, 0)
+    assert list(db.query("SELECT * FROM cohort")) == []
+
+
+def test_a_move_links_anew(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    receive(db, "s13b", utc(2, 27), appointment("moved", utc(4, 20, 7)))
+    (row,) = link_rows(db)
+    assert (row["status"], row["series_instance_uid"], row["specimen"]) == ("incomplete", "1.1", None)
+    assert json.loads(str(row["reasons"])) == [
+        "blood count of 2026-02-20 is more than 30 days before the operation of 2026-04-20"
+    ]
+
+
+@pytest.mark.parametrize(("columns", "what"), [({"birth_date": "1961-01-01"}, "birth date"), ({"sex": "M"}, "sex")])
+def test_contradicting_demographics_hold_the_link(db: Database, columns: dict[str, object], what: str) -> None:
+    add_series(db, "1.1", date(2026, 2, 1), **columns)
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    (row,) = link_rows(db)
+    assert (row["status"], row["eligible"]) == ("held", 0)
+    (problem,) = db.query("SELECT * FROM problems WHERE step = 'link'")
+    assert problem["detail"].startswith(f"{what} in the images and in the messages contradict each other")
+
+
+def test_without_an_operation_a_close_pair_is_provisional_and_stays_out(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    receive(db, "oru", utc(2, 20), blood(utc(2, 20), 5.0))
+    (row,) = link_rows(db)
+    assert (row["status"], row["eligible"]) == ("provisional", 0)
+    assert json.loads(str(row["reasons"])) == ["no operation is known; MRI and blood count are 19 days apart"]
+    assert list(db.query("SELECT * FROM cohort")) == []
+
+
+def test_an_earlier_operation_excludes_the_later_one(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    receive(db, "s12b", utc(2, 13), appointment("booked", utc(3, 9, 7), booking="P2/F2"))
+    rows = {row["surgery_date"]: row for row in link_rows(db)}
+    assert rows["2026-03-02"]["eligible"] == 1
+    assert json.loads(str(rows["2026-03-09"]["exclusion_reasons"])) == ["prior lumbar surgery (2026-03-02)"]
+
+
+def test_a_merge_brings_both_numbers_together_and_keeps_the_episode(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY[:3]:
+        receive(db, name, sent_at, extract)
+    receive(db, "oru", utc(2, 20), blood(utc(2, 20), 5.0), number="9")
+    (before,) = link_rows(db)
+    assert before["status"] == "incomplete"
+    receive(db, "a40", utc(2, 21), MergeExtract(retired_authority="LOCAL", retired_id=NUMBER), number="9")
+    (after,) = link_rows(db)
+    assert (after["status"], after["person"], after["episode"]) == ("linked", "LOCAL|9", before["episode"])
+
+
+def test_an_unmeasured_series_is_said(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1), vbq=None)
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    (row,) = link_rows(db)
+    assert row["status"] == "incomplete"
+    assert json.loads(str(row["reasons"])) == ["MRI of 2026-02-01 waits for a measurement"]
+
+
+def test_an_operation_without_a_date_is_a_problem(db: Database) -> None:
+    receive(db, "s12", utc(2, 10), appointment("booked", None))
+    assert link_rows(db) == []
+    (problem,) = db.query("SELECT code, detail FROM problems")
+    assert problem == {"code": "no-date", "detail": "operation P1/F1 has no planned date in any message about it"}

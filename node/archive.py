@@ -14,6 +14,7 @@ from tempfile import NamedTemporaryFile
 
 ARCHIVE_FOLDER = "dicom"
 INCOMING_FOLDER = "incoming"
+FILE_MODE = 0o440
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class StoredObject:
 
     sha256: str
     size_bytes: int
+    """Of the file: preamble, File Meta Information and data set."""
 
 
 class Archive:
@@ -34,7 +36,8 @@ class Archive:
     def prepare(self) -> None:
         """Make the folders and remove what an interrupted receiver left in ``incoming/`` (never acknowledged).
 
-        Only the receiver calls this, before it opens its port.
+        Only the receiver calls this, after it has got its port (so that no other one is at work) and before it
+        takes a connection.
         """
         self._incoming.mkdir(parents=True, exist_ok=True)
         for number in range(256):
@@ -50,6 +53,8 @@ class Archive:
 
     def store(self, *, header: bytes, dataset: bytes, transfer_syntax_uid: str) -> StoredObject:
         """Make a data set durable; when this returns, the file and its directory entry survive power loss.
+
+        Several threads may store at once, the same content too.
 
         Parameters
         ----------
@@ -69,23 +74,25 @@ class Archive:
         digest.update(dataset)
         sha256 = digest.hexdigest()
         final = self.path(sha256)
-        size = len(header) + len(dataset)
-        # Even a known file is synced again: the process that renamed it may have died before its fsync returned.
         if not final.is_file():
-            with NamedTemporaryFile(dir=self._incoming, delete=False) as file:
-                temporary = Path(file.name)
-                try:
-                    file.write(header)
-                    file.write(dataset)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    temporary.chmod(0o440)
-                    temporary.rename(final)
-                except BaseException:
-                    temporary.unlink(missing_ok=True)
-                    raise
+            self._write(final, header, dataset)
+        # Even a known file is synced again: the process that renamed it may have died before its fsync returned.
         _sync_folder(final.parent)
-        return StoredObject(sha256=sha256, size_bytes=size)
+        return StoredObject(sha256=sha256, size_bytes=final.stat().st_size)
+
+    def _write(self, final: Path, header: bytes, dataset: bytes) -> None:
+        with NamedTemporaryFile(dir=self._incoming, delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(header)
+                file.write(dataset)
+                file.flush()
+                os.fchmod(file.fileno(), FILE_MODE)
+                os.fsync(file.fileno())
+                temporary.rename(final)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
 
 
 def _sync_folder(folder: Path) -> None:

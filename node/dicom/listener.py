@@ -1,0 +1,242 @@
+"""The DICOM receiver: C-ECHO and C-STORE.
+
+Success is answered only once the file, its directory entry and its row survive power loss. The data set is taken as
+the bytes that came: never parsed, never decoded. Whatever goes wrong while storing is answered with a failure status,
+so that the sender keeps the image and tries again.
+"""
+
+import errno
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socketserver import BaseServer
+from time import monotonic
+
+import structlog
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event
+from pynetdicom.transport import ThreadedAssociationServer
+from sqlite_utils.utils import sqlite3
+
+from node.archive import Archive
+from node.clock import now
+from node.dicom.contexts import accepted_contexts
+from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, file_header
+from node.dicom.recorder import Receipt, Recorder
+from node.errors import ListenError, StoreError
+from node.settings import Settings
+
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+"""The disk is full: the sender may try again later (PS3.4, table B.2-1)."""
+CANNOT_UNDERSTAND = 0xC000
+"""A request without an object."""
+PROCESSING_FAILURE = 0x0110
+"""Anything else that kept the object from being stored (PS3.7, annex C)."""
+
+MAX_PDU_BYTES = 131_072
+REQUEST_TIMEOUT_S = 10.0
+"""A connection that has not asked for an association by then is closed: it holds one of the association slots."""
+IDLE_TIMEOUT_S = 60.0
+"""An association on which nothing came for so long is aborted."""
+CLOSING_S = 5.0
+"""How long associations may go on when the receiver is told to stop, before they are aborted."""
+
+REJECTED_PERMANENT, BY_SERVICE_USER, CALLING_AE_NOT_RECOGNISED = 0x01, 0x01, 0x03
+"""The answer to an address that is not allowed (PS3.8, table 9-21)."""
+
+log = structlog.get_logger()
+
+
+class _Server(ThreadedAssociationServer):
+    request_queue_size = 128
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        connection, address = super().get_request()
+        # Answers are small; without this each could wait for the peer's delayed acknowledgement.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection, address
+
+
+class _Receiver:
+    """What happens on the events of the associations, in their threads."""
+
+    def __init__(self, settings: Settings, archive: Archive, recorder: Recorder) -> None:
+        self._settings = settings.dicom
+        self._archive = archive
+        self._recorder = recorder
+
+    def on_request(self, event: Event) -> None:
+        """Reject what does not come from an allowed address."""
+        association = event.assoc
+        address = association.requestor.address
+        if self._settings.allows(address):
+            return
+        log.warning("association rejected: address not in dicom.allow", peer=address)
+        association.acse.send_reject(REJECTED_PERMANENT, BY_SERVICE_USER, CALLING_AE_NOT_RECOGNISED)
+        association.kill()
+
+    def on_accept(self, event: Event) -> None:
+        """Log who sends. The called AE title is not checked: senders get it wrong, and it protects nothing."""
+        request = event.assoc.requestor
+        log.info(
+            "association",
+            peer=request.address,
+            calling_ae=request.ae_title.strip(),
+            called_ae=request.primitive.called_ae_title.strip() if request.primitive else None,
+        )
+
+    def on_store(self, event: Event) -> int:
+        """Make the object durable; the returned status is answered. Never raises."""
+        request, peer = event.request, event.assoc.requestor
+        if not (
+            isinstance(request, C_STORE)
+            and request.DataSet
+            and request.AffectedSOPClassUID
+            and request.AffectedSOPInstanceUID
+        ):
+            return CANNOT_UNDERSTAND
+        named = {
+            "sop_class_uid": str(request.AffectedSOPClassUID),
+            "sop_instance_uid": str(request.AffectedSOPInstanceUID),
+            "transfer_syntax_uid": str(event.context.transfer_syntax),
+        }
+        try:
+            stored = self._archive.store(
+                header=file_header(**named),
+                dataset=request.DataSet.getvalue(),
+                transfer_syntax_uid=named["transfer_syntax_uid"],
+            )
+            self._recorder.record(
+                Receipt(
+                    stored=stored,
+                    received_at=now(),
+                    calling_ae=peer.ae_title.strip(),
+                    peer_address=peer.address,
+                    **named,
+                )
+            )
+        except (OSError, sqlite3.Error, TimeoutError) as error:
+            status = _failure(error)
+            log.error("not stored, not acknowledged", error=str(error), status=f"0x{status:04X}", peer=peer.address)
+            return status
+        return SUCCESS
+
+
+def _failure(error: Exception) -> int:
+    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    full = full or (isinstance(error, sqlite3.Error) and "full" in str(error))
+    return OUT_OF_RESOURCES if full else PROCESSING_FAILURE
+
+
+def run_receiver(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None = None) -> None:
+    """Receive until told to stop.
+
+    Parameters
+    ----------
+    settings
+        ``dicom`` says where to listen and whom to hear, ``storage`` where the objects go.
+    stop
+        Set by another thread; running transfers then get a few seconds to end.
+    ready
+        Called once connections are taken.
+
+    Raises
+    ------
+    ListenError
+        The port cannot be opened.
+    StoreError
+        The database or the archive cannot be used.
+    """
+    _silence_libraries()
+    archive = Archive(settings.storage.folder)
+    with Recorder(settings.storage.folder) as recorder:
+        receiver = _Receiver(settings, archive, recorder)
+        entity = _entity(settings)
+        server = _bind(entity, settings, receiver)
+        try:
+            _prepare(archive, settings)
+            with _serving(server):
+                if ready:
+                    ready()
+                stop.wait()
+        finally:
+            server.server_close()
+            _end_associations(entity)
+
+
+def _silence_libraries() -> None:
+    # pynetdicom formats every message for its log, whether or not anybody reads it (a fifth of the receiver's time),
+    # and its lines may hold what must not be logged.
+    _config.LOG_HANDLER_LEVEL = "none"
+    logging.getLogger("pynetdicom").setLevel(logging.ERROR)
+
+
+def _entity(settings: Settings) -> AE:
+    entity = AE(ae_title=settings.dicom.ae_title)
+    entity.supported_contexts = accepted_contexts()
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.maximum_associations = settings.dicom.max_associations
+    entity.maximum_pdu_size = MAX_PDU_BYTES
+    entity.acse_timeout = REQUEST_TIMEOUT_S
+    entity.network_timeout = IDLE_TIMEOUT_S
+    return entity
+
+
+def _bind(entity: AE, settings: Settings, receiver: _Receiver) -> ThreadedAssociationServer:
+    host, port = settings.dicom.host, settings.dicom.port
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4]
+        server = entity.make_server(
+            (str(address[0]), port),
+            evt_handlers=[
+                (evt.EVT_REQUESTED, receiver.on_request),
+                (evt.EVT_ACCEPTED, receiver.on_accept),
+                (evt.EVT_C_STORE, receiver.on_store),
+            ],
+            server_class=_Server,
+        )
+    except OSError as error:
+        raise ListenError(
+            f"DICOM: cannot listen on {host}:{port}: {error.strerror or error}; "
+            "is another node or receiver running? dicom.host and dicom.port set the address"
+        ) from error
+    return server
+
+
+def _prepare(archive: Archive, settings: Settings) -> None:
+    try:
+        archive.prepare()
+    except OSError as error:
+        raise StoreError(
+            f"cannot use the archive in {settings.storage.folder}: {error.strerror or error}; "
+            "check the folder, its owner and free space"
+        ) from error
+
+
+@contextmanager
+def _serving(server: ThreadedAssociationServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, name="dicom-server")
+    thread.start()
+    try:
+        yield
+    finally:
+        # pynetdicom's own shutdown() knows only servers that it has started itself.
+        BaseServer.shutdown(server)
+        thread.join()
+
+
+def _end_associations(entity: AE) -> None:
+    deadline = monotonic() + CLOSING_S
+    associations: list[Association] = entity.active_associations
+    for association in associations:
+        association.join(timeout=max(0.0, deadline - monotonic()))
+    for association in associations:
+        if association.is_alive():
+            association.abort()
+            association.join()

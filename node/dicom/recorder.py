@@ -1,0 +1,147 @@
+"""Records what was received: one writer thread, one commit for everything that waits at that moment.
+
+Associations run in threads of their own; each makes its file durable by itself and then waits here until the row is.
+One connection serves them all, so that connecting costs nothing, and under load one fsync of the database covers
+several images.
+"""
+
+import queue
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3
+
+from node.archive import StoredObject
+from node.clock import to_text
+from node.errors import StoreError
+from node.store.database import BUSY_TIMEOUT_MS, open_database, writing
+
+MAX_GROUP = 64
+"""Receipts in one commit at most."""
+
+ANSWER_TIMEOUT_S = 2 * BUSY_TIMEOUT_MS / 1000
+"""A receipt not committed by then is not acknowledged: its own wait for another writer, and one before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """A data set that is durable in the archive, and who sent it when."""
+
+    stored: StoredObject
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    received_at: datetime
+    calling_ae: str
+    peer_address: str
+
+
+_Waiting = tuple[Receipt, "Future[None]"]
+
+
+class Recorder:
+    """A context in which receipts can be recorded, from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="recorder")
+
+    def __enter__(self) -> Self:
+        """Open the database.
+
+        Raises
+        ------
+        StoreError
+            It cannot be used.
+        """
+        self._thread.start()
+        try:
+            self._opened.result()
+        except StoreError:
+            self._thread.join()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def record(self, receipt: Receipt) -> None:
+        """Return once the receipt is committed and survives power loss.
+
+        Raises
+        ------
+        sqlite3.Error, TimeoutError
+            It is not known to be committed; it must not be acknowledged.
+        """
+        done: Future[None] = Future()
+        self._queue.put((receipt, done))
+        done.result(timeout=ANSWER_TIMEOUT_S)
+
+    def _run(self) -> None:
+        try:
+            db = open_database(self._folder, create=True)
+        except StoreError as error:
+            self._opened.set_exception(error)
+            return
+        self._opened.set_result(None)
+        while (first := self._queue.get()) is not None:
+            self._commit(db, self._gather(first))
+        db.close()
+
+    def _gather(self, first: _Waiting) -> list[_Waiting]:
+        group = [first]
+        while len(group) < MAX_GROUP:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                self._queue.put(None)
+                break
+            group.append(item)
+        return group
+
+    def _commit(self, db: Database, group: list[_Waiting]) -> None:
+        try:
+            with writing(db):
+                for receipt, _ in group:
+                    _insert(db, receipt)
+        except sqlite3.Error as error:
+            # A commit that failed (a full disk) may leave its transaction open; the next one must be able to begin.
+            if db.conn.in_transaction:
+                db.conn.execute("ROLLBACK")
+            for _, done in group:
+                done.set_exception(error)
+        else:
+            for _, done in group:
+                done.set_result(None)
+
+
+def _insert(db: Database, receipt: Receipt) -> None:
+    db.execute(
+        "INSERT OR IGNORE INTO fact_object "
+        "(sha256, size_bytes, sop_class_uid, sop_instance_uid, transfer_syntax_uid) VALUES (?, ?, ?, ?, ?)",
+        [
+            receipt.stored.sha256,
+            receipt.stored.size_bytes,
+            receipt.sop_class_uid,
+            receipt.sop_instance_uid,
+            receipt.transfer_syntax_uid,
+        ],
+    )
+    db.execute(
+        "INSERT INTO fact_object_receipt (object_id, received_at, calling_ae, peer_address) "
+        "SELECT object_id, ?, ?, ? FROM fact_object WHERE sha256 = ?",
+        [to_text(receipt.received_at), receipt.calling_ae, receipt.peer_address, receipt.stored.sha256],
+    )

@@ -3,19 +3,60 @@
 Counts are in 10⁹/L, shares in percent of the leukocytes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from analytics.model import ResultStatus
 
-Analyte = Literal[
-    "neutrophils", "segmented", "bands", "granulocytes", "lymphocytes", "monocytes", "platelets", "leukocytes"
-]
+Analyte = Literal["neutrophils", "segmented", "bands", "granulocytes", "lymphocytes", "platelets", "leukocytes"]
 Scale = Literal["absolute", "percent"]
 Method = Literal["automated", "manual", "unknown"]
 Basis = Literal["absolute", "derived", "percent"]
+Finality = Literal["final", "corrected", "preliminary", "withdrawn", "held"]
+
+FINALITY: dict[str, Finality] = {
+    "F": "final",
+    "V": "final",
+    "U": "final",
+    "C": "corrected",
+    "A": "corrected",
+    "P": "preliminary",
+    "I": "preliminary",
+    "R": "preliminary",
+    "S": "preliminary",
+    "X": "withdrawn",
+    "D": "withdrawn",
+    "N": "withdrawn",
+    "O": "withdrawn",
+    "W": "withdrawn",
+}
+"""What a result status of HL7 table 0085 means here; every other one is held for a person."""
+
+_CAUTION: dict[Finality, int] = {"held": 0, "preliminary": 1, "final": 2, "corrected": 3, "withdrawn": 4}
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+METHODS: tuple[Method, ...] = ("automated", "unknown", "manual")
+METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
+    ("automated",),
+    ("automated", "unknown"),
+    ("manual",),
+    ("unknown", "manual"),
+)
+"""Which methods may make one differential, in order of preference; automated and manual never together."""
+
+CONFLICT = "two different values"
+SAME_VALUE_SHARE = 0.02
+"""Two values of one quantity within this share of each other are one value, rounded differently."""
+MAX_PERCENT_SUM = 101.0
+"""Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
+SUM_TOLERANCE_SHARE = 0.05
+SUM_TOLERANCE_10E9_PER_L = 0.1
+"""By how much N + L may exceed the leukocytes: the counts are rounded and may be of different channels."""
+AGREEMENT_SHARE = 0.1
+AGREEMENT_10E9_PER_L = 0.15
+"""A count and leukocytes × % further apart than both of these disagree."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,5 +116,357 @@ class CombinedCount:
 
 
 def combine(specimens: Sequence[SpecimenResults]) -> list[CombinedCount]:
-    """Fold everything known about one patient's blood counts into one count per specimen."""
-    raise NotImplementedError
+    """Fold everything known about one patient's blood counts into one count per specimen.
+
+    The result depends on the set of what was said only, not on its order or on repetitions.
+
+    Parameters
+    ----------
+    specimens
+        What every message says about every specimen of the one patient.
+
+    Returns
+    -------
+    list of CombinedCount
+        Sorted by specimen. Specimens with no result on neutrophils, lymphocytes or platelets give none.
+
+    Notes
+    -----
+    For each result line the newest status holds (status time, else the time of the message); at the same time
+    the more final one. F and C are usable, P, I and the like are preliminary, X and D withdraw the one result,
+    W voids the specimen, everything else is held for a person. Parts of one specimen reported under different
+    order numbers belong together when they were taken at the same time and do not contradict each other.
+    """
+    named: dict[str, list[SpecimenResults]] = {}
+    for one in set(specimens):
+        named.setdefault(one.specimen, []).append(one)
+    parts = [_fold(name, group) for name, group in sorted(named.items())]
+    counts = [_count(specimen) for specimen in _join_parts(parts)]
+    return sorted((count for count in counts if count is not None), key=lambda count: count.specimen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Specimen:
+    """The results of one specimen that hold now."""
+
+    name: str
+    taken_at: datetime | None
+    date_only: bool
+    current: tuple[Result, ...]
+    notes: tuple[str, ...] = ()
+
+
+def _finality(status: str) -> Finality:
+    return FINALITY.get(status, "held")
+
+
+def _age_key(message: SpecimenResults, result: Result) -> tuple[datetime, int, str]:
+    moment = result.status_at or message.sent_at or _LONG_AGO
+    return (moment, _CAUTION[_finality(result.status)], message.tie_break)
+
+
+def _fold(name: str, messages: list[SpecimenResults]) -> _Specimen:
+    """Let the newest status of each result line hold; the newest message says when the specimen was taken."""
+    newest: dict[str, tuple[datetime, int, str]] = {}
+    for message in messages:
+        for result in message.results:
+            key = _age_key(message, result)
+            newest[result.code] = max(key, newest.get(result.code, key))
+    current = {
+        result for message in messages for result in message.results if _age_key(message, result) == newest[result.code]
+    }
+    notes = {
+        f"{result.code}: a final result was followed by one with status {latest.status}"
+        for latest in current
+        if _finality(latest.status) == "preliminary"
+        for message in messages
+        for result in message.results
+        if result.code == latest.code and _finality(result.status) in ("final", "corrected")
+    }
+    last = max(messages, key=lambda message: (message.sent_at or _LONG_AGO, message.tie_break))
+    return _Specimen(
+        name=name,
+        taken_at=last.taken_at,
+        date_only=last.date_only,
+        current=tuple(sorted(current, key=repr)),
+        notes=tuple(sorted(notes)),
+    )
+
+
+def _join_parts(parts: list[_Specimen]) -> list[_Specimen]:
+    by_time: dict[datetime, list[_Specimen]] = {}
+    alone = []
+    for part in parts:
+        if part.taken_at is None or part.date_only:
+            alone.append(part)
+        else:
+            by_time.setdefault(part.taken_at, []).append(part)
+    for same_time in by_time.values():
+        if all(_agree(one, other) for one in same_time for other in same_time):
+            alone.append(_joined(same_time))
+        else:
+            note = "another specimen was taken at the same time with other results"
+            alone.extend(replace(part, notes=(*part.notes, note)) for part in same_time)
+    return alone
+
+
+def _joined(parts: list[_Specimen]) -> _Specimen:
+    current = {result for part in parts for result in part.current}
+    notes = {note for part in parts for note in part.notes}
+    return replace(
+        parts[0],
+        name=min(part.name for part in parts),
+        current=tuple(sorted(current, key=repr)),
+        notes=tuple(sorted(notes)),
+    )
+
+
+def _agree(one: _Specimen, other: _Specimen) -> bool:
+    mine = {(result.analyte, result.scale, result.method): result for result in one.current}
+    return all(
+        mine[key].value == result.value and _finality(mine[key].status) == _finality(result.status)
+        for result in other.current
+        if (key := (result.analyte, result.scale, result.method)) in mine
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """One quantity of a count: its value or why there is none, and the results it came from."""
+
+    value: float | None
+    reason: str
+    sources: tuple[Result, ...] = ()
+    derived: bool = False
+
+
+class _Reader:
+    """Reads quantities out of the results of one specimen."""
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        self.results = [result for result in results if _finality(result.status) != "withdrawn"]
+        self.withdrawn = [result for result in results if _finality(result.status) == "withdrawn"]
+
+    def cell(self, analyte: Analyte, scale: Scale, methods: Collection[Method] = METHODS) -> _Cell:
+        """The one value of a quantity; two different values are none."""
+        what = f"{analyte} ({'10⁹/L' if scale == 'absolute' else '%'})"
+
+        def wanted(result: Result) -> bool:
+            return (result.analyte, result.scale) == (analyte, scale) and result.method in methods
+
+        found = [result for result in self.results if wanted(result)]
+        if not found:
+            gone = any(wanted(result) for result in self.withdrawn)
+            return _Cell(value=None, reason=f"{what}: withdrawn" if gone else f"{what}: not reported")
+        sources = tuple(result for result in found if result.value is not None)
+        values = [result.value for result in sources if result.value is not None]
+        if not values:
+            return _Cell(value=None, reason=f"{what}: {found[0].reason or 'no value'}", sources=tuple(found))
+        if max(values) - min(values) > SAME_VALUE_SHARE * max(values):
+            return _Cell(value=None, reason=f"{what}: {CONFLICT}", sources=sources)
+        return _Cell(value=values[0], reason="", sources=sources)
+
+    def has(self, analyte: Analyte, methods: Collection[Method]) -> bool:
+        """Whether any result line on the analyte is there, with or without a value."""
+        return any(result.analyte == analyte and result.method in methods for result in self.results)
+
+    def neutrophils(self, scale: Scale, methods: Collection[Method]) -> _Cell:
+        """Total neutrophils, else bands + segmented; segmented alone only where no bands are reported."""
+        total = self.cell("neutrophils", scale, methods)
+        if total.value is not None or total.reason.endswith(CONFLICT):
+            return total
+        segmented = self.cell("segmented", scale, methods)
+        if not segmented.sources:
+            return total
+        if not self.has("bands", METHODS):
+            return segmented
+        bands = self.cell("bands", scale, methods)
+        if segmented.value is None or bands.value is None:
+            return _Cell(value=None, reason=segmented.reason or bands.reason, sources=segmented.sources)
+        return _Cell(value=segmented.value + bands.value, reason="", sources=segmented.sources + bands.sources)
+
+    def lymphocytes(self, scale: Scale, methods: Collection[Method]) -> _Cell:
+        """Lymphocytes by the same methods."""
+        return self.cell("lymphocytes", scale, methods)
+
+    def leukocytes(self) -> _Cell:
+        """Leukocytes; how they were counted does not matter for a differential."""
+        return self.cell("leukocytes", "absolute")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Differential:
+    """Neutrophils and lymphocytes by one method: absolute (counted or derived) and in percent."""
+
+    neutrophils: _Cell
+    lymphocytes: _Cell
+    neutrophils_percent: _Cell
+    lymphocytes_percent: _Cell
+    counted: tuple[_Cell, _Cell]
+
+    @property
+    def ratio_pair(self) -> tuple[_Cell, _Cell] | None:
+        """The two cells whose ratio is the NLR: absolute ones, else percents."""
+        for pair in ((self.neutrophils, self.lymphocytes), (self.neutrophils_percent, self.lymphocytes_percent)):
+            if all(cell.value is not None for cell in pair):
+                return pair
+        return None
+
+
+def _derived(counted: _Cell, percent: _Cell, leukocytes: _Cell) -> _Cell:
+    if counted.value is not None or counted.reason.endswith(CONFLICT):
+        return counted
+    if percent.value is None or leukocytes.value is None:
+        return replace(counted, reason=counted.reason if percent.value is None else leukocytes.reason)
+    return _Cell(
+        value=leukocytes.value * percent.value / 100,
+        reason="",
+        sources=percent.sources + leukocytes.sources,
+        derived=True,
+    )
+
+
+def _differential(reader: _Reader, methods: Collection[Method]) -> _Differential:
+    leukocytes = reader.leukocytes()
+    counted = (reader.neutrophils("absolute", methods), reader.lymphocytes("absolute", methods))
+    percent = (reader.neutrophils("percent", methods), reader.lymphocytes("percent", methods))
+    return _Differential(
+        neutrophils=_derived(counted[0], percent[0], leukocytes),
+        lymphocytes=_derived(counted[1], percent[1], leukocytes),
+        neutrophils_percent=percent[0],
+        lymphocytes_percent=percent[1],
+        counted=counted,
+    )
+
+
+def _choose_differential(reader: _Reader) -> tuple[_Differential, list[str]]:
+    """One method for both cells: the automated count where it is complete, never a mixture with the manual one."""
+    choices = [_differential(reader, methods) for methods in METHOD_CHOICES]
+    complete = [(one, methods) for one, methods in zip(choices, METHOD_CHOICES, strict=True) if one.ratio_pair]
+    if not complete:
+        return choices[1], []
+    chosen, methods = complete[0]
+    manual = any(result.method == "manual" for result in reader.results)
+    if manual and "manual" not in methods:
+        return chosen, ["a manual differential is there as well; the automated one is used"]
+    return chosen, ["manual differential"] if "manual" in methods and manual else []
+
+
+def _count(specimen: _Specimen) -> CombinedCount | None:
+    if not any(result.analyte not in ("leukocytes", "granulocytes") for result in specimen.current):
+        return None
+    reader = _Reader(specimen.current)
+    differential, notes = _choose_differential(reader)
+    platelets, leukocytes = reader.cell("platelets", "absolute"), reader.leukocytes()
+    nlr, nlr_notes = _nlr(reader, differential)
+    plr, plr_notes = _ratio("PLR", platelets, differential.lymphocytes)
+    warnings, contradictions = _cross_checks(differential, leukocytes)
+    doubts = [f"{result.analyte} ({result.code}): {result.reason}" for result in reader.results if result.doubtful] + [
+        cell.reason for cell in (*differential.counted, platelets, leukocytes) if cell.reason.endswith(CONFLICT)
+    ]
+    used = [*_sources(differential), *platelets.sources]
+    status, status_notes = _status(specimen.current, used, held=bool(doubts or contradictions))
+    void = status is ResultStatus.WITHDRAWN
+    all_notes = [*specimen.notes, *notes, *nlr_notes, *plr_notes, *warnings, *contradictions, *doubts, *status_notes]
+    return CombinedCount(
+        specimen=specimen.name,
+        taken_at=specimen.taken_at,
+        date_only=specimen.date_only,
+        status=status,
+        basis=None if void else _basis(differential),
+        neutrophils_10e9_per_l=None if void else differential.neutrophils.value,
+        lymphocytes_10e9_per_l=None if void else differential.lymphocytes.value,
+        platelets_10e9_per_l=None if void else platelets.value,
+        leukocytes_10e9_per_l=None if void else leukocytes.value,
+        nlr=None if void else nlr,
+        plr=None if void else plr,
+        notes=tuple(dict.fromkeys(status_notes if void else all_notes)),
+    )
+
+
+def _sources(differential: _Differential) -> tuple[Result, ...]:
+    pair = differential.ratio_pair or (differential.neutrophils, differential.lymphocytes)
+    return pair[0].sources + pair[1].sources
+
+
+def _basis(differential: _Differential) -> Basis | None:
+    cells = [cell for cell in (differential.neutrophils, differential.lymphocytes) if cell.value is not None]
+    pair = differential.ratio_pair
+    if pair is not None and pair[1] is differential.lymphocytes_percent:
+        return "percent"
+    if not cells:
+        return None
+    return "derived" if any(cell.derived for cell in cells) else "absolute"
+
+
+def _ratio(name: str, numerator: _Cell, denominator: _Cell) -> tuple[float | None, list[str]]:
+    for cell in (numerator, denominator):
+        if cell.value is None:
+            return None, [f"no {name}: {cell.reason}"]
+        if cell.value == 0:
+            return None, [f"no {name}: {cell.sources[0].analyte} are zero"]
+    if numerator.value is None or denominator.value is None:
+        return None, []
+    return numerator.value / denominator.value, []
+
+
+def _nlr(reader: _Reader, differential: _Differential) -> tuple[float | None, list[str]]:
+    pair = differential.ratio_pair
+    if pair is not None:
+        return _ratio("NLR", *pair)
+    if not reader.has("neutrophils", METHODS) and reader.has("granulocytes", METHODS):
+        return None, ["no NLR: a 3-part differential gives granulocytes, which are not neutrophils"]
+    return _ratio("NLR", differential.neutrophils, differential.lymphocytes)
+
+
+def _cross_checks(differential: _Differential, leukocytes: _Cell) -> tuple[list[str], list[str]]:
+    """What looks odd (flagged), and what cannot be (held)."""
+    warnings: list[str] = []
+    contradictions: list[str] = []
+    neutrophils, lymphocytes = (cell.value for cell in differential.counted)
+    percents = (differential.neutrophils_percent.value, differential.lymphocytes_percent.value)
+    if percents[0] is not None and percents[1] is not None and sum(filter(None, percents)) > MAX_PERCENT_SUM:
+        contradictions.append(f"neutrophils and lymphocytes are {percents[0] + percents[1]:g} % together")
+    if leukocytes.value is None:
+        return warnings, contradictions
+    together = (neutrophils or 0.0) + (lymphocytes or 0.0)
+    if together > leukocytes.value * (1 + SUM_TOLERANCE_SHARE) + SUM_TOLERANCE_10E9_PER_L:
+        contradictions.append(
+            f"neutrophils and lymphocytes ({together:g}) are more than the leukocytes ({leukocytes.value:g} × 10⁹/L)"
+        )
+    expected = [None if percent is None else leukocytes.value * percent / 100 for percent in percents]
+    for name, counted, share in zip(("neutrophils", "lymphocytes"), (neutrophils, lymphocytes), expected, strict=True):
+        if counted is not None and share is not None and not _close(counted, share):
+            warnings.append(
+                f"{name}: the count {counted:g} and leukocytes × % = {share:.3g} disagree; the count is used"
+            )
+    if warnings and _close(neutrophils, expected[1]) and _close(lymphocytes, expected[0]):
+        contradictions.append("neutrophils and lymphocytes look exchanged: each count fits the percentage of the other")
+    return warnings, contradictions
+
+
+def _close(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return False
+    return abs(one - other) <= max(AGREEMENT_10E9_PER_L, AGREEMENT_SHARE * max(one, other))
+
+
+def _status(current: tuple[Result, ...], used: list[Result], *, held: bool) -> tuple[ResultStatus, list[str]]:
+    if any(result.status == "W" for result in current):
+        return ResultStatus.WITHDRAWN, ["the laboratory declares the results wrong (status W)"]
+    finalities = {_finality(result.status) for result in current}
+    if finalities == {"withdrawn"}:
+        return ResultStatus.WITHDRAWN, ["all results are withdrawn"]
+    notes = [
+        f"{result.analyte} ({result.code}): status {result.status!r} is held for a person"
+        if result.status
+        else f"{result.analyte} ({result.code}): sent without a status, held for a person"
+        for result in current
+        if _finality(result.status) == "held"
+    ]
+    in_use = {_finality(result.status) for result in used} or finalities - {"withdrawn"}
+    if held or notes:
+        return ResultStatus.HELD, notes
+    if "preliminary" in in_use:
+        return ResultStatus.PRELIMINARY, ["preliminary results; not used until they are final"]
+    return (ResultStatus.CORRECTED if "corrected" in in_use else ResultStatus.FINAL), notes

@@ -78,9 +78,7 @@ class MergeExtract(_Extract):
     retired_id: str
 
 
-Extract = Annotated[
-    SpecimenExtract | PatientExtract | AppointmentExtract | MergeExtract, Field(discriminator="kind")
-]
+Extract = Annotated[SpecimenExtract | PatientExtract | AppointmentExtract | MergeExtract, Field(discriminator="kind")]
 
 _ADAPTER: TypeAdapter[Extract] = TypeAdapter(Extract)
 

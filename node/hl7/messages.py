@@ -1,0 +1,218 @@
+"""From the bytes of a frame to messages: character set, line ends, batches, headers."""
+
+import re
+from dataclasses import dataclass
+
+from node.errors import MessageError
+from node.hl7.segments import SEGMENT_START, Delimiters, Segment, part, read_segment
+
+BOM = b"\xef\xbb\xbf"
+CHARSETS = {
+    "ASCII": "ascii",
+    "ISOIR6": "ascii",
+    "UTF8": "utf-8",
+    "UNICODE": "utf-8",
+    "UNICODEUTF8": "utf-8",
+    "ISOIR192": "utf-8",
+    "GB180302000": "gb18030",
+    "GB18030": "gb18030",
+    "GBK": "gb18030",
+    "GB2312": "gb18030",
+    "BIG5": "big5",
+    "ISOIR14": "shift_jis",
+    "ISOIR87": "iso2022_jp",
+    "ISOIR159": "iso2022_jp",
+    "KSX1001": "euc_kr",
+    **{f"8859{number}": f"iso8859-{number}" for number in (*range(1, 12), *range(13, 16))},
+    **{f"ISO8859{number}": f"iso8859-{number}" for number in (*range(1, 12), *range(13, 16))},
+}
+"""Names of MSH-18 (HL7 table 0211 and what senders write), letters and digits only, and the Python codec."""
+
+BATCH_SEGMENTS = ("FHS", "BHS", "BTS", "FTS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What MSH says. Fields are empty where nothing was sent."""
+
+    delimiters: Delimiters
+    fields: tuple[str, ...]
+    """MSH fields still escaped; ``fields[0]`` is the segment name, ``fields[n - 1]`` is MSH-n for n ≥ 2."""
+
+    def raw(self, number: int) -> str:
+        """MSH-``number`` (≥ 2), still escaped."""
+        return self.fields[number - 1] if number <= len(self.fields) else ""
+
+    def text(self, number: int, component: int = 1) -> str:
+        """One component of MSH-``number`` (≥ 3), unescaped and stripped."""
+        return part(self.raw(number).split(self.delimiters.repetition)[0], self.delimiters, component)
+
+    @property
+    def message_code(self) -> str:
+        """MSH-9.1, for example ``ORU``."""
+        return self.text(9, 1).upper()
+
+    @property
+    def trigger(self) -> str:
+        """MSH-9.2, for example ``R01``."""
+        return self.text(9, 2).upper()
+
+    @property
+    def type(self) -> str:
+        """Message code and trigger, for example ``ORU^R01``."""
+        return f"{self.message_code}^{self.trigger}" if self.trigger else self.message_code
+
+    @property
+    def control_id(self) -> str:
+        """MSH-10."""
+        return self.text(10)
+
+    @property
+    def processing_id(self) -> str:
+        """MSH-11.1: P production, T training, D debugging."""
+        return self.text(11).upper()
+
+    @property
+    def version(self) -> str:
+        """MSH-12.1."""
+        return self.text(12)
+
+    @property
+    def sender(self) -> str:
+        """Sending application and facility as ``application|facility``."""
+        return f"{self.text(3)}|{self.text(4)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One message of a frame; ``header`` is ``None`` where MSH cannot be read, ``problem`` says why."""
+
+    header: Header | None
+    lines: tuple[str, ...] = ()
+    """The segments after MSH."""
+    problem: str | None = None
+
+    def segments(self, *names: str) -> list[Segment]:
+        """The segments of these names in their order, read through hl7apy.
+
+        Raises
+        ------
+        MessageError
+            One of them cannot be read.
+        """
+        if self.header is None:
+            return []
+        return [read_segment(line, self.header.delimiters) for line in self.lines if line[:3] in names]
+
+
+def read_header(line: str) -> Header:
+    """Read an MSH segment.
+
+    Raises
+    ------
+    MessageError
+        It has no usable delimiters or no message type.
+    """
+    delimiters = Delimiters.of(line)
+    header = Header(delimiters=delimiters, fields=tuple(line.split(delimiters.field)))
+    if not header.message_code:
+        raise MessageError("malformed MSH: no message type (MSH-9)")
+    return header
+
+
+def codec_of(raw: bytes, default_charset: str) -> str:
+    """The Python codec of a frame: by its byte order mark, else MSH-18, else UTF-8 where it fits, else the default.
+
+    Raises
+    ------
+    MessageError
+        MSH-18 names a character set that is not known.
+    """
+    if raw.startswith(BOM):
+        return "utf-8-sig"
+    declared = _declared_charset(raw)
+    if declared:
+        codec = CHARSETS.get(re.sub(r"[^A-Z0-9]", "", declared.upper()))
+        if codec is None:
+            raise MessageError(f"unknown character set {declared[:40]!r} in MSH-18")
+        return codec
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return default_charset
+    return "utf-8"
+
+
+def _declared_charset(raw: bytes) -> str:
+    start = raw.find(b"MSH")
+    if start < 0:
+        return ""
+    line = re.split(r"[\r\n]", raw[start : start + 4096].decode("latin-1"), maxsplit=1)[0]
+    fields = line.split(line[3:4]) if len(line) > 3 else []
+    repetition = fields[1][1:2] if len(fields) > 1 else ""
+    value = fields[17] if len(fields) > 17 else ""
+    return (value.split(repetition)[0] if repetition else value).strip()
+
+
+def decode(raw: bytes, default_charset: str) -> str:
+    """The text of a frame.
+
+    Raises
+    ------
+    MessageError
+        The character set is unknown or the bytes do not fit it.
+    """
+    codec = codec_of(raw, default_charset)
+    try:
+        return raw.decode(codec)
+    except UnicodeDecodeError as error:
+        raise MessageError(f"byte {error.start} does not fit the character set {codec}") from error
+
+
+def split_messages(text: str) -> list[Message]:
+    """The messages of a frame: one, or those of a batch with or without headers.
+
+    A line that does not begin like a segment continues the one before it (a line end inside a field).
+    """
+    messages: list[Message] = []
+    group: list[str] = []
+    for line in _logical_lines(text):
+        if line[:3] in BATCH_SEGMENTS:
+            continue
+        if line[:3] == "MSH" and group:
+            messages.append(_message(group))
+            group = []
+        group.append(line)
+    return [*messages, _message(group)]
+
+
+def _logical_lines(text: str) -> list[str]:
+    lines: list[str] = []
+    for line in re.split(r"\r\n|\r|\n", text):
+        if not line.strip():
+            continue
+        stripped = line.lstrip(" \t\ufeff")
+        if SEGMENT_START.match(stripped) or not lines:
+            lines.append(stripped)
+        else:
+            lines[-1] += "\n" + line
+    return lines
+
+
+def _message(lines: list[str]) -> Message:
+    if not lines or not lines[0].startswith("MSH"):
+        return Message(header=None, lines=tuple(lines), problem="no MSH segment: this is not HL7 v2")
+    try:
+        return Message(header=read_header(lines[0]), lines=tuple(lines[1:]))
+    except MessageError as error:
+        return Message(header=None, lines=tuple(lines[1:]), problem=str(error))
+
+
+def read_frame(raw: bytes, default_charset: str) -> list[Message]:
+    """The messages of a frame; at least one. What cannot be read is a message with a ``problem``."""
+    try:
+        return split_messages(decode(raw, default_charset))
+    except MessageError as error:
+        # The header is all ASCII in practice: read it, so that the message can be named.
+        shown = split_messages(raw.decode("latin-1"))
+        return [Message(header=one.header, problem=one.problem or str(error)) for one in shown]

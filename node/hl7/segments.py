@@ -1,0 +1,146 @@
+"""Segments of HL7 v2: delimiters, fields, escapes. The only module that speaks to hl7apy."""
+
+import re
+from dataclasses import dataclass
+
+from hl7apy.consts import VALIDATION_LEVEL
+from hl7apy.exceptions import HL7apyException
+from hl7apy.parser import parse_segment
+
+from node.errors import MessageError
+
+STRUCTURE_VERSION = "2.6"
+"""All segments are read as 2.6, whatever their message claims: no other version reads every segment seen."""
+
+SEGMENT_START = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9 ])")
+_NAME_LENGTH = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delimiters:
+    """The delimiters of one message, from MSH-1 and MSH-2."""
+
+    field: str
+    component: str
+    repetition: str
+    escape: str
+    subcomponent: str
+
+    @classmethod
+    def of(cls, header: str) -> "Delimiters":
+        """Read the delimiters at the start of an MSH segment (also FHS and BHS).
+
+        Raises
+        ------
+        MessageError
+            MSH-1 or MSH-2 is missing or impossible.
+        """
+        field = header[3:4]
+        encoding = header[4:].split(field, 1)[0] if field else ""
+        if len(encoding) < 2:
+            raise MessageError("malformed MSH: MSH-1 or MSH-2 is missing")
+        chosen = encoding[:4] + "^~\\&"[len(encoding) :]
+        if len({field, *chosen}) != 5 or any(one.isalnum() or one.isspace() for one in field + chosen):
+            raise MessageError("malformed MSH: the delimiters in MSH-1 and MSH-2 are not five different signs")
+        return cls(field=field, component=chosen[0], repetition=chosen[1], escape=chosen[2], subcomponent=chosen[3])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One segment. Field, component and subcomponent numbers are 1-based as in HL7, repetitions 0-based."""
+
+    name: str
+    fields: dict[int, tuple[str, ...]]
+    """The repetitions of each field that is there, still escaped."""
+    delimiters: Delimiters
+
+    def raw(self, field: int) -> str:
+        """The whole field, all repetitions, still escaped."""
+        return self.delimiters.repetition.join(self.fields.get(field, ()))
+
+    def repetitions(self, field: int) -> tuple[str, ...]:
+        """The repetitions of a field, still escaped."""
+        return self.fields.get(field, ())
+
+    def text(self, field: int, component: int = 1, subcomponent: int = 1, repetition: int = 0) -> str:
+        """One subcomponent, unescaped and stripped; empty when it is not there."""
+        parts = self.fields.get(field, ())
+        return part(parts[repetition], self.delimiters, component, subcomponent) if repetition < len(parts) else ""
+
+    def components(self, field: int) -> list[str]:
+        """All components of the first repetition, unescaped and stripped."""
+        first = (self.fields.get(field) or ("",))[0]
+        return [unescape(one, self.delimiters).strip() for one in first.split(self.delimiters.component)]
+
+
+def part(repetition: str, delimiters: Delimiters, component: int = 1, subcomponent: int = 1) -> str:
+    """One subcomponent of one repetition, unescaped and stripped; empty when it is not there."""
+    components = repetition.split(delimiters.component)
+    if component > len(components):
+        return ""
+    subcomponents = components[component - 1].split(delimiters.subcomponent)
+    if subcomponent > len(subcomponents):
+        return ""
+    return unescape(subcomponents[subcomponent - 1], delimiters).strip()
+
+
+def read_segment(line: str, delimiters: Delimiters) -> Segment:
+    """Read one segment (not MSH) through hl7apy.
+
+    Raises
+    ------
+    MessageError
+        hl7apy cannot read it, or did not keep all of its fields.
+    """
+    characters = {
+        "FIELD": delimiters.field,
+        "COMPONENT": delimiters.component,
+        "SUBCOMPONENT": delimiters.subcomponent,
+        "REPETITION": delimiters.repetition,
+        "ESCAPE": delimiters.escape,
+        "SEGMENT": "\r",
+        "GROUP": "\r",
+    }
+    name = line[:_NAME_LENGTH]
+    try:
+        parsed = parse_segment(
+            line,
+            version=STRUCTURE_VERSION,
+            encoding_chars=characters,
+            validation_level=VALIDATION_LEVEL.TOLERANT,
+        )
+        fields: dict[int, list[str]] = {}
+        for field in parsed.children:
+            number = int(field.name.rpartition("_")[2])
+            fields.setdefault(number, []).append(field.to_er7(encoding_chars=characters))
+    except (HL7apyException, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
+        raise MessageError(f"segment {name} cannot be read ({type(error).__name__})") from error
+    sent = sum(1 for value in line.split(delimiters.field)[1:] if value.strip())
+    kept = sum(1 for values in fields.values() if any(value.strip() for value in values))
+    if kept < sent:
+        raise MessageError(f"segment {name} cannot be read: {kept} of its {sent} fields are understood")
+    return Segment(
+        name=name, fields={number: tuple(values) for number, values in fields.items()}, delimiters=delimiters
+    )
+
+
+_ESCAPES = {"F": "field", "S": "component", "T": "subcomponent", "R": "repetition", "E": "escape"}
+
+
+def unescape(text: str, delimiters: Delimiters) -> str:
+    r"""Decode ``\F\ \S\ \T\ \R\ \E\``, ``\Xhh\`` and the line breaks of formatted text; others are dropped."""
+    sign = re.escape(delimiters.escape)
+    if delimiters.escape not in text:
+        return text
+    return re.sub(f"{sign}([^{sign}]*){sign}", lambda match: _decoded(match.group(1), delimiters), text)
+
+
+def _decoded(code: str, delimiters: Delimiters) -> str:
+    if code in _ESCAPES:
+        return str(getattr(delimiters, _ESCAPES[code]))
+    if code.startswith("X"):
+        try:
+            return bytes.fromhex(code[1:]).decode("latin-1")
+        except ValueError:
+            return ""
+    return " " if code.startswith((".br", ".sp", ".ce", ".in", ".ti")) else ""

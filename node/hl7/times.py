@@ -1,0 +1,68 @@
+"""Times of HL7 v2: ``YYYYMMDD[HH[MM[SS[.S…]]]][±ZZZZ]``, and the ISO 8601 forms that some senders use."""
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+_FORM = re.compile(
+    r"(?P<year>\d{4})-?(?P<month>\d\d)-?(?P<day>\d\d)"
+    r"(?:[T ]?(?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?)?)?"
+    r"\s*(?P<zone>Z|[+-]\d\d:?\d\d)?"
+)
+_YEARS = range(1850, 2200)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A time as sent; ``date_only`` when the sender gave no time of day, and then the start of the local day."""
+
+    at: datetime
+    date_only: bool
+
+
+def read_time(text: str, zone: ZoneInfo) -> Moment | None:
+    """Read a time; without an offset it is in the site's zone.
+
+    Midnight to the second is taken for a date without a time: senders that only know the date write it so.
+    ``None`` when the text is no date or less precise than a day.
+    """
+    match = _FORM.fullmatch(text.strip())
+    if match is None or int(match["year"]) not in _YEARS:
+        return None
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    microsecond = int(((match["fraction"] or "") + "000000")[:6])
+    date_only = match["hour"] is None or (hour, minute, second, microsecond) == (0, 0, 0, 0)
+    try:
+        tzinfo = _offset(match["zone"]) if match["zone"] else zone
+        at = datetime(
+            int(match["year"]),
+            int(match["month"]),
+            int(match["day"]),
+            hour,
+            minute,
+            second,
+            microsecond,
+            tzinfo=tzinfo,
+        )
+    except ValueError:
+        return None
+    return Moment(at=at, date_only=date_only)
+
+
+def read_date(text: str) -> date | None:
+    """The calendar date of a time as sent, whatever its offset: a date of birth has no time zone."""
+    match = re.match(r"(\d{4})-?(\d\d)-?(\d\d)", text.strip())
+    if match is None:
+        return None
+    try:
+        return date(*(int(number) for number in match.groups()))
+    except ValueError:
+        return None
+
+
+def _offset(text: str) -> timezone:
+    if text == "Z":
+        return timezone(timedelta(0))
+    hours, minutes = int(text[1:3]), int(text[-2:])
+    return timezone((1 if text[0] == "+" else -1) * timedelta(hours=hours, minutes=minutes))

@@ -1,0 +1,244 @@
+"""The site's tables: ``conf/analytes.toml`` (codes, names, units) and ``conf/eligibility.toml`` (diagnoses)."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
+
+from analytics.blood import Analyte, Method, Scale
+from node.conf import conf_path
+from node.errors import SettingsError
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _found(pattern: str, text: str) -> bool:
+    return bool(pattern) and re.search(pattern, text) is not None
+
+
+class Words(_Table):
+    """Words that settle what a result is, in names (pattern) or as codes."""
+
+    loinc: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    pattern: Pattern = ""
+
+
+class Term(_Table):
+    """One way to name one quantity."""
+
+    analyte: Analyte
+    scale: Scale | None = None
+    method: Method = "unknown"
+    loinc: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    pattern: Pattern = ""
+    unless: Pattern = ""
+
+
+class PatternPair(_Table):
+    """Words of the two scales."""
+
+    percent: Pattern
+    absolute: Pattern
+
+
+class MethodWords(_Table):
+    """Words of the two methods of a differential."""
+
+    manual: Pattern
+    automated: Pattern
+
+
+class Units(_Table):
+    """How units are spelt: a multiplier and a volume in litres, or a percentage."""
+
+    multipliers: dict[str, float]
+    litres: dict[str, float]
+    percent: tuple[str, ...]
+
+
+class ObservationTerm(_Table):
+    """How one fact about the patient is named, and how its value is read."""
+
+    name: Literal["height_cm", "weight_kg", "bmi", "smoking", "diabetes", "hypertension", "calcium"]
+    loinc: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    pattern: Pattern = ""
+    factors: dict[str, float] = {}
+    range: tuple[float, float] | None = None
+    """Values outside are not plausible and are not taken."""
+    yes: Pattern = ""
+    no: Pattern = ""
+
+    def matches(self, codes: list[str], names: list[str]) -> bool:
+        """Whether a code or a name of OBX-3 means this fact; both in lower case."""
+        known = {one.casefold() for one in (*self.loinc, *self.codes)}
+        return any(code in known for code in codes) or any(_found(self.pattern, name) for name in names)
+
+
+class Analytes(_Table):
+    """``conf/analytes.toml``."""
+
+    never: Words
+    not_blood: Words
+    uninformative: Words
+    denominator: Words
+    scale_words: PatternPair
+    method_words: MethodWords
+    units: Units
+    term: tuple[Term, ...]
+    observation: tuple[ObservationTerm, ...]
+
+    @cached_property
+    def by_loinc(self) -> dict[str, Term]:
+        """The term of each LOINC code."""
+        return {code: term for term in self.term for code in term.loinc}
+
+    @cached_property
+    def by_code(self) -> dict[str, Term]:
+        """The term of each local code, in lower case."""
+        return {code.casefold(): term for term in self.term for code in term.codes}
+
+
+def _key(code: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "", code.upper())
+
+
+class OperationWords(_Table):
+    """What makes an appointment an operation of the paper's kind."""
+
+    codes: tuple[str, ...]
+    lumbar_words: Pattern
+    operation_words: Pattern
+    region_words: Pattern
+    not_words: Pattern
+
+
+class Comorbidities(_Table):
+    """ICD-10 codes of the comorbidities among the covariates."""
+
+    diabetes: tuple[str, ...]
+    hypertension: tuple[str, ...]
+
+
+class Eligibility(_Table):
+    """``conf/eligibility.toml``: the paper's criteria as codes."""
+
+    diagnosis_groups: dict[Literal["LDH", "LSS", "LS"], tuple[str, ...]]
+    exclusions: dict[str, tuple[str, ...]]
+    comorbidities: Comorbidities
+    operations: OperationWords
+
+    @field_validator("diagnosis_groups", "exclusions")
+    @classmethod
+    def _known_forms(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name, codes in value.items():
+            for code in codes:
+                if not re.fullmatch(r"=?[A-Z]\d[0-9A-Z](\.?[0-9A-Z]{1,4})?|[A-Z]\d\d-[A-Z]\d\d", code):
+                    raise ValueError(f"{name}: {code!r} is neither an ICD-10 code nor a range such as C00-C97")
+        return value
+
+    def diagnosis_group(self, code: str) -> str | None:
+        """The paper's group of an ICD-10 code: LDH, LSS, LS, or none of them."""
+        for group, codes in self.diagnosis_groups.items():
+            if _covered(code, codes):
+                return group
+        return None
+
+    def exclusion(self, code: str) -> str | None:
+        """Why a diagnosis excludes the patient, in words; ``None`` when it does not."""
+        for reason, codes in self.exclusions.items():
+            if _covered(code, codes):
+                return reason
+        return None
+
+    def is_diabetes(self, code: str) -> bool:
+        """Whether an ICD-10 code is diabetes mellitus."""
+        return _covered(code, self.comorbidities.diabetes)
+
+    def is_hypertension(self, code: str) -> bool:
+        """Whether an ICD-10 code is a hypertensive disease."""
+        return _covered(code, self.comorbidities.hypertension)
+
+    def is_operation(self, code_or_text: str) -> bool:
+        """Whether a procedure, by code or in words, is a lumbar decompression or fusion."""
+        text = code_or_text.casefold()
+        words = re.split(r"[\s^~,;()]+", text)
+        rules = self.operations
+        if any(word.startswith(code.casefold()) for word in words for code in rules.codes):
+            return True
+        if _found(rules.not_words, text):
+            return False
+        lumbar = _found(rules.region_words, text) and _found(rules.operation_words, text)
+        return lumbar or _found(rules.lumbar_words, text)
+
+
+def _covered(code: str, entries: tuple[str, ...]) -> bool:
+    key = _key(code)
+    return bool(re.match(r"[A-Z]\d", key)) and any(_covers(entry, key) for entry in entries)
+
+
+def _covers(entry: str, key: str) -> bool:
+    if entry.startswith("="):
+        return _key(entry) == key
+    first, dash, last = entry.partition("-")
+    if dash:
+        return first <= key[:3] <= last
+    return key.startswith(_key(entry))
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _load(path: Path, validate: Callable[[dict[str, object]], Model]) -> Model:
+    try:
+        return validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise SettingsError(f"{path}: {faults}") from error
+
+
+@lru_cache(maxsize=4)
+def load_eligibility(path: Path | None = None) -> Eligibility:
+    """Read ``conf/eligibility.toml``, once per process.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read or holds an unknown key or an impossible code.
+    """
+    return _load(path or conf_path("eligibility.toml"), Eligibility.model_validate)
+
+
+@lru_cache(maxsize=4)
+def load_analytes(path: Path | None = None) -> Analytes:
+    """Read ``conf/analytes.toml``, once per process.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or holds an unknown key or an impossible pattern.
+    """
+    return _load(path or conf_path("analytes.toml"), Analytes.model_validate)

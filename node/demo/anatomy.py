@@ -6,13 +6,15 @@ centre of L3. Beside them the spine has its own: ``s`` runs down along the line 
 lordosis bends all of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating[Any]]
 
 _STEP_MM = 1.0
 _NEWTON_ROUNDS = 5
@@ -25,10 +27,10 @@ _SACRAL = (("S1", 29.0, 2.5), ("S2", 24.0, 1.5), ("S3", 20.0, 1.0), ("S4", 17.0,
 
 _LUMBAR_HEIGHTS_MM = (26.5, 27.5, 28.0, 28.0, 27.5)
 _LUMBAR_DISCS_MM = (7.5, 9.0, 10.0, 11.0, 10.0)
-_LUMBAR_TILT_DEG = (-13.0, -9.0, -3.0, 5.0, 19.0)
+_LUMBAR_TILT_DEG = (-14.0, -11.0, -6.5, -1.0, 8.0)
 """The way down along the column leans to the belly above (negative) and to the back below; at L1 to L5."""
 
-_SACRAL_TILT_DEG = (42.0, 53.0, 55.0, 48.0)
+_SACRAL_TILT_DEG = (38.0, 52.0, 56.0, 50.0)
 _THORACIC_TILT_DEG = -12.0
 
 
@@ -106,7 +108,7 @@ class Spine:
         knots += [(self.level(f"L{n + 1}").centre_mm, float(tilts[n])) for n in range(self.lumbar)]
         knots += [(self.level(f"S{n + 1}").centre_mm, tilt) for n, tilt in enumerate(_SACRAL_TILT_DEG)]
         s = np.arange(-220.0, 320.0, _STEP_MM)
-        tilt = np.radians(self.lordosis * np.interp(s, *zip(*knots, strict=True)))
+        tilt = np.radians(self.lordosis * _between(s, knots))
         width = 15
         tilt = np.convolve(np.pad(tilt, width // 2, mode="edge"), np.ones(width) / width, mode="valid")
         y = np.cumsum(np.sin(tilt)) * _STEP_MM
@@ -150,7 +152,7 @@ class Spine:
         knots = [(-110.0, 14.5), (self.level("L1").centre_mm, 16.5), (self.last_lumbar.centre_mm, 17.5)]
         sacrum = (16.0, 10.5, 7.5, 6.0)
         knots += [(self.level(f"S{n + 1}").centre_mm, depth) for n, depth in enumerate(sacrum)]
-        return np.asarray(np.interp(s_mm, *zip(*knots, strict=True)) * self.size, dtype=np.float32)
+        return np.asarray(_between(s_mm, knots) * self.size, dtype=np.float32)
 
     def sac(self, s_mm: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Front and back of the dural sac, in mm across the spine; they meet where it ends, at S2."""
@@ -164,4 +166,10 @@ class Spine:
         ]
         gap = np.interp(s_mm, [self.last_lumbar.centre_mm - 20, self.level("S1").centre_mm], [2.6, 6.5])
         front = half + gap.astype(np.float32)
-        return front, front + np.interp(s_mm, *zip(*knots, strict=True)).astype(np.float32)
+        return front, front + _between(s_mm, knots).astype(np.float32)
+
+
+def _between(place: FloatArray, knots: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+    """Linear between knots (place, value), constant beyond them."""
+    places, values = np.array(knots).T
+    return np.asarray(np.interp(place, places, values), dtype=np.float64)

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
+from node.clock import now, to_text
 from node.errors import StoreError
 
 DATABASE_NAME = "node.db"
@@ -117,7 +118,10 @@ def _migrate(connection: sqlite3.Connection, pseudonym_key: str) -> None:
         if version < len(migrations):
             _protect(connection)
         _refresh_views(connection)
-        connection.execute("INSERT OR IGNORE INTO fact_site (name, value) VALUES ('pseudonym_key', ?)", [pseudonym_key])
+        connection.executemany(
+            "INSERT OR IGNORE INTO fact_site (name, value) VALUES (?, ?)",
+            [("pseudonym_key", pseudonym_key), ("made_at", to_text(now()))],
+        )
     except BaseException:
         connection.execute("ROLLBACK")
         raise

@@ -45,7 +45,7 @@ def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0] * 6
     db = open_database(tmp_path)
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert db.execute("SELECT count(*) FROM fact_site").fetchone() == (1,)
+    assert db.execute("SELECT count(*) FROM fact_site").fetchone() == (2,)
     db.close()
 
 

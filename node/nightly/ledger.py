@@ -1,0 +1,85 @@
+"""The ledger of nights (``state_run``): which are done, and the lock of the one process that does one.
+
+A row that says 'running' while nobody holds the lock was left by a process that died; that night is not done.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from time import monotonic, sleep
+
+from sqlite_utils import Database
+
+from node.clock import to_text
+from node.errors import NightError
+
+KIND = "nightly"
+LOCK_NAME = "nightly.lock"
+LOCK_WAIT_S = 120.0
+"""How long one night waits for another that a second process is doing; a night takes seconds."""
+
+
+@contextmanager
+def one_at_a_time(folder: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Hold the lock of the one process that does a night; the system frees it when the process dies.
+
+    Raises
+    ------
+    NightError
+        Another process has held it for ``wait_s`` seconds.
+    """
+    with (folder / LOCK_NAME).open("a") as file:
+        deadline = monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic() >= deadline:
+                    raise NightError(
+                        f"another process has been doing a night for more than {wait_s:g} s; "
+                        f"find out which one holds {folder / LOCK_NAME}"
+                    ) from None
+                sleep(0.05)
+        yield
+
+
+def nights(db: Database) -> dict[date, str]:
+    """Every night in the ledger and how it stands."""
+    rows = db.execute("SELECT night, status FROM state_run WHERE kind = ?", [KIND]).fetchall()
+    return {date.fromisoformat(night): status for night, status in rows}
+
+
+def last_done(ledger: dict[date, str]) -> date | None:
+    """The newest night that is done."""
+    return max((night for night, status in ledger.items() if status == "done"), default=None)
+
+
+def missed_before(ledger: dict[date, str], night: date) -> tuple[date, ...]:
+    """The nights between the last one done and this one, on which the node did not run or failed."""
+    last = last_done({day: status for day, status in ledger.items() if day < night})
+    if last is None:
+        return ()
+    return tuple(last + timedelta(days=offset) for offset in range(1, (night - last).days))
+
+
+def start(db: Database, night: date, now: datetime) -> None:
+    """Say that this night is running; call inside a unit of work, with the lock held."""
+    db.execute(
+        "INSERT INTO state_run (kind, night, started_at, status) VALUES (?, ?, ?, 'running') "
+        "ON CONFLICT (kind, night) DO UPDATE SET started_at = excluded.started_at, finished_at = NULL, "
+        "status = 'running', detail = NULL",
+        [KIND, night.isoformat(), to_text(now)],
+    )
+
+
+def finish(db: Database, night: date, now: datetime, *, status: str, detail: str | None = None) -> None:
+    """Say how this night ended ('done' or 'failed'); call inside the unit of work of what it stores."""
+    db.execute(
+        "INSERT INTO state_run (kind, night, started_at, finished_at, status, detail) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (kind, night) DO UPDATE SET finished_at = excluded.finished_at, status = excluded.status, "
+        "detail = excluded.detail",
+        [KIND, night.isoformat(), to_text(now), to_text(now), status, detail],
+    )

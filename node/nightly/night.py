@@ -1,0 +1,305 @@
+"""One night: snapshot → fit → threshold proposal → flags → report → outbox, in one transaction.
+
+The model and the figures are computed before the transaction begins, on a snapshot that is verified unchanged inside
+it, so that the receivers never wait for statistics. The same data, settings and night give the same bytes.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+import pandas as pd
+import structlog
+from sqlite_utils import Database
+
+from analytics.figures import scatter, scatter_alt_text
+from analytics.regression import OlsFit, Refusal, fit_vbq_model
+from analytics.thresholds import Cuts, institutional_cuts, quantile_cuts
+from node import __version__, thresholds
+from node.clock import to_text
+from node.errors import NightError
+from node.nightly import flags, ledger
+from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
+from node.nightly.counts import read_counts
+from node.nightly.mail import failure_mail, queue, report_mail
+from node.nightly.report import Content, Figure, Rendered, render, waiting_for_a_person, write_files
+from node.settings import Settings
+from node.store.database import insert, writing
+
+FIGURES = (("age", "Age (years)"), ("nlr", "NLR"), ("plr", "PLR"))
+"""The paper's Figures 2–4."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a snapshot leads to; a pure function of the snapshot and the settings."""
+
+    snapshot: Snapshot
+    fit: OlsFit | Refusal
+    proposal: Cuts | Refusal
+    figures: tuple[Figure, ...]
+
+    @property
+    def fit_hash(self) -> str:
+        """The start of the snapshot's hash, which names the fit."""
+        return self.snapshot.sha256[:8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightOutcome:
+    """How a night went. ``rendered`` is ``None`` when the night had been done before."""
+
+    night: date
+    stored: bool
+    fit: OlsFit | Refusal | None
+    rendered: Rendered | None
+
+    def summary(self) -> str:
+        """For a person at a terminal."""
+        if self.rendered is None:
+            return f"the night of {self.night} is done already; `vbq-node status` and the view reports show it"
+        return self.rendered.text if self.stored else f"{self.rendered.text}\n(dry run: nothing was stored or sent)"
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """For a script."""
+        return {
+            "night": self.night.isoformat(),
+            "already_done": self.rendered is None,
+            "stored": self.stored,
+            "fit": self.fit.to_json_dict() if self.fit else None,
+            "subject": self.rendered.subject if self.rendered else None,
+            "counts": self.rendered.counts if self.rendered else None,
+        }
+
+
+def run_night(db: Database, settings: Settings, *, night: date, now: datetime, dry_run: bool = False) -> NightOutcome:
+    """Do a night's work once.
+
+    Parameters
+    ----------
+    night
+        The date the night belongs to; operations planned on it or later are upcoming.
+    now
+        The time that the records and the mail carry.
+    dry_run
+        Compute and render everything, store and send nothing.
+
+    Raises
+    ------
+    NightError
+        The night failed. The ledger says so, and a mail to the administrator is queued.
+    """
+    folder = settings.storage.folder
+    with ledger.one_at_a_time(folder):
+        if ledger.nights(db).get(night) == "done" and not dry_run:
+            return NightOutcome(night=night, stored=False, fit=None, rendered=None)
+        if dry_run:
+            return _rehearse(db, settings, night=night, now=now)
+        with writing(db):
+            ledger.start(db, night, now)
+        try:
+            prepared, rendered = _do(db, settings, night=night, now=now)
+            write_files(folder, night, rendered)
+        except Exception as error:
+            # Whatever went wrong, the surgeons' silence must not look like "nothing new".
+            _record_failure(db, settings, night=night, now=now, error=error)
+            raise NightError(f"the night of {night} failed: {type(error).__name__}; see `vbq-node problems`") from error
+    log.info("night done", night=night.isoformat(), n=prepared.snapshot.n)
+    return NightOutcome(night=night, stored=True, fit=prepared.fit, rendered=rendered)
+
+
+def prepare(snapshot: Snapshot, settings: Settings) -> Prepared:
+    """Fit the model, propose cut-offs and draw the figures for one snapshot."""
+    cohort = cohort_frame(snapshot.text)
+    return Prepared(
+        snapshot=snapshot, fit=fit_vbq_model(cohort), proposal=_propose(cohort, settings), figures=_draw(cohort)
+    )
+
+
+def _propose(cohort: pd.DataFrame, settings: Settings) -> Cuts | Refusal:
+    rule = settings.thresholds
+    if rule.vbq is not None and rule.nlr is not None and rule.plr is not None:
+        return institutional_cuts(rule.vbq, rule.nlr, rule.plr, rule.ratios)
+    return quantile_cuts(cohort, quantile=rule.quantile, minimum_n=rule.minimum_cohort, ratios=rule.ratios)
+
+
+def _draw(cohort: pd.DataFrame) -> tuple[Figure, ...]:
+    return tuple(
+        Figure(
+            name=column,
+            png=scatter(cohort, column, x_label=label),
+            alt_text=scatter_alt_text(cohort, column, label),
+        )
+        for column, label in FIGURES
+    )
+
+
+def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tuple[Prepared, Rendered]:
+    prepared = prepare(read_snapshot(db), settings)
+    while True:
+        with writing(db):
+            # What arrived while the model was computed belongs into this night: then it is computed again.
+            snapshot = read_snapshot(db)
+            if snapshot == prepared.snapshot:
+                return prepared, _store(db, settings, prepared, night=night, now=now)
+        prepared = prepare(snapshot, settings)
+
+
+def _rehearse(db: Database, settings: Settings, *, night: date, now: datetime) -> NightOutcome:
+    """Do everything inside a transaction that is then rolled back."""
+    prepared = prepare(read_snapshot(db), settings)
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        prepared = prepared if read_snapshot(db) == prepared.snapshot else prepare(read_snapshot(db), settings)
+        rendered = _compose(db, settings, prepared, night=night, now=now)
+    finally:
+        db.execute("ROLLBACK")
+    return NightOutcome(night=night, stored=False, fit=prepared.fit, rendered=rendered)
+
+
+def _store(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> Rendered:
+    rendered = _compose(db, settings, prepared, night=night, now=now)
+    report_id = f"{night.isoformat()}-nightly"
+    insert(
+        db,
+        "record_report",
+        [
+            {
+                "report_id": report_id,
+                "night": night.isoformat(),
+                "kind": "nightly",
+                "made_at": to_text(now),
+                "fit_id": _fit_id(prepared, night),
+                "subject": rendered.subject,
+                "text": rendered.text,
+                "html": rendered.file_html,
+                "counts": json.dumps(rendered.counts, ensure_ascii=False, sort_keys=True),
+            }
+        ],
+    )
+    for recipient in settings.mail.recipients:
+        mail = report_mail(rendered, settings.mail, recipient=recipient, report_id=report_id, now=now)
+        queue(db, mail, recipient=recipient, report_id=report_id, now=now)
+    ledger.finish(db, night, now, status="done")
+    return rendered
+
+
+def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> Rendered:
+    """Store fit, thresholds and flags, and render the report; inside a transaction."""
+    fit_id = _fit_id(prepared, night)
+    _store_fit(db, settings, prepared, night=night, now=now)
+    proposed = _store_proposal(db, settings, prepared, night=night, now=now)
+    version = thresholds.in_force(db)
+    changes, standing = flags.find_changes(db, night=night, version=version)
+    flags.store(db, changes, night=night)
+    return render(
+        Content(
+            site=settings.site.name,
+            night=night,
+            fit_id=fit_id,
+            fit=prepared.fit,
+            version=version,
+            proposed=proposed,
+            proposal=prepared.proposal,
+            changes=tuple(changes),
+            standing=tuple(standing),
+            waiting=waiting_for_a_person(
+                db, night=night, zone=settings.site.zone, remind_after_days=settings.nightly.remind_after_days
+            ),
+            missed=ledger.missed_before(ledger.nights(db), night),
+            counts=read_counts(db, night=night),
+            figures=prepared.figures,
+        )
+    )
+
+
+def _fit_id(prepared: Prepared, night: date) -> str:
+    return f"{night.isoformat()}-{prepared.fit_hash}"
+
+
+def _store_fit(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> None:
+    fit = prepared.fit
+    fitted = fit if isinstance(fit, OlsFit) else None
+    fit_id = _fit_id(prepared, night)
+    insert(
+        db,
+        "record_fit",
+        [
+            {
+                "fit_id": fit_id,
+                "night": night.isoformat(),
+                "made_at": to_text(now),
+                "status": "fitted" if fitted else "refused",
+                "reason": fit.reason if isinstance(fit, Refusal) else None,
+                "n_rows": fit.n_rows,
+                "n_used": fit.n_used,
+                "df_resid": fitted.df_resid if fitted else None,
+                "r2": fitted.r2 if fitted else None,
+                "adj_r2": fitted.adj_r2 if fitted else None,
+                "snapshot_sha256": prepared.snapshot.sha256,
+                "snapshot": prepared.snapshot.text,
+                "result": json.dumps(fit.to_json_dict(), ensure_ascii=False, sort_keys=True),
+                "settings": settings.model_dump_json(include={"measurement", "thresholds"}),
+                "code_version": __version__,
+            }
+        ],
+    )
+    if fitted:
+        keys = ("term", "b", "se", "t", "p", "ci_low", "ci_high", "beta_std", "vif", "partial_r2")
+        rows = [{"fit_id": fit_id, **{key: getattr(term, key) for key in keys}} for term in fitted.terms]
+        insert(db, "record_fit_term", rows)
+
+
+def _store_proposal(
+    db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime
+) -> thresholds.Version | None:
+    """Record the proposal as a new version when its cuts are new; adopt the first one if the settings say so."""
+    cuts = prepared.proposal
+    newest = thresholds.newest(db)
+    if isinstance(cuts, Refusal) or (newest is not None and _same_cuts(newest.cuts, cuts)):
+        return None
+    number = newest.version + 1 if newest else 1
+    insert(
+        db,
+        "record_threshold",
+        [
+            {
+                "version": number,
+                "night": night.isoformat(),
+                "method": cuts.method,
+                "n": cuts.n,
+                "vbq": cuts.vbq,
+                "nlr": cuts.nlr,
+                "plr": cuts.plr,
+                "ratios": cuts.ratios,
+                "snapshot_sha256": prepared.snapshot.sha256,
+                "proposed_at": to_text(now),
+            }
+        ],
+    )
+    if newest is None and settings.thresholds.adopt == "first":
+        thresholds.record_adoption(db, number, rule="first", now=now)
+    return thresholds.get(db, number)
+
+
+def _same_cuts(one: Cuts, other: Cuts) -> bool:
+    return replace(one, n=0) == replace(other, n=0)
+
+
+def _record_failure(db: Database, settings: Settings, *, night: date, now: datetime, error: Exception) -> None:
+    """Say in the ledger and to the administrator that the night failed; without patient data."""
+    detail = type(error).__name__
+    log.exception("night failed", night=night.isoformat())
+    with writing(db):
+        ledger.finish(db, night, now, status="failed", detail=detail)
+        report_id = f"{night.isoformat()}-failed"
+        if db.execute("SELECT 1 FROM record_report WHERE report_id = ?", [report_id]).fetchone():
+            return
+        subject, text, mail = failure_mail(settings, night=night, detail=detail, report_id=report_id, now=now)
+        row = {"report_id": report_id, "night": night.isoformat(), "kind": "failed", "made_at": to_text(now)}
+        insert(db, "record_report", [row | {"subject": subject, "text": text, "html": "", "counts": "{}"}])
+        if settings.mail.administrator:
+            queue(db, mail, recipient=settings.mail.administrator, report_id=report_id, now=now)

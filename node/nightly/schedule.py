@@ -1,0 +1,105 @@
+"""The nightly role: every night once at the set local time, what was missed at start, and the outbox every minute.
+
+APScheduler only wakes the role; the ledger in the database decides what is due. So it does not matter that a job is
+fired twice in a repeated hour, late after a suspend, or not at all because the node was down. A night that was missed
+is caught up at start with the data as they are now; of several missed nights the newest is run, and its report names
+the others: an older night's report on today's data would say something that was never true.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+from sqlite_utils import Database
+
+from node.clock import from_text
+from node.clock import now as clock_now
+from node.errors import NodeError
+from node.nightly import ledger
+from node.nightly.night import run_night
+from node.nightly.outbox import deliver
+from node.settings import Settings
+from node.store.database import open_database
+from node.store.snapshot import publish
+
+CHECK_EVERY_S = 60
+"""How often the ledger is asked whether a night is due, and the outbox whether a mail is."""
+
+log = structlog.get_logger()
+
+
+def due_night(*, at: time, zone: ZoneInfo, now: datetime, since: datetime, done: set[date]) -> date | None:
+    """The newest night whose time has come and that is not done.
+
+    Parameters
+    ----------
+    at
+        Local time of the night's work. In the hour that daylight saving skips it comes at the first moment after; in
+        the repeated hour at its first occurrence.
+    since
+        When this node's database was made; nothing before it was missed.
+    done
+        The nights that need nothing more, by the ledger.
+    """
+    today = now.astimezone(zone).date()
+    newest = today if now >= _moment(today, at, zone) else today - timedelta(days=1)
+    return newest if newest not in done and _moment(newest, at, zone) > since else None
+
+
+def _moment(night: date, at: time, zone: ZoneInfo) -> datetime:
+    # Through UTC, because two local times of one zone are compared by their wall clocks.
+    return datetime.combine(night, at, zone).astimezone(UTC)
+
+
+def watch(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None = None) -> None:
+    """Run the nights and the outbox until told to stop.
+
+    Raises
+    ------
+    StoreError
+        The database cannot be used.
+    """
+    open_database(settings.storage.folder, create=True).close()
+    scheduler = BackgroundScheduler(timezone=settings.site.zone)
+    scheduler.add_job(
+        check,
+        IntervalTrigger(seconds=CHECK_EVERY_S, timezone=settings.site.zone),
+        args=[settings],
+        next_run_time=clock_now(),
+        coalesce=True,
+        misfire_grace_time=None,
+        max_instances=1,
+    )
+    scheduler.start()
+    if ready:
+        ready()
+    stop.wait()
+    scheduler.shutdown(wait=True)
+
+
+def check(settings: Settings) -> None:
+    """Do the night that is due, if one is, and send what waits in the outbox; a failure is logged and tried again."""
+    db = open_database(settings.storage.folder)
+    try:
+        night = _due(db, settings)
+        if night is not None:
+            run_night(db, settings, night=night, now=clock_now())
+            publish(db, settings.storage.folder)
+        deliver(db, settings, now=clock_now())
+    except NodeError as error:
+        log.error("nightly check failed", error=str(error))
+    finally:
+        db.close()
+
+
+def _due(db: Database, settings: Settings) -> date | None:
+    # A night that failed is not tried again every minute: a person looks first, or the next night comes.
+    done = {night for night, status in ledger.nights(db).items() if status in ("done", "failed")}
+    (made_at,) = db.execute("SELECT value FROM fact_site WHERE name = 'made_at'").fetchone()
+    return due_night(
+        at=settings.nightly.at, zone=settings.site.zone, now=clock_now(), since=from_text(made_at), done=done
+    )

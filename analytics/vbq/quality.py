@@ -1,0 +1,59 @@
+"""What makes a computed score doubtful: such a score waits for a person."""
+
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from math import hypot
+
+from analytics.model import CSF, LEVELS, Circle, VbqScore
+
+MINIMUM_MARROW_PIXELS = 10
+MINIMUM_CSF_PIXELS = 5
+"""Below these the mean of a circle follows noise and partial volume rather than tissue."""
+
+PLAUSIBLE_VBQ = (1.0, 8.0)
+"""Marrow darker than CSF is no T1-weighted image without fat saturation; scores in print lie between 1.5 and 5
+(means 2.2–2.8 with standard deviations of 0.4–0.5)."""
+
+
+def doubts(score: VbqScore) -> tuple[str, ...]:
+    """Reasons for which a person must look at a score, a sentence each; empty when there are none."""
+    circles = {name: roi.circle for name, roi in score.rois.items()}
+    return (*_small(score), *_overlaps(circles), *_order(circles), *_implausible(score))
+
+
+def _small(score: VbqScore) -> Sequence[str]:
+    found = []
+    for name, roi in score.rois.items():
+        minimum = MINIMUM_CSF_PIXELS if name == CSF else MINIMUM_MARROW_PIXELS
+        if roi.pixels < minimum:
+            found.append(f"{name}: the circle holds {roi.pixels} pixels, fewer than {minimum}")
+    return found
+
+
+def _overlaps(circles: dict[str, Circle]) -> Sequence[str]:
+    return [
+        f"{one} and {other}: the circles overlap"
+        for (one, a), (other, b) in combinations(circles.items(), 2)
+        if hypot(a.row - b.row, a.col - b.col) < a.radius_px + b.radius_px
+    ]
+
+
+def _order(circles: dict[str, Circle]) -> Sequence[str]:
+    """Rows grow from head to foot in a sagittal image as every scanner shows it."""
+    found = [
+        f"{upper} lies below {lower} in the image"
+        for upper, lower in pairwise(LEVELS)
+        if circles[upper].row >= circles[lower].row
+    ]
+    if not found and not circles["L2"].row < circles[CSF].row < circles["L4"].row:
+        found.append("the CSF circle is not at the level of L3")
+    return found
+
+
+def _implausible(score: VbqScore) -> Sequence[str]:
+    low, high = PLAUSIBLE_VBQ
+    return [
+        f"the {form} form is {value:.3f}, outside the plausible {low:g}–{high:g}"
+        for form, value in (("mean", score.vbq_mean), ("median", score.vbq_median))
+        if not low <= value <= high
+    ]

@@ -1,0 +1,337 @@
+"""Which series of a study is the sagittal T1 of the lumbar spine, from headers alone, with every reason.
+
+Nothing is taken from a description that the physics can say: orientation comes from direction cosines, weighting from
+repetition and echo time. Descriptions add what headers do not hold (a post-contrast series whose agent nobody
+entered), and can only speak against a series or for its body part.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.vbq.protocol import Protocol, consensus, consensus_number, protocol_of
+
+MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
+MULTI_FRAME_MR = frozenset({"1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})
+"""SOP Classes: MR Image; Enhanced MR and Legacy Converted Enhanced MR."""
+
+SAGITTAL_COSINE = 0.8
+"""A slice normal within 37° of the patient's left-right axis makes a series sagittal: scoliosis and careless
+positioning stay far below it, axial and coronal series far above."""
+PARALLEL_COSINE = 0.99
+"""Slices of one stack are parallel to within 8°."""
+MAX_T1_TR_MS = 1200.0
+MAX_T1_TE_MS = 30.0
+"""Beyond these a spin echo is proton-density or T2-weighted. Wide on purpose: a narrower accepted range only warns."""
+MINIMUM_SLICES = 5
+"""A lumbar stack has 11–17 slices; fewer than 5 positions are a localiser or a fragment."""
+
+NOT_AN_ORIGINAL = frozenset({"DERIVED", "SECONDARY", "LOCALIZER", "LOCALISER", "MPR", "REFORMATTED", "SUBTRACTION"})
+NOT_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "PHASE_MAP", "R", "REAL", "I", "IMAGINARY"})
+CHEMICAL_SHIFT_PART = frozenset({"DIXON", "WATER", "FAT", "W", "F", "IP", "OP", "IN_PHASE", "OUT_PHASE", "OPP_PHASE"})
+FAT_SUPPRESSING_OPTIONS = frozenset({"FS", "SFS", "FATSAT", "FAT_SAT", "SPIR", "SPAIR", "SPECIR", "WE", "WATER_EXC"})
+"""Values of Image Type and Scan Options. Not among the last: SAT1, SAT2, SP, SAT_GEMS, the regional presaturation."""
+
+FAT_SUPPRESSING_WORDS = frozenset({"fs", "fatsat", "fsat", "spair", "spir", "stir", "tirm", "dixon", "mdixon", "ideal"})
+LOCALISER_WORDS = frozenset({"loc", "localizer", "localiser", "scout", "survey", "surview", "topogram", "planscan"})
+AFTER_CONTRAST = re.compile(
+    r"(?<![a-z])(?:gd|gad|gado\w*|dotarem|magnevist|prohance|clariscan|km|post|ce|enhanced|kontrast\w*|contrast\w*)"
+    r"(?![a-z])|\+\s*(?:c|gd|gad|km)(?![a-z])|(?<![a-z])c\s?\+"
+)
+NOT_AFTER_CONTRAST = re.compile(
+    r"(?<![a-z])(?:no|non|without|w/?o|ohne|sans|sin|senza|pre)[\s_.-]*(?:iv[\s_.-]*)?"
+    r"(?:contrast\w*|kontrast\w*|con|gado\w*|gad|gd|km|c)(?![a-z])|(?<![a-z])post[\s_.-]*op"
+)
+LUMBAR = re.compile(r"lumb|lombair|lombal|lendenw|(?<![a-z])l[\s_/-]*s?[\s_/-]*spine|(?<![a-z])lws(?![a-z])")
+OTHER_PARTS = re.compile(
+    r"(?<![a-z])[ct][\s_/-]*spine|cerv|thorac|(?<![a-z])[hb]ws(?![a-z])|brain|head|neck|skull|knee|(?<![a-z])hip(?![a-z])"
+    r"|shoulder|ankle|foot|hand|wrist|elbow|abdomen|pelvis|chest|breast|heart|prostate|liver|sijoint|sacroiliac"
+)
+T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageHeader:
+    """What the choice, the protocol and the geometry need of one image; ``None`` or empty where not given.
+
+    ``orientation`` holds the direction cosines of increasing column index, then of increasing row index, in patient
+    coordinates (x to the left, y to the back, z to the head); ``position_mm`` the centre of pixel (0, 0).
+    """
+
+    sop_class_uid: str
+    modality: str | None
+    image_type: tuple[str, ...]
+    orientation: tuple[float, ...] | None
+    position_mm: tuple[float, ...] | None
+    pixel_spacing_mm: tuple[float, ...] | None
+    rows: int | None
+    columns: int | None
+    samples_per_pixel: int | None
+    photometric: str | None
+    slice_thickness_mm: float | None
+    spacing_between_slices_mm: float | None
+    repetition_time_ms: float | None
+    echo_time_ms: float | None
+    inversion_time_ms: float | None
+    echo_train_length: float | None
+    flip_angle_deg: float | None
+    pixel_bandwidth_hz: float | None
+    field_strength_t: float | None
+    scanning_sequence: tuple[str, ...]
+    sequence_variant: tuple[str, ...]
+    scan_options: tuple[str, ...]
+    sequence_name: str | None
+    contrast_agent: str | None
+    body_part: str | None
+    study_description: str | None
+    series_description: str | None
+    protocol_name: str | None
+    series_number: int | None
+    manufacturer: str | None
+    model: str | None
+    station: str | None
+    device_serial: str | None
+    coil: str | None
+    rescale_slope: float | None
+    rescale_intercept: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """One thing looked at. ``holds`` is ``None`` where it is unknown and neither speaks for nor against."""
+
+    holds: bool | None
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one series is, and what spoke for and against."""
+
+    sagittal_t1: bool
+    criteria: tuple[Criterion, ...]
+    protocol: Protocol
+    slices: int
+    lumbar_stated: bool
+    t1_stated: bool
+    series_number: int | None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """A sentence for each criterion, those against first."""
+        order = {False: 0, None: 1, True: 2}
+        prefix = {False: "against: ", None: "unknown: ", True: "for: "}
+        ranked = sorted(self.criteria, key=lambda criterion: order[criterion.holds])
+        return tuple(prefix[criterion.holds] + criterion.sentence for criterion in ranked)
+
+
+def judge(images: Sequence[ImageHeader]) -> Verdict:
+    """Whether the images of one series are a sagittal T1 stack of the lumbar spine without fat saturation or contrast.
+
+    The order of the images does not matter.
+
+    Raises
+    ------
+    ValueError
+        There are no images.
+    """
+    if not images:
+        raise ValueError("a series without images cannot be judged")
+    texts = _own_texts(images)
+    words = frozenset(word for text in texts for word in re.split(r"[^a-z0-9]+", text) if word)
+    fat = _fat_saturation(images, words)
+    contrast = _contrast(images, texts)
+    positions = _positions_mm(images)
+    lumbar = _lumbar(images)
+    criteria = (
+        _image_kind(images),
+        _original(images, words),
+        _sagittal(images),
+        _t1_weighted(images),
+        fat,
+        contrast,
+        lumbar,
+        _slices(positions),
+        *_gaps(positions),
+    )
+    return Verdict(
+        sagittal_t1=all(criterion.holds is not False for criterion in criteria),
+        criteria=criteria,
+        protocol=protocol_of(
+            images, fat_saturation=fat.holds is False, contrast=contrast.holds is False, positions_mm=positions
+        ),
+        slices=len(positions),
+        lumbar_stated=lumbar.holds is True,
+        t1_stated=any(T1_WORD.search(text) for text in texts),
+        series_number=consensus(image.series_number for image in images),
+    )
+
+
+def choose(verdicts: Mapping[str, Verdict]) -> str | None:
+    """The one series to measure of a study: the best sagittal T1, or ``None``.
+
+    Better is, in this order: stated to be lumbar, within the accepted protocol, called T1, with more slices, earlier
+    in the examination (an unlabelled series after contrast comes later), the smaller UID.
+    """
+    candidates = [uid for uid, verdict in verdicts.items() if verdict.sagittal_t1]
+    return min(candidates, key=lambda uid: _rank(uid, verdicts[uid]), default=None)
+
+
+def _rank(uid: str, verdict: Verdict) -> tuple[bool, int, bool, int, float, str]:
+    number = verdict.series_number
+    return (
+        not verdict.lumbar_stated,
+        len(verdict.protocol.warnings),
+        not verdict.t1_stated,
+        -verdict.slices,
+        number if number is not None else float("inf"),
+        uid,
+    )
+
+
+def _texts(images: Sequence[ImageHeader], *names: str) -> list[str]:
+    return sorted({getattr(image, name).lower() for image in images for name in names if getattr(image, name)})
+
+
+def _own_texts(images: Sequence[ImageHeader]) -> list[str]:
+    """What describes the series itself; the protocol name only where there is no description, for some makers name
+    the protocol of the whole examination there."""
+    return _texts(images, "series_description") or _texts(images, "protocol_name")
+
+
+def _image_kind(images: Sequence[ImageHeader]) -> Criterion:
+    classes = {image.sop_class_uid for image in images}
+    if classes & MULTI_FRAME_MR:
+        return Criterion(holds=False, sentence="enhanced multi-frame MR; only single-frame MR images are measured")
+    if classes != {MR_IMAGE} or {image.modality for image in images} - {"MR", None}:
+        return Criterion(holds=False, sentence="not MR images")
+    if any((image.samples_per_pixel or 1) != 1 for image in images):
+        return Criterion(holds=False, sentence="colour images carry no MR signal")
+    if {image.photometric for image in images} - {"MONOCHROME1", "MONOCHROME2", None}:
+        return Criterion(holds=False, sentence="the photometric interpretation is not monochrome")
+    return Criterion(holds=True, sentence="MR images of one sample per pixel")
+
+
+def _original(images: Sequence[ImageHeader], words: frozenset[str]) -> Criterion:
+    values = {value.upper() for image in images for value in image.image_type}
+    beyond_two = {value.upper() for image in images for value in image.image_type[2:]}
+    against = sorted(values & NOT_AN_ORIGINAL) + sorted(beyond_two & (NOT_MAGNITUDE | CHEMICAL_SHIFT_PART))
+    if against:
+        return Criterion(holds=False, sentence=f"image type says {', '.join(against)}")
+    if found := sorted(words & LOCALISER_WORDS):
+        return Criterion(holds=False, sentence=f"described as a localiser ({', '.join(found)})")
+    if not values:
+        return Criterion(holds=None, sentence="no image type is given")
+    return Criterion(holds=True, sentence="original magnitude images")
+
+
+def _sagittal(images: Sequence[ImageHeader]) -> Criterion:
+    normals = [_normal(image) for image in images]
+    given = [normal for normal in normals if normal is not None]
+    if len(given) < len(images):
+        return Criterion(holds=False, sentence="the orientation of the images is missing or impossible")
+    cosines = [abs(float(normal @ given[0])) for normal in given]
+    if min(cosines) < PARALLEL_COSINE:
+        return Criterion(holds=False, sentence="the images are not parallel to each other")
+    off_axis = float(np.degrees(np.arccos(min(1.0, abs(float(given[0][0]))))))
+    sentence = f"the slice normal is {off_axis:.0f}° off the left-right axis"
+    if abs(given[0][0]) < SAGITTAL_COSINE:
+        return Criterion(holds=False, sentence=f"not sagittal: {sentence}")
+    return Criterion(holds=True, sentence=f"sagittal: {sentence}")
+
+
+def _normal(image: ImageHeader) -> NDArray[np.float64] | None:
+    if image.orientation is None or len(image.orientation) != 6:
+        return None
+    normal = np.cross(image.orientation[:3], image.orientation[3:])
+    length = float(np.linalg.norm(normal))
+    # Unit vectors at right angles span 1; a zeroed or skewed orientation does not.
+    return normal / length if abs(length - 1) < 0.01 else None
+
+
+def _t1_weighted(images: Sequence[ImageHeader]) -> Criterion:
+    sequences = {value.upper() for image in images for value in image.scanning_sequence}
+    inversion = max((image.inversion_time_ms or 0.0 for image in images), default=0.0)
+    if "IR" in sequences or inversion > 0:
+        return Criterion(holds=False, sentence=f"an inversion recovery (inversion time {inversion:g} ms), no spin echo")
+    if found := sorted(sequences & {"GR", "EP"}):
+        return Criterion(holds=False, sentence=f"the scanning sequence is {', '.join(found)}, no spin echo")
+    tr = consensus_number(image.repetition_time_ms for image in images)
+    te = consensus_number(image.echo_time_ms for image in images)
+    if not tr or not te:
+        return Criterion(
+            holds=False, sentence="the images give no repetition and echo time, or several: the weighting is unknown"
+        )
+    times = f"TR {tr:g} ms, TE {te:g} ms"
+    if tr > MAX_T1_TR_MS or te > MAX_T1_TE_MS:
+        return Criterion(
+            holds=False, sentence=f"not T1-weighted: {times} (T1 up to TR {MAX_T1_TR_MS:g}, TE {MAX_T1_TE_MS:g})"
+        )
+    return Criterion(holds=True, sentence=f"T1-weighted spin echo: {times}")
+
+
+def _fat_saturation(images: Sequence[ImageHeader], words: frozenset[str]) -> Criterion:
+    options = {value.upper().replace(" ", "_") for image in images for value in image.scan_options}
+    if found := sorted(options & FAT_SUPPRESSING_OPTIONS):
+        return Criterion(holds=False, sentence=f"fat-saturated: scan options {', '.join(found)}")
+    if found := sorted(words & FAT_SUPPRESSING_WORDS):
+        return Criterion(holds=False, sentence=f"described as fat-saturated ({', '.join(found)})")
+    return Criterion(holds=True, sentence="no fat saturation")
+
+
+def _contrast(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
+    agents = {(image.contrast_agent or "").strip() for image in images}
+    named = {agent for agent in agents if agent.lower() not in {"", "no", "none", "n", "0"}}
+    if named:
+        return Criterion(holds=False, sentence="a contrast agent was given")
+    native_removed = [NOT_AFTER_CONTRAST.sub(" ", text) for text in texts]
+    if found := sorted({match.group().strip() for text in native_removed for match in AFTER_CONTRAST.finditer(text)}):
+        return Criterion(holds=False, sentence=f"described as after contrast ({', '.join(found)})")
+    return Criterion(holds=True, sentence="no contrast agent")
+
+
+def _lumbar(images: Sequence[ImageHeader]) -> Criterion:
+    """The most particular text that names a part of the body decides: of the series, its body part, the study."""
+    series = _named_parts(_texts(images, "series_description", "protocol_name"))
+    body_part = _named_parts(_texts(images, "body_part"))
+    study = _named_parts(_texts(images, "study_description"))
+    named = series or body_part or study
+    if "lumbar" in named:
+        return Criterion(holds=True, sentence="the lumbar spine is named")
+    if not named:
+        return Criterion(holds=None, sentence="no part of the body is named")
+    others = ", ".join(sorted(named))
+    if not series and study == {"lumbar"}:
+        return Criterion(holds=None, sentence=f"the study is lumbar, but the body part is given as {others}")
+    return Criterion(holds=False, sentence=f"another part of the body is named ({others})")
+
+
+def _named_parts(texts: Sequence[str]) -> frozenset[str]:
+    lumbar = {"lumbar" for text in texts if LUMBAR.search(text)}
+    return frozenset(lumbar | {match.group() for text in texts for match in OTHER_PARTS.finditer(text)})
+
+
+def _positions_mm(images: Sequence[ImageHeader]) -> tuple[float, ...]:
+    """Distinct positions along the common normal, ascending, in mm."""
+    # Of the smallest orientation, so that it is the same normal whichever image comes first.
+    first = min(images, key=lambda image: image.orientation or ())
+    normal = _normal(first)
+    if normal is None:
+        return ()
+    located = [image.position_mm for image in images if image.position_mm and len(image.position_mm) == 3]
+    return tuple(sorted({round(float(np.dot(position, normal)), 1) for position in located}))
+
+
+def _slices(positions: Sequence[float]) -> Criterion:
+    sentence = f"{len(positions)} slice positions"
+    return Criterion(holds=len(positions) >= MINIMUM_SLICES, sentence=sentence)
+
+
+def _gaps(positions: Sequence[float]) -> Sequence[Criterion]:
+    steps = np.diff(positions)
+    if steps.size and float(steps.max()) > 1.5 * float(np.median(steps)):
+        return [Criterion(holds=None, sentence="slices seem to be missing: the steps between them are uneven")]
+    return []

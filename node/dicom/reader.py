@@ -1,0 +1,277 @@
+"""Reads stored objects: headers into plain records, pixels into arrays.
+
+Scanners and archives write empty, padded and impossible values; each costs that one value, never the image. Only what
+is not DICOM at all, or lacks the UIDs that say where it belongs, cannot be read.
+"""
+
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+from pydicom.pixels.processing import apply_modality_lut
+
+from analytics.vbq.series import ImageHeader
+from node.errors import DicomReadError
+
+MAX_UID_LENGTH = 64
+CONTENT_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom and its codecs raise for content that they cannot make sense of; it has no exception of its own."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """The header of one stored object: where it belongs, whose it is, and what the image is."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    instance_number: int | None
+    patient_id: str | None
+    issuer: str | None
+    birth_date: date | None
+    sex: str | None
+    study_date: date | None
+    image: ImageHeader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """The pixels of one image: ``signal`` of shape (rows, columns) after the modality LUT, spacing in mm."""
+
+    signal: NDArray[np.float64]
+    spacing_mm: tuple[float, float]
+
+
+_HEADER: TypeAdapter[Header] = TypeAdapter(Header)
+
+
+def header_to_json(header: Header) -> str:
+    """As stored in ``derived_instance.headers``."""
+    return _HEADER.dump_json(header).decode("utf-8")
+
+
+def header_from_json(text: str) -> Header:
+    """The header stored as ``text``."""
+    return _HEADER.validate_json(text)
+
+
+def read_header(path: Path) -> Header:
+    """The header of a stored object; pixels are not read.
+
+    Raises
+    ------
+    DicomReadError
+        It is not DICOM, or its instance, series or study UID is missing or impossible.
+    FileNotFoundError
+        There is no such file.
+    """
+    dataset = _read(path, stop_before_pixels=True)
+    with _quiet():
+        return Header(
+            sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
+            series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
+            study_instance_uid=_uid(dataset, "StudyInstanceUID"),
+            instance_number=_integer(dataset, "InstanceNumber"),
+            patient_id=_text(dataset, "PatientID"),
+            issuer=_text(dataset, "IssuerOfPatientID"),
+            birth_date=_date(dataset, "PatientBirthDate"),
+            sex=_sex(dataset),
+            study_date=_date(dataset, "StudyDate"),
+            image=_image_header(dataset),
+        )
+
+
+def read_slice(path: Path) -> Slice:
+    """The pixels of a stored single-frame image.
+
+    Raises
+    ------
+    DicomReadError
+        It cannot be read or decoded, or is not one monochrome slice with a pixel spacing.
+    FileNotFoundError
+        There is no such file.
+    """
+    dataset = _read(path, stop_before_pixels=False)
+    with _quiet():
+        spacing = _numbers(dataset, "PixelSpacing")
+        if spacing is None or len(spacing) != 2:
+            raise DicomReadError("the image gives no pixel spacing")
+        try:
+            stored = dataset.pixel_array
+            signal = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
+        except CONTENT_ERRORS as error:
+            raise DicomReadError(f"the pixels cannot be decoded: {_one_line(error)}") from error
+    if signal.ndim != 2:
+        raise DicomReadError(f"one slice is needed; the pixels have the shape {signal.shape}")
+    return Slice(signal=signal, spacing_mm=(spacing[0], spacing[1]))
+
+
+def _read(path: Path, *, stop_before_pixels: bool) -> Dataset:
+    with _quiet():
+        try:
+            return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+        except InvalidDicomError as error:
+            raise DicomReadError("not a DICOM Part 10 file") from error
+        except CONTENT_ERRORS as error:
+            raise DicomReadError(f"cannot be read as DICOM: {_one_line(error)}") from error
+
+
+def _quiet() -> warnings.catch_warnings:
+    """pydicom's warnings quote values, which may be a patient's."""
+    return warnings.catch_warnings(action="ignore")
+
+
+def _one_line(error: BaseException) -> str:
+    # The kind of error and not its text, which may quote values of the patient.
+    return type(error).__name__
+
+
+def _image_header(dataset: Dataset) -> ImageHeader:
+    return ImageHeader(
+        sop_class_uid=_text(dataset, "SOPClassUID") or "",
+        modality=_text(dataset, "Modality"),
+        image_type=_texts(dataset, "ImageType"),
+        orientation=_numbers(dataset, "ImageOrientationPatient"),
+        position_mm=_numbers(dataset, "ImagePositionPatient"),
+        pixel_spacing_mm=_numbers(dataset, "PixelSpacing"),
+        rows=_integer(dataset, "Rows"),
+        columns=_integer(dataset, "Columns"),
+        samples_per_pixel=_integer(dataset, "SamplesPerPixel"),
+        photometric=_text(dataset, "PhotometricInterpretation"),
+        slice_thickness_mm=_number(dataset, "SliceThickness"),
+        spacing_between_slices_mm=_number(dataset, "SpacingBetweenSlices"),
+        repetition_time_ms=_number(dataset, "RepetitionTime"),
+        echo_time_ms=_number(dataset, "EchoTime"),
+        inversion_time_ms=_number(dataset, "InversionTime"),
+        echo_train_length=_number(dataset, "EchoTrainLength"),
+        flip_angle_deg=_number(dataset, "FlipAngle"),
+        pixel_bandwidth_hz=_number(dataset, "PixelBandwidth"),
+        field_strength_t=_number(dataset, "MagneticFieldStrength"),
+        scanning_sequence=_texts(dataset, "ScanningSequence"),
+        sequence_variant=_texts(dataset, "SequenceVariant"),
+        scan_options=_texts(dataset, "ScanOptions"),
+        sequence_name=_text(dataset, "SequenceName"),
+        contrast_agent=_contrast_agent(dataset),
+        body_part=_text(dataset, "BodyPartExamined"),
+        study_description=_text(dataset, "StudyDescription"),
+        series_description=_text(dataset, "SeriesDescription"),
+        protocol_name=_text(dataset, "ProtocolName"),
+        series_number=_integer(dataset, "SeriesNumber"),
+        manufacturer=_text(dataset, "Manufacturer"),
+        model=_text(dataset, "ManufacturerModelName"),
+        station=_text(dataset, "StationName"),
+        device_serial=_text(dataset, "DeviceSerialNumber"),
+        coil=_text(dataset, "ReceiveCoilName"),
+        rescale_slope=_number(dataset, "RescaleSlope"),
+        rescale_intercept=_number(dataset, "RescaleIntercept"),
+    )
+
+
+def _value(dataset: Dataset, keyword: str, convert: Callable[[object], T]) -> T | None:
+    """The converted value of an element, or ``None`` where it is missing, empty or makes no sense."""
+    try:
+        value = dataset.get(keyword)
+        return None if value is None else convert(value)
+    except CONTENT_ERRORS:
+        return None
+
+
+def _items(value: object) -> Iterable[object]:
+    return value if isinstance(value, MultiValue | list) else [value]
+
+
+def _clean(value: object) -> str:
+    return str(value).replace("\0", "").strip()
+
+
+def _text(dataset: Dataset, keyword: str) -> str | None:
+    return _value(dataset, keyword, lambda value: "\\".join(_clean(item) for item in _items(value))) or None
+
+
+def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    found = _value(dataset, keyword, lambda value: tuple(_clean(item) for item in _items(value)))
+    return tuple(item for item in found or () if item)
+
+
+def _float(value: object) -> float:
+    number = float(str(value))
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
+
+
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    return _value(dataset, keyword, _float)
+
+
+def _numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
+    return _value(dataset, keyword, lambda value: tuple(_float(item) for item in _items(value)))
+
+
+def _whole(value: object) -> int:
+    number = _float(value)
+    if not number.is_integer():
+        raise ValueError("not a whole number")
+    return int(number)
+
+
+def _integer(dataset: Dataset, keyword: str) -> int | None:
+    return _value(dataset, keyword, _whole)
+
+
+def _day(value: object) -> date:
+    # ACR-NEMA wrote 2026.11.23; DICOM writes 20261123.
+    digits = _clean(value).replace(".", "")
+    if len(digits) != 8 or not digits.isdigit():
+        raise ValueError("not a date")
+    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+
+
+def _date(dataset: Dataset, keyword: str) -> date | None:
+    return _value(dataset, keyword, _day)
+
+
+def _sex(dataset: Dataset) -> str | None:
+    sex = (_text(dataset, "PatientSex") or "").upper()
+    return sex if sex in {"F", "M", "O"} else None
+
+
+def _contrast_agent(dataset: Dataset) -> str | None:
+    coded = _value(dataset, "ContrastBolusAgentSequence", lambda items: "coded" if items else None)
+    return _text(dataset, "ContrastBolusAgent") or coded
+
+
+def _uid(dataset: Dataset, keyword: str) -> str:
+    uid = _text(dataset, keyword)
+    if uid is None:
+        raise DicomReadError(f"{keyword} is missing")
+    if len(uid) > MAX_UID_LENGTH or not set(uid) <= set("0123456789."):
+        raise DicomReadError(f"{keyword} is not a UID")
+    return uid

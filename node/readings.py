@@ -1,0 +1,191 @@
+"""Readings: the circles that a person placed on a series, checked and kept as facts."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
+
+from sqlite_utils import Database
+
+from analytics.model import Circle
+from analytics.vbq.score import REGIONS, ScoreError, score
+from node.archive import Archive
+from node.clock import to_text
+from node.dicom.reader import Slice, read_slice
+from node.errors import DicomReadError, ReadingError
+from node.steps.identity import touch
+from node.store.database import writing
+
+SLICE = "slice"
+READER_LENGTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A slice (its InstanceNumber, so 1-based) and a circle for each region, in 0-based native pixels."""
+
+    instance_number: int
+    rois: Mapping[str, Circle]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddedReading:
+    """A reading as stored. ``new`` is false when the same one of the same reader was stored before."""
+
+    reading_id: int
+    new: bool
+    vbq_mean: float
+    vbq_median: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundSlice:
+    """The one image of a series that bears an InstanceNumber."""
+
+    sha256: str
+    sop_instance_uid: str
+
+
+def parse_rois(text: str) -> Reading:
+    """A reading from ``{"slice": 8, "L1": [row, col, radius_px], …, "L4": […], "CSF": […]}``.
+
+    Raises
+    ------
+    ReadingError
+        Names what is wrong, and where.
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=_without_doubles)
+    except json.JSONDecodeError as error:
+        raise ReadingError(f"not JSON: {error}") from error
+    expected = (SLICE, *REGIONS)
+    if not isinstance(content, dict):
+        raise ReadingError(f"a JSON object with the keys {', '.join(expected)} is needed")
+    if missing := [key for key in expected if key not in content]:
+        raise ReadingError(f"missing: {', '.join(missing)}")
+    if unknown := [key for key in content if key not in expected]:
+        raise ReadingError(f"unknown: {', '.join(unknown)}; the keys are {', '.join(expected)}")
+    number = content[SLICE]
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ReadingError(f"slice: a whole number is needed (the InstanceNumber), not {json.dumps(number)}")
+    return Reading(instance_number=number, rois={name: _circle(name, content[name]) for name in REGIONS})
+
+
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [key for key, _ in pairs]
+    if doubled := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ReadingError(f"given twice: {', '.join(doubled)}")
+    return dict(pairs)
+
+
+def _circle(name: str, value: object) -> Circle:
+    if not isinstance(value, list) or len(value) != 3 or not all(_is_number(item) for item in value):
+        raise ReadingError(f"{name}: [row, col, radius_px] as three finite numbers is needed, not {json.dumps(value)}")
+    row, col, radius = (float(item) for item in value)
+    if radius <= 0:
+        raise ReadingError(f"{name}: the radius is {radius:g} pixels; it must be positive")
+    return Circle(row=row, col=col, radius_px=radius)
+
+
+def _is_number(value: object) -> bool:
+    # bool is an int to Python; NaN and Infinity are numbers to its JSON reader.
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def to_canonical_json(reading: Reading) -> str:
+    """The same text for the same reading, however it was written; :func:`parse_rois` reads it."""
+    rois = {name: [circle.row, circle.col, circle.radius_px] for name, circle in sorted(reading.rois.items())}
+    return json.dumps({SLICE: reading.instance_number, **rois}, separators=(",", ":"))
+
+
+def find_slice(db: Database, series_uid: str, instance_number: int) -> FoundSlice:
+    """The image of a series with this InstanceNumber.
+
+    Raises
+    ------
+    ReadingError
+        There is none, or more than one (of different content): nobody can say which one the reader saw.
+    """
+    found = db.execute(
+        "SELECT o.sha256, i.sop_instance_uid FROM derived_instance AS i JOIN fact_object AS o USING (object_id) "
+        "WHERE i.series_instance_uid = ? AND i.instance_number = ? ORDER BY o.sha256",
+        [series_uid, instance_number],
+    ).fetchall()
+    if not found:
+        raise ReadingError(f"slice {instance_number}: the series has no image with this InstanceNumber")
+    if len(found) > 1:
+        raise ReadingError(
+            f"slice {instance_number}: {len(found)} different images of the series bear this InstanceNumber; "
+            "vbq-node problems shows images received with differing content"
+        )
+    return FoundSlice(sha256=found[0][0], sop_instance_uid=found[0][1])
+
+
+def load_slice(archive: Archive, found: FoundSlice) -> Slice:
+    """The pixels of an image that was found.
+
+    Raises
+    ------
+    DicomReadError
+        The file is gone or cannot be decoded.
+    """
+    try:
+        return read_slice(archive.path(found.sha256))
+    except FileNotFoundError as error:
+        raise DicomReadError("the file is missing from the archive") from error
+
+
+def add_reading(
+    db: Database, archive: Archive, *, series_uid: str, reader: str, rois_text: str, now: datetime
+) -> AddedReading:
+    """Check a reading against its series and keep it as a fact; the steps make the measurement of it.
+
+    Raises
+    ------
+    ReadingError
+        The text is no reading, the series is not known, the slice is missing or ambiguous, or the circles give no
+        score. Nothing is stored.
+    """
+    name = reader.strip()
+    if not name or len(name) > READER_LENGTH or not name.isprintable():
+        raise ReadingError(f"reader: a name of 1 to {READER_LENGTH} printable characters is needed")
+    reading = parse_rois(rois_text)
+    if not db.execute("SELECT 1 FROM derived_instance WHERE series_instance_uid = ? LIMIT 1", [series_uid]).fetchone():
+        raise ReadingError(
+            f"no series {series_uid} is known; the view 'series' lists what has arrived (the steps must be running)"
+        )
+    try:
+        pixels = load_slice(archive, find_slice(db, series_uid, reading.instance_number))
+        result = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
+    except (DicomReadError, ScoreError) as error:
+        raise ReadingError(f"slice {reading.instance_number}: {error}") from error
+    key = [series_uid, name, to_canonical_json(reading)]
+    with writing(db):
+        before = _reading_id(db, key)
+        if before is None:
+            db.execute(
+                "INSERT INTO fact_reading (series_instance_uid, reader, rois, added_at) VALUES (?, ?, ?, ?)",
+                [*key, to_text(now)],
+            )
+            _touch_patient(db, series_uid)
+        stored = _reading_id(db, key) if before is None else before
+    if stored is None:
+        raise ReadingError("the reading was not stored")
+    return AddedReading(reading_id=stored, new=before is None, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median)
+
+
+def _reading_id(db: Database, key: list[str]) -> int | None:
+    row = db.execute(
+        "SELECT reading_id FROM fact_reading WHERE series_instance_uid = ? AND reader = ? AND rois = ?", key
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
+def _touch_patient(db: Database, series_uid: str) -> None:
+    for authority, patient_id in db.execute(
+        "SELECT patient_authority, patient_id FROM derived_series "
+        "WHERE series_instance_uid = ? AND patient_authority IS NOT NULL",
+        [series_uid],
+    ).fetchall():
+        touch(db, authority, patient_id)

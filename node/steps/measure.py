@@ -1,0 +1,151 @@
+"""The measure step: readings and the series as they stand now become scores, each measured, doubtful or refused."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlite_utils import Database
+
+from analytics.model import Circle, MeasurementStatus, RoiSignal, VbqScore
+from analytics.vbq.quality import doubts
+from analytics.vbq.score import ScoreError, score
+from node.archive import Archive
+from node.errors import DicomReadError, ReadingError
+from node.readings import FoundSlice, find_slice, load_slice, parse_rois
+from node.settings import Settings
+from node.steps.identity import touch
+from node.store.database import writing
+
+ALGORITHM_NAME = "vbq-roi"
+ALGORITHM_VERSION = "1"
+"""Raised when the same circles would give another number or another status; everything is then measured again."""
+
+PENDING = """
+SELECT r.reading_id, r.series_instance_uid, r.reader, r.rois,
+       s.instances_sha256, s.role, s.reasons, s.patient_authority, s.patient_id
+FROM fact_reading AS r
+JOIN derived_series AS s USING (series_instance_uid)
+LEFT JOIN derived_measurement AS m
+    ON m.series_instance_uid = r.series_instance_uid AND m.reading_id = r.reading_id
+    AND m.instances_sha256 = s.instances_sha256 AND m.algorithm_name = ? AND m.algorithm_version = ?
+WHERE m.reading_id IS NULL
+ORDER BY r.reading_id
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pending:
+    reading_id: int
+    series_uid: str
+    reader: str
+    rois: str
+    instances_sha256: str
+    role: str
+    series_reasons: Sequence[str]
+    patient_authority: str | None
+    patient_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    status: MeasurementStatus
+    reasons: Sequence[str]
+    instance_number: int
+    circles: Mapping[str, Circle]
+    found: FoundSlice | None = None
+    score: VbqScore | None = None
+
+
+def measure_series(db: Database, archive: Archive, settings: Settings) -> int:
+    """Measure every reading whose series has changed or that is new; returns how many."""
+    rows = db.execute(PENDING, [ALGORITHM_NAME, ALGORITHM_VERSION]).fetchall()
+    for row in rows:
+        pending = _pending(row)
+        result = _measure(db, archive, pending)
+        with writing(db):
+            db.table("derived_measurement").insert(_row(pending, result), replace=True)
+            if pending.patient_authority is not None and pending.patient_id is not None:
+                touch(db, pending.patient_authority, pending.patient_id)
+    return len(rows)
+
+
+def _pending(row: Sequence[str | int]) -> _Pending:
+    reading_id, series_uid, reader, rois, instances_sha256, role, reasons, authority, patient_id = row
+    return _Pending(
+        reading_id=int(reading_id),
+        series_uid=str(series_uid),
+        reader=str(reader),
+        rois=str(rois),
+        instances_sha256=str(instances_sha256),
+        role=str(role),
+        series_reasons=json.loads(str(reasons)),
+        patient_authority=None if authority is None else str(authority),
+        patient_id=None if patient_id is None else str(patient_id),
+    )
+
+
+def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
+    reading = parse_rois(pending.rois)
+    found = None
+    try:
+        found = find_slice(db, pending.series_uid, reading.instance_number)
+        pixels = load_slice(archive, found)
+        measured = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
+    except (ReadingError, DicomReadError, ScoreError) as error:
+        return _Result(
+            status=MeasurementStatus.REJECTED,
+            reasons=[str(error)],
+            instance_number=reading.instance_number,
+            circles=reading.rois,
+            found=found,
+        )
+    reasons = [*doubts(measured), *_wrong_series(pending)]
+    return _Result(
+        status=MeasurementStatus.REVIEW if reasons else MeasurementStatus.MEASURED,
+        reasons=reasons,
+        instance_number=reading.instance_number,
+        circles=reading.rois,
+        found=found,
+        score=measured,
+    )
+
+
+def _wrong_series(pending: _Pending) -> Sequence[str]:
+    if pending.role == "t1_sagittal":
+        return []
+    against = [reason.removeprefix("against: ") for reason in pending.series_reasons if reason.startswith("against: ")]
+    return [f"the series is no sagittal lumbar T1 without fat saturation or contrast: {'; '.join(against)}"]
+
+
+def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | None]:
+    measured = result.score
+    rois = {
+        name: _roi(circle, measured.rois[name] if measured else None) for name, circle in sorted(result.circles.items())
+    }
+    return {
+        "series_instance_uid": pending.series_uid,
+        "source": f"reading:{pending.reader}",
+        "reading_id": pending.reading_id,
+        "instances_sha256": pending.instances_sha256,
+        "sop_instance_uid": result.found.sop_instance_uid if result.found else None,
+        "instance_number": result.instance_number,
+        "status": result.status.value,
+        "reasons": json.dumps(list(result.reasons), ensure_ascii=False),
+        "vbq_mean": measured.vbq_mean if measured else None,
+        "vbq_median": measured.vbq_median if measured else None,
+        "rois": json.dumps(rois),
+        "algorithm_name": ALGORITHM_NAME,
+        "algorithm_version": ALGORITHM_VERSION,
+    }
+
+
+def _roi(circle: Circle, signal: RoiSignal | None) -> Mapping[str, float]:
+    if signal is None:
+        return asdict(circle)
+    return {
+        **asdict(circle),
+        "radius_mm": signal.radius_mm,
+        "mean": signal.mean,
+        "sd": signal.sd,
+        "pixels": signal.pixels,
+    }

@@ -6,6 +6,7 @@ Counts are in 10⁹/L, shares in percent of the leukocytes.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import combinations
 from typing import Literal
 
 from analytics.model import ResultStatus
@@ -202,7 +203,7 @@ def _join_parts(parts: list[_Specimen]) -> list[_Specimen]:
         else:
             by_time.setdefault(part.taken_at, []).append(part)
     for same_time in by_time.values():
-        if all(_agree(one, other) for one in same_time for other in same_time):
+        if all(_agree(one, other) for one, other in combinations(same_time, 2)):
             alone.append(_joined(same_time))
         else:
             note = "another specimen was taken at the same time with other results"

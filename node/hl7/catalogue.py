@@ -68,10 +68,10 @@ class MethodWords(_Table):
 
 
 class Units(_Table):
-    """How units are spelt: a multiplier and a volume in litres, or a percentage."""
+    """How units are spelt: a multiplier and a volume (how many make a litre), or a percentage."""
 
     multipliers: dict[str, float]
-    litres: dict[str, float]
+    per_litre: dict[str, float]
     percent: tuple[str, ...]
 
 

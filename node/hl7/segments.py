@@ -109,16 +109,24 @@ def read_segment(line: str, delimiters: Delimiters) -> Segment:
             encoding_chars=characters,
             validation_level=VALIDATION_LEVEL.TOLERANT,
         )
-        fields: dict[int, list[str]] = {}
-        for field in parsed.children:
-            number = int(field.name.rpartition("_")[2])
-            fields.setdefault(number, []).append(field.to_er7(encoding_chars=characters))
+        read = [(field.name, field.to_er7(encoding_chars=characters)) for field in parsed.children]
     except (HL7apyException, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
         raise MessageError(f"segment {name} cannot be read ({type(error).__name__})") from error
-    sent = sum(1 for value in line.split(delimiters.field)[1:] if value.strip())
-    kept = sum(1 for values in fields.values() if any(value.strip() for value in values))
-    if kept < sent:
-        raise MessageError(f"segment {name} cannot be read: {kept} of its {sent} fields are understood")
+    # Fields beyond the structure version have no name; none of them is used.
+    fields: dict[int, list[str]] = {}
+    for place, value in read:
+        if place is not None:
+            fields.setdefault(int(place.rpartition("_")[2]), []).append(value)
+    empty = delimiters.component + delimiters.subcomponent + " \t\n"
+    sent = sum(
+        1
+        for field in line.split(delimiters.field)[1:]
+        for value in field.split(delimiters.repetition)
+        if value.strip(empty)
+    )
+    kept = sum(1 for _, value in read if value.strip(empty))
+    if kept != sent:
+        raise MessageError(f"segment {name} cannot be read: {kept} of its {sent} values are understood")
     return Segment(
         name=name, fields={number: tuple(values) for number, values in fields.items()}, delimiters=delimiters
     )
@@ -144,3 +152,17 @@ def _decoded(code: str, delimiters: Delimiters) -> str:
         except ValueError:
             return ""
     return " " if code.startswith((".br", ".sp", ".ce", ".in", ".ti")) else ""
+
+
+def scan_segment(line: str, delimiters: Delimiters) -> Segment:
+    """Read one segment by splitting it, to see whether it matters: some thousand times faster than hl7apy."""
+    values = line.split(delimiters.field)
+    return Segment(
+        name=line[:_NAME_LENGTH],
+        fields={
+            number: tuple(value.split(delimiters.repetition))
+            for number, value in enumerate(values[1:], start=1)
+            if value
+        },
+        delimiters=delimiters,
+    )

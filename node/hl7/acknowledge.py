@@ -1,0 +1,143 @@
+"""Acknowledgements, in original and in enhanced mode, in the character set and with the delimiters of the sender."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from node.errors import MessageError
+from node.hl7.interpret import PRODUCTION
+from node.hl7.messages import Header, codec_of, split_messages
+
+Outcome = Literal["accepted", "error", "rejected"]
+"""Stored; not stored, send again; stored but never used."""
+
+_CODES = {"accepted": "A", "error": "E", "rejected": "R"}
+_WANTED: dict[str, tuple[Outcome, ...]] = {
+    "AL": ("accepted", "error", "rejected"),
+    "SU": ("accepted",),
+    "ER": ("error", "rejected"),
+    "NE": (),
+}
+ERR_VERSION = "2.5"
+"""From this version on ERR has its present fields."""
+ERROR_CODES = {
+    "100": "Segment sequence error",
+    "202": "Unsupported processing id",
+    "207": "Application internal error",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What answers one frame."""
+
+    code: str
+    """AA, AE, AR, CA, CE, CR; empty when the sender wants no answer."""
+    message: bytes
+    """The acknowledgement without framing; empty when there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reception:
+    """What the listener has to know about a frame before it is stored."""
+
+    header: Header | None
+    codec: str
+    sha256: str
+    refusal: str | None
+    """Why the frame is answered with a rejection; it is stored all the same."""
+
+
+def receive(raw: bytes, default_charset: str) -> Reception:
+    """Look at the header of a frame; a frame of several messages is answered for its first.
+
+    A frame that is not HL7 is rejected: sending it again would not help. Content is not looked at here: what is
+    wrong with it is for a person at this site, not for the sender's queue.
+    """
+    try:
+        codec = codec_of(raw, default_charset)
+        text = raw.decode(codec)
+    except (MessageError, UnicodeDecodeError):
+        codec, text = "latin-1", raw.decode("latin-1")
+    messages = split_messages(text)
+    headers = [one.header for one in messages if one.header is not None]
+    refusal = None
+    if not headers:
+        refusal = messages[0].problem or "no MSH segment"
+    elif all(one.processing_id not in ("", PRODUCTION) for one in headers):
+        refusal = f"processing id {headers[0].processing_id[:10]} is not {PRODUCTION}"
+    return Reception(
+        header=headers[0] if headers else None,
+        codec="utf-8" if codec == "utf-8-sig" else codec,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        refusal=refusal,
+    )
+
+
+def reply_code(header: Header | None, outcome: Outcome) -> str:
+    """The acknowledgement code for MSA-1; empty when the sender wants none.
+
+    In enhanced mode (MSH-15 or MSH-16 sent) the accept acknowledgement is given as MSH-15 asks; the application
+    acknowledgement of MSH-16 only where no accept acknowledgement is wanted, as one frame gets one answer at most.
+    """
+    letter = _CODES[outcome]
+    if header is None:
+        return f"A{letter}"
+    accept, application = header.text(15).upper(), header.text(16).upper()
+    if not accept and not application:
+        return f"A{letter}"
+    if outcome in _WANTED.get(accept or "NE", _WANTED["AL"]):
+        return f"C{letter}"
+    if accept in ("", "NE") and outcome in _WANTED.get(application or "NE", _WANTED["AL"]):
+        return f"A{letter}"
+    return ""
+
+
+def build_reply(reception: Reception, outcome: Outcome, *, reason: str | None, at: datetime) -> Reply:
+    """The answer to a frame; ``reason`` goes into MSA-3 and ERR of a negative one."""
+    header = reception.header
+    code = reply_code(header, outcome)
+    if not code:
+        return Reply(code="", message=b"")
+    sep = header.delimiters.field if header else "|"
+    encoding = header.raw(2) if header else "^~\\&"
+    comp = encoding[0]
+    trigger = header.trigger if header else ""
+
+    def echo(number: int) -> str:
+        return header.raw(number) if header else ""
+
+    msh = [
+        "MSH",
+        encoding,
+        echo(5),
+        echo(6),
+        echo(3),
+        echo(4),
+        at.strftime("%Y%m%d%H%M%S%z"),
+        "",
+        f"ACK{comp}{trigger}{comp}ACK" if trigger else "ACK",
+        reception.sha256[:20],
+        echo(11) or PRODUCTION,
+        echo(12) or "2.3",
+        *[""] * 5,
+        echo(18),
+    ]
+    msa = ["MSA", code, echo(10)]
+    segments = [msh, msa]
+    if outcome != "accepted":
+        text = reason or ""
+        msa.append(text)
+        segments.append(_err(header, outcome, text, comp))
+    lines = [sep.join(fields).rstrip(sep) for fields in segments]
+    return Reply(code=code, message=("\r".join(lines) + "\r").encode(reception.codec, errors="replace"))
+
+
+def _err(header: Header | None, outcome: Outcome, text: str, comp: str) -> list[str]:
+    number, place = ("207", "") if outcome == "error" else ("202", f"MSH{comp}1{comp}11") if header else ("100", "")
+    if header is not None and header.version >= ERR_VERSION:
+        return ["ERR", "", place, comp.join((number, ERROR_CODES[number], "HL70357")), "E", "", "", "", text]
+    sub = header.delimiters.subcomponent if header else "&"
+    location = place or f"MSH{comp}1{comp}"
+    return ["ERR", f"{location}{comp}{sub.join((number, ERROR_CODES[number], 'HL70357'))}"]

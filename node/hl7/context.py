@@ -1,0 +1,173 @@
+"""Who the patient is and what is known about them: PID, MRG, DG1, observations, appointments."""
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from analytics.blood import FINALITY
+from node.hl7.catalogue import Analytes, Eligibility, ObservationTerm
+from node.hl7.extracts import AppointmentExtract, Diagnosis, MergeExtract, Observation, PatientExtract
+from node.hl7.segments import Segment, part, read_segment, scan_segment
+from node.hl7.times import Moment, read_date, read_time
+from node.hl7.units import canonical, read_number
+from node.settings import Identity as IdentitySettings
+
+PREFERRED_TYPES = ("MR", "MRN", "PI", "PT", "PN")
+"""Identifier types (CX.5) that name the patient in the hospital, best first."""
+NEVER_TYPES = ("AN", "VN")
+"""Account and visit numbers: they name a stay, not a patient."""
+
+APPOINTMENT_EVENTS: dict[str, Literal["booked", "moved", "modified", "cancelled"]] = {
+    "S12": "booked",
+    "S13": "moved",
+    "S14": "modified",
+    "S15": "cancelled",
+    "S17": "cancelled",
+    "S26": "cancelled",
+}
+"""Trigger events of SIU; S17 deletes the appointment, at S26 the patient did not come."""
+
+SEXES: dict[str, Literal["F", "M", "O"]] = {"F": "F", "M": "M", "O": "O"}
+
+PatientNumber = tuple[str, str]
+"""Assigning authority as the site names it, and the id as sent, leading zeros kept."""
+
+
+def patient_number(segment: Segment, field: int, identity: IdentitySettings) -> PatientNumber | None:
+    """The patient's number in PID-3 or MRG-1: the best repetition by type, else the first that names a patient."""
+    delimiters = segment.delimiters
+    candidates = []
+    for place, repetition in enumerate(segment.repetitions(field)):
+        number = part(repetition, delimiters, 1)
+        kind = part(repetition, delimiters, 5).upper()
+        if number and number != '""' and kind not in NEVER_TYPES:
+            rank = PREFERRED_TYPES.index(kind) if kind in PREFERRED_TYPES else len(PREFERRED_TYPES)
+            authority = part(repetition, delimiters, 4) or part(repetition, delimiters, 4, 2)
+            candidates.append((rank, place, (identity.authority(authority), number)))
+    return min(candidates)[2] if candidates else None
+
+
+def missing_number_reason(pid: Segment) -> str:
+    """Why a PID names no patient."""
+    elsewhere = [f"PID-{field}" for field in (2, 4, 18) if pid.text(field)]
+    hint = f"; {' and '.join(elsewhere)} hold a number, which is not taken for it" if elsewhere else ""
+    return f"no patient number in PID-3{hint}"
+
+
+def read_merge(mrg: Segment, identity: IdentitySettings) -> MergeExtract | None:
+    """The number that MRG retires."""
+    retired = patient_number(mrg, 1, identity)
+    return MergeExtract(retired_authority=retired[0], retired_id=retired[1]) if retired else None
+
+
+def read_patient(pid: Segment, lines: Iterable[str], *, analytes: Analytes, zone: ZoneInfo) -> PatientExtract | None:
+    """Demographics, observations and diagnoses of one patient's part of a message; ``None`` when it says nothing.
+
+    Raises
+    ------
+    MessageError
+        A segment that matters cannot be read.
+    """
+    delimiters = pid.delimiters
+    observations: list[Observation] = []
+    diagnoses: list[Diagnosis] = []
+    panel_time: Moment | None = None
+    for line in lines:
+        name = line[:3]
+        if name == "OBR":
+            panel_time = read_time(scan_segment(line, delimiters).text(7), zone)
+        elif name == "OBX" and (term := _observation_term(scan_segment(line, delimiters), analytes)):
+            found = _observation(read_segment(line, delimiters), term, panel_time, zone)
+            observations.extend([found] if found else [])
+        elif name == "DG1":
+            found_diagnosis = _diagnosis(read_segment(line, delimiters), zone)
+            diagnoses.extend([found_diagnosis] if found_diagnosis else [])
+    extract = PatientExtract(
+        birth_date=read_date(pid.text(7)),
+        sex=SEXES.get(pid.text(8).upper()),
+        observations=tuple(dict.fromkeys(observations)),
+        diagnoses=tuple(dict.fromkeys(diagnoses)),
+    )
+    return None if extract == PatientExtract() else extract
+
+
+def _observation_term(obx: Segment, analytes: Analytes) -> ObservationTerm | None:
+    lowered = [one.casefold() for one in obx.components(3)]
+    return next((term for term in analytes.observation if term.matches(lowered, lowered)), None)
+
+
+def _observation(obx: Segment, term: ObservationTerm, panel: Moment | None, zone: ZoneInfo) -> Observation | None:
+    status = obx.text(11).upper()
+    if status and FINALITY.get(status) not in ("final", "corrected"):
+        return None
+    value = _measured(obx, term) if term.factors else _answered(obx, term)
+    if value is None:
+        return None
+    seen = read_time(obx.text(14), zone) or panel
+    return Observation(name=term.name, value=value, observed_at=seen.at if seen else None)
+
+
+def _measured(obx: Segment, term: ObservationTerm) -> float | None:
+    number = read_number(obx.text(5)).value
+    factors = {canonical(unit): factor for unit, factor in term.factors.items()}
+    units = [canonical(unit) for unit in (obx.raw(6), *obx.components(6)[:2]) if unit] or [""]
+    factor = next((factors[unit] for unit in units if unit in factors), None)
+    if number is None or factor is None:
+        return None
+    value = number * factor
+    low, high = term.range or (value, value)
+    return value if low <= value <= high else None
+
+
+def _answered(obx: Segment, term: ObservationTerm) -> float | None:
+    answers = [one.casefold() for one in obx.components(5) if one]
+    for answer in answers:
+        if re.search(term.no, answer):
+            return 0.0
+        if re.search(term.yes, answer):
+            return 1.0
+    return None
+
+
+def _diagnosis(dg1: Segment, zone: ZoneInfo) -> Diagnosis | None:
+    code = (dg1.text(3) or dg1.text(3, 4)).rstrip(".").upper()
+    if not code or dg1.text(21).upper() == "D":
+        return None
+    recorded = read_time(dg1.text(5), zone)
+    return Diagnosis(code=code, text=dg1.text(3, 2) or dg1.text(4), recorded_at=recorded.at if recorded else None)
+
+
+def read_appointment(
+    trigger: str, segments: list[Segment], *, eligibility: Eligibility, zone: ZoneInfo
+) -> AppointmentExtract | str:
+    """What an SIU says about its appointment, or why it cannot be used.
+
+    The time is that of the service (AIS-4), else TQ1-7, else SCH-11: the last is kept for older versions only and
+    often holds when the booking was made.
+    """
+    event = APPOINTMENT_EVENTS.get(trigger)
+    if event is None:
+        return f"SIU^{trigger} changes no appointment that is kept"
+    schedule = next((one for one in segments if one.name == "SCH"), None)
+    if schedule is None or not (schedule.text(1) or schedule.text(2)):
+        return "the appointment has no number (SCH-1, SCH-2)"
+    services = [one for one in segments if one.name == "AIS"]
+    texts = [" ".join(one.components(3)) for one in segments if one.name in ("AIS", "PR1") and one.raw(3)]
+    texts = [text for text in texts if text] or [" ".join(schedule.components(7))]
+    planned = _planned(services, schedule, [one for one in segments if one.name == "TQ1"], zone)
+    if planned is None and event != "cancelled":
+        return "the appointment has no time (AIS-4, TQ1-7, SCH-11)"
+    return AppointmentExtract(
+        booking=f"{schedule.text(1)}/{schedule.text(2)}",
+        event=event,
+        planned_at=planned.at if planned else None,
+        date_only=planned.date_only if planned else False,
+        procedure="; ".join(dict.fromkeys(text.strip() for text in texts)),
+        operation=any(eligibility.is_operation(text) for text in texts),
+    )
+
+
+def _planned(services: list[Segment], schedule: Segment, timings: list[Segment], zone: ZoneInfo) -> Moment | None:
+    texts = [one.text(4) for one in services] + [one.text(7) for one in timings] + [schedule.text(11, 4)]
+    return next((moment for text in texts if (moment := read_time(text, zone))), None)

@@ -1,0 +1,170 @@
+"""What a message says: which patients, which blood counts, which appointments and merges; or why it cannot be used."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from node.errors import MessageError
+from node.hl7.catalogue import load_analytes, load_eligibility
+from node.hl7.context import (
+    PatientNumber,
+    missing_number_reason,
+    patient_number,
+    read_appointment,
+    read_merge,
+    read_patient,
+)
+from node.hl7.extracts import AppointmentExtract, Extract
+from node.hl7.messages import Header, Message, read_frame
+from node.hl7.results import read_specimens
+from node.hl7.segments import Segment, read_segment
+from node.hl7.times import read_time
+from node.settings import Settings
+
+PRODUCTION = "P"
+RESULT_MESSAGES = ("ORU", "OUL")
+KNOWN_MESSAGES = (*RESULT_MESSAGES, "ADT", "SIU")
+MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
+UNDO_EVENTS = ("A37",)
+
+Status = Literal["used", "held", "refused", "ignored"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One extract and the patient it is about; no patient where the message names none."""
+
+    patient: PatientNumber | None
+    extract: Extract
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpretation:
+    """One message as understood. ``items`` are what it says even when its status keeps it from being used."""
+
+    header: Header | None
+    sent_at: datetime | None
+    status: Status
+    reason: str | None
+    items: tuple[Item, ...]
+    problems: tuple[tuple[str, str], ...]
+    """Code and detail of what a person should see, beside ``reason``; without patient data."""
+
+
+def interpret_frame(raw: bytes, settings: Settings) -> list[Interpretation]:
+    """Every message of a frame, at least one."""
+    return [interpret_message(message, settings) for message in read_frame(raw, settings.hl7.default_charset)]
+
+
+def interpret_message(message: Message, settings: Settings) -> Interpretation:
+    """Understand one message. Pure: the same message and settings always give the same."""
+    header = message.header
+    if header is None or message.problem:
+        return _kept(header, None, "held", message.problem or "no MSH segment")
+    sent = read_time(header.text(7), settings.site.zone)
+    sent_at = sent.at if sent else None
+    try:
+        items, problems = _read(header, message, settings)
+    except MessageError as error:
+        return _kept(header, sent_at, "held", str(error))
+    status, reason = _status(header, items, problems)
+    return Interpretation(
+        header=header,
+        sent_at=sent_at,
+        status=status,
+        reason=reason,
+        items=tuple(items),
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def _kept(header: Header | None, sent_at: datetime | None, status: Status, reason: str) -> Interpretation:
+    return Interpretation(header=header, sent_at=sent_at, status=status, reason=reason, items=(), problems=())
+
+
+def _status(header: Header, items: list[Item], problems: list[tuple[str, str]]) -> tuple[Status, str | None]:
+    if header.processing_id and header.processing_id != PRODUCTION:
+        return "refused", f"processing id {header.processing_id[:10]}: only production messages (MSH-11 P) are used"
+    if not header.processing_id:
+        return "held", "no processing id (MSH-11): not known to be a production message"
+    if any(item.patient is not None for item in items):
+        return "used", None
+    if problems:
+        return "held", "; ".join(dict.fromkeys(detail for _, detail in problems))
+    if header.message_code in KNOWN_MESSAGES:
+        return "ignored", f"{header.type[:20]} says nothing that is kept"
+    return "ignored", f"{header.type[:20]} is not a message that is used"
+
+
+def _read(header: Header, message: Message, settings: Settings) -> tuple[list[Item], list[tuple[str, str]]]:
+    if header.message_code not in KNOWN_MESSAGES:
+        return [], []
+    items: list[Item] = []
+    problems: list[tuple[str, str]] = []
+    if header.message_code == "ADT" and header.trigger in UNDO_EVENTS:
+        problems.append(("unmerge", f"ADT^{header.trigger} takes a merge back; a person has to do it"))
+    appointment = _appointment(message, settings, problems) if header.message_code == "SIU" else None
+    groups = list(_patients(message, header))
+    if not groups and header.message_code != "ADT" and any(line[:3] in ("OBX", "SCH") for line in message.lines):
+        problems.append(("no-patient", "no PID segment"))
+        groups = [(None, list(message.lines))]
+    for pid, lines in groups:
+        items.extend(_patient_items(header, pid, lines, settings, appointment, problems))
+    return items, problems
+
+
+def _appointment(message: Message, settings: Settings, problems: list[tuple[str, str]]) -> AppointmentExtract | None:
+    header = message.header
+    segments = message.segments("SCH", "TQ1", "AIS", "PR1")
+    told = read_appointment(
+        header.trigger if header else "", segments, eligibility=load_eligibility(), zone=settings.site.zone
+    )
+    if isinstance(told, AppointmentExtract):
+        return told
+    problems.append(("appointment", told))
+    return None
+
+
+def _patients(message: Message, header: Header) -> Iterator[tuple[Segment | None, list[str]]]:
+    """Each PID with the lines up to the next one."""
+    pid: str | None = None
+    lines: list[str] = []
+    for line in message.lines:
+        if line[:3] == "PID":
+            if pid is not None:
+                yield read_segment(pid, header.delimiters), lines
+            pid, lines = line, []
+        elif pid is not None:
+            lines.append(line)
+    if pid is not None:
+        yield read_segment(pid, header.delimiters), lines
+
+
+def _patient_items(
+    header: Header,
+    pid: Segment | None,
+    lines: list[str],
+    settings: Settings,
+    appointment: AppointmentExtract | None,
+    problems: list[tuple[str, str]],
+) -> list[Item]:
+    patient = patient_number(pid, 3, settings.identity) if pid else None
+    zone, analytes = settings.site.zone, load_analytes()
+    extracts: list[Extract] = []
+    if pid is not None:
+        if patient is None:
+            problems.append(("no-patient", missing_number_reason(pid)))
+        known = read_patient(pid, lines, analytes=analytes, zone=zone)
+        extracts.extend([known] if known else [])
+    if header.message_code in RESULT_MESSAGES:
+        extracts.extend(read_specimens(lines, header.delimiters, analytes, zone))
+    if appointment is not None:
+        extracts.append(appointment)
+    if header.message_code == "ADT" and header.trigger in MERGE_EVENTS:
+        merges = [read_segment(line, header.delimiters) for line in lines if line[:3] == "MRG"]
+        retired = [read_merge(mrg, settings.identity) for mrg in merges]
+        extracts.extend(merge for merge in retired if merge is not None)
+        if not merges or None in retired:
+            problems.append(("merge", f"ADT^{header.trigger} does not say which number is retired (MRG-1)"))
+    return [Item(patient=patient, extract=extract) for extract in extracts]

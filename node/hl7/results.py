@@ -1,0 +1,317 @@
+"""Blood-count results: from OBX segments to :class:`analytics.blood.Result`, one list for each specimen."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import get_args
+from zoneinfo import ZoneInfo
+
+from analytics.blood import Analyte, Method, Result, Scale
+from node.hl7.catalogue import Analytes, Term
+from node.hl7.extracts import SpecimenExtract
+from node.hl7.segments import Delimiters, Segment, read_segment, scan_segment
+from node.hl7.times import Moment, read_time
+from node.hl7.units import Count, Percent, Reading, Unit, read_number, read_unit
+
+LOINC = re.compile(r"\d{1,5}-\d")
+MAX_10E9_PER_L = {"platelets": 5000.0}
+MAX_CELLS_10E9_PER_L = 1000.0
+"""More than any patient survives (leukaemic leukocytes reach some hundreds): a unit slip."""
+MIN_10E9_PER_L: dict[str, float] = {"platelets": 0.5, "leukocytes": 0.01}
+"""Less, but not zero, than an analyser reports: a unit slip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What OBX-3 says a result is; ``conflict`` when its parts disagree."""
+
+    analyte: Analyte
+    scale: Scale | None
+    method: Method
+    conflict: str | None
+    certain: bool
+    """Named by LOINC or in words, not by a short local code alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The order and specimen that a run of OBX belongs to."""
+
+    order: Segment | None
+    specimen: Segment | None
+    fallback_order: str
+
+    @property
+    def number(self) -> str:
+        """Filler order number, else the placer's, else that of ORC."""
+        if self.order is None:
+            return self.fallback_order
+        return self.order.text(3) or self.order.text(2) or self.fallback_order
+
+    @property
+    def words(self) -> str:
+        """Everything that tells what material was examined and how, in lower case."""
+        parts = [*self.order.components(4), *self.order.components(15)] if self.order else []
+        parts += self.specimen.components(4) if self.specimen else []
+        return " ".join(parts).casefold()
+
+    def collected(self, zone: ZoneInfo) -> Moment | None:
+        """When the specimen was taken: SPM-17, then OBR-7."""
+        for segment, field in ((self.specimen, 17), (self.order, 7)):
+            if segment and (moment := read_time(segment.text(field), zone)):
+                return moment
+        return None
+
+
+def identify(components: list[str], analytes: Analytes) -> Identity | None:
+    """What a result is, from the components of OBX-3; ``None`` when it is not part of a blood count."""
+    lowered = [one.casefold() for one in components] + [""] * 6
+    names = [one for one in (lowered[1], lowered[4]) if one and not LOINC.fullmatch(one)] or [lowered[0]]
+    names = [re.sub(r"\[[^]]*]", " ", name) for name in names]
+    loincs = [one for one in lowered if LOINC.fullmatch(one)]
+    locals_ = [one for one in (lowered[0], lowered[3]) if one and one not in loincs]
+    never = analytes.never
+    if any(one in never.loinc for one in loincs) or any(one.upper() in never.codes for one in locals_):
+        return None
+    if any(re.search(never.pattern, name) for name in names):
+        return None
+    by_loinc = [analytes.by_loinc[one] for one in loincs if one in analytes.by_loinc]
+    by_code = [analytes.by_code[one] for one in locals_ if one in analytes.by_code]
+    by_name = _kinds_in_names(names, analytes)
+    terms = [*by_loinc, *by_code]
+    kinds = {term.analyte for term in terms} | by_name
+    if "segmented" in kinds:
+        kinds.discard("neutrophils")
+    if not kinds:
+        return None
+    scales = {term.scale for term in terms if term.scale} | _scale_words([*names, lowered[0]], analytes)
+    conflict = None
+    if len(kinds) > 1:
+        conflict = f"code and name disagree ({' or '.join(sorted(kinds))})"
+    elif len(scales) > 1:
+        conflict = "code and name disagree on count or percentage"
+    return Identity(
+        analyte=next(kind for kind in get_args(Analyte) if kind in (by_name & kinds or kinds)),
+        scale=next(iter(scales)) if len(scales) == 1 else None,
+        method=_method(terms, " ".join(names), analytes),
+        conflict=conflict,
+        certain=bool(by_loinc or by_name or len(set(names) - {lowered[0]}) == 0),
+    )
+
+
+def _kinds_in_names(names: Iterable[str], analytes: Analytes) -> set[Analyte]:
+    kinds: set[Analyte] = set()
+    for name in names:
+        text = re.sub(analytes.denominator.pattern, " ", name)
+        kinds |= {
+            term.analyte
+            for term in analytes.term
+            if term.pattern and re.search(term.pattern, text) and not (term.unless and re.search(term.unless, text))
+        }
+    if {"bands", "segmented"} <= kinds:
+        kinds = (kinds - {"bands", "segmented"}) | {"neutrophils"}
+    if kinds & {"bands", "segmented"}:
+        kinds.discard("neutrophils")
+    if len(kinds) > 1:
+        kinds.discard("leukocytes")
+    return kinds
+
+
+def _scale_words(texts: Iterable[str], analytes: Analytes) -> set[Scale]:
+    scales: set[Scale] = set()
+    for text in texts:
+        if re.search(analytes.scale_words.percent, text):
+            scales.add("percent")
+        elif re.search(analytes.scale_words.absolute, text):
+            scales.add("absolute")
+    return scales
+
+
+def _method(terms: list[Term], words: str, analytes: Analytes) -> Method:
+    known = {term.method for term in terms} - {"unknown"}
+    if len(known) == 1:
+        return known.pop()
+    if re.search(analytes.method_words.manual, words):
+        return "manual"
+    return "automated" if re.search(analytes.method_words.automated, words) else "unknown"
+
+
+def read_result(obx: Segment, panel: Panel, analytes: Analytes, zone: ZoneInfo) -> Result | None:
+    """Read one OBX; ``None`` when it is not a blood-count result."""
+    identity = identify(obx.components(3), analytes)
+    if identity is None:
+        return None
+    words = " ".join([panel.words, *obx.components(3), *obx.components(6)]).casefold()
+    if re.search(analytes.not_blood.pattern, words):
+        return None
+    spellings = _unit_spellings(obx)
+    unit = read_unit(spellings, analytes.units)
+    if unit is None and any(spellings) and not identity.certain:
+        return None
+    reading = _value(obx)
+    scale, reading = _scaled(identity, unit, reading, unit_sent=any(spellings))
+    status_at = read_time(panel.order.text(22), zone) if panel.order else None
+    method = identity.method
+    if method == "unknown" and re.search(analytes.method_words.manual, panel.words):
+        method = "manual"
+    return Result(
+        analyte=identity.analyte,
+        scale=scale,
+        value=reading.value,
+        reason=reading.reason,
+        doubtful=reading.doubtful,
+        status=obx.text(11).upper(),
+        status_at=status_at.at if status_at else None,
+        method=method,
+        code=obx.text(3) or obx.text(3, 4) or obx.text(3, 2),
+        order=panel.number,
+    )
+
+
+def _unit_spellings(obx: Segment) -> list[str]:
+    components = obx.components(6)
+    joined = "^".join(components[:2])
+    return [one for one in dict.fromkeys([obx.raw(6), joined, *components[:2]]) if one]
+
+
+def _value(obx: Segment) -> Reading:
+    if len(obx.repetitions(5)) > 1:
+        return Reading(value=None, reason="more than one value", doubtful=True)
+    if obx.text(2).upper() != "SN":
+        return read_number(" ".join(obx.components(5)))
+    comparator, number, *rest = [*obx.components(5), ""]
+    if comparator not in ("", "=") or any(rest):
+        return Reading(value=None, reason="censored: the laboratory gives a limit, not a number")
+    return read_number(number)
+
+
+def _scaled(identity: Identity, unit: Unit | None, reading: Reading, *, unit_sent: bool) -> tuple[Scale, Reading]:
+    """The value in 10⁹/L or %, and on which scale; without a value where code, name and unit do not agree."""
+    scale = identity.scale or ("percent" if isinstance(unit, Percent) else "absolute")
+    if reading.value is None:
+        return scale, reading
+    doubt = identity.conflict
+    value = reading.value
+    if unit is None:
+        doubt = doubt or ("the unit is not known" if unit_sent else "the unit is missing")
+    elif (scale == "percent") != isinstance(unit, Percent):
+        doubt = doubt or "code and unit disagree on count or percentage"
+    elif isinstance(unit, Count):
+        value *= unit.factor
+        doubt = doubt or _implausible_count(identity.analyte, value)
+    elif identity.analyte in ("platelets", "leukocytes"):
+        doubt = doubt or "a percentage where only a count makes sense"
+    elif value > 100:
+        doubt = doubt or "more than 100 %"
+    return scale, Reading(value=None, reason=doubt, doubtful=True) if doubt else Reading(value=value)
+
+
+def _implausible_count(analyte: Analyte, value: float) -> str | None:
+    high = MAX_10E9_PER_L.get(analyte, MAX_CELLS_10E9_PER_L)
+    if value > high or 0 < value < MIN_10E9_PER_L.get(analyte, 0.0):
+        return f"{value:g} × 10⁹/L is impossible; is the unit right?"
+    return None
+
+
+def read_specimens(
+    lines: Iterable[str], delimiters: Delimiters, analytes: Analytes, zone: ZoneInfo
+) -> list[SpecimenExtract]:
+    """The blood-count results of one patient's part of a message, by specimen.
+
+    Results belong together by specimen number (SPM-2), else by order number and collection time.
+
+    Raises
+    ------
+    MessageError
+        A segment that matters cannot be read.
+    """
+    found: dict[str, list[tuple[Result, Moment | None, Moment | None]]] = {}
+    for panel, observations in _panels(list(lines), delimiters):
+        for line in observations:
+            if identify(scan_segment(line, delimiters).components(3), analytes) is None:
+                continue
+            obx = read_segment(line, delimiters)
+            result = read_result(obx, panel, analytes, zone)
+            if result is not None:
+                collected = panel.collected(zone)
+                name = _specimen_name(panel, collected)
+                found.setdefault(name, []).append((result, collected, read_time(obx.text(14), zone)))
+    return [_extract(name, entries) for name, entries in found.items()]
+
+
+def _extract(name: str, entries: list[tuple[Result, Moment | None, Moment | None]]) -> SpecimenExtract:
+    collected = [moment for _, moment, _ in entries if moment] or [moment for _, _, moment in entries if moment]
+    taken = min(collected, key=lambda moment: moment.at) if collected else None
+    results = tuple(result for result, _, _ in entries)
+    if name == "":
+        name = "results:" + _digest(taken.at if taken else None, results)
+    return SpecimenExtract(
+        specimen=name,
+        taken_at=taken.at if taken else None,
+        date_only=taken.date_only if taken else False,
+        results=results,
+    )
+
+
+def _digest(taken_at: datetime | None, results: tuple[Result, ...]) -> str:
+    told = taken_at.isoformat() if taken_at else repr(sorted((one.code, one.value) for one in results))
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _specimen_name(panel: Panel, collected: Moment | None) -> str:
+    if panel.specimen is not None and panel.specimen.text(2):
+        return f"specimen:{panel.specimen.text(2)}"
+    if not panel.number:
+        return ""
+    return f"order:{panel.number}@{collected.at.isoformat() if collected else ''}"
+
+
+def _panels(lines: list[str], delimiters: Delimiters) -> list[tuple[Panel, list[str]]]:
+    """The runs of OBX under each OBR, with the specimen that SPM names before (OUL) or after them (ORU)."""
+    names = [line[:3] for line in lines]
+    leading = "SPM" in names and "OBR" in names and names.index("SPM") < names.index("OBR")
+    runs: list[tuple[str | None, list[str], list[str], str]] = []
+    specimen: list[str] = []
+    filler = ""
+    order: str | None = None
+    observations: list[str] = []
+    trailing: list[str] = []
+
+    def close() -> None:
+        runs.append((order, list(specimen if leading else trailing), list(observations), filler))
+        observations.clear()
+        trailing.clear()
+
+    for line in lines:
+        name = line[:3]
+        if name == "ORC":
+            orc = scan_segment(line, delimiters)
+            close()
+            order, filler = None, orc.text(3) or orc.text(2)
+        elif name == "OBR":
+            close()
+            order = line
+        elif name == "SPM":
+            if leading:
+                close()
+                order, filler = None, ""
+                specimen = [line]
+            else:
+                trailing.append(line)
+        elif name == "OBX":
+            observations.append(line)
+    close()
+    return [
+        (
+            Panel(
+                order=scan_segment(order_line, delimiters) if order_line else None,
+                specimen=scan_segment(specimens[0], delimiters) if len(specimens) == 1 else None,
+                fallback_order=filler,
+            ),
+            run,
+        )
+        for order_line, specimens, run, filler in runs
+        if run
+    ]

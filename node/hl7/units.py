@@ -1,0 +1,99 @@
+"""Units as laboratories spell them, and the numbers that come with them."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from node.hl7.catalogue import Units
+
+CELLS_PER_L = 1e9
+"""Counts are kept in 10⁹/L."""
+
+_POWER = re.compile(r"x?10[*^exs+. ]*\+?0?(\d{1,2})|e0?(\d{1,2})")
+_NUMBER = re.compile(r"\+?\d+(\.\d+)?|\.\d+")
+_DECIMAL_COMMA = re.compile(r"\+?\d+,\d+")
+_CENSORED = re.compile(r"\s*(?:[<>≤≥]=?|&lt;|&gt;)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Percent:
+    """A share of the leukocytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Cells per volume; ``factor`` turns the number into 10⁹/L."""
+
+    factor: float
+
+
+Unit = Percent | Count
+
+
+def read_unit(spellings: list[str], units: Units) -> Unit | None:
+    """The unit that the first understood spelling means; ``None`` when none is understood or they contradict.
+
+    ``spellings`` are the whole field and its parts: an unescaped ``10^9/L`` splits into components.
+    """
+    read = {unit for spelling in spellings if (unit := _one(spelling, units)) is not None}
+    return read.pop() if len(read) == 1 else None
+
+
+def canonical(unit: str) -> str:
+    """A unit without blanks and typographic variants; lower case but for the single letter G."""
+    text = unicodedata.normalize("NFKC", unit).replace("μ", "u").replace("µ", "u").replace("×", "x")
+    text = re.sub(r"\s+", "", text).strip(".")
+    text = re.sub(r"(?<![A-Za-z])G(?![A-Za-z])", "\0", text).lower().replace("\0", "G")
+    return re.sub(r"\.([a-z]+)-1$", r"/\1", text)
+
+
+def _one(spelling: str, units: Units) -> Unit | None:
+    text = canonical(spelling)
+    if text in units.percent:
+        return Percent()
+    head, slash, tail = text.partition("/")
+    volumes = units.per_litre.get(tail.replace("^", "*").replace("mm*3", "mm3"))
+    multiplier = _multiplier(head, units)
+    if not slash or volumes is None or multiplier is None:
+        return None
+    return Count(factor=multiplier * volumes / CELLS_PER_L)
+
+
+def _multiplier(head: str, units: Units) -> float | None:
+    for text in (head, head.removeprefix("x"), head.removesuffix("cells").removesuffix("{cells}")):
+        if text in units.multipliers:
+            return units.multipliers[text]
+    match = _POWER.fullmatch(re.sub(r"\{?cells\}?$|#$", "", head))
+    if match is None:
+        return None
+    exponent = int(match[1] or match[2])
+    return 10.0**exponent if exponent in (3, 6, 9) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A number as sent, or why there is none; ``doubtful`` when a person has to say what was meant."""
+
+    value: float | None
+    reason: str | None = None
+    doubtful: bool = False
+
+
+def read_number(text: str) -> Reading:
+    """Read the value of a result.
+
+    Censored values stay without a number, text is missing, and a decimal comma is for a person: ``1,234`` may be
+    one or a thousand.
+    """
+    stripped = text.strip()
+    if not stripped or stripped == '""':
+        return Reading(value=None, reason="no value")
+    if _NUMBER.fullmatch(stripped):
+        return Reading(value=float(stripped))
+    if _CENSORED.match(stripped):
+        return Reading(value=None, reason="censored: the laboratory gives a limit, not a number")
+    if _DECIMAL_COMMA.fullmatch(stripped):
+        return Reading(value=None, reason="a comma in the number: decimal or thousands is not certain", doubtful=True)
+    if stripped[0] == "-" and _NUMBER.fullmatch(stripped[1:]):
+        return Reading(value=None, reason="a negative number", doubtful=True)
+    return Reading(value=None, reason="text instead of a number")

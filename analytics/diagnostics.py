@@ -23,7 +23,7 @@ Robust = Literal["HC0", "HC1", "HC2", "HC3", "HC4"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class AssumptionTest:
     """A test statistic with its p value; ``df`` where the statistic is a χ²."""
 
     statistic: float
@@ -43,13 +43,10 @@ def robust_covariance(fit: LinearFit, kind: Robust = "HC3") -> Array:
     if kind in ("HC2", "HC3", "HC4") and room.min() < 1e-10:
         raise ValueError(f"{kind} does not exist: a row has a leverage of 1")
     n, k = fit.design.shape
-    factor = {
-        "HC0": lambda: np.ones(n),
-        "HC1": lambda: np.full(n, n / (n - k)),
-        "HC2": lambda: 1 / room,
-        "HC3": lambda: 1 / room**2,
-        "HC4": lambda: room ** -np.minimum(4, n * fit.leverage / k),
-    }[kind]()
+    exponent: float | Array = {"HC0": 0.0, "HC1": 0.0, "HC2": 1.0, "HC3": 2.0}.get(kind, 0.0)
+    if kind == "HC4":
+        exponent = np.minimum(4, n * fit.leverage / k)
+    factor = room**-exponent * (n / (n - k) if kind == "HC1" else 1)
     scores = fit.design * (fit.residuals * np.sqrt(factor))[:, None]
     return np.asarray(fit.cov_unscaled @ (scores.T @ scores) @ fit.cov_unscaled)
 
@@ -59,16 +56,16 @@ def robust_se(fit: LinearFit, kind: Robust = "HC3") -> Array:
     return np.asarray(np.sqrt(np.diag(robust_covariance(fit, kind))))
 
 
-def breusch_pagan(fit: LinearFit) -> Finding:
+def breusch_pagan(fit: LinearFit) -> AssumptionTest:
     """Koenker's studentised form of the test for variances that depend on the predictors."""
     from scipy import stats
 
     statistic = fit.n * fit_linear(fit.residuals**2, fit.design, fit.names).r2
     df = len(fit.names) - 1
-    return Finding(statistic=statistic, p=float(stats.chi2.sf(statistic, df)), df=df)
+    return AssumptionTest(statistic=statistic, p=float(stats.chi2.sf(statistic, df)), df=df)
 
 
-def breusch_pagan_classic(fit: LinearFit) -> Finding:
+def breusch_pagan_classic(fit: LinearFit) -> AssumptionTest:
     """The original form, which takes the errors as normal."""
     from scipy import stats
 
@@ -76,7 +73,7 @@ def breusch_pagan_classic(fit: LinearFit) -> Finding:
     auxiliary = fit_linear(scaled, fit.design, fit.names)
     statistic = float(np.sum((auxiliary.fitted - scaled.mean()) ** 2)) / 2
     df = len(fit.names) - 1
-    return Finding(statistic=statistic, p=float(stats.chi2.sf(statistic, df)), df=df)
+    return AssumptionTest(statistic=statistic, p=float(stats.chi2.sf(statistic, df)), df=df)
 
 
 def reset(fit: LinearFit) -> JointTest:
@@ -88,12 +85,12 @@ def reset(fit: LinearFit) -> JointTest:
     return joint_test(wider, [name for name in names if name in wider.names])
 
 
-def shapiro(fit: LinearFit) -> Finding:
+def shapiro(fit: LinearFit) -> AssumptionTest:
     """Shapiro and Wilk's test that the residuals are normal; 3 to 5,000 rows."""
     from scipy import stats
 
     result = stats.shapiro(fit.residuals)
-    return Finding(statistic=float(result.statistic), p=float(result.pvalue))
+    return AssumptionTest(statistic=float(result.statistic), p=float(result.pvalue))
 
 
 def durbin_watson(fit: LinearFit) -> float:

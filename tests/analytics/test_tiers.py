@@ -1,0 +1,53 @@
+"""The tiers of the paper's discussion, at the cuts and around them."""
+
+from math import nan
+
+import pytest
+
+from analytics.model import Tier
+from analytics.thresholds import Cuts, institutional_cuts
+from analytics.tiers import explain, tier
+
+ANY = institutional_cuts(3.02, 3.77, 247.0, "any")
+BOTH = institutional_cuts(3.02, 3.77, 247.0, "both")
+
+
+@pytest.mark.parametrize(
+    ("vbq", "nlr", "plr", "with_any", "with_both"),
+    [
+        (3.21, 4.10, 300, Tier.FLAGGED, Tier.FLAGGED),
+        (3.21, 4.10, 201, Tier.FLAGGED, Tier.INTERMEDIATE),
+        (3.21, 2.00, 300, Tier.FLAGGED, Tier.INTERMEDIATE),
+        (3.21, 2.00, 201, Tier.INTERMEDIATE, Tier.INTERMEDIATE),
+        (2.80, 4.10, 300, Tier.INTERMEDIATE, Tier.INTERMEDIATE),
+        (2.80, 4.10, 201, Tier.INTERMEDIATE, Tier.LOWER),
+        (2.80, 2.00, 201, Tier.LOWER, Tier.LOWER),
+        (3.02, 3.77, 247, Tier.INTERMEDIATE, Tier.INTERMEDIATE),
+        (3.02, 3.7701, 247, Tier.FLAGGED, Tier.INTERMEDIATE),
+        (3.0199999, 3.77, 247, Tier.LOWER, Tier.LOWER),
+    ],
+)
+def test_tiers(vbq: float, nlr: float, plr: float, with_any: Tier, with_both: Tier) -> None:
+    assert tier(vbq=vbq, nlr=nlr, plr=plr, cuts=ANY) is with_any
+    assert tier(vbq=vbq, nlr=nlr, plr=plr, cuts=BOTH) is with_both
+
+
+@pytest.mark.parametrize("missing", ["vbq", "nlr", "plr"])
+def test_without_a_value_there_is_no_tier(missing: str) -> None:
+    values = {"vbq": 3.21, "nlr": 4.1, "plr": 300.0} | {missing: nan}
+    for judge in (tier, explain):
+        with pytest.raises(ValueError, match=missing):
+            judge(**values, cuts=ANY)
+
+
+def test_the_words_name_values_and_cuts() -> None:
+    assert explain(vbq=3.21, nlr=4.1, plr=201, cuts=ANY) == (
+        "VBQ 3.21 is high (cut 3.02), NLR 4.10 is high (cut 3.77), PLR 201 is not high (cut 247)"
+    )
+
+
+def test_values_close_to_the_cut_are_told_apart() -> None:
+    cuts = Cuts(method="quantile 0.75", n=200, vbq=2.99374, nlr=3.8924, plr=253.05, ratios="any")
+    assert explain(vbq=2.9936, nlr=3.893, plr=253.05, cuts=cuts) == (
+        "VBQ 2.9936 is not high (cut 2.9937), NLR 3.893 is high (cut 3.892), PLR 253 is not high (cut 253)"
+    )

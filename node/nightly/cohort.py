@@ -61,11 +61,14 @@ def _cell(value: float | str | None) -> str:
 
 
 def cohort_frame(text: str) -> pd.DataFrame:
-    """The snapshot's text as a table: numbers as float64 (NaN where empty), texts as text (``""`` where empty)."""
-    return pd.read_csv(
-        io.StringIO(text, newline=""),
-        dtype={**dict.fromkeys(NUMBERS, "float64"), **dict.fromkeys(TEXTS, "str")},
-        na_values={name: [""] for name in NUMBERS},
-        keep_default_na=False,
-        float_precision="round_trip",
+    """The snapshot's text as a table: numbers as float64 (NaN where empty), texts as they are."""
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    numbers = {name: [float(row[name]) if row[name] else float("nan") for row in rows] for name in NUMBERS}
+    return pd.DataFrame(
+        {
+            name: pd.Series(numbers[name], dtype="float64")
+            if name in numbers
+            else pd.Series([row[name] for row in rows], dtype="str")
+            for name in COLUMNS
+        }
     )

@@ -1,7 +1,8 @@
 """Who gets a tier, who changes tier and who leaves the list, against what the nights before have said.
 
 A row is written only when something changes, always with its cause in words: the patient's data, the threshold
-version, or why the episode left the list. Nobody is re-tiered in silence.
+version, or why the episode left the list. Nobody is re-tiered in silence. An episode about which the steps have still
+to derive something keeps what was last written: half-derived data change nobody's tier.
 """
 
 import json
@@ -12,12 +13,29 @@ from typing import Literal
 from sqlite_utils import Database
 
 from analytics.model import Tier
+from analytics.thresholds import Cuts
 from analytics.tiers import explain, tier
 from node.store.database import insert
-from node.thresholds import Version
+from node.thresholds import Version, get
 
-MARKERS = (("VBQ", "vbq", 3), ("NLR", "nlr", 2), ("PLR", "plr", 0))
-"""Name, column and the decimals it is shown with."""
+MARKERS = (("VBQ", "vbq"), ("NLR", "nlr"), ("PLR", "plr"))
+"""Name and column."""
+
+# Links of persons whose derivation is up to date; the others are pending and are left as they stand.
+DERIVED_LINKS = "derived_link AS l JOIN derived_person AS p USING (person)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """What a tier is made from."""
+
+    vbq: float
+    nlr: float
+    plr: float
+
+    def tier(self, cuts: Cuts) -> Tier:
+        """The tier of these values under these cuts."""
+        return tier(vbq=self.vbq, nlr=self.nlr, plr=self.plr, cuts=cuts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,44 +69,39 @@ class Standing:
 class _Known:
     """The newest flag of an episode."""
 
-    tier: Tier
+    tier: Tier | None
+    """``None`` once it is resolved."""
     surgery_date: str
-    vbq: float
-    nlr: float
-    plr: float
-    version: int
+    values: Values | None
+    version: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Episode:
-    """An upcoming, linked and eligible operation."""
-
-    surgery_date: str
-    vbq: float
-    nlr: float
-    plr: float
-
-
-def find_changes(db: Database, *, night: date, version: Version | None) -> tuple[list[Flag], list[Standing]]:
+def find_changes(
+    db: Database, *, night: date, version: Version | None, derivation_behind: bool
+) -> tuple[list[Flag], list[Standing]]:
     """Compare tonight's tiers with those last written; nothing is stored.
 
     Parameters
     ----------
     version
         The threshold version in force; ``None``: nobody has a tier.
+    derivation_behind
+        The steps have work left, so an episode that is not there may only not be there yet.
     """
     known = _known(db)
     flags: list[Flag] = []
     standing: list[Standing] = []
     if version is not None:
-        for episode, found in _upcoming(db, night).items():
-            flag, stands = _tiered(episode, found, known.get(episode), version)
+        for episode, surgery_date, values in _upcoming(db, night):
+            flag, stands = _tiered(db, episode, surgery_date, values, known.get(episode), version)
             standing.append(stands)
             flags.extend([flag] if flag else [])
     listed = {one.episode for one in standing}
     for episode, before in sorted(known.items()):
-        if episode not in listed:
-            cause = _why_resolved(db, episode, night=night)
+        if before.tier is not None and episode not in listed:
+            cause = _why_resolved(db, episode, before, night=night, derivation_behind=derivation_behind)
+            if cause is None:
+                continue
             flags.append(
                 Flag(
                     episode=episode,
@@ -134,69 +147,100 @@ def store(db: Database, flags: list[Flag], *, night: date) -> None:
 def _known(db: Database) -> dict[str, _Known]:
     rows = db.execute(
         "SELECT episode, tier, surgery_date, vbq, nlr, plr, threshold_version FROM record_flag "
-        "WHERE flag_id IN (SELECT max(flag_id) FROM record_flag GROUP BY episode) AND tier IS NOT NULL"
+        "WHERE flag_id IN (SELECT max(flag_id) FROM record_flag GROUP BY episode)"
     )
     return {
-        episode: _Known(tier=Tier(name), surgery_date=day, vbq=vbq, nlr=nlr, plr=plr, version=version)
+        episode: _Known(
+            tier=Tier(name) if name else None,
+            surgery_date=day,
+            values=Values(vbq=vbq, nlr=nlr, plr=plr) if name else None,
+            version=version,
+        )
         for episode, name, day, vbq, nlr, plr, version in rows
     }
 
 
-def _upcoming(db: Database, night: date) -> dict[str, _Episode]:
+def _upcoming(db: Database, night: date) -> list[tuple[str, str, Values]]:
+    """Episode, date and values of every linked and eligible operation of this date or later, in order of dates."""
     rows = db.execute(
-        "SELECT episode, surgery_date, vbq, nlr, plr FROM derived_link "
-        "WHERE status = 'linked' AND eligible = 1 AND surgery_date >= ? ORDER BY surgery_date, episode",
+        f"SELECT l.episode, l.surgery_date, l.vbq, l.nlr, l.plr FROM {DERIVED_LINKS} "
+        "WHERE l.status = 'linked' AND l.eligible = 1 AND l.surgery_date >= ? ORDER BY l.surgery_date, l.episode",
         [night.isoformat()],
     )
-    return {episode: _Episode(surgery_date=day, vbq=vbq, nlr=nlr, plr=plr) for episode, day, vbq, nlr, plr in rows}
+    return [(episode, day, Values(vbq=vbq, nlr=nlr, plr=plr)) for episode, day, vbq, nlr, plr in rows]
 
 
-def _tiered(episode: str, found: _Episode, before: _Known | None, version: Version) -> tuple[Flag | None, Standing]:
-    now_tier = tier(vbq=found.vbq, nlr=found.nlr, plr=found.plr, cuts=version.cuts)
-    words = explain(vbq=found.vbq, nlr=found.nlr, plr=found.plr, cuts=version.cuts)
-    standing = Standing(episode=episode, tier=now_tier, surgery_date=found.surgery_date, explanation=words)
+def _tiered(
+    db: Database, episode: str, surgery_date: str, values: Values, before: _Known | None, version: Version
+) -> tuple[Flag | None, Standing]:
+    now_tier = values.tier(version.cuts)
+    words = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=version.cuts)
+    standing = Standing(episode=episode, tier=now_tier, surgery_date=surgery_date, explanation=words)
     if before is not None and before.tier == now_tier:
         return None, standing
     flag = Flag(
         episode=episode,
-        change="new" if before is None else "changed",
+        change="changed" if before is not None and before.tier is not None else "new",
         tier=now_tier,
         previous=before.tier if before else None,
-        cause=_why_changed(found, before, version),
-        surgery_date=found.surgery_date,
-        vbq=found.vbq,
-        nlr=found.nlr,
-        plr=found.plr,
+        cause=_why_tiered(db, values, before, version),
+        surgery_date=surgery_date,
+        vbq=values.vbq,
+        nlr=values.nlr,
+        plr=values.plr,
         version=version.version,
         explanation=words,
     )
     return flag, standing
 
 
-def _why_changed(found: _Episode, before: _Known | None, version: Version) -> str:
+def _why_tiered(db: Database, values: Values, before: _Known | None, version: Version) -> str:
+    """What made the tier: the data, the threshold version, or both when neither does it alone."""
     if before is None:
-        return "first complete data"
-    causes = [
-        f"{name} {getattr(before, column):.{decimals}f} → {getattr(found, column):.{decimals}f}"
-        for name, column, decimals in MARKERS
-        if getattr(before, column) != getattr(found, column)
-    ]
-    if before.version != version.version:
-        causes.append(f"threshold version {before.version} → {version.version}")
-    return ", ".join(causes)
+        return f"first tier, under threshold version {version.version}"
+    if before.values is None or before.version is None:
+        return f"on the list again, under threshold version {version.version}"
+    data = f"data: {_differences(before.values, values)}"
+    adoption = f"threshold version {before.version} → {version.version}"
+    if before.version == version.version:
+        return data
+    if before.values == values:
+        return adoption
+    by_data = values.tier(get(db, before.version).cuts) != before.tier
+    by_version = before.values.tier(version.cuts) != before.tier
+    if by_data != by_version:
+        return data if by_data else adoption
+    return f"{data}; {adoption}"
 
 
-def _why_resolved(db: Database, episode: str, *, night: date) -> str:
+def _differences(before: Values, now: Values) -> str:
+    return ", ".join(
+        f"{name} {getattr(before, column):.6g} → {getattr(now, column):.6g}"
+        for name, column in MARKERS
+        if getattr(before, column) != getattr(now, column)
+    )
+
+
+def _why_resolved(db: Database, episode: str, before: _Known, *, night: date, derivation_behind: bool) -> str | None:
+    """Why an episode left the list, in words; ``None`` while that cannot be known yet."""
     row = db.execute(
-        "SELECT status, surgery_date, reasons, exclusion_reasons FROM derived_link WHERE episode = ?", [episode]
+        "SELECT l.status, l.surgery_date, l.reasons, l.exclusion_reasons, p.person IS NULL "
+        "FROM derived_link AS l LEFT JOIN derived_person AS p USING (person) WHERE l.episode = ?",
+        [episode],
     ).fetchone()
     if row is None:
-        return "the operation is no longer known"
-    status, surgery_date, reasons, exclusions = row
+        return None if derivation_behind else "the operation is no longer known"
+    status, surgery_date, reasons, exclusions, pending = row
+    if pending:
+        return None
+    moved = (
+        f"operation moved from {before.surgery_date} to {surgery_date}: " if surgery_date != before.surgery_date else ""
+    )
     if status == "cancelled":
         return "the operation was cancelled"
     if surgery_date < night.isoformat():
-        return f"the operation of {surgery_date} is past"
+        return f"{moved}the operation of {surgery_date} is past"
     if status != "linked":
-        return "; ".join(json.loads(reasons))
-    return "; ".join(json.loads(exclusions)) or "no threshold version is in force"
+        return moved + ("; ".join(json.loads(reasons)) or f"the link is {status}")
+    excluded = "; ".join(json.loads(exclusions))
+    return f"{moved}no longer eligible: {excluded}" if excluded else "no threshold version is in force"

@@ -1,0 +1,158 @@
+"""The outbox against a real SMTP server that accepts, refuses for now, refuses for good, hangs, or is not there."""
+
+import email
+import email.policy
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from sqlite_utils import Database
+
+from node.nightly.night import run_night
+from node.nightly.outbox import DeliveryOutcome, deliver
+from node.settings import Mail, Settings
+from tests.acceptance.harness import free_ports
+from tests.node.night_world import NIGHT, NOW, RECIPIENTS, open_world, settings_for
+
+
+class Server:
+    """Answers the end of DATA with what is set; keeps what it accepted."""
+
+    def __init__(self) -> None:
+        self.answer = "250 accepted"
+        self.refuse: dict[str, str] = {}
+        self.mails: list[bytes] = []
+
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802  # aiosmtpd's name
+        if address in self.refuse:
+            return self.refuse[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
+        if self.answer.startswith("250"):
+            self.mails.append(envelope.content)
+        return self.answer
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[Server, int]]:
+    handler = Server()
+    (port,) = free_ports(1)
+    controller = Controller(handler, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield handler, port
+    controller.stop()
+
+
+@pytest.fixture
+def world(tmp_path: Path, server: tuple[Server, int]) -> Iterator[tuple[Database, Settings, Server]]:
+    handler, port = server
+    settings = settings_for(tmp_path, mail=Mail(port=port, recipients=RECIPIENTS, timeout_s=5))
+    db = open_world(tmp_path)
+    run_night(db, settings, night=NIGHT, now=NOW)
+    yield db, settings, handler
+    db.close()
+
+
+def states(db: Database) -> list[tuple[object, ...]]:
+    return db.execute("SELECT status, attempts FROM state_delivery ORDER BY mail_id").fetchall()
+
+
+World = tuple[Database, Settings, Server]
+
+
+def test_mails_arrive_as_they_were_stored_and_once(world: World) -> None:
+    db, settings, server = world
+    assert deliver(db, settings, now=NOW) == DeliveryOutcome(sent=2, postponed=0, dead=0)
+    assert deliver(db, settings, now=NOW + timedelta(days=1)) == DeliveryOutcome(sent=0, postponed=0, dead=0)
+    stored = [mime for (mime,) in db.execute("SELECT mime FROM record_mail ORDER BY mail_id")]
+    assert [mail.rstrip() for mail in server.mails] == [mime.rstrip() for mime in stored]
+    parsed = email.message_from_bytes(server.mails[0], policy=email.policy.default)
+    assert not parsed.defects
+    assert db.execute("SELECT mails, mails_sent FROM reports").fetchone() == (2, 2)
+
+
+def test_a_4xx_is_tried_again_later_and_later(world: World) -> None:
+    db, settings, server = world
+    server.answer = "451 try again later"
+    now, pauses = NOW, []
+    for _ in range(6):
+        assert deliver(db, settings, now=now).postponed == 2
+        assert deliver(db, settings, now=now).postponed == 0, "not before its time"
+        (soonest,) = db.execute("SELECT max(next_attempt_at) FROM state_delivery").fetchone()
+        later = now.fromisoformat(soonest)
+        pauses.append((later - now).total_seconds() / 60)
+        now = later
+    for minutes, pause in zip((1, 2, 4, 8, 16, 32), pauses, strict=True):
+        assert minutes <= pause <= minutes * 1.2
+    server.answer = "250 accepted"
+    assert deliver(db, settings, now=now).sent == 2
+
+
+def test_after_a_day_it_is_given_up_and_a_person_is_told(world: World) -> None:
+    db, settings, server = world
+    server.answer = "451 try again later"
+    deliver(db, settings, now=NOW)
+    assert deliver(db, settings, now=NOW + timedelta(hours=24)).dead == 2
+    problems = db.execute("SELECT step, code, detail FROM problems WHERE step = 'mail'").fetchall()
+    assert len(problems) == 2
+    assert "given up" in problems[0][2]
+    assert "451" in problems[0][2]
+
+
+def test_a_5xx_is_dead_at_once_and_costs_the_others_nothing(world: World) -> None:
+    db, settings, server = world
+    server.refuse = {RECIPIENTS[0]: "550 no such mailbox"}
+    assert deliver(db, settings, now=NOW) == DeliveryOutcome(sent=1, postponed=0, dead=1)
+    assert states(db) == [("dead", 1), ("sent", 1)]
+    (detail,) = db.execute("SELECT detail FROM problems WHERE step = 'mail'").fetchone()
+    assert "550 no such mailbox" in detail
+
+
+@pytest.mark.parametrize("answer", ["554 transaction failed", "421 closing"])
+def test_a_verdict_after_data_counts_as_well(world: World, answer: str) -> None:
+    db, settings, server = world
+    server.answer = answer
+    outcome = deliver(db, settings, now=NOW)
+    assert (outcome.dead, outcome.postponed) == ((2, 0) if answer.startswith("5") else (0, 2))
+
+
+def test_no_server_and_a_silent_server_put_it_off(
+    world: World, silent_port: int, make: Callable[[Settings, int], Settings]
+) -> None:
+    db, settings, _ = world
+    (closed,) = free_ports(1)
+    assert deliver(db, make(settings, closed), now=NOW).postponed == 2
+    assert deliver(db, make(settings, silent_port), now=NOW + timedelta(hours=1)).postponed == 2
+    assert states(db) == [("waiting", 2)] * 2
+
+
+@pytest.fixture
+def make() -> Callable[[Settings, int], Settings]:
+    def other_port(settings: Settings, port: int) -> Settings:
+        return settings.model_copy(update={"mail": settings.mail.model_copy(update={"port": port, "timeout_s": 0.3})})
+
+    return other_port
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        yield one.getsockname()[1]
+
+
+def test_a_claimed_mail_is_left_to_its_claimant_until_the_lease_runs_out(world: World) -> None:
+    db, settings, server = world
+    with db.conn:
+        db.execute("UPDATE state_delivery SET leased_until = '2026-03-02T03:20:00.000000+00:00'")
+    assert deliver(db, settings, now=NOW).sent == 0
+    assert deliver(db, settings, now=NOW + timedelta(minutes=11)).sent == 2
+    assert len(server.mails) == 2

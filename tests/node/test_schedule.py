@@ -1,0 +1,78 @@
+"""Which night is due: by the calendar and the ledger, whatever daylight saving does. Dates read off a calendar."""
+
+import threading
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+import time_machine
+
+from node.nightly import schedule
+from node.nightly.schedule import due_night, watch
+from tests.node.night_world import open_world, settings_for
+
+VIENNA = ZoneInfo("Europe/Vienna")
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def due(
+    now: datetime, at: time = time(4, 10), done: set[date] | None = None, since: datetime = LONG_AGO
+) -> date | None:
+    return due_night(at=at, zone=VIENNA, now=now, since=since, done=done or set())
+
+
+def test_before_its_time_the_night_is_yesterdays() -> None:
+    assert due(datetime(2026, 3, 2, 4, 9, tzinfo=VIENNA)) == date(2026, 3, 1)
+    assert due(datetime(2026, 3, 2, 4, 10, tzinfo=VIENNA)) == date(2026, 3, 2)
+    assert due(datetime(2026, 3, 2, 4, 10, tzinfo=VIENNA), done={date(2026, 3, 2)}) is None
+
+
+def test_of_several_missed_nights_the_newest_is_run() -> None:
+    assert due(datetime(2026, 3, 9, 12, tzinfo=VIENNA), done={date(2026, 3, 2)}) == date(2026, 3, 9)
+
+
+def test_a_new_node_has_missed_nothing() -> None:
+    installed = datetime(2026, 3, 2, 15, tzinfo=VIENNA)
+    assert due(installed + timedelta(minutes=1), since=installed) is None
+    assert due(installed + timedelta(hours=14), since=installed) == date(2026, 3, 3)
+
+
+# 2026: clocks go forward on 29 March at 02:00 and back on 25 October at 03:00. 2028 is a leap year.
+@pytest.mark.parametrize("at", [time(0, 0), time(0, 30), time(2, 30), time(4, 10)])
+@pytest.mark.parametrize("first", [date(2026, 3, 27), date(2026, 10, 23), date(2028, 2, 27)])
+def test_every_night_comes_exactly_once(at: time, first: date) -> None:
+    now = datetime.combine(first, time(12), VIENNA).astimezone(UTC)
+    since, done, seen = now, set[date](), []
+    for _ in range(5 * 24 * 6):
+        now += timedelta(minutes=10)
+        night = due(now, at, done, since)
+        if night is not None:
+            seen.append(night)
+            done.add(night)
+    assert seen == [first + timedelta(days=days) for days in range(1, 6)]
+
+
+def test_the_role_runs_the_night_that_is_due_sends_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "CHECK_EVERY_S", 0.2)
+    with time_machine.travel(datetime(2026, 3, 1, 12, tzinfo=UTC), tick=True):
+        db = open_world(tmp_path)
+    settings = settings_for(tmp_path)
+    stop, ready = threading.Event(), threading.Event()
+    with time_machine.travel(datetime(2026, 3, 2, 5, tzinfo=UTC), tick=True):
+        role = threading.Thread(target=watch, args=[settings, stop], kwargs={"ready": ready.set})
+        role.start()
+        try:
+            assert ready.wait(10)
+            for _ in range(100):
+                if db.execute("SELECT min(attempts) FROM state_delivery").fetchone()[0]:
+                    break
+                threading.Event().wait(0.1)
+        finally:
+            stop.set()
+            role.join(20)
+    assert not role.is_alive()
+    assert db.execute("SELECT night, status FROM state_run").fetchall() == [("2026-03-02", "done")]
+    assert db.execute("SELECT status, attempts FROM state_delivery").fetchall() == [("waiting", 1)] * 2
+    assert (tmp_path / "snapshots" / "node.db").is_file()
+    db.close()

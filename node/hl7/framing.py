@@ -1,7 +1,5 @@
 """MLLP framing: SB, the message, EB, CR; decoded from whatever pieces the network delivers."""
 
-from node.errors import MessageError
-
 START = b"\x0b"
 END = b"\x1c"
 
@@ -16,7 +14,8 @@ class FrameDecoder:
 
     A frame begins at SB and ends at EB; the CR after EB may be missing. Bytes between frames are dropped and,
     unless they are line ends, counted in ``junk_bytes``. An SB inside a frame that has not ended starts anew: its
-    sender gave up on the earlier one, which was never complete (``cut_frames``).
+    sender gave up on the earlier one, which was never complete (``cut_frames``). A frame longer than allowed sets
+    ``too_long``; nothing after its beginning is taken any more.
     """
 
     def __init__(self, max_frame_bytes: int) -> None:
@@ -25,6 +24,7 @@ class FrameDecoder:
         self._inside = False
         self.junk_bytes = 0
         self.cut_frames = 0
+        self.too_long = False
 
     @property
     def pending(self) -> bytes:
@@ -32,24 +32,17 @@ class FrameDecoder:
         return bytes(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that these bytes complete, without their framing characters, empty ones left out.
-
-        Raises
-        ------
-        MessageError
-            A frame is longer than allowed; the connection cannot be used any further. Frames completed before it
-            in the same bytes are lost to the caller, but none of them was acknowledged yet.
-        """
+        """The frames that these bytes complete, without their framing characters, empty ones left out."""
         frames = []
         position = 0
-        while position < len(data):
+        while position < len(data) and not self.too_long:
             if not self._inside:
                 position = self._skip_to_start(data, position)
                 continue
             end = data.find(END, position)
             stop = len(data) if end < 0 else end
             self._append(data[position:stop])
-            if end >= 0:
+            if end >= 0 and not self.too_long:
                 frames.append(self._take())
             position = stop + 1
         return [one for one in frames if one]
@@ -67,11 +60,9 @@ class FrameDecoder:
             self._buffer.clear()
             self.cut_frames += 1
             piece = piece[restart + 1 :]
-        if len(self._buffer) + len(piece) > self._max_frame_bytes:
-            raise MessageError(
-                f"a frame is longer than the {self._max_frame_bytes} bytes allowed (hl7.max_frame_bytes)"
-            )
-        self._buffer += piece
+        room = self._max_frame_bytes - len(self._buffer)
+        self.too_long = len(piece) > room
+        self._buffer += piece[:room]
 
     def _take(self) -> bytes:
         message = bytes(self._buffer)

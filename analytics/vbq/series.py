@@ -230,17 +230,22 @@ def _original(images: Sequence[ImageHeader], words: frozenset[str]) -> Criterion
 
 def _sagittal(images: Sequence[ImageHeader]) -> Criterion:
     normals = [_normal(image) for image in images]
+    stack = _stack_normal(images)
     given = [normal for normal in normals if normal is not None]
-    if len(given) < len(images):
+    if stack is None or len(given) < len(images):
         return Criterion(holds=False, sentence="the orientation of the images is missing or impossible")
-    cosines = [abs(float(normal @ given[0])) for normal in given]
-    if min(cosines) < PARALLEL_COSINE:
+    if min(abs(float(normal @ stack)) for normal in given) < PARALLEL_COSINE:
         return Criterion(holds=False, sentence="the images are not parallel to each other")
-    off_axis = float(np.degrees(np.arccos(min(1.0, abs(float(given[0][0]))))))
+    off_axis = float(np.degrees(np.arccos(min(1.0, abs(float(stack[0]))))))
     sentence = f"the slice normal is {off_axis:.0f}° off the left-right axis"
-    if abs(given[0][0]) < SAGITTAL_COSINE:
+    if abs(stack[0]) < SAGITTAL_COSINE:
         return Criterion(holds=False, sentence=f"not sagittal: {sentence}")
     return Criterion(holds=True, sentence=f"sagittal: {sentence}")
+
+
+def _stack_normal(images: Sequence[ImageHeader]) -> NDArray[np.float64] | None:
+    """The normal of the image with the smallest orientation, so that it does not matter which image comes first."""
+    return _normal(min(images, key=lambda image: image.orientation or ()))
 
 
 def _normal(image: ImageHeader) -> NDArray[np.float64] | None:
@@ -316,9 +321,7 @@ def _named_parts(texts: Sequence[str]) -> frozenset[str]:
 
 def _positions_mm(images: Sequence[ImageHeader]) -> tuple[float, ...]:
     """Distinct positions along the common normal, ascending, in mm."""
-    # Of the smallest orientation, so that it is the same normal whichever image comes first.
-    first = min(images, key=lambda image: image.orientation or ())
-    normal = _normal(first)
+    normal = _stack_normal(images)
     if normal is None:
         return ()
     located = [image.position_mm for image in images if image.position_mm and len(image.position_mm) == 3]

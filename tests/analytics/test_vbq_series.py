@@ -1,0 +1,217 @@
+"""The choice of the sagittal T1 series, from headers as scanners write them."""
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+
+from analytics.vbq.protocol import consensus_number, nominal_field_t, scanner_stratum
+from analytics.vbq.series import ImageHeader, Verdict, choose, judge
+
+SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+
+T1 = ImageHeader(
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
+    modality="MR",
+    image_type=("ORIGINAL", "PRIMARY", "M", "NORM", "DIS2D"),
+    orientation=SAGITTAL,
+    position_mm=(0.0, -140.0, 140.0),
+    pixel_spacing_mm=(0.875, 0.875),
+    rows=320,
+    columns=320,
+    samples_per_pixel=1,
+    photometric="MONOCHROME2",
+    slice_thickness_mm=4.0,
+    spacing_between_slices_mm=4.8,
+    repetition_time_ms=620.0,
+    echo_time_ms=9.2,
+    inversion_time_ms=None,
+    echo_train_length=3.0,
+    flip_angle_deg=150.0,
+    pixel_bandwidth_hz=235.0,
+    field_strength_t=1.5,
+    scanning_sequence=("SE",),
+    sequence_variant=("SK", "SP", "OSP"),
+    scan_options=("SAT1",),
+    sequence_name="*tse2d1_3",
+    contrast_agent=None,
+    body_part="LSPINE",
+    study_description="l-spine^clinical",
+    series_description="t1_tse_sag_320",
+    protocol_name="t1_tse_sag_320",
+    series_number=3,
+    manufacturer="SIEMENS",
+    model="MAGNETOM ESSENZA",
+    station=None,
+    device_serial=None,
+    coil=None,
+    rescale_slope=None,
+    rescale_intercept=None,
+)
+
+
+def stack(slices: int = 11, **changes: object) -> list[ImageHeader]:
+    """A stack along the left-right axis, 4.8 mm apart."""
+    image = replace(T1, **changes)  # type: ignore[arg-type]
+    return [replace(image, position_mm=(4.8 * number, -140.0, 140.0)) for number in range(slices)]
+
+
+def judged(slices: int = 11, **changes: object) -> Verdict:
+    return judge(stack(slices, **changes))
+
+
+def test_a_sagittal_t1_is_one_and_says_why():
+    verdict = judged()
+    assert verdict.sagittal_t1
+    assert verdict.reasons == (
+        "for: MR images of one sample per pixel",
+        "for: original magnitude images",
+        "for: sagittal: the slice normal is 0° off the left-right axis",
+        "for: T1-weighted spin echo: TR 620 ms, TE 9.2 ms",
+        "for: no fat saturation",
+        "for: no contrast agent",
+        "for: the lumbar spine is named",
+        "for: 11 slice positions",
+    )
+    assert verdict.protocol.slice_step_mm == 4.8
+    assert verdict.protocol.prescan_normalisation == ("NORM",)
+    assert verdict.protocol.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "against"),
+    [
+        ({"orientation": AXIAL}, "not sagittal: the slice normal is 90° off"),
+        ({"orientation": CORONAL}, "not sagittal: the slice normal is 90° off"),
+        ({"orientation": None}, "orientation of the images is missing"),
+        ({"orientation": (0.0,) * 6}, "orientation of the images is missing or impossible"),
+        ({"repetition_time_ms": 3500.0, "echo_time_ms": 110.0}, "not T1-weighted: TR 3500 ms, TE 110 ms"),
+        ({"repetition_time_ms": 2600.0, "echo_time_ms": 12.0}, "not T1-weighted: TR 2600"),
+        ({"repetition_time_ms": 700.0, "echo_time_ms": 80.0}, "not T1-weighted: TR 700"),
+        ({"repetition_time_ms": None}, "weighting is unknown"),
+        ({"inversion_time_ms": 160.0}, "an inversion recovery (inversion time 160 ms)"),
+        ({"scanning_sequence": ("SE", "IR")}, "an inversion recovery"),
+        ({"scanning_sequence": ("GR",)}, "scanning sequence is GR"),
+        ({"scan_options": ("SAT1", "FS")}, "fat-saturated: scan options FS"),
+        ({"series_description": "T1 TSE SAG FS"}, "described as fat-saturated (fs)"),
+        ({"series_description": "t1_tse_dixon_sag_W"}, "described as fat-saturated (dixon)"),
+        ({"image_type": ("ORIGINAL", "PRIMARY", "M", "DIXON", "WATER")}, "image type says DIXON, WATER"),
+        ({"contrast_agent": "Gadovist"}, "a contrast agent was given"),
+        ({"series_description": "t1_tse_sag+KM"}, "described as after contrast"),
+        ({"series_description": "SAG T1 POST"}, "described as after contrast (post)"),
+        ({"series_description": "SAG T1 +C"}, "described as after contrast (+c)"),
+        ({"series_description": "T1_SAG_GD"}, "described as after contrast (gd)"),
+        ({"series_description": "T1 SAG C+"}, "described as after contrast (c+)"),
+        ({"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, "image type says LOCALIZER"),
+        ({"image_type": ("DERIVED", "SECONDARY", "MPR")}, "image type says DERIVED, MPR, SECONDARY"),
+        ({"image_type": ("ORIGINAL", "PRIMARY", "P", "ND")}, "image type says P"),
+        ({"series_description": "3 plane scout"}, "described as a localiser (scout)"),
+        ({"body_part": "CSPINE", "study_description": None}, "another part of the body is named"),
+        ({"series_description": "t1 sag thoracic"}, "another part of the body is named (thorac)"),
+        ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.7"}, "not MR images"),
+        ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.4.1"}, "enhanced multi-frame MR"),
+        ({"modality": "CT"}, "not MR images"),
+        ({"samples_per_pixel": 3}, "colour images"),
+    ],
+)
+def test_what_speaks_against(changes: dict[str, object], against: str):
+    verdict = judged(**changes)
+    assert not verdict.sagittal_t1
+    assert any(reason.startswith("against: ") and against in reason for reason in verdict.reasons), verdict.reasons
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scan_options": ("SAT1", "SAT2")},  # Siemens: regional presaturation
+        {"scan_options": ("SP", "PFP")},  # spatial presaturation, partial Fourier
+        {"orientation": (0.3, 0.954, 0.0, 0.0, 0.0, -1.0)},  # 17° off: scoliosis
+        {"repetition_time_ms": 350.0, "echo_time_ms": 13.6},  # the paper's
+        {"contrast_agent": "NONE"},
+        {"series_description": "SAG T1 W/O CONTRAST"},
+        {"series_description": "t1 sag ohne KM"},
+        {"series_description": "T1 sag pre-contrast"},
+        {"series_description": "T1 SAG POST OP"},
+        {"series_description": "SAG T1", "protocol_name": "L-SPINE W/WO CONTRAST"},  # the whole examination's
+        {"scanning_sequence": (), "sequence_variant": (), "scan_options": ()},
+        {"image_type": ("ORIGINAL", "PRIMARY", "M_SE", "M", "SE")},  # Philips
+        {"body_part": "SPINE", "study_description": None},
+        {"body_part": None, "study_description": None, "series_description": "T1 SAG"},
+        {"body_part": "CSPINE", "series_description": "t1 sag lumbar"},
+    ],
+)
+def test_what_does_not_speak_against(changes: dict[str, object]):
+    verdict = judged(**changes)
+    assert verdict.sagittal_t1, verdict.reasons
+
+
+def test_too_few_slices_and_mixed_orientations():
+    assert not judged(slices=4).sagittal_t1
+    assert judged(slices=5).sagittal_t1
+    mixed = [*stack(5), *stack(5, orientation=AXIAL)]
+    assert "against: the images are not parallel to each other" in judge(mixed).reasons
+    # Eleven images at one place are one slice position.
+    assert not judge([T1] * 11).sagittal_t1
+
+
+def test_a_missing_slice_is_said():
+    images = stack(11)
+    del images[5]
+    verdict = judge(images)
+    assert verdict.sagittal_t1
+    assert "unknown: slices seem to be missing: the steps between them are uneven" in verdict.reasons
+
+
+def test_values_outside_the_accepted_range_warn_and_name_the_source():
+    verdict = judged(repetition_time_ms=1000.0, echo_time_ms=25.0)
+    assert verdict.sagittal_t1
+    assert [warning.split(" is ")[0] for warning in verdict.protocol.warnings] == [
+        "repetition time 1000 ms",
+        "echo time 25 ms",
+    ]
+    assert all("a normative VBQ study admitted TR 400–850, TE 8–20" in text for text in verdict.protocol.warnings)
+
+
+def test_nothing_depends_on_the_order_of_the_images():
+    images = stack(5)
+    images[2] = replace(images[2], orientation=(0.001, 0.9999995, 0.0, 0.0, 0.0, -1.0), repetition_time_ms=612.0)
+    verdicts = {repr(judge(list(order))) for order in permutations(images)}
+    assert len(verdicts) == 1
+
+
+def test_the_best_of_several_is_chosen():
+    good = judged()
+    assert choose({}) is None
+    assert choose({"1.1": judged(orientation=AXIAL)}) is None
+    assert choose({"1.1": judged(body_part=None, study_description=None), "1.2": good}) == "1.2"
+    assert choose({"1.1": judged(repetition_time_ms=1000.0), "1.2": good}) == "1.2"
+    assert choose({"1.1": judged(slices=7), "1.2": good}) == "1.2"
+    # A series after contrast that nobody labelled comes later in the examination.
+    assert choose({"1.1": judged(series_number=9), "1.2": good}) == "1.2"
+    assert choose({"1.2": good, "1.1": good}) == "1.1"
+
+
+def test_scanner_strata_use_the_nominal_field():
+    assert scanner_stratum(stack()) == "SIEMENS MAGNETOM_ESSENZA 1.5T"
+    assert scanner_stratum(stack(manufacturer="Philips Medical Systems", model="Ingenia", field_strength_t=3.0)) == (
+        "PHILIPS_MEDICAL_SYSTEMS INGENIA 3T"
+    )
+    assert scanner_stratum(stack(model=None, field_strength_t=None)) == "SIEMENS UNKNOWN UNKNOWN"
+    assert scanner_stratum(stack(manufacturer=None, model=None, field_strength_t=None)) is None
+    # 2.89 T is what 3 T Siemens magnets have; GE wrote gauss.
+    assert [nominal_field_t(field) for field in (2.8936, 1.494, 15000.0, 0.55, 0.0, None)] == [
+        3.0, 1.5, 1.5, 0.55, None, None,
+    ]  # fmt: skip
+
+
+def test_values_that_nearly_agree_are_one_value():
+    assert consensus_number([600.0, 610.0, None]) == 605.0
+    assert consensus_number([600.0, 700.0]) is None
+    assert consensus_number([None]) is None
+
+
+def test_an_empty_series_cannot_be_judged():
+    with pytest.raises(ValueError, match="without images"):
+        judge([])

@@ -19,7 +19,8 @@ LOINC = re.compile(r"\d{1,5}-\d")
 MAX_10E9_PER_L = {"platelets": 5000.0}
 MAX_CELLS_10E9_PER_L = 1000.0
 """More than any patient survives (leukaemic leukocytes reach some hundreds): a unit slip."""
-MIN_10E9_PER_L: dict[str, float] = {"platelets": 0.5, "leukocytes": 0.01}
+MIN_10E9_PER_L = {"platelets": 0.5, "leukocytes": 0.01}
+MIN_CELLS_10E9_PER_L = 0.0005
 """Less, but not zero, than an analyser reports: a unit slip."""
 
 
@@ -210,7 +211,7 @@ def _scaled(identity: Identity, unit: Unit | None, reading: Reading, *, unit_sen
 
 def _implausible_count(analyte: Analyte, value: float) -> str | None:
     high = MAX_10E9_PER_L.get(analyte, MAX_CELLS_10E9_PER_L)
-    if value > high or 0 < value < MIN_10E9_PER_L.get(analyte, 0.0):
+    if value > high or 0 < value < MIN_10E9_PER_L.get(analyte, MIN_CELLS_10E9_PER_L):
         return f"{value:g} × 10⁹/L is impossible; is the unit right?"
     return None
 

@@ -1,0 +1,100 @@
+"""Units and numbers as laboratories write them. Factors to 10⁹/L follow from the definitions of the units."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.hl7.catalogue import load_analytes
+from node.hl7.units import Count, Percent, read_number, read_unit
+
+UNITS = load_analytes().units
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "10*9/L",
+        "10^9/L",
+        "10E9/l",
+        "x10S9/l",
+        "X10 9/L",
+        "G/l",
+        "G/L",
+        "Giga/l",
+        "giga.l-1",
+        "/nl",
+        "10*3/uL",
+        "10^3/μL",
+        "x10E3/uL",
+        "K/uL",
+        "k/ul",
+        "THOU/uL",
+        "Thousand/uL",
+        "x1000/mm³",
+        "10⁹/L",
+        "x10*9/L",
+        "×10⁹/l",
+        "10e9/l",
+        "10x3/uL",
+        "10*3/mm3",
+        "10**9/L",
+        "Gpt/l",
+        "10*6/mL",
+        "K/mcL",
+        "K/cumm",
+        "E9/L",
+    ],
+)
+def test_units_that_are_10e9_per_l(spelling: str) -> None:
+    assert read_unit([spelling], UNITS) == Count(factor=1.0)
+
+
+@pytest.mark.parametrize("spelling", ["cells/uL", "{cells}/uL", "/mm3", "/cumm", "/uL", "/µl", "cells/mm3"])
+def test_units_that_are_a_thousandth(spelling: str) -> None:
+    unit = read_unit([spelling], UNITS)
+    assert isinstance(unit, Count)
+    assert unit.factor == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("spelling", ["%", "PERCENT", "percent", " % "])
+def test_percentages(spelling: str) -> None:
+    assert read_unit([spelling], UNITS) == Percent()
+
+
+@pytest.mark.parametrize(
+    "spelling", ["g/l", "T/l", "10*12/L", "mmol/l", "fl", "", "/hpf", "M/uL", "10^9", "mg/dL", "10*5/L", "U/l"]
+)
+def test_other_units_are_not_understood(spelling: str) -> None:
+    assert read_unit([spelling], UNITS) is None
+
+
+def test_contradicting_spellings_are_not_understood() -> None:
+    assert read_unit(["K/uL", "cells/uL"], UNITS) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("<0.1", "censored"),
+        (">1000", "censored"),
+        ("DNR", "text"),
+        ("**.*", "text"),
+        ("", "no value"),
+        ("8.2 H", "text"),
+    ],
+)
+def test_values_without_a_number(text: str, word: str) -> None:
+    reading = read_number(text)
+    assert reading.value is None and not reading.doubtful
+    assert word in str(reading.reason)
+
+
+@pytest.mark.parametrize("text", ["4,5", "1,234", "-3"])
+def test_values_for_a_person(text: str) -> None:
+    reading = read_number(text)
+    assert reading.value is None and reading.doubtful
+
+
+@given(st.decimals(min_value=0, max_value=10_000, places=3, allow_nan=False, allow_infinity=False))
+def test_plain_decimals_are_read_exactly(number: object) -> None:
+    assert read_number(f" {number} ").value == float(str(number))

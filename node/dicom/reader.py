@@ -4,6 +4,7 @@ Scanners and archives write empty, padded and impossible values; each costs that
 is not DICOM at all, or lacks the UIDs that say where it belongs, cannot be read.
 """
 
+import logging
 import math
 import struct
 import warnings
@@ -43,6 +44,9 @@ CONTENT_ERRORS = (
 """What pydicom and its codecs raise for content that they cannot make sense of; it has no exception of its own."""
 
 T = TypeVar("T")
+
+# pydicom logs the values that it stumbles over, and a value may be a patient's name or number.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,8 @@ def read_slice(path: Path) -> Slice:
     """
     dataset = _read(path, stop_before_pixels=False)
     with _quiet():
+        if "PixelData" not in dataset:
+            raise DicomReadError("the pixels are missing or cut off")
         spacing = _numbers(dataset, "PixelSpacing")
         if spacing is None or len(spacing) != 2:
             raise DicomReadError("the image gives no pixel spacing")
@@ -144,7 +150,7 @@ def _read(path: Path, *, stop_before_pixels: bool) -> Dataset:
 
 
 def _quiet() -> warnings.catch_warnings:
-    """pydicom's warnings quote values, which may be a patient's."""
+    """pydicom's warnings quote values, too."""
     return warnings.catch_warnings(action="ignore")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import dcmwrite, write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
@@ -111,6 +111,7 @@ def encode(dataset: Dataset) -> bytes:
 
 def write_file(path: Path, dataset: Dataset) -> Path:
     """A DICOM Part 10 file of the data set."""
+    dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)

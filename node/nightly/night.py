@@ -25,6 +25,7 @@ from node.nightly.counts import read_counts
 from node.nightly.mail import failure_mail, queue, report_mail
 from node.nightly.report import Content, Figure, Rendered, render, waiting_for_a_person, write_files
 from node.settings import Settings
+from node.status import pending
 from node.store.database import insert, writing
 
 FIGURES = (("age", "Age (years)"), ("nlr", "NLR"), ("plr", "PLR"))
@@ -193,7 +194,9 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
     _store_fit(db, settings, prepared, night=night, now=now)
     proposed = _store_proposal(db, settings, prepared, night=night, now=now)
     version = thresholds.in_force(db)
-    changes, standing = flags.find_changes(db, night=night, version=version)
+    changes, standing = flags.find_changes(
+        db, night=night, version=version, derivation_behind=any(pending(db).values())
+    )
     flags.store(db, changes, night=night)
     return render(
         Content(

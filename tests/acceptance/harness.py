@@ -62,13 +62,14 @@ class Node:
 
     def start(self, timeout_s: float = 60.0) -> None:
         """Start and wait until the node says that it is up."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "node", "run", "--config", str(self.config)],
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "node.log").open("a"),
-            text=True,
-            start_new_session=True,
-        )
+        with (self.folder / "node.log").open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "node", "run", "--config", str(self.config)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
         self._process = process
         up = threading.Event()
 

@@ -105,7 +105,8 @@ def test_the_readers_vbq_and_the_laboratorys_ratios_arrive_and_are_linked(
         messages = context_of(patient, header.PatientSex)
         messages.append(blood_count_of(shared_data / "hl7-samples" / SAMPLES[patient], patient))
         for answer in mllp_send(node.hl7_port, *messages):
-            assert b"\rMSA|AA|" in answer
+            # The first sample asks for enhanced mode (MSH-15 AL) and gets a commit accept.
+            assert b"\rMSA|AA|" in answer or b"\rMSA|CA|" in answer
     node.settle()
     for reader in ("B", "A"):  # A last: the newest reading is the one in effect
         for patient, uid in series.items():
@@ -151,5 +152,6 @@ def test_series_without_a_patient_are_kept_and_shown(node: Node, shared_data: Pa
     assert node.query("SELECT count(*) AS n FROM fact_object") == [{"n": 75}]
     stored = list((node.data / "dicom").rglob("*.dcm"))
     assert len(stored) == 75
-    sent = {path.read_bytes()[-200_000:] for path in (shared_data / "t1-tse-dicom").rglob("*.dcm")}
-    assert {path.read_bytes()[-200_000:] for path in stored} == sent, "the pixels are the scanner's"
+    # Not the whole files: DCMTK drops the trailing padding (FFFC,FFFC) when it sends.
+    sent = {pydicom.dcmread(path).PixelData for path in (shared_data / "t1-tse-dicom").rglob("*.dcm")}
+    assert {pydicom.dcmread(path).PixelData for path in stored} == sent

@@ -98,11 +98,11 @@ def test_a_tier_changes_with_the_data_and_says_so(tmp_path: Path) -> None:
     run(db, settings, NIGHT + timedelta(days=1))
     run(db, settings, NIGHT + timedelta(days=2))  # nothing new: no row
     assert [row[2:] for row in flags(db)] == [
-        ("new", "intermediate", None, "first complete data"),
-        ("changed", "flagged", "intermediate", "NLR 0.10 → 99.00"),
+        ("new", "intermediate", None, "first tier, under threshold version 1"),
+        ("changed", "flagged", "intermediate", "data: NLR 0.1 → 99"),
     ]
     texts = [text for (text,) in db.execute("SELECT text FROM reports ORDER BY night")]
-    assert "was intermediate; NLR 0.10 → 99.00" in texts[1]
+    assert "was intermediate; data: NLR 0.1 → 99" in texts[1]
     assert "Nothing new tonight" in texts[2]
     db.close()
 
@@ -145,7 +145,10 @@ def test_decisions_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     ("change", "cause"),
     [
         ({"status": "cancelled"}, "the operation was cancelled"),
-        ({"surgery": "2026-02-20"}, "the operation of 2026-02-20 is past"),
+        (
+            {"surgery": "2026-02-20"},
+            "operation moved from 2026-03-10 to 2026-02-20: the operation of 2026-02-20 is past",
+        ),
         ({"status": "incomplete", "reasons": ("the blood count is too old",)}, "the blood count is too old"),
     ],
 )
@@ -157,6 +160,29 @@ def test_who_leaves_the_list_is_said_with_the_cause(tmp_path: Path, change: dict
     run(db, settings, NIGHT + timedelta(days=1))
     assert flags(db)[-1][2:] == ("resolved", None, "flagged", cause)
     assert cause in db.execute("SELECT text FROM reports ORDER BY night DESC").fetchone()[0]
+    db.close()
+
+
+def test_an_operation_that_is_past_leaves_the_list(tmp_path: Path) -> None:
+    db, settings = open_world(tmp_path), settings_for(tmp_path)
+    put_operation(db, "E1", **HIGH)
+    run(db, settings)
+    run(db, settings, date(2026, 3, 10))  # the day itself: still on it
+    assert len(flags(db)) == 1
+    run(db, settings, date(2026, 3, 11))
+    assert flags(db)[-1][2:] == ("resolved", None, "flagged", "the operation of 2026-03-10 is past")
+    db.close()
+
+
+def test_half_derived_data_resolve_nobody(tmp_path: Path) -> None:
+    db, settings = open_world(tmp_path), settings_for(tmp_path)
+    put_operation(db, "E1", **HIGH)
+    run(db, settings)
+    with db.conn:  # as in the middle of `vbq-node rebuild`
+        db.execute("DELETE FROM derived_person")
+        db.execute("DELETE FROM derived_link")
+    run(db, settings, NIGHT + timedelta(days=1))
+    assert [row[2] for row in flags(db)] == ["new"]
     db.close()
 
 

@@ -72,7 +72,7 @@ def identify(components: list[str], analytes: Analytes) -> Identity | None:
     names = [one for one in (lowered[1], lowered[4]) if one and not LOINC.fullmatch(one)] or [lowered[0]]
     names = [re.sub(r"\[[^]]*]", " ", name) for name in names]
     loincs = [one for one in lowered if LOINC.fullmatch(one)]
-    locals_ = [one for one in (lowered[0], lowered[3]) if one and one not in loincs]
+    locals_ = [one for one in (lowered[0], lowered[1], lowered[3], lowered[4]) if one and one not in loincs]
     never = analytes.never
     if any(one in never.loinc for one in loincs) or any(one.upper() in never.codes for one in locals_):
         return None

@@ -31,7 +31,8 @@ def message(
     version: str = "2.5",
     control_id: str = "C1",
 ) -> str:
-    msh = f"MSH|^~\\&|LAB|H|NODE|V|20260302090000||{kind}|{control_id}|{processing}|{version}|||{accept}|{application}||{charset}"
+    msh = f"MSH|^~\\&|LAB|H|NODE|V|20260302090000||{kind}|{control_id}|{processing}|{version}"
+    msh += f"|||{accept}|{application}||{charset}"
     return "\r".join([msh, *segments]) + "\r"
 
 
@@ -40,7 +41,7 @@ OBR = "OBR|1|P1|F1|CBC^Blood count|||202603020830"
 
 
 def obx(code: str, value: str, unit: str = "10*9/L", *, status: str = "F", kind: str = "NM") -> str:
-    return f"OBX|1|{kind}|{code}||{value}|{unit}||||{status.join(['|', ''])}"
+    return f"OBX|1|{kind}|{code}||{value}|{unit}|||||{status}"
 
 
 def cbc(*extra: str, **more: str) -> str:
@@ -105,7 +106,7 @@ def test_undeclared_latin_1_and_utf_8() -> None:
 
 @pytest.mark.parametrize("charset", ["ASCII", "KLINGON"])
 def test_bytes_that_cannot_be_decoded_are_held_with_the_header_known(charset: str) -> None:
-    shown = read(cbc(f"NTE|1||gr\xfc\xdfe", charset=charset), "latin-1")
+    shown = read(cbc("NTE|1||gr\xfc\xdfe", charset=charset), "latin-1")
     assert shown["message"] == {"control_id": "C1", "type": "ORU^R01", "version": "2.5"}
     assert (shown["status"], shown["ack"], shown["cbcs"]) == ("held", "AA", [])
 

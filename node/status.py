@@ -26,8 +26,9 @@ PENDING = {
         SELECT count(DISTINCT person) FROM derived_identifier
         WHERE person NOT IN (SELECT person FROM derived_person)""",
     "imports to derive": """
-        SELECT count(*) FROM fact_import AS f
-        WHERE NOT EXISTS (SELECT 1 FROM derived_import_row)""",
+        SELECT count(*) FROM fact_import
+        WHERE import_id = (SELECT max(import_id) FROM fact_import)
+          AND import_id NOT IN (SELECT import_id FROM derived_import_row)""",
 }
 """What each step still has to do, by the query that the step itself asks."""
 

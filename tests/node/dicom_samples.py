@@ -39,6 +39,8 @@ run_receiver(settings, threading.Event(), ready=lambda: print("ready", flush=Tru
 def mr_image(*, seed: int = 0, **values: object) -> Dataset:
     """A sagittal lumbar T1 image of 32 × 24 pixels, unless the values say otherwise; each seed gives other pixels."""
     image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.SpecificCharacterSet = "ISO_IR 100"
     image.ImageType = ["ORIGINAL", "PRIMARY", "M", "NORM"]
     image.SOPClassUID = MRImageStorage
@@ -111,8 +113,6 @@ def encode(dataset: Dataset) -> bytes:
 
 def write_file(path: Path, dataset: Dataset) -> Path:
     """A DICOM Part 10 file of the data set."""
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     path.write_bytes(buffer.getvalue())

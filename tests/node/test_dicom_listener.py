@@ -1,0 +1,427 @@
+"""The receiver against real peers: DCMTK and pynetdicom, over real sockets, with real files and a real database."""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    CTImageStorage,
+    EncapsulatedPDFStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
+    ImplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+    RawDataStorage,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+
+from node.archive import Archive
+from node.dicom.listener import run_receiver
+from node.errors import ListenError, StoreError
+from node.settings import Settings
+from node.store.database import open_database, writing
+from tests.node.dicom_samples import (
+    dcmtk,
+    encode,
+    mr_image,
+    receiver,
+    receiver_process,
+    settings_for,
+    stack,
+    write_file,
+)
+
+KEPT_AND_SET_ASIDE = (
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    SecondaryCaptureImageStorage,
+    ComprehensiveSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    RawDataStorage,
+    EncapsulatedPDFStorage,
+)
+
+# As dcmsend -d shows an answer.
+SUCCESS = re.compile(r"DIMSE Status\s+: 0x0000")
+ACKNOWLEDGED = re.compile(
+    r"C-STORE RSP(?:(?!C-STORE R).)*?Affected SOP Instance UID\s+: (\S+)(?:(?!C-STORE R).)*?DIMSE Status\s+: 0x0000",
+    flags=re.DOTALL,
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_for(tmp_path / "data")
+
+
+@contextmanager
+def association(settings: Settings, *sop_classes: str, syntax: str = ExplicitVRLittleEndian) -> Iterator[Association]:
+    entity = AE(ae_title="SENDER")
+    for uid in sop_classes or (MRImageStorage,):
+        entity.add_requested_context(uid, syntax)
+    one = entity.associate("127.0.0.1", settings.dicom.port)
+    try:
+        yield one
+    finally:
+        if one.is_established:
+            one.release()
+
+
+def rows(settings: Settings, sql: str) -> list[tuple[object, ...]]:
+    db = open_database(settings.storage.folder)
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
+
+
+def files(settings: Settings) -> list[Path]:
+    return sorted(path for path in (settings.storage.folder / "dicom").rglob("*") if path.is_file())
+
+
+def assert_stored(settings: Settings, uids: set[str]) -> None:
+    """Each of these is recorded exactly once, and its file is there, whole, under the hash of its content."""
+    recorded = rows(settings, "SELECT sop_instance_uid, sha256, transfer_syntax_uid, size_bytes FROM fact_object")
+    by_uid = {str(uid): row for uid, *row in recorded}
+    assert len(by_uid) == len(recorded)
+    assert uids <= set(by_uid)
+    for sha256, syntax, size in by_uid.values():
+        path = Archive(settings.storage.folder).path(str(sha256))
+        content = path.read_bytes()
+        assert len(content) == size
+        (meta_length,) = struct.unpack("<L", content[140:144])
+        dataset = content[144 + meta_length :]
+        assert hashlib.sha256(str(syntax).encode() + b"\0" + dataset).hexdigest() == sha256
+
+
+def sendable(folder: Path, datasets: list[Dataset]) -> list[str]:
+    folder.mkdir()
+    return [str(write_file(folder / f"{number:03}.dcm", one)) for number, one in enumerate(datasets)]
+
+
+def test_echo_of_dcmtk(settings: Settings):
+    with receiver(settings):
+        dcmtk("echoscu", "-aec", "WHATEVER", "127.0.0.1", str(settings.dicom.port))
+
+
+def test_dcmsend_and_storescu_deliver_what_they_read(settings: Settings, tmp_path: Path):
+    images = stack(6)
+    paths = sendable(tmp_path / "out", images)
+    port = str(settings.dicom.port)
+    with receiver(settings):
+        dcmtk("dcmsend", "-aet", "PACS1", "127.0.0.1", port, *paths[:3])
+        dcmtk("storescu", "-aet", "PACS2", "127.0.0.1", port, *paths[3:])
+    assert_stored(settings, {str(image.SOPInstanceUID) for image in images})
+    assert rows(
+        settings, "SELECT calling_ae, peer_address, count(*) FROM fact_object_receipt GROUP BY 1, 2 ORDER BY 1"
+    ) == [("PACS1", "127.0.0.1", 3), ("PACS2", "127.0.0.1", 3)]
+    for path in files(settings):
+        read = pydicom.dcmread(path)
+        (sent,) = (image for image in images if image.SOPInstanceUID == read.SOPInstanceUID)
+        assert read.PixelData == sent.PixelData
+        assert read.PatientID == sent.PatientID
+
+
+def test_the_same_object_again_is_success_one_copy_and_a_receipt(settings: Settings, tmp_path: Path):
+    (path,) = sendable(tmp_path / "out", [mr_image()])
+    with receiver(settings):
+        for _ in range(3):
+            dcmtk("dcmsend", "127.0.0.1", str(settings.dicom.port), path)
+    assert len(files(settings)) == 1
+    assert rows(settings, "SELECT (SELECT count(*) FROM fact_object), (SELECT count(*) FROM fact_object_receipt)") == [
+        (1, 3)
+    ]
+    assert rows(settings, "SELECT * FROM problems") == []
+
+
+def test_the_same_uid_with_other_bytes_is_kept_beside_it_and_shown(settings: Settings):
+    one, other = mr_image(), mr_image(PatientID="0099")
+    other.SOPInstanceUID = one.SOPInstanceUID
+    with receiver(settings), association(settings) as sender:
+        assert [sender.send_c_store(image).Status for image in (one, other)] == [0, 0]
+    assert len(files(settings)) == 2
+    problems = rows(settings, "SELECT code, detail FROM problems")
+    assert [code for code, _ in problems] == ["duplicate-uid", "duplicate-uid"]
+    assert str(one.SOPInstanceUID) in str(problems[0][1])
+
+
+def test_the_bytes_are_kept_as_sent_in_every_offered_syntax(settings: Settings):
+    compressed = mr_image(seed=1)
+    compressed.compress(RLELossless, generate_instance_uid=False)
+    plain = mr_image(seed=2)
+    plain.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    with receiver(settings):
+        for image, syntax in ((compressed, RLELossless), (plain, ImplicitVRLittleEndian)):
+            with association(settings, syntax=syntax) as sender:
+                assert sender.send_c_store(image).Status == 0
+    assert_stored(settings, {str(compressed.SOPInstanceUID), str(plain.SOPInstanceUID)})
+    assert rows(settings, "SELECT transfer_syntax_uid FROM fact_object ORDER BY object_id") == [
+        (str(RLELossless),),
+        (str(ImplicitVRLittleEndian),),
+    ]
+
+
+def test_explicit_little_endian_is_agreed_on_where_offered(settings: Settings):
+    entity = AE(ae_title="SENDER")
+    entity.add_requested_context(MRImageStorage, [ImplicitVRLittleEndian, RLELossless, ExplicitVRLittleEndian])
+    with receiver(settings):
+        one = entity.associate("127.0.0.1", settings.dicom.port)
+        agreed = [context.transfer_syntax for context in one.accepted_contexts]
+        one.release()
+    assert agreed == [[ExplicitVRLittleEndian]]
+
+
+def test_what_is_not_measured_is_taken_too_and_other_modalities_are_not(settings: Settings):
+    objects = [mr_image(seed=number, SOPClassUID=uid) for number, uid in enumerate(KEPT_AND_SET_ASIDE)]
+    with receiver(settings), association(settings, *KEPT_AND_SET_ASIDE, CTImageStorage) as sender:
+        assert [sender.send_c_store(one).Status for one in objects] == [0] * len(objects)
+        assert CTImageStorage not in {context.abstract_syntax for context in sender.accepted_contexts}
+    assert_stored(settings, {str(one.SOPInstanceUID) for one in objects})
+
+
+def test_a_data_set_that_cannot_be_parsed_is_kept_all_the_same(settings: Settings):
+    # As bytes on the wire: a valid image up to a length that lies about what follows.
+    broken = encode(mr_image())[:300]
+    with receiver(settings), association(settings) as sender:
+        assert store_bytes(sender, broken, uid="1.2.3.4") == 0
+    assert_stored(settings, {"1.2.3.4"})
+
+
+def store_bytes(sender: Association, dataset: bytes, *, uid: str) -> int:
+    """C-STORE of raw bytes."""
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = MRImageStorage, uid
+    request.DataSet = BytesIO(dataset)
+    # As send_c_store does: the sender's own reactor must not take the answer.
+    sender._reactor_checkpoint.clear()
+    while not sender._is_paused:
+        time.sleep(0.001)
+    sender.dimse.send_msg(request, sender.accepted_contexts[0].context_id)
+    _, answer = sender.dimse.get_msg(block=True)
+    sender._reactor_checkpoint.set()
+    assert isinstance(answer, C_STORE)
+    return int(answer.Status)
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 0xA700), (errno.EDQUOT, 0xA700), (errno.EIO, 0x0110)])
+def test_a_disk_that_fails_is_answered_and_nothing_is_recorded(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+):
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with receiver(settings), association(settings) as sender:
+        with monkeypatch.context() as patched:
+            patched.setattr("node.archive.os.fsync", fail)
+            assert sender.send_c_store(mr_image(seed=1)).Status == status
+        assert files(settings) == []
+        # The association goes on, and so does the receiver.
+        assert sender.send_c_store(mr_image(seed=2)).Status == 0
+    assert_stored(settings, {str(mr_image(seed=2).SOPInstanceUID)})
+
+
+def test_a_small_disk_that_fills_up_under_dcmsend(tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=3m,nr_inodes=2000", "tmpfs", str(disk)]
+    if subprocess.run(small, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    try:
+        settings = settings_for(disk / "data")
+        images = [mr_image(seed=number, Rows=256, Columns=256, PixelData=os.urandom(131_072)) for number in range(30)]
+        paths = sendable(tmp_path / "out", images)
+        with receiver(settings):
+            sent = dcmtk("dcmsend", "-v", "-nh", "127.0.0.1", str(settings.dicom.port), *paths, check=False)
+            dcmtk("echoscu", "127.0.0.1", str(settings.dicom.port))
+        acknowledged = len(re.findall(r"C-STORE Response \(Success\)", sent.stdout + sent.stderr))
+        assert 5 < acknowledged < 30
+        assert f"with status REFUSED  : {30 - acknowledged}" in sent.stdout + sent.stderr
+        assert list((settings.storage.folder / "dicom" / "incoming").iterdir()) == []
+        # The disk is full: look at a copy, for opening a database needs room.
+        copy = settings_for(tmp_path / "copy")
+        shutil.copytree(settings.storage.folder, copy.storage.folder)
+        assert len(rows(copy, "SELECT 1 FROM fact_object")) >= acknowledged
+        assert_stored(copy, set())
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_locked_database_is_answered_as_a_failure(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("node.store.database.BUSY_TIMEOUT_MS", 200)
+    with receiver(settings), association(settings) as sender:
+        other = open_database(settings.storage.folder)
+        with writing(other):
+            assert sender.send_c_store(mr_image(seed=1)).Status == 0x0110
+        assert other.execute("SELECT count(*) FROM fact_object").fetchone() == (0,)
+        other.close()
+        assert sender.send_c_store(mr_image(seed=1)).Status == 0
+    assert_stored(settings, {str(mr_image(seed=1).SOPInstanceUID)})
+
+
+def test_an_abort_in_mid_object_leaves_nothing(settings: Settings):
+    big = mr_image(Rows=1024, Columns=1024, PixelData=b"\1\2" * 1024 * 1024)
+    with receiver(settings):
+        sender = AE(ae_title="SENDER")
+        sender.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
+        one = sender.associate("127.0.0.1", settings.dicom.port)
+        # Half of a P-DATA-TF PDU, then the connection is gone.
+        connection = one.dul.socket.socket
+        content = encode(big)
+        connection.sendall(struct.pack(">BBL", 4, 0, len(content) + 6) + content[: len(content) // 2])
+        connection.shutdown(socket.SHUT_RDWR)
+        one.kill()
+        with association(settings) as other:
+            assert other.send_c_store(mr_image(seed=5)).Status == 0
+    assert_stored(settings, {str(mr_image(seed=5).SOPInstanceUID)})
+    assert len(files(settings)) == 1
+
+
+def test_an_address_that_is_not_allowed_is_rejected(tmp_path: Path):
+    settings = settings_for(tmp_path / "data", allow=["10.9.8.0/24"])
+    with receiver(settings):
+        refused = dcmtk("echoscu", "127.0.0.1", str(settings.dicom.port), check=False)
+        with association(settings) as sender:
+            assert sender.is_rejected
+            # Rejected permanently, by the user of the service: the calling application entity is not recognised.
+            answer = sender.acceptor.primitive
+            assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 3)
+    assert refused.returncode != 0
+    assert "Calling AE Title Not Recognized" in refused.stdout + refused.stderr
+    assert rows(settings, "SELECT * FROM fact_object_receipt") == []
+
+
+def test_too_many_associations_are_rejected_for_now(tmp_path: Path):
+    settings = settings_for(tmp_path / "data", max_associations=2)
+    with receiver(settings), association(settings) as one, association(settings) as two:
+        with association(settings) as three:
+            assert three.is_rejected
+            answer = three.acceptor.primitive
+            assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
+        assert one.is_established
+        two.release()
+        with association(settings) as four:
+            assert four.send_c_store(mr_image()).Status == 0
+
+
+def test_four_senders_at_once(settings: Settings):
+    images = [stack(12, series=str(number)) for number in range(4)]
+    statuses: list[int] = []
+
+    def send(group: list[Dataset]) -> None:
+        with association(settings) as sender:
+            statuses.extend(sender.send_c_store(image).Status for image in group)
+
+    with receiver(settings):
+        threads = [threading.Thread(target=send, args=[group]) for group in images]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert statuses == [0] * 48
+    assert_stored(settings, {str(image.SOPInstanceUID) for group in images for image in group})
+
+
+def test_a_taken_port_is_one_clear_line(settings: Settings):
+    with receiver(settings):
+        other = settings.model_copy(update={"storage": settings.storage.model_copy()})
+        with pytest.raises(ListenError, match=rf"cannot listen on 127.0.0.1:{settings.dicom.port}: Address already"):
+            run_receiver(other, threading.Event())
+
+
+def test_a_host_that_is_not_here(tmp_path: Path):
+    settings = settings_for(tmp_path / "data", host="203.0.113.7", allow=["127.0.0.1"])
+    with pytest.raises(ListenError, match=r"cannot listen on 203\.0\.113\.7"):
+        run_receiver(settings, threading.Event())
+
+
+def test_a_data_folder_that_is_a_file(tmp_path: Path):
+    (tmp_path / "data").write_text("")
+    with pytest.raises(StoreError, match="data"):
+        run_receiver(settings_for(tmp_path / "data"), threading.Event())
+
+
+def test_no_patient_is_in_the_log(settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    (path,) = sendable(tmp_path / "Mustermann", [mr_image(PatientName="Mustermann^Max", PatientID="0815-4711")])
+    with receiver_process(settings) as process:
+        dcmtk("dcmsend", "127.0.0.1", str(settings.dicom.port), path)
+        process.kill()
+        assert process.stdout is not None
+        said = process.stdout.read() + "".join(capfd.readouterr())
+    assert "DCMSEND" in said
+    for secret in ("Mustermann", "0815-4711", "19550704"):
+        assert secret not in said
+
+
+def test_stop_ends_associations_that_stay_open(settings: Settings):
+    with association_after(settings) as (sender, elapsed):
+        assert not sender.is_established or sender.is_aborted
+        assert elapsed < 15
+
+
+@contextmanager
+def association_after(settings: Settings) -> Iterator[tuple[Association, float]]:
+    """A sender that never releases, and how long the receiver took to stop under it."""
+    entity = AE(ae_title="SENDER")
+    entity.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
+    with receiver(settings):
+        sender = entity.associate("127.0.0.1", settings.dicom.port)
+        assert sender.is_established
+        began = time.monotonic()
+    sender.join(5)
+    yield sender, time.monotonic() - began
+
+
+@pytest.mark.parametrize("after", [3, 17])
+def test_kill_9_under_dcmsend_loses_nothing_acknowledged(settings: Settings, tmp_path: Path, after: int):
+    images = stack(60)
+    paths = sendable(tmp_path / "out", images)
+    port = str(settings.dicom.port)
+    tool = shutil.which("dcmsend")
+    if tool is None:
+        dcmtk("dcmsend")
+    with receiver_process(settings) as process:
+        sender = subprocess.Popen(
+            [str(tool), "-d", "127.0.0.1", port, *paths],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "TCP_NODELAY": "1"},
+        )  # fmt: skip
+        with sender:
+            assert sender.stdout is not None
+            said, successes = "", 0
+            for line in sender.stdout:
+                said += line
+                successes += bool(SUCCESS.search(line))
+                if successes == after and process.poll() is None:
+                    process.kill()
+    acknowledged = set(ACKNOWLEDGED.findall(said))
+    assert after <= len(acknowledged) < 60
+    assert_stored(settings, acknowledged)
+    # Another receiver takes all of it again; what was there stays one copy.
+    with receiver_process(settings):
+        dcmtk("dcmsend", "127.0.0.1", port, *paths)
+    assert_stored(settings, {str(image.SOPInstanceUID) for image in images})
+    assert len(files(settings)) == 60
+    assert list((settings.storage.folder / "dicom" / "incoming").iterdir()) == []

@@ -183,7 +183,12 @@ class Eligibility(_Table):
         text = code_or_text.casefold()
         words = re.split(r"[\s^~,;()]+", text)
         rules = self.operations
-        if any(word.startswith(code.casefold()) for word in words for code in rules.codes):
+        # A longer number is a code of another system; a longer alphanumeric code is a subdivision.
+        if any(
+            word == code or (word.startswith(code) and not code.isdigit())
+            for word in words
+            for code in map(str.casefold, rules.codes)
+        ):
             return True
         if _found(rules.not_words, text):
             return False

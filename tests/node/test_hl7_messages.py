@@ -291,6 +291,8 @@ SCH = "SCH|PL1|FI1|||||||60|min|^^^20260601090000"
         ("OP^Anterior cervical discectomy and fusion^L", False),
         ("CONSULT^Follow-up after lumbar fusion^L", False),
         ("27447^Knee replacement^CPT", False),
+        ("2263300012^Knee replacement^SCT", False),
+        ("5-831.2^Exzision^OPS", True),
     ],
 )
 def test_operations_among_appointments(service: str, operation: bool) -> None:

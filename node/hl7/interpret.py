@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import structlog
+
 from node.errors import MessageError
 from node.hl7.catalogue import load_analytes, load_eligibility
 from node.hl7.context import (
@@ -27,6 +29,8 @@ RESULT_MESSAGES = ("ORU", "OUL")
 KNOWN_MESSAGES = (*RESULT_MESSAGES, "ADT", "SIU")
 MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
 UNDO_EVENTS = ("A37",)
+
+log = structlog.get_logger()
 
 Status = Literal["used", "held", "refused", "ignored"]
 
@@ -68,6 +72,10 @@ def interpret_message(message: Message, settings: Settings) -> Interpretation:
         items, problems = _read(header, message, settings)
     except MessageError as error:
         return _kept(header, sent_at, "held", str(error))
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # Content that nobody foresaw: one message must not keep all the later ones from being read.
+        log.error("message not understood", error=type(error).__name__)
+        return _kept(header, sent_at, "held", f"this version cannot read the message ({type(error).__name__})")
     status, reason = _status(header, items, problems)
     return Interpretation(
         header=header,

@@ -257,7 +257,7 @@ def _extract(name: str, entries: list[tuple[Result, Moment | None, Moment | None
 
 
 def _digest(taken_at: datetime | None, results: tuple[Result, ...]) -> str:
-    told = taken_at.isoformat() if taken_at else repr(sorted((one.code, one.value) for one in results))
+    told = taken_at.isoformat() if taken_at else repr(sorted(repr((one.code, one.value)) for one in results))
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -1,6 +1,7 @@
 """The interpretation step: frames that no message is known of yet become messages and what they say."""
 
 import json
+from itertools import accumulate
 
 from sqlite_utils import Database
 
@@ -12,8 +13,9 @@ from node.steps.identity import resolve_merges, touch
 from node.store.database import insert, writing
 
 STEP = "interpret"
-BATCH = 50
-"""Frames read from the database at a time; each is stored in a transaction of its own."""
+BATCH_FRAMES = 50
+BATCH_BYTES = 4 * 1024 * 1024
+"""What is stored in one transaction at most; it bounds the memory and how long other writers wait."""
 
 
 def interpret_frames(db: Database, settings: Settings) -> int:
@@ -23,24 +25,42 @@ def interpret_frames(db: Database, settings: Settings) -> int:
     """
     done = 0
     while frames := _pending(db):
-        for frame_id, sha256, raw in frames:
-            interpretations = interpret_frame(raw, settings)
-            with writing(db):
-                _store(db, frame_id, sha256, interpretations)
-            done += 1
+        # Reading takes much longer than storing: nobody else waits for it.
+        read = [(frame_id, sha256, interpret_frame(_raw(db, frame_id), settings)) for frame_id, sha256 in frames]
+        with writing(db):
+            merges = [_store(db, *one) for one in read]
+            if any(merges):
+                resolve_merges(db)
+        done += len(read)
     return done
 
 
-def _pending(db: Database) -> list[tuple[int, str, bytes]]:
-    return db.execute(
-        "SELECT frame_id, sha256, raw FROM fact_frame AS f "
-        "WHERE NOT EXISTS (SELECT 1 FROM derived_message AS m WHERE m.frame_id = f.frame_id) "
-        "ORDER BY frame_id LIMIT ?",
-        [BATCH],
+def _pending(db: Database) -> list[tuple[int, str]]:
+    """The next frames.
+
+    Frames are interpreted in the order of their numbers, so all up to the last one interpreted are done. Asking for
+    each frame whether it is done would take longer every day that the node runs.
+    """
+    rows = db.execute(
+        "SELECT frame_id, sha256, length(raw) FROM fact_frame "
+        "WHERE frame_id > (SELECT coalesce(max(frame_id), 0) FROM derived_message) ORDER BY frame_id LIMIT ?",
+        [BATCH_FRAMES],
     ).fetchall()
+    sizes = accumulate(size for _, _, size in rows)
+    return [
+        (frame_id, sha256)
+        for (frame_id, sha256, size), total in zip(rows, sizes, strict=True)
+        if total - size < BATCH_BYTES
+    ]
 
 
-def _store(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> None:
+def _raw(db: Database, frame_id: int) -> bytes:
+    (raw,) = db.execute("SELECT raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
+    return bytes(raw)
+
+
+def _store(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> bool:
+    """Store one frame's messages; whether there is a merge among them."""
     merged = False
     for position, one in enumerate(interpretations, start=1):
         insert(db, "derived_message", [_message_row(frame_id, position, one)])
@@ -49,8 +69,7 @@ def _store(db: Database, frame_id: int, sha256: str, interpretations: list[Inter
             insert(db, "derived_problem", [_problem_row(source, code, detail) for code, detail in one.problems])
         if one.status == "used":
             merged |= _store_extracts(db, frame_id, position, one)
-    if merged:
-        resolve_merges(db)
+    return merged
 
 
 def _message_row(frame_id: int, position: int, one: Interpretation) -> dict[str, object]:

@@ -19,6 +19,8 @@ from node.store.database import writing
 
 SLICE = "slice"
 READER_LENGTH = 64
+MAX_INSTANCE_NUMBER = 2**31 - 1
+"""Of DICOM's integer strings (PS3.5, table 6.2-1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ def parse_rois(text: str) -> Reading:
     """
     try:
         content = json.loads(text, object_pairs_hook=_without_doubles)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ReadingError(f"not JSON: {error}") from error
     expected = (SLICE, *REGIONS)
     if not isinstance(content, dict):
@@ -67,7 +69,7 @@ def parse_rois(text: str) -> Reading:
     if unknown := [key for key in content if key not in expected]:
         raise ReadingError(f"unknown: {', '.join(unknown)}; the keys are {', '.join(expected)}")
     number = content[SLICE]
-    if not isinstance(number, int) or isinstance(number, bool):
+    if not isinstance(number, int) or isinstance(number, bool) or abs(number) > MAX_INSTANCE_NUMBER:
         raise ReadingError(f"slice: a whole number is needed (the InstanceNumber), not {json.dumps(number)}")
     return Reading(instance_number=number, rois={name: _circle(name, content[name]) for name in REGIONS})
 
@@ -89,8 +91,13 @@ def _circle(name: str, value: object) -> Circle:
 
 
 def _is_number(value: object) -> bool:
-    # bool is an int to Python; NaN and Infinity are numbers to its JSON reader.
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    # bool is an int to Python; NaN, Infinity and whole numbers beyond every float are numbers to its JSON reader.
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:
+        return False
 
 
 def to_canonical_json(reading: Reading) -> str:

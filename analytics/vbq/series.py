@@ -35,7 +35,11 @@ CHEMICAL_SHIFT_PART = frozenset({"DIXON", "WATER", "FAT", "W", "F", "IP", "OP", 
 FAT_SUPPRESSING_OPTIONS = frozenset({"FS", "SFS", "FATSAT", "FAT_SAT", "SPIR", "SPAIR", "SPECIR", "WE", "WATER_EXC"})
 """Values of Image Type and Scan Options. Not among the last: SAT1, SAT2, SP, SAT_GEMS, the regional presaturation."""
 
-FAT_SUPPRESSING_WORDS = frozenset({"fs", "fatsat", "fsat", "spair", "spir", "stir", "tirm", "dixon", "mdixon", "ideal"})
+FAT_SUPPRESSED = re.compile(
+    r"(?<![a-z])(?:fs|fat\w*|fsat|spair|spir|stir|tirm|m?dixon|ideal|flex|water\w*|wats?|(?:in|out|opp?)_?phase)(?![a-z])"
+)
+"""Also the parts of a chemical-shift series: water alone is marrow without its fat."""
+NOT_FAT_SUPPRESSED = re.compile(r"(?<![a-z])(?:no|non|without|w/?o|ohne|sans|sin|senza)[\s_.-]*(?:fs|fat\w*)(?![a-z])")
 LOCALISER_WORDS = frozenset({"loc", "localizer", "localiser", "scout", "survey", "surview", "topogram", "planscan"})
 AFTER_CONTRAST = re.compile(
     r"(?<![a-z])(?:gd|gad|gado\w*|dotarem|magnevist|prohance|clariscan|km|post|ce|enhanced|kontrast\w*|contrast\w*)"
@@ -142,7 +146,7 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         raise ValueError("a series without images cannot be judged")
     texts = _own_texts(images)
     words = frozenset(word for text in texts for word in re.split(r"[^a-z0-9]+", text) if word)
-    fat = _fat_saturation(images, words)
+    fat = _fat_saturation(images, texts)
     contrast = _contrast(images, texts)
     positions = _positions_mm(images)
     lumbar = _lumbar(images)
@@ -210,8 +214,8 @@ def _image_kind(images: Sequence[ImageHeader]) -> Criterion:
         return Criterion(holds=False, sentence="not MR images")
     if any((image.samples_per_pixel or 1) != 1 for image in images):
         return Criterion(holds=False, sentence="colour images carry no MR signal")
-    if {image.photometric for image in images} - {"MONOCHROME1", "MONOCHROME2", None}:
-        return Criterion(holds=False, sentence="the photometric interpretation is not monochrome")
+    if {image.photometric for image in images} - {"MONOCHROME2", None}:
+        return Criterion(holds=False, sentence="greater values do not mean more signal (not MONOCHROME2)")
     return Criterion(holds=True, sentence="MR images of one sample per pixel")
 
 
@@ -278,11 +282,12 @@ def _t1_weighted(images: Sequence[ImageHeader]) -> Criterion:
     return Criterion(holds=True, sentence=f"T1-weighted spin echo: {times}")
 
 
-def _fat_saturation(images: Sequence[ImageHeader], words: frozenset[str]) -> Criterion:
+def _fat_saturation(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
     options = {value.upper().replace(" ", "_") for image in images for value in image.scan_options}
     if found := sorted(options & FAT_SUPPRESSING_OPTIONS):
         return Criterion(holds=False, sentence=f"fat-saturated: scan options {', '.join(found)}")
-    if found := sorted(words & FAT_SUPPRESSING_WORDS):
+    with_fat_removed = [NOT_FAT_SUPPRESSED.sub(" ", text) for text in texts]
+    if found := sorted({match.group() for text in with_fat_removed for match in FAT_SUPPRESSED.finditer(text)}):
         return Criterion(holds=False, sentence=f"described as fat-saturated ({', '.join(found)})")
     return Criterion(holds=True, sentence="no fat saturation")
 

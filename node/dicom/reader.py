@@ -28,6 +28,10 @@ from analytics.vbq.series import ImageHeader
 from node.errors import DicomReadError
 
 MAX_UID_LENGTH = 64
+MAX_INTEGER = 2**31 - 1
+"""Of DICOM's integer strings (PS3.5, table 6.2-1); the database takes no number of any length, either."""
+UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
+"""Stands for bytes that are not of the character set that the image names."""
 CONTENT_ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -103,8 +107,8 @@ def read_header(path: Path) -> Header:
             series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
             study_instance_uid=_uid(dataset, "StudyInstanceUID"),
             instance_number=_integer(dataset, "InstanceNumber"),
-            patient_id=_text(dataset, "PatientID"),
-            issuer=_text(dataset, "IssuerOfPatientID"),
+            patient_id=_identifier(dataset, "PatientID"),
+            issuer=_identifier(dataset, "IssuerOfPatientID"),
             birth_date=_date(dataset, "PatientBirthDate"),
             sex=_sex(dataset),
             study_date=_date(dataset, "StudyDate"),
@@ -218,7 +222,14 @@ def _clean(value: object) -> str:
 
 
 def _text(dataset: Dataset, keyword: str) -> str | None:
-    return _value(dataset, keyword, lambda value: "\\".join(_clean(item) for item in _items(value))) or None
+    text = _value(dataset, keyword, lambda value: "\\".join(_clean(item) for item in _items(value)))
+    return text if text and text.strip("\\") else None
+
+
+def _identifier(dataset: Dataset, keyword: str) -> str | None:
+    """A text that tells patients apart: one that is only partly legible could be that of several, and is none."""
+    text = _text(dataset, keyword)
+    return None if text is None or UNDECODABLE in text else text
 
 
 def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
@@ -243,8 +254,8 @@ def _numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
 
 def _whole(value: object) -> int:
     number = _float(value)
-    if not number.is_integer():
-        raise ValueError("not a whole number")
+    if not number.is_integer() or abs(number) > MAX_INTEGER:
+        raise ValueError("not a whole number as DICOM knows them")
     return int(number)
 
 

@@ -7,7 +7,7 @@ which nothing new has come for the set time. That time is counted from the datab
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 
@@ -21,17 +21,22 @@ from node.dicom.reader import Header, header_from_json, header_to_json, read_hea
 from node.errors import DicomReadError
 from node.settings import Settings
 from node.steps.identity import touch
-from node.store.database import writing
+from node.store.database import insert, writing
 
 BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""
 
 PUBLIC_ID_DIGITS = 12
 
+# Cheap, and so spares the search through all objects when there is nothing to find.
+UNINDEXED = """
+SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instance)
+     - (SELECT count(*) FROM derived_problem WHERE step = 'index')
+"""
+
 PENDING_OBJECTS = f"""
 SELECT o.object_id, o.sha256 FROM fact_object AS o
--- Objects are indexed in the order of their ids, so up to the newest indexed one nothing is missing.
-WHERE o.object_id > (SELECT coalesce(max(object_id), 0) FROM derived_instance)
+WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.object_id)
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'index'
                   AND p.source = 'object ' || substr(o.sha256, 1, {PUBLIC_ID_DIGITS}))
 ORDER BY o.object_id LIMIT ?
@@ -75,7 +80,8 @@ class _Patient:
     patient_id: str | None = None
     birth_date: date | None = None
     sex: str | None = None
-    contradictory: bool = False
+    contradictions: Sequence[str] = ()
+    """In what the images contradict each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,7 @@ class _Series:
 def index_objects(db: Database, archive: Archive) -> int:
     """Read the header of every object that has none yet; returns how many objects were dealt with."""
     done = 0
-    while rows := db.execute(PENDING_OBJECTS, [BATCH]).fetchall():
+    while db.execute(UNINDEXED).fetchone()[0] and (rows := db.execute(PENDING_OBJECTS, [BATCH]).fetchall()):
         read = [(object_id, sha256, _read(archive, sha256)) for object_id, sha256 in rows]
         with writing(db):
             for object_id, sha256, header in read:
@@ -114,17 +120,16 @@ def _read(archive: Archive, sha256: str) -> Header | str:
 
 
 def _insert_instance(db: Database, object_id: int, header: Header) -> None:
-    db.table("derived_instance").insert(
-        {
-            "object_id": object_id,
-            "sop_instance_uid": header.sop_instance_uid,
-            "series_instance_uid": header.series_instance_uid,
-            "study_instance_uid": header.study_instance_uid,
-            "modality": header.image.modality,
-            "instance_number": header.instance_number,
-            "headers": header_to_json(header),
-        }
-    )
+    row = {
+        "object_id": object_id,
+        "sop_instance_uid": header.sop_instance_uid,
+        "series_instance_uid": header.series_instance_uid,
+        "study_instance_uid": header.study_instance_uid,
+        "modality": header.image.modality,
+        "instance_number": header.instance_number,
+        "headers": header_to_json(header),
+    }
+    insert(db, "derived_instance", [row])
     _forget_study(db, header)
 
 
@@ -168,7 +173,9 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
         with writing(db):
             _store_problems(db, uid, series, patient)
             for one in series:
-                db.table("derived_series").insert(_row(one, patient, series, chosen), replace=True)
+                # A series whose images name two studies is judged with each of them.
+                db.execute("DELETE FROM derived_series WHERE series_instance_uid = ?", [one.uid])
+                insert(db, "derived_series", [_row(one, patient, series, chosen)])
             if patient.authority is not None and patient.patient_id is not None:
                 touch(db, patient.authority, patient.patient_id)
     return len(studies)
@@ -202,31 +209,33 @@ def _patient(study_uid: str, series: Sequence[_Series], settings: Settings) -> _
     """Whose the study is: what its MR images say; other objects only where there is no MR image."""
     headers = [image.header for one in series for image in one.images if image.header.study_instance_uid == study_uid]
     headers = [header for header in headers if header.image.modality == "MR"] or headers
+    # An image without a number contradicts one that has one; what else is missing contradicts nothing.
     numbers = {header.patient_id for header in headers}
-    issuers = {header.issuer for header in headers if header.issuer}
-    if len(numbers) > 1 or len(issuers) > 1:
-        return _Patient(contradictory=True)
+    issuers = {header.issuer for header in headers} - {None}
+    births = {header.birth_date for header in headers} - {None}
+    sexes = {header.sex for header in headers} - {None}
+    said: Mapping[str, Collection[object]] = {
+        "patient numbers": numbers, "issuers of them": issuers, "birth dates": births, "sexes": sexes,
+    }  # fmt: skip
+    if contradictions := [name for name, values in said.items() if len(values) > 1]:
+        return _Patient(contradictions=contradictions)
     number = consensus(numbers)
-    if number is None:
-        return _Patient(
-            birth_date=consensus(header.birth_date for header in headers),
-            sex=consensus(header.sex for header in headers),
-        )
     return _Patient(
-        authority=settings.identity.authority(consensus(issuers)),
+        authority=settings.identity.authority(consensus(issuers)) if number else None,
         patient_id=number,
-        birth_date=consensus(header.birth_date for header in headers),
-        sex=consensus(header.sex for header in headers),
+        birth_date=consensus(births),
+        sex=consensus(sexes),
     )
 
 
 def _store_problems(db: Database, study_uid: str, series: Sequence[_Series], patient: _Patient) -> None:
     source = f"study {study_uid}"
     db.execute("DELETE FROM derived_problem WHERE step = 'catalogue' AND source = ?", [source])
-    if patient.contradictory:
+    if patient.contradictions:
         _insert_problem(
             db, "catalogue", source, "contradictory-patient",
-            "its images carry different patient numbers; kept, but linked to nobody. Correct it in the PACS",
+            f"its images carry different {', '.join(patient.contradictions)}; kept, but linked to nobody. "
+            "Correct it in the PACS",
         )  # fmt: skip
     for one in series:
         if one.of_several_studies:

@@ -14,7 +14,7 @@ from node.errors import DicomReadError, ReadingError
 from node.readings import FoundSlice, find_slice, load_slice, parse_rois
 from node.settings import Settings
 from node.steps.identity import touch
-from node.store.database import writing
+from node.store.database import insert, writing
 
 ALGORITHM_NAME = "vbq-roi"
 ALGORITHM_VERSION = "1"
@@ -63,7 +63,11 @@ def measure_series(db: Database, archive: Archive, settings: Settings) -> int:
         pending = _pending(row)
         result = _measure(db, archive, pending)
         with writing(db):
-            db.table("derived_measurement").insert(_row(pending, result), replace=True)
+            db.execute(
+                "DELETE FROM derived_measurement WHERE series_instance_uid = ? AND reading_id = ?",
+                [pending.series_uid, pending.reading_id],
+            )
+            insert(db, "derived_measurement", [_row(pending, result)])
             if pending.patient_authority is not None and pending.patient_id is not None:
                 touch(db, pending.patient_authority, pending.patient_id)
     return len(rows)

@@ -97,6 +97,10 @@ def test_a_sagittal_t1_is_one_and_says_why():
         ({"scan_options": ("SAT1", "FS")}, "fat-saturated: scan options FS"),
         ({"series_description": "T1 TSE SAG FS"}, "described as fat-saturated (fs)"),
         ({"series_description": "t1_tse_dixon_sag_W"}, "described as fat-saturated (dixon)"),
+        ({"series_description": "SAG T1 FAT SAT"}, "described as fat-saturated (fat)"),
+        ({"series_description": "T1FS SAG"}, "described as fat-saturated (fs)"),
+        ({"series_description": "WATER: SAG T1 FSE"}, "described as fat-saturated (water)"),
+        ({"photometric": "MONOCHROME1"}, "greater values do not mean more signal"),
         ({"image_type": ("ORIGINAL", "PRIMARY", "M", "DIXON", "WATER")}, "image type says DIXON, WATER"),
         ({"contrast_agent": "Gadovist"}, "a contrast agent was given"),
         ({"series_description": "t1_tse_sag+KM"}, "described as after contrast"),
@@ -133,6 +137,7 @@ def test_what_speaks_against(changes: dict[str, object], against: str):
         {"series_description": "SAG T1 W/O CONTRAST"},
         {"series_description": "t1 sag ohne KM"},
         {"series_description": "T1 sag pre-contrast"},
+        {"series_description": "T1 SAG without fatsat"},
         {"series_description": "T1 SAG POST OP"},
         {"series_description": "SAG T1", "protocol_name": "L-SPINE W/WO CONTRAST"},  # the whole examination's
         {"scanning_sequence": (), "sequence_variant": (), "scan_options": ()},

@@ -1,5 +1,6 @@
 """The four roles of a node, each one process: dicom, hl7, steps, nightly."""
 
+import os
 import signal
 import sys
 import threading
@@ -73,6 +74,7 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
 
 
 def _stop_at_end_of_input(stop: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    # The descriptor itself: a thread blocked in the buffered reader would hold its lock when the process ends.
+    while os.read(sys.stdin.fileno(), 4096):
         pass
     stop.set()

@@ -58,11 +58,32 @@ def last_done(ledger: dict[date, str]) -> date | None:
 
 
 def missed_before(ledger: dict[date, str], night: date) -> tuple[date, ...]:
-    """The nights between the last one done and this one, on which the node did not run or failed."""
-    last = last_done({day: status for day, status in ledger.items() if day < night})
-    if last is None:
-        return ()
-    return tuple(last + timedelta(days=offset) for offset in range(1, (night - last).days))
+    """The nights between the last one done and this one, on which the node did not run or failed.
+
+    Before the first night that was ever done only those count that were tried.
+    """
+    before = {day: status for day, status in ledger.items() if day < night}
+    last = last_done(before)
+    first = last + timedelta(days=1) if last else min(before, default=night)
+    return tuple(first + timedelta(days=offset) for offset in range((night - first).days))
+
+
+def require_turn(ledger: dict[date, str], night: date, *, today: date) -> None:
+    """Check that a night may be run now.
+
+    Raises
+    ------
+    NightError
+        It has not come yet, or a later one is done: an earlier one on today's data would record what was never true.
+    """
+    last = last_done(ledger)
+    if night > today:
+        raise NightError(f"the night of {night} has not come yet; today is {today}")
+    if last is not None and night < last:
+        raise NightError(
+            f"the night of {last} is done, an earlier one can no longer be run; the view reports has what was said, "
+            "--dry-run shows what the data of today would say"
+        )
 
 
 def start(db: Database, night: date, now: datetime) -> None:

@@ -1,4 +1,7 @@
-"""Mails as bytes, and their place in the outbox. The same report gives the same bytes for the same recipient."""
+"""Mails as bytes, and their place in the outbox. The same report gives the same bytes for the same recipient.
+
+The structure is mixed(alternative(plain, related(html, png …))): attachments that a later policy adds have their place.
+"""
 
 import hashlib
 from datetime import date, datetime
@@ -10,15 +13,21 @@ from sqlite_utils import Database
 
 from node.clock import to_text
 from node.nightly.report import Rendered
-from node.settings import Mail, Settings
+from node.settings import Settings
 from node.store.database import insert
 
+SEVEN_BIT = "quoted-printable"
+"""How texts are encoded: not every server between here and the recipient passes 8 bits."""
 
-def report_mail(rendered: Rendered, settings: Mail, *, recipient: str, report_id: str, now: datetime) -> EmailMessage:
+
+def report_mail(
+    rendered: Rendered, settings: Settings, *, recipient: str, report_id: str, now: datetime
+) -> EmailMessage:
     """The report for one recipient: plain text, and HTML with the figures inside."""
-    mail = _mail(settings, recipient=recipient, report_id=report_id, subject=rendered.subject, now=now)
-    mail.set_content(rendered.text)
-    mail.add_alternative(rendered.mail_html, subtype="html")
+    mail = _mail(
+        settings, recipient=recipient, report_id=report_id, subject=rendered.subject, text=rendered.text, now=now
+    )
+    mail.add_alternative(rendered.mail_html, subtype="html", cte=SEVEN_BIT)
     html = mail.get_payload(1)
     for figure in rendered.figures:
         html.add_related(  # type: ignore[union-attr]  # the payload of a multipart is a message
@@ -29,23 +38,27 @@ def report_mail(rendered: Rendered, settings: Mail, *, recipient: str, report_id
             filename=f"{figure.name}.png",
             disposition="inline",
         )
-    _fix_boundaries(mail, report_id)
+    mail.make_mixed()
+    _fix_boundaries(mail)
     return mail
 
 
-def failure_mail(
-    settings: Settings, *, night: date, detail: str, report_id: str, now: datetime
-) -> tuple[str, str, EmailMessage]:
-    """Subject, text and mail that tell the administrator that a night failed."""
-    subject = f"VBQ {settings.site.name} {night}: the nightly run FAILED"
-    text = (
-        f"The nightly run of {night} failed ({detail}). No report was made; nobody was tiered tonight.\n"
-        "On the node, `vbq-node problems` and the log say more. After the cause is removed run\n"
-        f"`vbq-node nightly --date {night}`; nothing that arrived is lost.\n"
-    )
-    mail = _mail(settings.mail, recipient=settings.mail.administrator, report_id=report_id, subject=subject, now=now)
-    mail.set_content(text)
-    return subject, text, mail
+def notify_administrator(
+    db: Database, settings: Settings, *, kind: str, day: date, subject: str, text: str, now: datetime
+) -> None:
+    """Record a notice, once per kind and day, and queue its mail; inside a unit of work.
+
+    Without an administrator in the settings it stays a record.
+    """
+    report_id = f"{day.isoformat()}-{kind}"
+    if db.execute("SELECT 1 FROM record_report WHERE report_id = ?", [report_id]).fetchone():
+        return
+    head = {"report_id": report_id, "night": day.isoformat(), "kind": kind, "made_at": to_text(now)}
+    insert(db, "record_report", [head | {"subject": subject, "text": text, "html": "", "counts": "{}"}])
+    recipient = settings.mail.administrator
+    if recipient:
+        mail = _mail(settings, recipient=recipient, report_id=report_id, subject=subject, text=text, now=now)
+        queue(db, mail, recipient=recipient, report_id=report_id, now=now)
 
 
 def queue(db: Database, mail: EmailMessage, *, recipient: str, report_id: str, now: datetime) -> None:
@@ -57,21 +70,26 @@ def queue(db: Database, mail: EmailMessage, *, recipient: str, report_id: str, n
     insert(db, "state_delivery", [delivery])
 
 
-def _mail(settings: Mail, *, recipient: str, report_id: str, subject: str, now: datetime) -> EmailMessage:
+def _mail(
+    settings: Settings, *, recipient: str, report_id: str, subject: str, text: str, now: datetime
+) -> EmailMessage:
     mail = EmailMessage()
-    name = hashlib.sha256(f"{report_id}\0{recipient}".encode()).hexdigest()[:24]
-    mail["Message-ID"] = f"<{name}@{settings.sender.rpartition('@')[2] or 'localhost'}>"
+    # The text is part of the name: two nodes of one sender may not send mails that a server takes for doubles.
+    name = hashlib.sha256("\0".join((report_id, recipient, settings.site.name, text)).encode()).hexdigest()[:32]
+    mail["Message-ID"] = f"<{name}@{settings.mail.sender.rpartition('@')[2] or 'localhost'}>"
     mail["Date"] = format_datetime(now)
-    mail["From"] = settings.sender
+    mail["From"] = settings.mail.sender
     mail["To"] = recipient
     mail["Subject"] = subject
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
+    mail.set_content(text, cte=SEVEN_BIT)
     return mail
 
 
-def _fix_boundaries(mail: EmailMessage, report_id: str) -> None:
-    """Name the boundaries after the report; the library's are random."""
+def _fix_boundaries(mail: EmailMessage) -> None:
+    """Name the boundaries after the mail; the library's are random."""
     parts = [part for part in mail.walk() if part.is_multipart()]
     for number, part in enumerate(parts):
-        part.set_boundary(f"=_{hashlib.sha256(f'{report_id}/{number}'.encode()).hexdigest()[:32]}")
+        name = hashlib.sha256(f"{mail['Message-ID']}/{number}".encode()).hexdigest()[:32]
+        part.set_boundary(f"=_{name}")

@@ -5,8 +5,10 @@ it, so that the receivers never wait for statistics. The same data, settings and
 """
 
 import json
+import traceback
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,14 +24,17 @@ from node.errors import NightError
 from node.nightly import flags, ledger
 from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
 from node.nightly.counts import read_counts
-from node.nightly.mail import failure_mail, queue, report_mail
-from node.nightly.report import Content, Figure, Rendered, render, waiting_for_a_person, write_files
+from node.nightly.mail import notify_administrator, queue, report_mail
+from node.nightly.report import Content, Figure, Rendered, publish_report, render
+from node.nightly.waiting import waiting_for_a_person
 from node.settings import Settings
-from node.status import pending
 from node.store.database import insert, writing
 
 FIGURES = (("age", "Age (years)"), ("nlr", "NLR"), ("plr", "PLR"))
 """The paper's Figures 2–4."""
+
+ATTEMPTS = 3
+"""How often the model is computed beside the receivers before they are made to wait for it."""
 
 log = structlog.get_logger()
 
@@ -77,7 +82,7 @@ class NightOutcome:
 
 
 def run_night(db: Database, settings: Settings, *, night: date, now: datetime, dry_run: bool = False) -> NightOutcome:
-    """Do a night's work once.
+    """Do a night's work once. Nights that were missed since the last one are done with it, and its report names them.
 
     Parameters
     ----------
@@ -86,28 +91,31 @@ def run_night(db: Database, settings: Settings, *, night: date, now: datetime, d
     now
         The time that the records and the mail carry.
     dry_run
-        Compute and render everything, store and send nothing.
+        Compute and render everything, store and send nothing; any date will do.
 
     Raises
     ------
     NightError
-        The night failed. The ledger says so, and a mail to the administrator is queued.
+        The night has not come yet, or a later one is done already. Or it failed: then the ledger says so, and a mail
+        to the administrator is queued.
     """
     folder = settings.storage.folder
     with ledger.one_at_a_time(folder):
-        if ledger.nights(db).get(night) == "done" and not dry_run:
-            return NightOutcome(night=night, stored=False, fit=None, rendered=None)
         if dry_run:
             return _rehearse(db, settings, night=night, now=now)
+        nights = ledger.nights(db)
+        if nights.get(night) == "done":
+            return NightOutcome(night=night, stored=False, fit=None, rendered=None)
+        ledger.require_turn(nights, night, today=now.astimezone(settings.site.zone).date())
         with writing(db):
             ledger.start(db, night, now)
         try:
             prepared, rendered = _do(db, settings, night=night, now=now)
-            write_files(folder, night, rendered)
         except Exception as error:
             # Whatever went wrong, the surgeons' silence must not look like "nothing new".
             _record_failure(db, settings, night=night, now=now, error=error)
             raise NightError(f"the night of {night} failed: {type(error).__name__}; see `vbq-node problems`") from error
+        publish_report(db, folder)
     log.info("night done", night=night.isoformat(), n=prepared.snapshot.n)
     return NightOutcome(night=night, stored=True, fit=prepared.fit, rendered=rendered)
 
@@ -115,8 +123,12 @@ def run_night(db: Database, settings: Settings, *, night: date, now: datetime, d
 def prepare(snapshot: Snapshot, settings: Settings) -> Prepared:
     """Fit the model, propose cut-offs and draw the figures for one snapshot."""
     cohort = cohort_frame(snapshot.text)
+    fit = fit_vbq_model(cohort)
     return Prepared(
-        snapshot=snapshot, fit=fit_vbq_model(cohort), proposal=_propose(cohort, settings), figures=_draw(cohort)
+        snapshot=snapshot,
+        fit=fit,
+        proposal=_propose(cohort, settings),
+        figures=_draw(cohort) if isinstance(fit, OlsFit) else (),
     )
 
 
@@ -140,13 +152,17 @@ def _draw(cohort: pd.DataFrame) -> tuple[Figure, ...]:
 
 def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tuple[Prepared, Rendered]:
     prepared = prepare(read_snapshot(db), settings)
-    while True:
+    for _ in range(ATTEMPTS - 1):
         with writing(db):
             # What arrived while the model was computed belongs into this night: then it is computed again.
             snapshot = read_snapshot(db)
             if snapshot == prepared.snapshot:
                 return prepared, _store(db, settings, prepared, night=night, now=now)
         prepared = prepare(snapshot, settings)
+    with writing(db):
+        snapshot = read_snapshot(db)
+        prepared = prepared if snapshot == prepared.snapshot else prepare(snapshot, settings)
+        return prepared, _store(db, settings, prepared, night=night, now=now)
 
 
 def _rehearse(db: Database, settings: Settings, *, night: date, now: datetime) -> NightOutcome:
@@ -154,7 +170,8 @@ def _rehearse(db: Database, settings: Settings, *, night: date, now: datetime) -
     prepared = prepare(read_snapshot(db), settings)
     db.execute("BEGIN IMMEDIATE")
     try:
-        prepared = prepared if read_snapshot(db) == prepared.snapshot else prepare(read_snapshot(db), settings)
+        snapshot = read_snapshot(db)
+        prepared = prepared if snapshot == prepared.snapshot else prepare(snapshot, settings)
         rendered = _compose(db, settings, prepared, night=night, now=now)
     finally:
         db.execute("ROLLBACK")
@@ -162,6 +179,7 @@ def _rehearse(db: Database, settings: Settings, *, night: date, now: datetime) -
 
 
 def _store(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> Rendered:
+    _store_fit(db, settings, prepared, night=night, now=now)
     rendered = _compose(db, settings, prepared, night=night, now=now)
     report_id = f"{night.isoformat()}-nightly"
     insert(
@@ -182,21 +200,21 @@ def _store(db: Database, settings: Settings, prepared: Prepared, *, night: date,
         ],
     )
     for recipient in settings.mail.recipients:
-        mail = report_mail(rendered, settings.mail, recipient=recipient, report_id=report_id, now=now)
+        mail = report_mail(rendered, settings, recipient=recipient, report_id=report_id, now=now)
         queue(db, mail, recipient=recipient, report_id=report_id, now=now)
+    for missed in ledger.missed_before(ledger.nights(db), night):
+        ledger.finish(db, missed, now, status="done", detail=f"caught up by {night}")
     ledger.finish(db, night, now, status="done")
     return rendered
 
 
 def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> Rendered:
-    """Store fit, thresholds and flags, and render the report; inside a transaction."""
+    """Store thresholds and flags, and render the report; inside a transaction."""
     fit_id = _fit_id(prepared, night)
-    _store_fit(db, settings, prepared, night=night, now=now)
+    counts = read_counts(db, night=night, fit=prepared.fit)
     proposed = _store_proposal(db, settings, prepared, night=night, now=now)
     version = thresholds.in_force(db)
-    changes, standing = flags.find_changes(
-        db, night=night, version=version, derivation_behind=any(pending(db).values())
-    )
+    changes, standing = flags.find_changes(db, night=night, version=version, derivation_behind=bool(counts.to_derive))
     flags.store(db, changes, night=night)
     return render(
         Content(
@@ -204,6 +222,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
             night=night,
             fit_id=fit_id,
             fit=prepared.fit,
+            alerts=_alerts(db, prepared.fit),
             version=version,
             proposed=proposed,
             proposal=prepared.proposal,
@@ -213,10 +232,20 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
                 db, night=night, zone=settings.site.zone, remind_after_days=settings.nightly.remind_after_days
             ),
             missed=ledger.missed_before(ledger.nights(db), night),
-            counts=read_counts(db, night=night),
+            counts=counts,
             figures=prepared.figures,
         )
     )
+
+
+def _alerts(db: Database, fit: OlsFit | Refusal) -> tuple[str, ...]:
+    """The fit's alerts for a mail: about study ids of this node in full, about ids that the site gave by number."""
+    if isinstance(fit, Refusal) or not fit.alerts:
+        return ()
+    episodes = [episode for (episode,) in db.execute("SELECT episode FROM derived_link")]
+    own = tuple(alert for alert in fit.alerts if any(alert.startswith(f"id {episode} ") for episode in episodes))
+    others = len(fit.alerts) - len(own)
+    return (*own, *([f"{others} more about imported rows, named in the result of the fit"] if others else []))
 
 
 def _fit_id(prepared: Prepared, night: date) -> str:
@@ -294,15 +323,16 @@ def _same_cuts(one: Cuts, other: Cuts) -> bool:
 
 def _record_failure(db: Database, settings: Settings, *, night: date, now: datetime, error: Exception) -> None:
     """Say in the ledger and to the administrator that the night failed; without patient data."""
-    detail = type(error).__name__
-    log.exception("night failed", night=night.isoformat())
+    # The message of an arbitrary error may quote data; its type and the lines of code it came through do not.
+    frames = traceback.extract_tb(error.__traceback__)
+    detail = f"{type(error).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    log.error("night failed", night=night.isoformat(), detail=detail, traceback="".join(traceback.format_list(frames)))
+    text = (
+        f"The nightly run of {night} failed ({detail}). No report was made; nobody was tiered tonight.\n"
+        "On the node, `vbq-node problems` and the log say more. After the cause is removed run\n"
+        f"`vbq-node nightly --date {night}`; nothing that arrived is lost.\n"
+    )
     with writing(db):
         ledger.finish(db, night, now, status="failed", detail=detail)
-        report_id = f"{night.isoformat()}-failed"
-        if db.execute("SELECT 1 FROM record_report WHERE report_id = ?", [report_id]).fetchone():
-            return
-        subject, text, mail = failure_mail(settings, night=night, detail=detail, report_id=report_id, now=now)
-        row = {"report_id": report_id, "night": night.isoformat(), "kind": "failed", "made_at": to_text(now)}
-        insert(db, "record_report", [row | {"subject": subject, "text": text, "html": "", "counts": "{}"}])
-        if settings.mail.administrator:
-            queue(db, mail, recipient=settings.mail.administrator, report_id=report_id, now=now)
+        subject = f"VBQ {settings.site.name} {night}: the nightly run FAILED"
+        notify_administrator(db, settings, kind="failed", day=night, subject=subject, text=text, now=now)

@@ -3,33 +3,42 @@
 A mail is claimed (leased) in a short transaction before it is sent, so that two processes do not send it at once; a
 process that dies while sending leaves a lease that runs out. SMTP is at-least-once: the stable Message-ID lets the
 receiver drop a double.
+
+What the server says about a mail (its sender, recipient or content) decides about that mail: 5xx is for good. What
+goes wrong before that (no server, no encryption, no login) is about the server: all mails wait for another round.
 """
 
 import smtplib
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Literal
 
 import structlog
 from sqlite_utils import Database
 
 from node.clock import from_text, to_text
-from node.errors import SettingsError
+from node.nightly.mail import notify_administrator
 from node.settings import Mail, Settings
 from node.store.database import writing
 
-LEASE = timedelta(minutes=10)
+SHORTEST_LEASE = timedelta(minutes=10)
+STEPS_OF_A_DIALOGUE = 12
+"""Answers a server may take its time-out for, while one mail is sent; a lease outlasts them."""
+
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=4)
 GIVE_UP_AFTER = timedelta(hours=24)
 """A mail that could not be delivered for this long is dead: a person has to look at it."""
 JITTER_SHARE = 0.2
 
+UNDELIVERABLE = "undeliverable"
+"""Kind of the notice to the administrator."""
+
 log = structlog.get_logger()
-
-
-class _Permanent(Exception):  # noqa: N818  # a verdict of the server, not an error of ours
-    """The server refused the mail for good (5xx)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,111 +53,152 @@ class DeliveryOutcome:
 @dataclass(frozen=True, kw_only=True)
 class _Claim:
     mail_id: int
+    message_id: str
     recipient: str
+    kind: str
     mime: bytes
     attempts: int
     queued_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    """How sending one mail went; ``server_down``: there is no use in trying the next one now."""
+
+    status: Literal["sent", "waiting", "dead"]
+    error: str | None = None
+    server_down: bool = False
+
+
 def deliver(db: Database, settings: Settings, *, now: datetime) -> DeliveryOutcome:
-    """Send every mail that is due.
-
-    Raises
-    ------
-    SettingsError
-        The password file of the settings cannot be read.
-    """
-    outcome = {"sent": 0, "waiting": 0, "dead": 0}
-    while (claim := _claim(db, now)) is not None:
-        status, error = _try_to_send(settings.mail, claim)
-        if status == "waiting" and now - claim.queued_at >= GIVE_UP_AFTER:
-            status, error = "dead", f"given up after {GIVE_UP_AFTER}: {error}"
-        _record(db, claim, status=status, error=error, now=now)
-        outcome[status] += 1
-    return DeliveryOutcome(sent=outcome["sent"], postponed=outcome["waiting"], dead=outcome["dead"])
+    """Send every mail that is due; when the server cannot be used, the others are put off without asking it again."""
+    done = {"sent": 0, "waiting": 0, "dead": 0}
+    down: _Verdict | None = None
+    while (claim := _claim(db, settings.mail, now)) is not None:
+        verdict = down or _send(settings.mail, claim)
+        down = verdict if verdict.server_down else None
+        if verdict.status == "waiting" and now - claim.queued_at >= GIVE_UP_AFTER:
+            verdict = _Verdict(status="dead", error=f"given up after {GIVE_UP_AFTER}: {verdict.error}")
+        _record(db, settings, claim, verdict, now=now)
+        done[verdict.status] += 1
+    return DeliveryOutcome(sent=done["sent"], postponed=done["waiting"], dead=done["dead"])
 
 
-def _claim(db: Database, now: datetime) -> _Claim | None:
+def _claim(db: Database, mail: Mail, now: datetime) -> _Claim | None:
+    lease = max(SHORTEST_LEASE, STEPS_OF_A_DIALOGUE * timedelta(seconds=mail.timeout_s))
     with writing(db):
         row = db.execute(
-            "SELECT m.mail_id, m.recipient, m.mime, d.attempts, m.queued_at FROM state_delivery AS d "
-            "JOIN record_mail AS m USING (mail_id) WHERE d.status = 'waiting' AND d.next_attempt_at <= :now "
+            "SELECT m.mail_id, m.message_id, m.recipient, r.kind, m.mime, d.attempts, m.queued_at "
+            "FROM state_delivery AS d JOIN record_mail AS m USING (mail_id) JOIN record_report AS r USING (report_id) "
+            "WHERE d.status = 'waiting' AND d.next_attempt_at <= :now "
             "AND (d.leased_until IS NULL OR d.leased_until <= :now) ORDER BY m.mail_id LIMIT 1",
             {"now": to_text(now)},
         ).fetchone()
         if row is None:
             return None
-        mail_id, recipient, mime, attempts, queued_at = row
+        mail_id, message_id, recipient, kind, mime, attempts, queued_at = row
         db.execute(
             "UPDATE state_delivery SET leased_until = ?, attempts = attempts + 1 WHERE mail_id = ?",
-            [to_text(now + LEASE), mail_id],
+            [to_text(now + lease), mail_id],
         )
     return _Claim(
-        mail_id=mail_id, recipient=recipient, mime=mime, attempts=attempts + 1, queued_at=from_text(queued_at)
+        mail_id=mail_id,
+        message_id=message_id,
+        recipient=recipient,
+        kind=kind,
+        mime=mime,
+        attempts=attempts + 1,
+        queued_at=from_text(queued_at),
     )
 
 
-def _try_to_send(settings: Mail, claim: _Claim) -> tuple[str, str | None]:
+def _send(mail: Mail, claim: _Claim) -> _Verdict:
     try:
-        _send(settings, claim)
-    except _Permanent as error:
-        return "dead", str(error)
-    except (OSError, smtplib.SMTPException) as error:
-        # smtplib's errors carry what the server said, which may name the recipient but never a patient.
-        return "waiting", f"{type(error).__name__}: {error}"
-    return "sent", None
+        with _session(mail) as server:
+            return _hand_over(server, mail, claim)
+    except (OSError, smtplib.SMTPException, UnicodeError) as error:
+        return _Verdict(status="waiting", error=_words(error), server_down=True)
 
 
-def _send(settings: Mail, claim: _Claim) -> None:
-    connect = smtplib.SMTP_SSL if settings.security == "tls" else smtplib.SMTP
-    with connect(settings.host, settings.port, timeout=settings.timeout_s) as server:
-        if settings.security == "starttls":
-            server.starttls()
-        if settings.user:
-            server.login(settings.user, _password(settings))
-        try:
-            server.sendmail(settings.sender, [claim.recipient], claim.mime)
-        except smtplib.SMTPRecipientsRefused as error:
-            _judge(*error.recipients[claim.recipient])
-            raise
-        except smtplib.SMTPResponseException as error:
-            _judge(error.smtp_code, error.smtp_error)
-            raise
-
-
-def _judge(code: int, said: bytes | str) -> None:
-    if code >= 500:
-        text = said.decode(errors="replace") if isinstance(said, bytes) else said
-        raise _Permanent(f"refused by the mail server: {code} {text}")
-
-
-def _password(settings: Mail) -> str:
-    if settings.password_file is None:
-        raise SettingsError("mail.user is set but mail.password_file is not")
+def _hand_over(server: smtplib.SMTP, mail: Mail, claim: _Claim) -> _Verdict:
+    """Send over an open session; a server that vanishes meanwhile is the caller's."""
     try:
-        return settings.password_file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(f"mail.password_file {settings.password_file}: {error.strerror}") from error
+        server.sendmail(mail.sender, [claim.recipient], claim.mime)
+    except smtplib.SMTPRecipientsRefused as error:
+        code, said = error.recipients[claim.recipient]
+        text = said.decode(errors="replace")
+    except smtplib.SMTPResponseException as error:
+        code, answer = error.smtp_code, error.smtp_error
+        text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+    else:
+        return _Verdict(status="sent")
+    return _Verdict(status="dead" if code >= 500 else "waiting", error=f"the mail server answered {code} {text}")
 
 
-def _record(db: Database, claim: _Claim, *, status: str, error: str | None, now: datetime) -> None:
+@contextmanager
+def _session(mail: Mail) -> Iterator[smtplib.SMTP]:
+    """A session that is encrypted and logged in as the settings say; certificates are verified."""
+    if mail.security == "tls":
+        context = ssl.create_default_context()
+        server: smtplib.SMTP = smtplib.SMTP_SSL(mail.host, mail.port, timeout=mail.timeout_s, context=context)
+    else:
+        server = smtplib.SMTP(mail.host, mail.port, timeout=mail.timeout_s)
+    try:
+        if mail.security == "starttls":
+            server.starttls(context=ssl.create_default_context())
+        if mail.user:
+            server.login(mail.user, _password(mail))
+        server.ehlo_or_helo_if_needed()
+        yield server
+        # The mail is handed over: what happens to the farewell must not have it sent again.
+        with suppress(OSError, smtplib.SMTPException):
+            server.quit()
+    finally:
+        server.close()
+
+
+def _password(mail: Mail) -> str:
+    return "" if mail.password_file is None else mail.password_file.read_text(encoding="utf-8").strip()
+
+
+def _words(error: Exception) -> str:
+    """What smtplib or the system says, which may name a recipient or a file but never a patient."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _record(db: Database, settings: Settings, claim: _Claim, verdict: _Verdict, *, now: datetime) -> None:
+    next_attempt = min(now + _pause(claim), max(claim.queued_at + GIVE_UP_AFTER, now + FIRST_PAUSE))
     with writing(db):
         db.execute(
             "UPDATE state_delivery SET status = :status, leased_until = NULL, last_error = :error, "
             "next_attempt_at = :next, sent_at = :sent WHERE mail_id = :mail_id",
             {
-                "status": status,
-                "error": error,
-                "next": to_text(now + _pause(claim)),
-                "sent": to_text(now) if status == "sent" else None,
+                "status": verdict.status,
+                "error": verdict.error,
+                "next": to_text(next_attempt),
+                "sent": to_text(now) if verdict.status == "sent" else None,
                 "mail_id": claim.mail_id,
             },
         )
-    log.info("mail", mail_id=claim.mail_id, status=status, attempts=claim.attempts)
+        if verdict.status == "dead" and claim.kind != UNDELIVERABLE:
+            _tell_administrator(db, settings, now)
+    write = log.error if verdict.status == "dead" else log.info
+    write("mail", message_id=claim.message_id, status=verdict.status, attempts=claim.attempts, error=verdict.error)
+
+
+def _tell_administrator(db: Database, settings: Settings, now: datetime) -> None:
+    day = now.astimezone(settings.site.zone).date()
+    text = (
+        "A mail of this node could not be delivered and is not tried again. On the node, `vbq-node problems` lists\n"
+        "every such mail and what the mail server said; the reports themselves are in the view reports and in the\n"
+        "folder reports/. This notice comes at most once a day.\n"
+    )
+    subject = f"VBQ {settings.site.name} {day}: mail could not be delivered"
+    notify_administrator(db, settings, kind=UNDELIVERABLE, day=day, subject=subject, text=text, now=now)
 
 
 def _pause(claim: _Claim) -> timedelta:
     """Doubles from a minute to four hours; spread a little, so that mails put off together do not return together."""
-    doubled = min(FIRST_PAUSE * float(2 ** min(claim.attempts - 1, 12)), LONGEST_PAUSE)
-    spread = sha256(f"{claim.mail_id}/{claim.attempts}".encode()).digest()[0] / 255
-    return doubled * (1 + JITTER_SHARE * spread)
+    doubled = FIRST_PAUSE * float(2 ** min(claim.attempts - 1, 12))
+    spread = sha256(f"{claim.message_id}/{claim.attempts}".encode()).digest()[0] / 255
+    return min(doubled * (1 + JITTER_SHARE * spread), LONGEST_PAUSE)

@@ -1,18 +1,20 @@
 """The report of a night as subject, text and HTML, and as files.
 
 It carries study ids, tiers as words and values against cut-offs, never a name, a number of the hospital or a birth
-date. The HTML is rendered twice: with the figures inside (a file, the record) and with references to attachments.
+date. The HTML exists twice: with references to attached figures (the mail) and with the figures inside (the record,
+the file).
 """
 
 import base64
-import json
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
+import structlog
 from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from sqlite_utils import Database
@@ -20,12 +22,19 @@ from sqlite_utils import Database
 from analytics.model import Tier
 from analytics.regression import OlsFit, Refusal
 from analytics.thresholds import Cuts
-from node.clock import to_text
 from node.nightly.counts import Counts
 from node.nightly.flags import Flag, Standing
+from node.nightly.waiting import Waiting
 from node.thresholds import Version
 
+log = structlog.get_logger()
+
 REPORT_FOLDER = "reports"
+DATA_URI = "data:image/png;base64,"
+_FIGURE = re.compile(rf'id="figure-(\w+)"[^>]* src="{DATA_URI}([A-Za-z0-9+/=]+)"')
+
+MOST_WAITING = 25
+"""Lines of what waits for a person; a longer list is for the database."""
 
 TERM_LABELS = {
     "(Intercept)": "Intercept",
@@ -54,14 +63,6 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """Something that waits for a person; ``what`` names a study id or a series, never a patient."""
-
-    what: str
-    why: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Content:
     """Everything a report says."""
 
@@ -69,6 +70,7 @@ class Content:
     night: date
     fit_id: str
     fit: OlsFit | Refusal
+    alerts: tuple[str, ...]
     version: Version | None
     proposed: Version | None
     proposal: Cuts | Refusal
@@ -82,6 +84,10 @@ class Content:
     def tiered(self, tier: Tier) -> int:
         """How many upcoming operations have this tier tonight."""
         return sum(one.tier is tier for one in self.standing)
+
+    def count(self, change: str) -> int:
+        """How many changes there are of one kind."""
+        return sum(one.change == change for one in self.changes)
 
     def of(self, change: str) -> list[Flag]:
         """The changes of one kind: new, changed or resolved; flagged ones first."""
@@ -113,56 +119,55 @@ def render(content: Content) -> Rendered:
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
-    environment.filters |= {"p_value": _p_value, "signed": _signed}
-    values = {"c": content, "counts": content.counts, "labels": TERM_LABELS, "Tier": Tier, "fitted": _fitted(content)}
-    inliner = CSSInliner(keep_style_tags=True)
-    html = environment.get_template("report.html.j2")
-    inside = {
-        figure.name: f"data:image/png;base64,{base64.b64encode(figure.png).decode()}" for figure in content.figures
+    environment.filters |= {"p_value": _p_value, "signed": _signed, "decimal": _decimal, "listed": _listed}
+    values = {
+        "c": content,
+        "counts": content.counts,
+        "labels": TERM_LABELS,
+        "Tier": Tier,
+        "fitted": content.fit if isinstance(content.fit, OlsFit) else None,
+        "most": MOST_WAITING,
     }
-    attached = {figure.name: f"cid:{figure.content_id}" for figure in content.figures}
+    html = CSSInliner(load_remote_stylesheets=False).inline(environment.get_template("report.html.j2").render(values))
     return Rendered(
         subject=" ".join(environment.get_template("report.subject.j2").render(values).split()),
         text=environment.get_template("report.txt.j2").render(values),
-        mail_html=inliner.inline(html.render(values, source=attached)),
-        file_html=inliner.inline(html.render(values, source=inside)),
+        mail_html=html,
+        file_html=report_html_file(html, {figure.content_id: figure.png for figure in content.figures}),
         figures=content.figures,
         counts=content.counts.to_json_dict(),
     )
 
 
-def waiting_for_a_person(db: Database, *, night: date, zone: ZoneInfo, remind_after_days: int) -> tuple[Waiting, ...]:
-    """Upcoming operations that have no tier and why, and series that nobody has read for too long."""
-    operations = [
-        Waiting(what=f"{episode}, operation {day}", why="; ".join(json.loads(reasons) + json.loads(exclusions)))
-        for episode, day, reasons, exclusions in db.execute(
-            "SELECT episode, surgery_date, reasons, exclusion_reasons FROM derived_link "
-            "WHERE status IN ('incomplete', 'held') AND surgery_date >= ? ORDER BY surgery_date, episode",
-            [night.isoformat()],
-        )
-    ]
-    before = datetime.combine(night - timedelta(days=remind_after_days), time(), zone)
-    series = [
-        Waiting(what=f"series {uid}", why=f"{state} for more than {remind_after_days} days")
-        for uid, state in db.execute(
-            "SELECT s.series_instance_uid, s.state FROM series AS s "
-            "WHERE s.state IN ('waiting for a measurement', 'review') AND "
-            "(SELECT min(r.received_at) FROM derived_instance AS i JOIN fact_object_receipt AS r USING (object_id) "
-            " WHERE i.series_instance_uid = s.series_instance_uid) < ? ORDER BY s.series_instance_uid",
-            [to_text(before)],
-        )
-    ]
-    return tuple(operations + series)
+def report_html_file(html: str, images: Mapping[str, bytes]) -> str:
+    """The HTML of a mail as a file of its own: every ``cid:`` reference replaced by the PNG it stands for."""
+    for content_id, png in images.items():
+        html = html.replace(f"cid:{content_id}", f"{DATA_URI}{base64.b64encode(png).decode()}")
+    return html
 
 
-def write_files(folder: Path, night: date, rendered: Rendered) -> Path:
-    """Write ``report.html`` and the figures under ``reports/<night>/``, each complete when it appears; its path."""
-    target = folder / REPORT_FOLDER / night.isoformat()
-    target.mkdir(parents=True, exist_ok=True)
-    for figure in rendered.figures:
-        _write(target / f"{figure.name}.png", figure.png)
-    _write(target / "report.html", rendered.file_html.encode("utf-8"))
-    return target / "report.html"
+def publish_report(db: Database, folder: Path) -> None:
+    """Write the newest night's report under ``reports/<night>/`` where it is not there yet, from its record.
+
+    ``report.html`` comes last, so when it is there the figures are. A folder that cannot be written is logged: the
+    report is in the database and in the outbox.
+    """
+    row = db.execute(
+        "SELECT night, html FROM record_report WHERE kind = 'nightly' ORDER BY night DESC LIMIT 1"
+    ).fetchone()
+    if row is None:
+        return
+    night, html = row
+    target = folder / REPORT_FOLDER / night
+    if (target / "report.html").is_file():
+        return
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name, png in _FIGURE.findall(html):
+            _write(target / f"{name}.png", base64.b64decode(png))
+        _write(target / "report.html", html.encode("utf-8"))
+    except OSError as error:
+        log.error("report files could not be written", night=night, error=error.strerror)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -171,13 +176,17 @@ def _write(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _fitted(content: Content) -> OlsFit | None:
-    return content.fit if isinstance(content.fit, OlsFit) else None
-
-
 def _p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _signed(value: float, decimals: int = 3) -> str:
     return f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def _decimal(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def _listed(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in numbers.items()) or "none"

@@ -2,8 +2,9 @@
 
 APScheduler only wakes the role; the ledger in the database decides what is due. So it does not matter that a job is
 fired twice in a repeated hour, late after a suspend, or not at all because the node was down. A night that was missed
-is caught up at start with the data as they are now; of several missed nights the newest is run, and its report names
-the others: an older night's report on today's data would say something that was never true.
+is caught up at start with the data as they are now; of several missed nights the newest is run, its report names the
+others and the ledger says of them that they are done with it, each once: an older night's report on today's data would
+say something that was never true.
 """
 
 import threading
@@ -20,11 +21,16 @@ from node.clock import from_text
 from node.clock import now as clock_now
 from node.errors import NodeError
 from node.nightly import ledger
+from node.nightly.counts import left_to_derive
 from node.nightly.night import run_night
 from node.nightly.outbox import deliver
+from node.nightly.report import publish_report
 from node.settings import Settings
 from node.store.database import open_database
 from node.store.snapshot import publish
+
+PATIENCE = timedelta(minutes=30)
+"""How long a night waits for the steps to derive what has arrived; then it is run and says what is missing."""
 
 CHECK_EVERY_S = 60
 """How often the ledger is asked whether a night is due, and the outbox whether a mail is."""
@@ -68,7 +74,7 @@ def watch(settings: Settings, stop: threading.Event, *, ready: Callable[[], None
     scheduler.add_job(
         check,
         IntervalTrigger(seconds=CHECK_EVERY_S, timezone=settings.site.zone),
-        args=[settings],
+        args=[settings, clock_now()],
         next_run_time=clock_now(),
         coalesce=True,
         misfire_grace_time=None,
@@ -81,19 +87,32 @@ def watch(settings: Settings, stop: threading.Event, *, ready: Callable[[], None
     scheduler.shutdown(wait=True)
 
 
-def check(settings: Settings) -> None:
-    """Do the night that is due, if one is, and send what waits in the outbox; a failure is logged and tried again."""
+def check(settings: Settings, started_at: datetime) -> None:
+    """Do the night that is due, if one is, and send what waits in the outbox; a failure is logged and tried again.
+
+    Parameters
+    ----------
+    started_at
+        When the role was started; the steps, started with it, may have a backlog.
+    """
     db = open_database(settings.storage.folder)
     try:
         night = _due(db, settings)
-        if night is not None:
+        if night is not None and not _better_later(db, settings, night, started_at):
             run_night(db, settings, night=night, now=clock_now())
             publish(db, settings.storage.folder)
+        publish_report(db, settings.storage.folder)
         deliver(db, settings, now=clock_now())
     except NodeError as error:
         log.error("nightly check failed", error=str(error))
     finally:
         db.close()
+
+
+def _better_later(db: Database, settings: Settings, night: date, started_at: datetime) -> bool:
+    """Whether the steps are still deriving and the night can wait; a rebuild must not look like an empty hospital."""
+    since = max(_moment(night, settings.nightly.at, settings.site.zone), started_at)
+    return clock_now() - since < PATIENCE and bool(left_to_derive(db))
 
 
 def _due(db: Database, settings: Settings) -> date | None:

@@ -102,7 +102,7 @@ def test_a_tier_changes_with_the_data_and_says_so(tmp_path: Path) -> None:
         ("changed", "flagged", "intermediate", "data: NLR 0.1 → 99"),
     ]
     texts = [text for (text,) in db.execute("SELECT text FROM reports ORDER BY night")]
-    assert "was intermediate; data: NLR 0.1 → 99" in texts[1]
+    assert "FLAGGED (was intermediate)\n  data: NLR 0.1 → 99\n" in texts[1]
     assert "Nothing new tonight" in texts[2]
     db.close()
 
@@ -224,9 +224,16 @@ def test_the_mail_is_what_a_mail_client_expects(tmp_path: Path) -> None:
     mail = mails[0]
     assert isinstance(mail, EmailMessage)
     assert mail["Auto-Submitted"] == "auto-generated"
-    assert mail["Subject"] == "VBQ site 2026-03-02: 1 flagged, 0 intermediate, 0 lower; 1 changes"
+    assert mail["Subject"] == "VBQ site 2026-03-02: 1 flagged, 0 intermediate, 0 lower; 1 new, 0 changed, 0 resolved"
     kinds = [part.get_content_type() for part in mail.walk()]
-    assert kinds == ["multipart/alternative", "text/plain", "multipart/related", "text/html", *["image/png"] * 3]
+    assert kinds == [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "multipart/related",
+        "text/html",
+        *["image/png"] * 3,
+    ]
     html = mail.get_body(("html",))
     assert html is not None
     text = html.get_content()
@@ -282,7 +289,9 @@ def test_a_failed_night_says_so_and_can_be_run_again(tmp_path: Path, monkeypatch
     with monkeypatch.context() as patch, pytest.raises(NightError, match="failed: ZeroDivisionError"):
         patch.setattr(night_module, "render", lambda content: 1 // 0)
         run(db, settings)
-    assert db.execute("SELECT status, detail FROM state_run").fetchone() == ("failed", "ZeroDivisionError")
+    status, detail = db.execute("SELECT status, detail FROM state_run").fetchone()
+    assert status == "failed"
+    assert detail.startswith("ZeroDivisionError at test_nightly.py:")
     recipient, mime = db.execute("SELECT recipient, mime FROM record_mail").fetchone()
     assert recipient == "admin@site.invalid"
     assert b"FAILED" in mime

@@ -1,0 +1,69 @@
+"""What waits for a person: operations that cannot be tiered yet, series nobody has read, and other problems."""
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlite_utils import Database
+
+from node.clock import to_text
+
+WILL_BE_COMPLETED = ("incomplete data", "no coded diagnosis")
+"""How reasons begin that further data can remove; who is excluded for another one waits for nobody."""
+
+SHOWN_ELSEWHERE = ("unidentified", "review", "held")
+"""Codes of problems that the counts or the lines about series and operations show already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """Something that waits for a person; ``what`` names a study id, a series or a kind, never a patient."""
+
+    what: str
+    why: str
+
+
+def waiting_for_a_person(db: Database, *, night: date, zone: ZoneInfo, remind_after_days: int) -> tuple[Waiting, ...]:
+    """Upcoming operations without a tier and why, series unread for more than these days, other problems by kind."""
+    return (*_operations(db, night), *_series(db, night, zone, remind_after_days), *_problems(db))
+
+
+def _operations(db: Database, night: date) -> list[Waiting]:
+    rows = db.execute(
+        "SELECT episode, surgery_date, status, reasons, exclusion_reasons FROM derived_link "
+        "WHERE status IN ('linked', 'incomplete', 'held') AND eligible = 0 AND surgery_date >= ? "
+        "ORDER BY surgery_date, episode",
+        [night.isoformat()],
+    )
+    found = []
+    for episode, day, status, reasons_json, exclusions_json in rows:
+        reasons, exclusions = json.loads(reasons_json), json.loads(exclusions_json)
+        completable = all(reason in reasons or reason.startswith(WILL_BE_COMPLETED) for reason in exclusions)
+        if status == "held" or completable:
+            # In this order and once each: a held episode repeats its reasons among the exclusions.
+            why = "; ".join(dict.fromkeys([*reasons, *exclusions]))
+            found.append(Waiting(what=f"{episode}, operation {day}", why=why))
+    return found
+
+
+def _series(db: Database, night: date, zone: ZoneInfo, remind_after_days: int) -> list[Waiting]:
+    before = datetime.combine(night - timedelta(days=remind_after_days), time(), zone)
+    rows = db.execute(
+        "SELECT s.series_instance_uid, s.state FROM series AS s "
+        "WHERE s.state IN ('waiting for a measurement', 'review') AND "
+        "(SELECT min(r.received_at) FROM derived_instance AS i JOIN fact_object_receipt AS r USING (object_id) "
+        " WHERE i.series_instance_uid = s.series_instance_uid) < ? ORDER BY s.series_instance_uid",
+        [to_text(before)],
+    )
+    return [Waiting(what=f"series {uid}", why=f"{state} for more than {remind_after_days} days") for uid, state in rows]
+
+
+def _problems(db: Database) -> list[Waiting]:
+    """By kind only: the details may quote a sender and stay on the node."""
+    rows = db.execute("SELECT step, code, count(*) FROM problems GROUP BY step, code ORDER BY step, code")
+    return [
+        Waiting(what=f"{number} × {step}: {code}", why="`vbq-node problems` shows which and why")
+        for step, code, number in rows
+        if code not in SHOWN_ELSEWHERE
+    ]

@@ -138,7 +138,7 @@ class _Painter:
         self.frame, self.tissue, self.texture = frame, tissue, texture
         self.x = x - frame.spine.midline(frame.s) if frame.spine.scoliosis_mm else x
         self.aside = np.abs(self.x)
-        self.grain = 1 + 0.035 * texture.fine + 0.02 * texture.coarse
+        self.grain = 1 + 0.035 * texture.fine + 0.012 * texture.coarse
         self.marrow_signals = floats([marrow[level.name] for level in frame.spine.levels])
         self.marrow = self.marrow_signals[frame.index] * self.grain
 

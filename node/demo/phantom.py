@@ -19,10 +19,10 @@ from node.demo.anatomy import FloatArray, Spine
 from node.demo.drawing import Contrast, Texture, draw_slice
 from node.demo.frame import Frame, Grid, floats
 
-CSF_STRIP_MM = 3.2
+CSF_STRIP_MM = 3.3
 """How far behind the front of the sac the reader's circle for the fluid is centred (roots begin at about 6.5 mm)."""
 
-CSF_RADIUS_MM = 2.2
+CSF_RADIUS_MM = 2.4
 MARROW_RADIUS_MM = 8.0
 FULL_SCALE = {Contrast.T1: 105.0, Contrast.T2: 1100.0, Contrast.STIR: 900.0}
 """Signal of the cerebrospinal fluid in stored values of 12 bits."""
@@ -98,7 +98,7 @@ class PhantomSpec:
     vbq: float = 2.9
     level_factors: tuple[float, float, float, float] = (0.99, 1.01, 1.005, 0.995)
     spine: Spine = field(default_factory=Spine)
-    noise: float = 0.06
+    noise: float = 0.05
     shading: float = 0.05
     saturation_band: bool = True
     seed: int = 0

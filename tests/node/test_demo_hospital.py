@@ -179,8 +179,8 @@ def test_the_cast_lies_clearly_on_its_side_of_the_upper_quartiles(seed: int) -> 
     """So that neither a measurement error of a few percent nor the seed moves anybody to another tier."""
     table = pd.read_csv(io.StringIO(history_csv(seed)))
     vbq, nlr, plr = (table[name].quantile(0.75) for name in ("vbq", "nlr", "plr"))
-    assert 0.94 * vbq > LOW_VBQ + 0.06
-    assert 1.06 * vbq < HIGH_VBQ - 0.08
+    assert 0.95 * vbq > LOW_VBQ + 0.06
+    assert 1.05 * vbq < HIGH_VBQ - 0.08
     for counts, high_nlr, high_plr in (
         (CALM, False, False),
         (NEUTROPHILIC, True, False),

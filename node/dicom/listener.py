@@ -43,7 +43,7 @@ REQUEST_TIMEOUT_S = 10.0
 """A connection that has not asked for an association by then is closed: it holds one of the association slots."""
 IDLE_TIMEOUT_S = 60.0
 """An association on which nothing came for so long is aborted."""
-CLOSING_S = 5.0
+CLOSING_S = 2.0
 """How long associations may go on when the receiver is told to stop, before they are aborted."""
 
 REJECTED_PERMANENT, BY_SERVICE_USER, CALLING_AE_NOT_RECOGNISED = 0x01, 0x01, 0x03

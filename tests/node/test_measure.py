@@ -1,0 +1,233 @@
+"""The measure step: readings become scores, the doubtful and the impossible are told apart from the measured."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from analytics.model import MeasurementStatus
+from node.readings import add_reading
+from node.steps.measure import measure_series
+from node.store.database import writing
+from tests.node.dicom_samples import NOON, SHARED, mr_image, stack
+from tests.node.test_index import World
+
+SERIES = "1.2.826.0.1.3680043.8.498.1.1"
+LATER = NOON + timedelta(hours=1)
+CIRCLES: dict[str, list[float]] = {
+    "L1": [10, 12, 3], "L2": [25, 12, 3], "L3": [40, 12, 3], "L4": [55, 12, 3], "CSF": [41, 32, 2],
+}  # fmt: skip
+SIGNALS = {"L1": 300, "L2": 260, "L3": 240, "L4": 200, "CSF": 100}
+
+# Mean and median form of five real series, as in tests/analytics/test_vbq_score.py.
+READERS = {
+    "A": [(3.068, 3.052), (2.586, 2.593), (2.706, 2.782), (2.936, 2.949), (2.547, 2.519)],
+    "B": [(2.998, 2.993), (2.530, 2.540), (2.607, 2.691), (2.923, 2.939), (2.435, 2.446)],
+}
+
+
+def painted(**values: object) -> list[Dataset]:
+    """Slices of 70 × 50 pixels: each region in a band of its own signal, so VBQ is 1000 / 4 / 100 = 2.5."""
+    pixels = np.full((70, 50), 7, dtype=np.uint16)
+    for name, (row, col, _) in CIRCLES.items():
+        pixels[int(row) - 6 : int(row) + 7, int(col) - 6 : int(col) + 7] = SIGNALS[name]
+    return stack(6, **{"Rows": 70, "Columns": 50, "PixelData": pixels.tobytes(), **values})
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    one = World(tmp_path)
+    yield one
+    one.db.close()
+
+
+def arrive(world: World, *datasets: Dataset) -> None:
+    world.receive(*datasets)
+    world.index()
+    world.catalogue(now=LATER)
+
+
+def read(world: World, *, series: str = SERIES, reader: str = "A", number: int = 3, **circles: list[float]) -> None:
+    text = json.dumps({"slice": number, **CIRCLES, **circles})
+    add_reading(world.db, world.archive, series_uid=series, reader=reader, rois_text=text, now=LATER)
+
+
+def measure(world: World) -> int:
+    return measure_series(world.db, world.archive, world.settings)
+
+
+def only(world: World) -> dict[str, object]:
+    (row,) = world.db["derived_measurement"].rows
+    return row
+
+
+def test_a_reading_is_measured_once(world: World):
+    images = painted()
+    arrive(world, *images)
+    read(world)
+    world.db["derived_person"].insert({"person": "HOSPITAL|0012345", "pseudonym": "P1"})
+    assert measure(world) == 1
+    assert measure(world) == 0
+    row = only(world)
+    assert (row["status"], row["reasons"], row["source"]) == ("measured", "[]", "reading:A")
+    assert (row["vbq_mean"], row["vbq_median"]) == (2.5, 2.5)
+    assert (row["instance_number"], row["sop_instance_uid"]) == (3, images[2].SOPInstanceUID)
+    assert (row["algorithm_name"], row["algorithm_version"]) == ("vbq-roi", "1")
+    assert json.loads(str(row["rois"]))["L1"] == {
+        "row": 10.0, "col": 12.0, "radius_px": 3.0, "radius_mm": 3 * 0.875, "mean": 300.0, "sd": 0.0, "pixels": 29,
+    }  # fmt: skip
+    assert list(world.db["derived_person"].rows) == []
+    assert world.rows("SELECT l1_signal, csf_signal, patient_id FROM measurements") == [(300.0, 100.0, "0012345")]
+    assert world.rows("SELECT state FROM series") == [("measured",)]
+
+
+def test_a_late_image_measures_again(world: World):
+    arrive(world, *painted())
+    read(world)
+    measure(world)
+    before = only(world)
+    world.receive(mr_image(seed=70, InstanceNumber=70, ImagePositionPatient=[40, -10, 10]), at=LATER)
+    world.index()
+    assert world.rows("SELECT * FROM derived_measurement") == []
+    assert measure(world) == 0
+    world.catalogue(now=LATER + timedelta(hours=1))
+    assert measure(world) == 1
+    after = only(world)
+    assert after["vbq_mean"] == before["vbq_mean"]
+    assert after["instances_sha256"] != before["instances_sha256"]
+
+
+def test_an_image_that_makes_the_slice_ambiguous_rejects_the_measurement(world: World):
+    arrive(world, *painted())
+    read(world)
+    measure(world)
+    world.receive(mr_image(seed=70, InstanceNumber=3), at=LATER)
+    world.index()
+    world.catalogue(now=LATER + timedelta(hours=1))
+    measure(world)
+    row = only(world)
+    assert (row["status"], row["vbq_mean"], row["vbq_median"]) == ("rejected", None, None)
+    assert "2 different images" in str(row["reasons"])
+    assert json.loads(str(row["rois"]))["L1"] == {"row": 10.0, "col": 12.0, "radius_px": 3.0}
+
+
+def test_another_version_of_the_algorithm_measures_again(world: World, monkeypatch: pytest.MonkeyPatch):
+    arrive(world, *painted())
+    read(world)
+    measure(world)
+    monkeypatch.setattr("node.steps.measure.ALGORITHM_VERSION", "2")
+    assert measure(world) == 1
+    assert only(world)["algorithm_version"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("circles", "reason"),
+    [
+        ({"L1": [10.0, 12.0, 1.5]}, "L1: the circle holds 9 pixels, fewer than 10"),
+        ({"CSF": [41.5, 32.5, 1.0]}, "CSF: the circle holds 4 pixels, fewer than 5"),
+        ({"L2": [37.0, 12.0, 3.0]}, "L2 and L3: the circles overlap"),
+        ({"L1": [25.0, 12.0, 3.0], "L2": [10.0, 12.0, 3.0]}, "L1 lies below L2 in the image"),
+        ({"CSF": [12.0, 32.0, 2.0]}, "the CSF circle is not at the level of L3"),
+    ],
+)
+def test_doubtful_circles_wait_for_a_person(world: World, circles: dict[str, list[float]], reason: str):
+    arrive(
+        world,
+        *painted(),
+    )
+    read(world, **circles)
+    measure(world)
+    row = only(world)
+    assert row["status"] == "review"
+    assert reason in json.loads(str(row["reasons"]))
+    assert row["vbq_mean"] is not None
+    assert world.rows("SELECT step, code FROM problems") == [("measure", "review")]
+
+
+def test_a_reading_on_a_series_that_is_no_t1_waits_for_a_person(world: World):
+    arrive(world, *painted(RepetitionTime=3500, EchoTime=110))
+    read(world)
+    measure(world)
+    row = only(world)
+    assert row["status"] == MeasurementStatus.REVIEW.value
+    (reason,) = json.loads(str(row["reasons"]))
+    assert reason.startswith("the series is no sagittal lumbar T1 without fat saturation or contrast: not T1-weighted")
+
+
+def test_a_protocol_outside_the_accepted_range_only_warns(world: World):
+    arrive(world, *painted(RepetitionTime=1000))
+    read(world)
+    measure(world)
+    assert only(world)["status"] == "measured"
+    (protocol,) = world.rows("SELECT protocol FROM series")[0]
+    assert json.loads(str(protocol))["warnings"][0].startswith("repetition time 1000 ms is outside 350–850 ms")
+
+
+def test_pixels_that_are_lost_reject_the_measurement_and_stop_nothing(world: World):
+    arrive(world, *painted())
+    read(world)
+    read(world, number=4, reader="B")
+    image = world.rows(
+        "SELECT sha256 FROM fact_object JOIN derived_instance USING (object_id) WHERE instance_number = 3"
+    )
+    world.archive.path(str(image[0][0])).unlink()
+    assert measure(world) == 2
+    found = world.rows("SELECT source, status, reasons FROM derived_measurement ORDER BY source")
+    assert found == [
+        ("reading:A", "rejected", '["the file is missing from the archive"]'),
+        ("reading:B", "measured", "[]"),
+    ]
+
+
+def test_a_reading_stored_before_its_series_is_complete_waits_for_it(world: World):
+    world.receive(*painted())
+    world.index()
+    read(world)
+    assert measure(world) == 0
+    world.catalogue(now=LATER)
+    assert measure(world) == 1
+
+
+def test_nothing_is_left_open_when_storing_fails(world: World):
+    arrive(world, *painted())
+    read(world)
+    world.db.execute(
+        "CREATE TEMP TRIGGER full BEFORE INSERT ON main.derived_measurement BEGIN SELECT RAISE(ABORT, 'full'); END"
+    )
+    with pytest.raises(Exception, match="full"):
+        measure(world)
+    world.db.execute("DROP TRIGGER temp.full")
+    with writing(world.db):
+        pass
+    assert measure(world) == 1
+
+
+def test_both_readers_of_the_real_series(world: World):
+    if not SHARED.is_dir():
+        pytest.skip("the folder shared/data with the real series is not beside this one")
+    series = {}
+    for patient in range(1, 6):
+        images = [pydicom.dcmread(path) for path in (SHARED / "t1-tse-dicom" / f"patient{patient}").glob("*.dcm")]
+        world.receive(*images)
+        series[patient] = str(images[0].SeriesInstanceUID)
+    world.index()
+    world.catalogue(now=LATER)
+    for reader in READERS:
+        for patient, uid in series.items():
+            path = SHARED / "readings" / f"reader_{reader}" / f"patient{patient}.json"
+            add_reading(world.db, world.archive, series_uid=uid, reader=reader, rois_text=path.read_text(), now=LATER)
+    assert measure(world) == 10
+    for reader, expected in READERS.items():
+        for (patient, uid), forms in zip(series.items(), expected, strict=True):
+            ((status, mean, median),) = world.rows(
+                "SELECT status, vbq_mean, vbq_median FROM measurements WHERE series_instance_uid = ? AND source = ?",
+                uid,
+                f"reading:{reader}",
+            )
+            assert status == "measured", patient
+            assert (mean, median) == pytest.approx(forms, abs=6e-4), patient

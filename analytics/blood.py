@@ -5,7 +5,7 @@ Counts are in 10⁹/L, shares in percent of the leukocytes.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Literal
 
@@ -50,6 +50,8 @@ METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
 CONFLICT = "two different values"
 SAME_VALUE_SHARE = 0.02
 """Two values of one quantity within this share of each other are one value, rounded differently."""
+REUSE_GAP = timedelta(days=2)
+"""Laboratories use specimen numbers again: results of one number taken further apart are of two specimens."""
 MAX_PERCENT_SUM = 101.0
 """Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
 SUM_TOLERANCE_SHARE = 0.05
@@ -94,7 +96,7 @@ class SpecimenResults:
     sent_at: datetime | None
     """When the message was sent: stands in for the status time of results that have none."""
     tie_break: str
-    """Orders messages of the same time independently of their arrival (a hash of their bytes)."""
+    """Tells messages of the same time apart independently of their arrival (a hash of their bytes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,14 +136,16 @@ def combine(specimens: Sequence[SpecimenResults]) -> list[CombinedCount]:
     Notes
     -----
     For each result line the newest status holds (status time, else the time of the message); at the same time
-    the more final one. F and C are usable, P, I and the like are preliminary, X and D withdraw the one result,
+    the more final one, then the one sent last; lines that nothing puts in order all hold, and when they differ
+    the count is held. F and C are usable, P, I and the like are preliminary, X and D withdraw the one result,
     W voids the specimen, everything else is held for a person. Parts of one specimen reported under different
-    order numbers belong together when they were taken at the same time and do not contradict each other.
+    order numbers belong together when they were taken at the same time and do not contradict each other; where
+    usable values contradict each other, all parts are held.
     """
     named: dict[str, list[SpecimenResults]] = {}
     for one in set(specimens):
         named.setdefault(one.specimen, []).append(one)
-    parts = [_fold(name, group) for name, group in sorted(named.items())]
+    parts = [_fold(*used) for name, group in sorted(named.items()) for used in _uses(name, group)]
     counts = [_count(specimen) for specimen in _join_parts(parts)]
     return sorted((count for count in counts if count is not None), key=lambda count: count.specimen)
 
@@ -155,20 +159,36 @@ class _Specimen:
     date_only: bool
     current: tuple[Result, ...]
     notes: tuple[str, ...] = ()
+    contested: bool = False
+    """Another specimen of the very same time has other usable values."""
 
 
 def _finality(status: str) -> Finality:
     return FINALITY.get(status, "held")
 
 
-def _age_key(message: SpecimenResults, result: Result) -> tuple[datetime, int, str]:
-    moment = result.status_at or message.sent_at or _LONG_AGO
-    return (moment, _CAUTION[_finality(result.status)], message.tie_break)
+def _uses(name: str, messages: list[SpecimenResults]) -> list[tuple[str, list[SpecimenResults]]]:
+    """Tell the uses of a specimen number apart that is used again for a later specimen."""
+    times = sorted({message.taken_at for message in messages if message.taken_at is not None})
+    starts = [time for before, time in zip([_LONG_AGO, *times], times, strict=False) if time - before > REUSE_GAP]
+    if len(starts) < 2:
+        return [(name, messages)]
+    uses: dict[datetime, list[SpecimenResults]] = {}
+    for message in messages:
+        # What has no time of its own is about the last specimen before it was sent.
+        moment = message.taken_at or message.sent_at or times[-1]
+        uses.setdefault(max((start for start in starts if start <= moment), default=starts[0]), []).append(message)
+    return [(f"{name}@{start.astimezone(UTC):%Y-%m-%d}", group) for start, group in sorted(uses.items())]
+
+
+def _age_key(message: SpecimenResults, result: Result) -> tuple[datetime, int, datetime]:
+    sent_at = message.sent_at or _LONG_AGO
+    return (result.status_at or sent_at, _CAUTION[_finality(result.status)], sent_at)
 
 
 def _fold(name: str, messages: list[SpecimenResults]) -> _Specimen:
     """Let the newest status of each result line hold; the newest message says when the specimen was taken."""
-    newest: dict[str, tuple[datetime, int, str]] = {}
+    newest: dict[str, tuple[datetime, int, datetime]] = {}
     for message in messages:
         for result in message.results:
             key = _age_key(message, result)
@@ -184,7 +204,7 @@ def _fold(name: str, messages: list[SpecimenResults]) -> _Specimen:
         for result in message.results
         if result.code == latest.code and _finality(result.status) in ("final", "corrected")
     }
-    last = max(messages, key=lambda message: (message.sent_at or _LONG_AGO, message.tie_break))
+    last = max(messages, key=lambda m: (m.taken_at is not None, m.sent_at or _LONG_AGO, m.tie_break))
     return _Specimen(
         name=name,
         taken_at=last.taken_at,
@@ -203,11 +223,16 @@ def _join_parts(parts: list[_Specimen]) -> list[_Specimen]:
         else:
             by_time.setdefault(part.taken_at, []).append(part)
     for same_time in by_time.values():
-        if all(_agree(one, other) for one, other in combinations(same_time, 2)):
-            alone.append(_joined(same_time))
+        live = [part for part in same_time if any(_finality(one.status) != "withdrawn" for one in part.current)]
+        alone.extend(part for part in same_time if part not in live)
+        if not live:
+            continue
+        if all(_agree(one, other) for one, other in combinations(live, 2)):
+            alone.append(_joined(live))
         else:
+            contested = any(_contradict(one, other) for one, other in combinations(live, 2))
             note = "another specimen was taken at the same time with other results"
-            alone.extend(replace(part, notes=(*part.notes, note)) for part in same_time)
+            alone.extend(replace(part, notes=(*part.notes, note), contested=contested) for part in live)
     return alone
 
 
@@ -222,13 +247,39 @@ def _joined(parts: list[_Specimen]) -> _Specimen:
     )
 
 
+def _shared(one: _Specimen, other: _Specimen) -> list[tuple[Result, Result]]:
+    """The results of two specimens on the same quantity by the same method."""
+    return [
+        (mine, theirs)
+        for mine in one.current
+        for theirs in other.current
+        if (mine.analyte, mine.scale, mine.method) == (theirs.analyte, theirs.scale, theirs.method)
+    ]
+
+
+def _usable(result: Result) -> bool:
+    return _finality(result.status) in ("final", "corrected")
+
+
 def _agree(one: _Specimen, other: _Specimen) -> bool:
-    mine = {(result.analyte, result.scale, result.method): result for result in one.current}
     return all(
-        mine[key].value == result.value and _finality(mine[key].status) == _finality(result.status)
-        for result in other.current
-        if (key := (result.analyte, result.scale, result.method)) in mine
+        mine.value == theirs.value
+        and (_finality(mine.status) == _finality(theirs.status) or (_usable(mine) and _usable(theirs)))
+        for mine, theirs in _shared(one, other)
     )
+
+
+def _contradict(one: _Specimen, other: _Specimen) -> bool:
+    return any(
+        _usable(mine) and _usable(theirs) and _differ([mine.value, theirs.value])
+        for mine, theirs in _shared(one, other)
+        if mine.value is not None and theirs.value is not None
+    )
+
+
+def _differ(values: Iterable[float | None]) -> bool:
+    known = [value for value in values if value is not None]
+    return max(known) - min(known) > SAME_VALUE_SHARE * max(known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,13 +314,14 @@ class _Reader:
         values = [result.value for result in sources if result.value is not None]
         if not values:
             return _Cell(value=None, reason=f"{what}: {found[0].reason or 'no value'}", sources=tuple(found))
-        if max(values) - min(values) > SAME_VALUE_SHARE * max(values):
+        if _differ(values):
             return _Cell(value=None, reason=f"{what}: {CONFLICT}", sources=sources)
         return _Cell(value=values[0], reason="", sources=sources)
 
     def has(self, analyte: Analyte, methods: Collection[Method]) -> bool:
-        """Whether any result line on the analyte is there, with or without a value."""
-        return any(result.analyte == analyte and result.method in methods for result in self.results)
+        """Whether any result line on the analyte is there, with or without a value, withdrawn or not."""
+        lines = (*self.results, *self.withdrawn)
+        return any(result.analyte == analyte and result.method in methods for result in lines)
 
     def neutrophils(self, scale: Scale, methods: Collection[Method]) -> _Cell:
         """Total neutrophils, else bands + segmented; segmented alone only where no bands are reported."""
@@ -366,7 +418,8 @@ def _count(specimen: _Specimen) -> CombinedCount | None:
         cell.reason for cell in (*differential.counted, platelets, leukocytes) if cell.reason.endswith(CONFLICT)
     ]
     used = [*_sources(differential), *platelets.sources]
-    status, status_notes = _status(specimen.current, used, held=bool(doubts or contradictions))
+    held = bool(doubts or contradictions or specimen.contested)
+    status, status_notes = _status(specimen.current, used, held=held)
     void = status is ResultStatus.WITHDRAWN
     all_notes = [*specimen.notes, *notes, *nlr_notes, *plr_notes, *warnings, *contradictions, *doubts, *status_notes]
     return CombinedCount(

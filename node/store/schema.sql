@@ -163,6 +163,7 @@ CREATE TABLE derived_identifier (
     PRIMARY KEY (authority, patient_id)
 ) STRICT;
 CREATE INDEX derived_identifier_person ON derived_identifier (person);
+CREATE INDEX derived_identifier_stripped ON derived_identifier (authority, ltrim(patient_id, '0'));
 
 -- A person without a row here is pending: anything new about the person deletes the row, the link step derives
 -- the person's blood counts, operations and links anew and writes it back.

@@ -117,9 +117,17 @@ SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'duplicate-uid',
 FROM fact_object AS o
 WHERE o.sop_instance_uid IN (SELECT sop_instance_uid FROM fact_object GROUP BY sop_instance_uid HAVING count(*) > 1)
 UNION ALL
-SELECT 'index', 'series ' || s.series_instance_uid, 'unidentified',
+SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
        'the images carry no PatientID; kept, but they cannot be linked to a patient'
 FROM derived_series AS s WHERE s.patient_id IS NULL
+UNION ALL
+SELECT 'link', 'patient ' || p.pseudonym, 'candidate',
+       'number ' || a.patient_id || ' of ' || a.authority || ' differs from ' || b.patient_id
+       || ' in leading zeros only; they are not linked: let the sender correct the number, or merge them (ADT A40)'
+FROM derived_identifier AS a
+JOIN derived_identifier AS b ON b.authority = a.authority AND ltrim(b.patient_id, '0') = ltrim(a.patient_id, '0')
+                             AND length(b.patient_id) > length(a.patient_id) AND b.person <> a.person
+JOIN derived_person AS p ON p.person = a.person
 UNION ALL
 SELECT 'interpret', 'message ' || substr(f.sha256, 1, 12) || '.' || m.position, m.status, m.reason
 FROM derived_message AS m JOIN fact_frame AS f USING (frame_id)

@@ -148,7 +148,7 @@ def test_series_without_a_patient_are_kept_and_shown(node: Node, shared_data: Pa
     assert len(series) == 5
     assert {(row["identified"], row["instances"], row["chosen"]) for row in series} == {(0, 15, 1)}
     problems = node.query("SELECT source FROM problems WHERE code = 'unidentified'")
-    assert {row["source"] for row in problems} == {f"series {row['series_instance_uid']}" for row in series}
+    assert {row["source"] for row in problems} == {f"study {row['study_instance_uid']}" for row in series}
     assert node.query("SELECT count(*) AS n FROM fact_object") == [{"n": 75}]
     stored = list((node.data / "dicom").rglob("*.dcm"))
     assert len(stored) == 75

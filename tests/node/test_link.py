@@ -247,6 +247,20 @@ def test_a_merge_brings_both_numbers_together_and_keeps_the_episode(db: Database
     assert (after["status"], after["person"], after["episode"]) == ("linked", "LOCAL|9", before["episode"])
 
 
+def test_a_number_without_its_leading_zeros_is_a_candidate_for_a_person_and_never_a_link(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY[:3]:
+        receive(db, name, sent_at, extract)
+    receive(db, "oru", utc(2, 20), blood(utc(2, 20), 5.0), number="123")
+    (row,) = [row for row in link_rows(db) if row["booking"]]
+    assert (row["status"], row["specimen"]) == ("incomplete", None)
+    (problem,) = db.query("SELECT detail FROM problems WHERE code = 'candidate'")
+    assert problem["detail"].startswith("number 123 of LOCAL differs from 00123 in leading zeros only")
+    receive(db, "a40", utc(2, 21), MergeExtract(retired_authority="LOCAL", retired_id="123"))
+    assert list(db.query("SELECT * FROM problems")) == [], "merged: nothing is left to confirm"
+    assert [row["status"] for row in link_rows(db)] == ["linked"]
+
+
 def test_an_unmeasured_series_is_said(db: Database) -> None:
     add_series(db, "1.1", date(2026, 2, 1), vbq=None)
     for name, sent_at, extract in STORY:

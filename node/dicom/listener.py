@@ -7,8 +7,10 @@ so that the sender keeps the image and tries again.
 
 import errno
 import logging
+import re
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socketserver import BaseServer
@@ -34,7 +36,9 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 """The disk is full: the sender may try again later (PS3.4, table B.2-1)."""
 CANNOT_UNDERSTAND = 0xC000
-"""A request without an object."""
+"""A request without an object, or that names it by something that is no UID."""
+UID = re.compile(r"[0-9.]{1,64}")
+"""What a UID is made of; leading zeros and the like occur and do no harm."""
 PROCESSING_FAILURE = 0x0110
 """Anything else that kept the object from being stored (PS3.7, annex C)."""
 
@@ -43,6 +47,8 @@ REQUEST_TIMEOUT_S = 10.0
 """A connection that has not asked for an association by then is closed: it holds one of the association slots."""
 IDLE_TIMEOUT_S = 60.0
 """An association on which nothing came for so long is aborted."""
+WATCH_S = 1.0
+"""How often the receiver looks whether its recorder is alive."""
 CLOSING_S = 2.0
 """How long associations may go on when the receiver is told to stop, before they are aborted."""
 
@@ -105,6 +111,8 @@ class _Receiver:
             "sop_instance_uid": str(request.AffectedSOPInstanceUID),
             "transfer_syntax_uid": str(event.context.transfer_syntax),
         }
+        if not all(UID.fullmatch(uid) for uid in named.values()):
+            return CANNOT_UNDERSTAND
         try:
             stored = self._archive.store(
                 header=file_header(**named),
@@ -150,7 +158,7 @@ def run_receiver(settings: Settings, stop: threading.Event, *, ready: Callable[[
     ListenError
         The port cannot be opened.
     StoreError
-        The database or the archive cannot be used.
+        The database or the archive cannot be used, or recording has ended for a reason nobody foresaw.
     """
     _silence_libraries()
     archive = Archive(settings.storage.folder)
@@ -163,7 +171,8 @@ def run_receiver(settings: Settings, stop: threading.Event, *, ready: Callable[[
             with _serving(server):
                 if ready:
                     ready()
-                stop.wait()
+                while not stop.wait(WATCH_S):
+                    recorder.require_alive()
         finally:
             server.server_close()
             _end_associations(entity)
@@ -174,6 +183,9 @@ def _silence_libraries() -> None:
     # and its lines may hold what must not be logged.
     _config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").setLevel(logging.ERROR)
+    # pydicom quotes what it finds wrong in a request.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="pydicom")
 
 
 def _entity(settings: Settings) -> AE:

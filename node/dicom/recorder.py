@@ -88,6 +88,17 @@ class Recorder:
         self._queue.put((receipt, done))
         done.result(timeout=ANSWER_TIMEOUT_S)
 
+    def require_alive(self) -> None:
+        """Raise when nothing can be recorded any more, so that the receiver ends instead of failing every image.
+
+        Raises
+        ------
+        StoreError
+            The thread that records has ended.
+        """
+        if not self._thread.is_alive():
+            raise StoreError("the recorder of received images has ended; its error is in the log")
+
     def _run(self) -> None:
         try:
             db = open_database(self._folder, create=True)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from analytics.blood import FINALITY
 from node.hl7.catalogue import Analytes, Eligibility, ObservationTerm
 from node.hl7.extracts import AppointmentExtract, Diagnosis, MergeExtract, Observation, PatientExtract
-from node.hl7.segments import Segment, part, read_segment, scan_segment
+from node.hl7.segments import Delimiters, Segment, part, read_segment, scan_segment
 from node.hl7.times import Moment, read_date, read_time
 from node.hl7.units import canonical, read_number
 from node.settings import Identity as IdentitySettings
@@ -46,6 +46,19 @@ def patient_number(segment: Segment, field: int, identity: IdentitySettings) -> 
             authority = part(repetition, delimiters, 4) or part(repetition, delimiters, 4, 2)
             candidates.append((rank, place, (identity.authority(authority), number)))
     return min(candidates)[2] if candidates else None
+
+
+def is_order_number(patient: PatientNumber, lines: Iterable[str], delimiters: Delimiters) -> bool:
+    """Whether what should name the patient is the number of an order or specimen of the same message."""
+    fields = {"ORC": (2, 3), "OBR": (2, 3), "SPM": (2,)}
+    return any(
+        segment.text(field, 1, place) == patient[1]
+        for line in lines
+        if line[:3] in fields
+        for segment in [scan_segment(line, delimiters)]
+        for field in fields[segment.name]
+        for place in (1, 2)
+    )
 
 
 def missing_number_reason(pid: Segment) -> str:

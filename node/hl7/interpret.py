@@ -11,6 +11,7 @@ from node.errors import MessageError
 from node.hl7.catalogue import load_analytes, load_eligibility
 from node.hl7.context import (
     PatientNumber,
+    is_order_number,
     missing_number_reason,
     patient_number,
     read_appointment,
@@ -163,6 +164,9 @@ def _patient_items(
     if pid is not None:
         if patient is None:
             problems.append(("no-patient", missing_number_reason(pid)))
+        elif is_order_number(patient, lines, header.delimiters):
+            problems.append(("no-patient", "the number in PID-3 is that of the order or specimen, not of a patient"))
+            patient = None
         known = read_patient(pid, lines, analytes=analytes, zone=zone)
         extracts.extend([known] if known else [])
     if header.message_code in RESULT_MESSAGES:

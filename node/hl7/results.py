@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import get_args
 from zoneinfo import ZoneInfo
 
@@ -221,31 +221,54 @@ def read_specimens(
 ) -> list[SpecimenExtract]:
     """The blood-count results of one patient's part of a message, by specimen.
 
-    Results belong together by specimen number (SPM-2), else by order number and collection time.
+    Results belong together by specimen number (SPM-2), else by order number and collection time, else by order
+    number and the day of the observations (OBX-14): an order number alone may be that of several specimens.
 
     Raises
     ------
     MessageError
         A segment that matters cannot be read.
     """
-    found: dict[str, list[tuple[Result, Moment | None, Moment | None]]] = {}
+    found: dict[tuple[str, str], list[_Entry]] = {}
     for panel, observations in _panels(list(lines), delimiters):
+        read: list[tuple[Result, Moment | None]] = []
         for line in observations:
             if identify(scan_segment(line, delimiters).components(3), analytes) is None:
                 continue
             obx = read_segment(line, delimiters)
             result = read_result(obx, panel, analytes, zone)
             if result is not None:
-                collected = panel.collected(zone)
-                name = _specimen_name(panel, collected)
-                found.setdefault(name, []).append((result, collected, read_time(obx.text(14), zone)))
-    return [_extract(name, entries) for name, entries in found.items()]
+                read.append((result, read_time(obx.text(14), zone)))
+        collected = panel.collected(zone)
+        observed = _earliest([moment for _, moment in read])
+        day = _day(collected or observed, zone)
+        name = _specimen_name(panel, collected, day)
+        entries = [_Entry(result=result, collected=collected, observed=observed) for result, _ in read]
+        if entries:
+            found.setdefault((name, "" if name else day), []).extend(entries)
+    return [_extract(name, entries) for (name, _), entries in found.items()]
 
 
-def _extract(name: str, entries: list[tuple[Result, Moment | None, Moment | None]]) -> SpecimenExtract:
-    collected = [moment for _, moment, _ in entries if moment] or [moment for _, _, moment in entries if moment]
-    taken = min(collected, key=lambda moment: moment.at) if collected else None
-    results = tuple(result for result, _, _ in entries)
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A result, when its specimen was collected, and when the results of its panel were observed."""
+
+    result: Result
+    collected: Moment | None
+    observed: Moment | None
+
+
+def _day(moment: Moment | None, zone: ZoneInfo) -> str:
+    return moment.at.astimezone(zone).date().isoformat() if moment else ""
+
+
+def _earliest(moments: Iterable[Moment | None]) -> Moment | None:
+    return min((moment for moment in moments if moment), key=lambda moment: moment.at, default=None)
+
+
+def _extract(name: str, entries: list[_Entry]) -> SpecimenExtract:
+    taken = _earliest(entry.collected for entry in entries) or _earliest(entry.observed for entry in entries)
+    results = tuple(entry.result for entry in entries)
     if name == "":
         name = "results:" + _digest(taken.at if taken else None, results)
     return SpecimenExtract(
@@ -257,16 +280,21 @@ def _extract(name: str, entries: list[tuple[Result, Moment | None, Moment | None
 
 
 def _digest(taken_at: datetime | None, results: tuple[Result, ...]) -> str:
-    told = taken_at.isoformat() if taken_at else repr(sorted(repr((one.code, one.value)) for one in results))
+    told = (
+        taken_at.astimezone(UTC).isoformat()
+        if taken_at
+        else repr(sorted(repr((one.code, one.value)) for one in results))
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _specimen_name(panel: Panel, collected: Moment | None) -> str:
+def _specimen_name(panel: Panel, collected: Moment | None, day: str) -> str:
+    """The same for the same specimen in every message; empty where nothing but the results tells it."""
     if panel.specimen is not None and panel.specimen.text(2):
         return f"specimen:{panel.specimen.text(2)}"
     if not panel.number:
         return ""
-    return f"order:{panel.number}@{collected.at.isoformat() if collected else ''}"
+    return f"order:{panel.number}@{collected.at.astimezone(UTC).isoformat() if collected else day}"
 
 
 def _panels(lines: list[str], delimiters: Delimiters) -> list[tuple[Panel, list[str]]]:

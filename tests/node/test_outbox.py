@@ -2,13 +2,18 @@
 
 import email
 import email.policy
+import shutil
+import ssl
+import subprocess
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 from sqlite_utils import Database
 
 from node.nightly.night import run_night
@@ -49,10 +54,13 @@ def server() -> Iterator[tuple[Server, int]]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, server: tuple[Server, int]) -> Iterator[tuple[Database, Settings, Server]]:
+def world(
+    tmp_path: Path, server: tuple[Server, int], request: pytest.FixtureRequest
+) -> Iterator[tuple[Database, Settings, Server]]:
+    """A night's mails waiting, and a server for them; few rows, so no figures, unless the test asks for more."""
     handler, port = server
     settings = settings_for(tmp_path, mail=Mail(port=port, recipients=RECIPIENTS, timeout_s=5))
-    db = open_world(tmp_path)
+    db = open_world(tmp_path, rows=getattr(request, "param", 5))
     run_night(db, settings, night=NIGHT, now=NOW)
     yield db, settings, handler
     db.close()
@@ -65,6 +73,7 @@ def states(db: Database) -> list[tuple[object, ...]]:
 World = tuple[Database, Settings, Server]
 
 
+@pytest.mark.parametrize("world", [120], indirect=True)
 def test_mails_arrive_as_they_were_stored_and_once(world: World) -> None:
     db, settings, server = world
     assert deliver(db, settings, now=NOW) == DeliveryOutcome(sent=2, postponed=0, dead=0)
@@ -156,3 +165,157 @@ def test_a_claimed_mail_is_left_to_its_claimant_until_the_lease_runs_out(world: 
     assert deliver(db, settings, now=NOW).sent == 0
     assert deliver(db, settings, now=NOW + timedelta(minutes=11)).sent == 2
     assert len(server.mails) == 2
+
+
+def test_a_dead_mail_is_told_to_the_administrator_once_a_day(world: World) -> None:
+    db, settings, server = world
+    settings = settings.model_copy(
+        update={"mail": settings.mail.model_copy(update={"administrator": "admin@site.invalid"})}
+    )
+    server.refuse = dict.fromkeys(RECIPIENTS, "550 no such mailbox")
+    # The notice is queued while the mails are delivered, and is due at once.
+    assert deliver(db, settings, now=NOW) == DeliveryOutcome(sent=1, postponed=0, dead=2)
+    (notice,) = server.mails
+    parsed = email.message_from_bytes(notice, policy=email.policy.default)
+    assert parsed["To"] == "admin@site.invalid"
+    assert parsed["Subject"] == "VBQ site 2026-03-02: mail could not be delivered"
+    kinds = db.execute("SELECT kind FROM reports ORDER BY report_id").fetchall()
+    assert kinds == [("nightly",), ("undeliverable",)]
+
+
+def test_a_notice_that_cannot_be_delivered_makes_no_further_one(world: World) -> None:
+    db, settings, server = world
+    settings = settings.model_copy(
+        update={"mail": settings.mail.model_copy(update={"administrator": "admin@site.invalid"})}
+    )
+    server.answer = "554 no"
+    assert deliver(db, settings, now=NOW) == DeliveryOutcome(sent=0, postponed=0, dead=3)
+    assert deliver(db, settings, now=NOW + timedelta(days=1)) == DeliveryOutcome(sent=0, postponed=0, dead=0)
+
+
+def test_a_server_that_is_down_is_asked_once_a_round(world: World, silent_port: int) -> None:
+    db, settings, _ = world
+    settings = other_server(settings, silent_port, timeout_s=1.0)
+    began = monotonic()
+    assert deliver(db, settings, now=NOW).postponed == 2
+    assert monotonic() - began < 1.8, "one time-out, not one a mail"
+
+
+def test_the_last_attempt_is_a_day_after_the_first(world: World) -> None:
+    db, settings, server = world
+    server.answer = "451 try again later"
+    now, attempts = NOW, 0
+    while deliver(db, settings, now=now).postponed:
+        attempts += 1
+        (text,) = db.execute("SELECT max(next_attempt_at) FROM state_delivery").fetchone()
+        pause = datetime.fromisoformat(text) - now
+        assert timedelta(minutes=1) <= pause <= timedelta(hours=4)
+        now += pause
+    assert now - NOW == timedelta(hours=24)
+    assert attempts >= 10
+    assert [status for status, _ in states(db)] == ["dead", "dead"]
+
+
+class Rude(Server):
+    """Accepts a mail and hangs up instead of saying goodbye."""
+
+    async def handle_QUIT(self, server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
+        server.transport.abort()
+        return "421 no"
+
+
+def test_a_mail_that_was_taken_is_not_sent_again_for_a_rude_farewell(tmp_path: Path) -> None:
+    handler = Rude()
+    (port,) = free_ports(1)
+    controller = Controller(handler, hostname="127.0.0.1", port=port)
+    controller.start()
+    settings = settings_for(tmp_path, mail=Mail(port=port, recipients=RECIPIENTS, timeout_s=5))
+    db = open_world(tmp_path, rows=5)
+    try:
+        run_night(db, settings, night=NIGHT, now=NOW)
+        assert deliver(db, settings, now=NOW).sent == 2
+    finally:
+        controller.stop()
+        db.close()
+    assert len(handler.mails) == 2
+
+
+# ---- encryption and login ------------------------------------------------------------------------------------------
+def other_server(settings: Settings, port: int, **mail: Any) -> Settings:
+    return settings.model_copy(update={"mail": settings.mail.model_copy(update={"port": port, **mail})})
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody has signed but itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command")
+    folder = tmp_path_factory.mktemp("tls")
+    crt, key = folder / "crt.pem", folder / "key.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    )
+    subprocess.run([*command.split(), "-out", crt, "-keyout", key], check=True, capture_output=True)
+    return crt, key
+
+
+def accept_login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
+    return AuthResult(success=(data.login, data.password) == (b"node", b"s3cret"), handled=False)
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_mails_are_encrypted_for_a_verified_server_only(
+    security: str, tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crt, key = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(crt, key)
+    handler = Server()
+    (port,) = free_ports(1)
+    controller: Controller
+    if security == "tls":
+        controller = Controller(
+            handler, hostname="127.0.0.1", port=port, ssl_context=context, authenticator=accept_login,
+            auth_require_tls=False,
+        )  # fmt: skip
+    else:
+        controller = Controller(
+            handler, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True,
+            authenticator=accept_login,
+        )  # fmt: skip
+    # The controller's own probe at start must trust the certificate as well.
+    monkeypatch.setenv("SSL_CERT_FILE", str(crt))
+    controller.start()
+    password = tmp_path / "password"
+    password.write_text("s3cret\n")
+    mail = Mail(
+        port=port, security=security, user="node", password_file=password, recipients=RECIPIENTS[:1], timeout_s=5,
+    )  # type: ignore[arg-type]  # fmt: skip
+    settings = settings_for(tmp_path, mail=mail)
+    db = open_world(tmp_path, rows=5)
+    try:
+        run_night(db, settings, night=NIGHT, now=NOW)
+        monkeypatch.delenv("SSL_CERT_FILE")
+        assert deliver(db, settings, now=NOW).postponed == 1
+        (error,) = db.execute("SELECT last_error FROM state_delivery").fetchone()
+        assert "CERTIFICATE_VERIFY_FAILED" in error
+        assert handler.mails == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(crt))
+        password.write_text("wrong\n")
+        assert deliver(db, settings, now=NOW + timedelta(hours=1)).postponed == 1, "a wrong password can be mended"
+        (error,) = db.execute("SELECT last_error FROM state_delivery").fetchone()
+        assert "535" in error
+        password.unlink()
+        assert deliver(db, settings, now=NOW + timedelta(hours=2)).postponed == 1
+        password.write_text("s3cret\n")
+        assert deliver(db, settings, now=NOW + timedelta(hours=3)).sent == 1
+    finally:
+        controller.stop()
+        db.close()
+    assert len(handler.mails) == 1
+
+
+def test_a_server_without_encryption_gets_nothing_when_it_is_asked_for(world: World) -> None:
+    db, settings, server = world
+    assert deliver(db, other_server(settings, settings.mail.port, security="starttls"), now=NOW).postponed == 2
+    assert server.mails == []

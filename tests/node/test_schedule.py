@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import time_machine
 
-from node.nightly import schedule
-from node.nightly.schedule import due_night, watch
+from node.nightly import ledger, schedule
+from node.nightly.schedule import check, due_night, watch
+from node.store.database import insert, writing
 from tests.node.night_world import open_world, settings_for
 
 VIENNA = ZoneInfo("Europe/Vienna")
@@ -75,4 +76,80 @@ def test_the_role_runs_the_night_that_is_due_sends_and_stops(tmp_path: Path, mon
     assert db.execute("SELECT night, status FROM state_run").fetchall() == [("2026-03-02", "done")]
     assert db.execute("SELECT status, attempts FROM state_delivery").fetchall() == [("waiting", 1)] * 2
     assert (tmp_path / "snapshots" / "node.db").is_file()
+    db.close()
+
+
+def test_a_night_waits_for_the_steps_but_not_for_ever(tmp_path: Path) -> None:
+    with time_machine.travel(datetime(2026, 3, 1, 12, tzinfo=UTC), tick=False):
+        db = open_world(tmp_path, rows=5)
+    settings = settings_for(tmp_path)  # UTC, the night at 04:10
+    with writing(db):
+        insert(db, "fact_frame", [{"sha256": "f" * 64, "raw": b"MSH|"}])
+    started = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)
+    for minute, nights in ((10, 0), (39, 0), (40, 1)):
+        with time_machine.travel(datetime(2026, 3, 2, 4, minute, tzinfo=UTC), tick=False):
+            check(settings, started)
+        assert db.execute("SELECT count(*) FROM fits").fetchone() == (nights,), f"04:{minute}"
+    (subject,) = db.execute("SELECT subject FROM reports").fetchone()
+    assert "INCOMPLETE" in subject
+    db.close()
+
+
+def test_a_role_that_starts_late_gives_the_steps_the_same_time(tmp_path: Path) -> None:
+    with time_machine.travel(datetime(2026, 3, 1, 12, tzinfo=UTC), tick=False):
+        db = open_world(tmp_path, rows=5)
+    with writing(db):
+        insert(db, "fact_frame", [{"sha256": "f" * 64, "raw": b"MSH|"}])
+    started = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
+    for minute, nights in ((0, 0), (29, 0), (30, 1)):
+        with time_machine.travel(datetime(2026, 3, 2, 15, minute, tzinfo=UTC), tick=False):
+            check(settings_for(tmp_path), started)
+        assert db.execute("SELECT count(*) FROM fits").fetchone() == (nights,), f"15:{minute}"
+    db.close()
+
+
+def test_a_failed_night_is_left_to_a_person_until_the_next_one(tmp_path: Path) -> None:
+    with time_machine.travel(datetime(2026, 3, 1, 12, tzinfo=UTC), tick=False):
+        db = open_world(tmp_path, rows=5)
+    settings, started = settings_for(tmp_path), datetime(2026, 3, 1, 12, tzinfo=UTC)
+    db.execute("PRAGMA ignore_check_constraints = ON")
+    db.execute("UPDATE derived_import_row SET eligible = 0, exclusion_reasons = 'no JSON' WHERE id = 'S001'")
+    for hour in (5, 6, 7):
+        with time_machine.travel(datetime(2026, 3, 2, hour, tzinfo=UTC), tick=False):
+            check(settings, started)
+        assert ledger.nights(db) == {date(2026, 3, 2): "failed"}
+    assert db.execute(
+        "SELECT recipient, attempts > 0 FROM record_mail JOIN state_delivery USING (mail_id)"
+    ).fetchall() == [("admin@site.invalid", 1)]
+    db.execute("DELETE FROM derived_import_row WHERE id = 'S001'")
+    with time_machine.travel(datetime(2026, 3, 3, 5, tzinfo=UTC), tick=False):
+        check(settings, started)
+    assert ledger.nights(db) == {date(2026, 3, 2): "done", date(2026, 3, 3): "done"}
+    db.close()
+
+
+def test_a_night_that_a_dead_process_left_running_is_run_again(tmp_path: Path) -> None:
+    with time_machine.travel(datetime(2026, 3, 1, 12, tzinfo=UTC), tick=False):
+        db = open_world(tmp_path, rows=5)
+    moment = datetime(2026, 3, 2, 5, tzinfo=UTC)
+    with writing(db):
+        ledger.start(db, date(2026, 3, 2), moment)
+    with time_machine.travel(moment + timedelta(minutes=1), tick=False):
+        check(settings_for(tmp_path), moment)
+    assert ledger.nights(db) == {date(2026, 3, 2): "done"}
+    db.close()
+
+
+def test_a_week_away_is_one_night_and_one_mail_a_recipient(tmp_path: Path) -> None:
+    with time_machine.travel(datetime(2026, 3, 1, 12, tzinfo=UTC), tick=False):
+        db = open_world(tmp_path, rows=5)
+    settings = settings_for(tmp_path)
+    for day in (2, 9):
+        with time_machine.travel(datetime(2026, 3, day, 5, tzinfo=UTC), tick=False):
+            check(settings, datetime(2026, 3, day, 4, tzinfo=UTC))
+    assert ledger.nights(db) == {date(2026, 3, day): "done" for day in range(2, 10)}
+    assert db.execute("SELECT night, mails FROM reports WHERE kind = 'nightly' ORDER BY night").fetchall() == [
+        ("2026-03-02", 2),
+        ("2026-03-09", 2),
+    ]
     db.close()

@@ -5,38 +5,16 @@ Counts are in 10⁹/L, shares in percent of the leukocytes.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from itertools import combinations
+from datetime import datetime
 from typing import Literal
 
 from analytics.model import ResultStatus
+from analytics.results import Analyte, Method, Result, Scale, SpecimenResults, differ, finality
+from analytics.specimens import Specimen, current_specimens
 
-Analyte = Literal["neutrophils", "segmented", "bands", "granulocytes", "lymphocytes", "platelets", "leukocytes"]
-Scale = Literal["absolute", "percent"]
-Method = Literal["automated", "manual", "unknown"]
+__all__ = ["CombinedCount", "Result", "SpecimenResults", "combine"]
+
 Basis = Literal["absolute", "derived", "percent"]
-Finality = Literal["final", "corrected", "preliminary", "withdrawn", "held"]
-
-FINALITY: dict[str, Finality] = {
-    "F": "final",
-    "V": "final",
-    "U": "final",
-    "C": "corrected",
-    "A": "corrected",
-    "P": "preliminary",
-    "I": "preliminary",
-    "R": "preliminary",
-    "S": "preliminary",
-    "X": "withdrawn",
-    "D": "withdrawn",
-    "N": "withdrawn",
-    "O": "withdrawn",
-    "W": "withdrawn",
-}
-"""What a result status of HL7 table 0085 means here; every other one is held for a person."""
-
-_CAUTION: dict[Finality, int] = {"held": 0, "preliminary": 1, "final": 2, "corrected": 3, "withdrawn": 4}
-_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 METHODS: tuple[Method, ...] = ("automated", "unknown", "manual")
 METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
@@ -48,10 +26,6 @@ METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
 """Which methods may make one differential, in order of preference; automated and manual never together."""
 
 CONFLICT = "two different values"
-SAME_VALUE_SHARE = 0.02
-"""Two values of one quantity within this share of each other are one value, rounded differently."""
-REUSE_GAP = timedelta(days=2)
-"""Laboratories use specimen numbers again: results of one number taken further apart are of two specimens."""
 MAX_PERCENT_SUM = 101.0
 """Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
 SUM_TOLERANCE_SHARE = 0.05
@@ -60,43 +34,6 @@ SUM_TOLERANCE_10E9_PER_L = 0.1
 AGREEMENT_SHARE = 0.1
 AGREEMENT_10E9_PER_L = 0.15
 """A count and leukocytes × % further apart than both of these disagree."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One laboratory result as it stands after its code, value and unit have been read."""
-
-    analyte: Analyte
-    scale: Scale
-    value: float | None
-    """In 10⁹/L when absolute, in % when percent; ``None`` when it cannot be had, see ``reason``."""
-    reason: str | None = None
-    """Why ``value`` is ``None``."""
-    doubtful: bool = False
-    """For a person: code, name and unit disagree, or the value cannot be read with certainty."""
-    status: str
-    """The result status as sent (OBX-11), upper case; empty when none was sent."""
-    status_at: datetime | None = None
-    """When the result got this status; ``None`` where only the message's own time is known."""
-    method: Method = "unknown"
-    code: str
-    """What identifies the result line for its sender, so that a correction finds its original."""
-    order: str = ""
-    """The laboratory's (filler) order number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpecimenResults:
-    """What one message says about one specimen."""
-
-    specimen: str
-    taken_at: datetime | None
-    date_only: bool
-    results: tuple[Result, ...]
-    sent_at: datetime | None
-    """When the message was sent: stands in for the status time of results that have none."""
-    tie_break: str
-    """Tells messages of the same time apart independently of their arrival (a hash of their bytes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,144 +79,8 @@ def combine(specimens: Sequence[SpecimenResults]) -> list[CombinedCount]:
     order numbers belong together when they were taken at the same time and do not contradict each other; where
     usable values contradict each other, all parts are held.
     """
-    named: dict[str, list[SpecimenResults]] = {}
-    for one in set(specimens):
-        named.setdefault(one.specimen, []).append(one)
-    parts = [_fold(*used) for name, group in sorted(named.items()) for used in _uses(name, group)]
-    counts = [_count(specimen) for specimen in _join_parts(parts)]
+    counts = [_count(specimen) for specimen in current_specimens(specimens)]
     return sorted((count for count in counts if count is not None), key=lambda count: count.specimen)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Specimen:
-    """The results of one specimen that hold now."""
-
-    name: str
-    taken_at: datetime | None
-    date_only: bool
-    current: tuple[Result, ...]
-    notes: tuple[str, ...] = ()
-    contested: bool = False
-    """Another specimen of the very same time has other usable values."""
-
-
-def _finality(status: str) -> Finality:
-    return FINALITY.get(status, "held")
-
-
-def _uses(name: str, messages: list[SpecimenResults]) -> list[tuple[str, list[SpecimenResults]]]:
-    """Tell the uses of a specimen number apart that is used again for a later specimen."""
-    times = sorted({message.taken_at for message in messages if message.taken_at is not None})
-    starts = [time for before, time in zip([_LONG_AGO, *times], times, strict=False) if time - before > REUSE_GAP]
-    if len(starts) < 2:
-        return [(name, messages)]
-    uses: dict[datetime, list[SpecimenResults]] = {}
-    for message in messages:
-        # What has no time of its own is about the last specimen before it was sent.
-        moment = message.taken_at or message.sent_at or times[-1]
-        uses.setdefault(max((start for start in starts if start <= moment), default=starts[0]), []).append(message)
-    return [(f"{name}@{start.astimezone(UTC):%Y-%m-%d}", group) for start, group in sorted(uses.items())]
-
-
-def _age_key(message: SpecimenResults, result: Result) -> tuple[datetime, int, datetime]:
-    sent_at = message.sent_at or _LONG_AGO
-    return (result.status_at or sent_at, _CAUTION[_finality(result.status)], sent_at)
-
-
-def _fold(name: str, messages: list[SpecimenResults]) -> _Specimen:
-    """Let the newest status of each result line hold; the newest message says when the specimen was taken."""
-    newest: dict[str, tuple[datetime, int, datetime]] = {}
-    for message in messages:
-        for result in message.results:
-            key = _age_key(message, result)
-            newest[result.code] = max(key, newest.get(result.code, key))
-    current = {
-        result for message in messages for result in message.results if _age_key(message, result) == newest[result.code]
-    }
-    notes = {
-        f"{result.code}: a final result was followed by one with status {latest.status}"
-        for latest in current
-        if _finality(latest.status) == "preliminary"
-        for message in messages
-        for result in message.results
-        if result.code == latest.code and _finality(result.status) in ("final", "corrected")
-    }
-    last = max(messages, key=lambda m: (m.taken_at is not None, m.sent_at or _LONG_AGO, m.tie_break))
-    return _Specimen(
-        name=name,
-        taken_at=last.taken_at,
-        date_only=last.date_only,
-        current=tuple(sorted(current, key=repr)),
-        notes=tuple(sorted(notes)),
-    )
-
-
-def _join_parts(parts: list[_Specimen]) -> list[_Specimen]:
-    by_time: dict[datetime, list[_Specimen]] = {}
-    alone = []
-    for part in parts:
-        if part.taken_at is None or part.date_only:
-            alone.append(part)
-        else:
-            by_time.setdefault(part.taken_at, []).append(part)
-    for same_time in by_time.values():
-        live = [part for part in same_time if any(_finality(one.status) != "withdrawn" for one in part.current)]
-        alone.extend(part for part in same_time if part not in live)
-        if not live:
-            continue
-        if all(_agree(one, other) for one, other in combinations(live, 2)):
-            alone.append(_joined(live))
-        else:
-            contested = any(_contradict(one, other) for one, other in combinations(live, 2))
-            note = "another specimen was taken at the same time with other results"
-            alone.extend(replace(part, notes=(*part.notes, note), contested=contested) for part in live)
-    return alone
-
-
-def _joined(parts: list[_Specimen]) -> _Specimen:
-    current = {result for part in parts for result in part.current}
-    notes = {note for part in parts for note in part.notes}
-    return replace(
-        parts[0],
-        name=min(part.name for part in parts),
-        current=tuple(sorted(current, key=repr)),
-        notes=tuple(sorted(notes)),
-    )
-
-
-def _shared(one: _Specimen, other: _Specimen) -> list[tuple[Result, Result]]:
-    """The results of two specimens on the same quantity by the same method."""
-    return [
-        (mine, theirs)
-        for mine in one.current
-        for theirs in other.current
-        if (mine.analyte, mine.scale, mine.method) == (theirs.analyte, theirs.scale, theirs.method)
-    ]
-
-
-def _usable(result: Result) -> bool:
-    return _finality(result.status) in ("final", "corrected")
-
-
-def _agree(one: _Specimen, other: _Specimen) -> bool:
-    return all(
-        mine.value == theirs.value
-        and (_finality(mine.status) == _finality(theirs.status) or (_usable(mine) and _usable(theirs)))
-        for mine, theirs in _shared(one, other)
-    )
-
-
-def _contradict(one: _Specimen, other: _Specimen) -> bool:
-    return any(
-        _usable(mine) and _usable(theirs) and _differ([mine.value, theirs.value])
-        for mine, theirs in _shared(one, other)
-        if mine.value is not None and theirs.value is not None
-    )
-
-
-def _differ(values: Iterable[float | None]) -> bool:
-    known = [value for value in values if value is not None]
-    return max(known) - min(known) > SAME_VALUE_SHARE * max(known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,8 +97,8 @@ class _Reader:
     """Reads quantities out of the results of one specimen."""
 
     def __init__(self, results: Iterable[Result]) -> None:
-        self.results = [result for result in results if _finality(result.status) != "withdrawn"]
-        self.withdrawn = [result for result in results if _finality(result.status) == "withdrawn"]
+        self.results = [result for result in results if finality(result.status) != "withdrawn"]
+        self.withdrawn = [result for result in results if finality(result.status) == "withdrawn"]
 
     def cell(self, analyte: Analyte, scale: Scale, methods: Collection[Method] = METHODS) -> _Cell:
         """The one value of a quantity; two different values are none."""
@@ -314,7 +115,7 @@ class _Reader:
         values = [result.value for result in sources if result.value is not None]
         if not values:
             return _Cell(value=None, reason=f"{what}: {found[0].reason or 'no value'}", sources=tuple(found))
-        if _differ(values):
+        if differ(values):
             return _Cell(value=None, reason=f"{what}: {CONFLICT}", sources=sources)
         return _Cell(value=values[0], reason="", sources=sources)
 
@@ -405,7 +206,7 @@ def _choose_differential(reader: _Reader) -> tuple[_Differential, list[str]]:
     return chosen, ["manual differential"] if "manual" in methods and manual else []
 
 
-def _count(specimen: _Specimen) -> CombinedCount | None:
+def _count(specimen: Specimen) -> CombinedCount | None:
     if not any(result.analyte not in ("leukocytes", "granulocytes") for result in specimen.current):
         return None
     reader = _Reader(specimen.current)
@@ -508,7 +309,7 @@ def _close(one: float | None, other: float | None) -> bool:
 def _status(current: tuple[Result, ...], used: list[Result], *, held: bool) -> tuple[ResultStatus, list[str]]:
     if any(result.status == "W" for result in current):
         return ResultStatus.WITHDRAWN, ["the laboratory declares the results wrong (status W)"]
-    finalities = {_finality(result.status) for result in current}
+    finalities = {finality(result.status) for result in current}
     if finalities == {"withdrawn"}:
         return ResultStatus.WITHDRAWN, ["all results are withdrawn"]
     notes = [
@@ -516,9 +317,9 @@ def _status(current: tuple[Result, ...], used: list[Result], *, held: bool) -> t
         if result.status
         else f"{result.analyte} ({result.code}): sent without a status, held for a person"
         for result in current
-        if _finality(result.status) == "held"
+        if finality(result.status) == "held"
     ]
-    in_use = {_finality(result.status) for result in used} or finalities - {"withdrawn"}
+    in_use = {finality(result.status) for result in used} or finalities - {"withdrawn"}
     if held or notes:
         return ResultStatus.HELD, notes
     if "preliminary" in in_use:

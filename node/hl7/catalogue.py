@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
-from analytics.blood import Analyte, Method, Scale
+from analytics.results import Analyte, Method, Scale
 from node.conf import conf_path
 from node.errors import SettingsError
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from analytics.blood import FINALITY
+from analytics.results import FINALITY
 from node.hl7.catalogue import Analytes, Eligibility, ObservationTerm
 from node.hl7.extracts import AppointmentExtract, Diagnosis, MergeExtract, Observation, PatientExtract
 from node.hl7.segments import Delimiters, Segment, part, read_segment, scan_segment

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from analytics.blood import Result
+from analytics.results import Result
 
 
 class _Extract(BaseModel):

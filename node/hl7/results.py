@@ -1,4 +1,4 @@
-"""Blood-count results: from OBX segments to :class:`analytics.blood.Result`, one list for each specimen."""
+"""Blood-count results: from OBX segments to :class:`analytics.results.Result`, one list for each specimen."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import get_args
 from zoneinfo import ZoneInfo
 
-from analytics.blood import Analyte, Method, Result, Scale
+from analytics.results import Analyte, Method, Result, Scale
 from node.hl7.catalogue import Analytes, Term
 from node.hl7.extracts import SpecimenExtract
 from node.hl7.segments import Delimiters, Segment, read_segment, scan_segment

@@ -7,12 +7,13 @@ other peer anything and many senders share one fsync.
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
 from node.clock import now
-from node.errors import ListenError
+from node.errors import ListenError, StoreError
 from node.hl7.acknowledge import Reception, build_reply, receive, reply_code
 from node.hl7.framing import FrameDecoder, frame
 from node.hl7.storing import FrameWriter
@@ -122,12 +123,21 @@ async def serve(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], 
             log.info("listening for HL7", host=host, port=port)
             if ready:
                 ready()
-            await stop.wait()
+            await _stopped(stop, server.writer)
     finally:
         for connection in list(server.connections):
             connection.cancel()
         await asyncio.gather(*server.connections, return_exceptions=True)
         server.writer.close()
+
+
+async def _stopped(stop: asyncio.Event, writer: FrameWriter) -> None:
+    """Wait for the end; a listener that cannot store any more ends too, so that it is started anew."""
+    while not stop.is_set():
+        if writer.failed:
+            raise StoreError("the thread that stores HL7 messages has failed; the listener ends")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), POLL_S)
 
 
 def run_listener(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None = None) -> None:

@@ -6,7 +6,7 @@ from analytics.blood import CombinedCount, SpecimenResults, combine
 from node.hl7.acknowledge import reply_code
 from node.hl7.context import PatientNumber
 from node.hl7.extracts import AppointmentExtract, MergeExtract, SpecimenExtract
-from node.hl7.framing import END, START
+from node.hl7.framing import START, FrameDecoder
 from node.hl7.interpret import Interpretation, Item, interpret_frame
 from node.settings import Settings
 
@@ -14,11 +14,18 @@ from node.settings import Settings
 def interpretation_json(raw: bytes, settings: Settings) -> list[dict[str, object]]:
     """One object per message: what it is, how it is acknowledged, its blood counts, events and problems.
 
-    ``raw`` is a file as a person has it: one frame's bytes, with or without the MLLP framing. Nothing is stored, and
-    messages that the derivation refuses (MSH-11 other than P) are shown as they read.
+    ``raw`` is a file as a person has it: one frame's bytes, or a recording of frames with their MLLP framing. Nothing
+    is stored, and messages that the derivation refuses (MSH-11 other than P) are shown as they read.
     """
-    body = raw.strip(START + END + b"\r\n") if raw[:1] == START else raw
-    return [_shown(one) for one in interpret_frame(body, settings)]
+    return [_shown(one) for body in _bodies(raw) for one in interpret_frame(body, settings)]
+
+
+def _bodies(raw: bytes) -> list[bytes]:
+    if not raw.lstrip(b"\r\n").startswith(START):
+        return [raw]
+    decoder = FrameDecoder(len(raw))
+    # Where the recording ends within a frame, what is there of it is shown as well.
+    return decoder.feed(raw) + ([decoder.pending] if decoder.pending else [])
 
 
 def _shown(one: Interpretation) -> dict[str, object]:

@@ -42,6 +42,11 @@ class FrameWriter:
         self._arrivals: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="hl7-writer")
 
+    @property
+    def failed(self) -> bool:
+        """Whether the writing thread has ended by itself: nothing can be stored any more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def start(self) -> None:
         """Start the writing thread."""
         self._thread.start()

@@ -80,6 +80,12 @@ def test_segmented_alone_is_not_used_when_bands_cannot_be_read() -> None:
     assert (count.nlr, count.neutrophils_10e9_per_l) == (None, None)
 
 
+def test_segmented_alone_is_not_used_when_bands_are_withdrawn() -> None:
+    bands = result("bands", None, status="X")
+    count = one(said(bands, result("segmented", 6.45), result("lymphocytes", 0.52)))
+    assert (count.nlr, count.neutrophils_10e9_per_l) == (None, None)
+
+
 def test_segmented_counts_as_neutrophils_where_no_bands_are_reported() -> None:
     assert one(said(result("segmented", 4.0), result("lymphocytes", 2.0))).nlr == pytest.approx(2.0)
 
@@ -241,9 +247,60 @@ def test_parts_of_one_specimen_under_two_orders_belong_together() -> None:
     assert (count.nlr, count.plr) == (pytest.approx(3.0), pytest.approx(150.0))
 
 
-def test_same_time_but_other_values_stay_apart() -> None:
+def test_other_final_values_of_the_very_same_time_are_held_for_a_person() -> None:
     other = said(*(replace(one, value=(one.value or 0) * 1.5) for one in ABSOLUTE), specimen="S2")
-    assert len(combine([said(*ABSOLUTE), other])) == 2
+    found = combine([said(*ABSOLUTE), other])
+    assert [count.status for count in found] == [ResultStatus.HELD] * 2
+    assert all("same time" in note for count in found for note in count.notes)
+
+
+def test_a_withdrawn_order_does_not_stand_in_the_way_of_the_one_that_replaces_it() -> None:
+    withdrawn = said(*(replace(one, value=None, status="X") for one in ABSOLUTE), specimen="A")
+    found = combine([withdrawn, said(*ABSOLUTE[:2], specimen="B"), said(*ABSOLUTE[2:], specimen="C")])
+    assert [(count.specimen, count.status) for count in found] == [
+        ("A", ResultStatus.WITHDRAWN),
+        ("B", ResultStatus.FINAL),
+    ]
+    assert found[1].plr == pytest.approx(150.0)
+
+
+def test_preliminary_values_of_another_order_do_not_hold_the_final_ones() -> None:
+    early = said(*(replace(one, value=(one.value or 0) * 1.5, status="P") for one in ABSOLUTE), specimen="A")
+    found = combine([early, said(*ABSOLUTE, specimen="B")])
+    assert [count.status for count in found] == [ResultStatus.PRELIMINARY, ResultStatus.FINAL]
+
+
+def test_specimen_number_used_again_months_later_is_another_specimen() -> None:
+    january = said(*ABSOLUTE, specimen="0042")
+    june = TAKEN + timedelta(days=120)
+    again = said(replace(ABSOLUTE[2], value=420.0), specimen="0042", taken_at=june, sent_at=june)
+    untimed = said(
+        replace(ABSOLUTE[2], value=400.0, status="C"),
+        specimen="0042",
+        taken_at=None,
+        sent_at=june + timedelta(hours=2),
+    )
+    first, second = combine([january, again, untimed])
+    assert (first.taken_at, first.plr) == (TAKEN, pytest.approx(150.0))
+    assert (second.taken_at, second.platelets_10e9_per_l, second.plr) == (june, 400.0, None)
+
+
+def test_message_without_a_collection_time_leaves_the_known_one() -> None:
+    correction = said(result("neutrophils", 5.6, status="C"), hour=11, taken_at=None)
+    count = one(said(*ABSOLUTE), correction)
+    assert (count.taken_at, count.nlr) == (TAKEN, pytest.approx(4.0))
+
+
+def test_of_two_results_with_the_same_status_time_the_one_sent_last_holds() -> None:
+    stated = TAKEN.replace(hour=10)
+    first = said(*ABSOLUTE[:1], result("lymphocytes", 1.4, status_at=stated), hour=11, tie_break="z")
+    second = said(result("lymphocytes", 2.1, status_at=stated), hour=12, tie_break="a")
+    assert one(first, second).nlr == pytest.approx(2.0)
+
+
+def test_two_values_that_nothing_puts_in_order_are_held() -> None:
+    found = combine([said(*ABSOLUTE, tie_break="a"), said(result("lymphocytes", 2.8), tie_break="b")])
+    assert [(count.status, count.nlr, count.plr) for count in found] == [(ResultStatus.HELD, None, None)]
 
 
 def test_same_content_under_another_order_number_is_one_count() -> None:

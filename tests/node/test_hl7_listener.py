@@ -15,7 +15,7 @@ from time import monotonic, sleep
 import pytest
 from sqlite_utils.utils import sqlite3
 
-from node.errors import ListenError
+from node.errors import ListenError, StoreError
 from node.hl7 import storing
 from node.hl7.framing import FrameDecoder, frame
 from node.hl7.listener import run_listener
@@ -218,6 +218,30 @@ def test_locked_database_is_answered_with_ae_and_recovers(tmp_path: Path, monkey
         peer.send(frame(adt("A")))
         assert peer.msa()[1:3] == ["AA", "A"]
     assert stored(tmp_path) == [adt("A")]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_listener_that_cannot_store_any_more_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault in this software")
+
+    monkeypatch.setattr(storing, "_write", fail)
+    port, up = free_port(), threading.Event()
+
+    def send() -> None:
+        assert up.wait(20)
+        with Peer(port) as peer:
+            peer.send(frame(adt("A")))
+            assert peer.reply() == b""
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        with pytest.raises(StoreError, match="stores HL7 messages has failed"):
+            run_listener(settings_for(tmp_path, port), threading.Event(), ready=up.set)
+    finally:
+        up.set()
+        sender.join(30)
 
 
 SERVE = """

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_utils import Database
@@ -143,6 +144,39 @@ def test_an_interrupted_frame_is_done_again_as_a_whole(db: Database, monkeypatch
     assert db.execute("SELECT count(*) FROM derived_message").fetchone() == (0,)
     assert interpret_frames(db, SETTINGS) == 1
     assert db.execute("SELECT count(*) FROM derived_extract").fetchone() == (2,)
+
+
+def test_a_message_nobody_foresaw_is_held_and_the_next_is_read(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    from node.hl7 import interpret
+
+    read_specimens = interpret.read_specimens
+
+    def fail(lines: list[str], *more: Any) -> Any:
+        if any("NEUT#||13" in line for line in lines):
+            raise TypeError("a fault in this software")
+        return read_specimens(lines, *more)
+
+    monkeypatch.setattr(interpret, "read_specimens", fail)
+    receive(db, cbc("0042", 13), cbc("0043", 4.2))
+    assert interpret_frames(db, SETTINGS) == 2
+    assert [(status, reason) for _, status, reason in messages(db)] == [
+        ("held", "this version cannot read the message (TypeError)"),
+        ("used", None),
+    ]
+
+
+def test_large_frames_are_stored_a_few_at_a_time(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.steps.interpret.BATCH_BYTES", 1)
+    receive(db, *(cbc(f"{number:04}", 4.2) for number in range(5)))
+    commits: list[int] = []
+
+    def counted(database: Database) -> Any:
+        commits.append(database.execute("SELECT count(*) FROM derived_message").fetchone()[0])
+        return writing(database)
+
+    monkeypatch.setattr("node.steps.interpret.writing", counted)
+    assert interpret_frames(db, SETTINGS) == 5
+    assert commits == [0, 1, 2, 3, 4]
 
 
 def test_news_about_a_person_leaves_the_person_pending(db: Database) -> None:

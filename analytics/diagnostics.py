@@ -3,7 +3,7 @@
 Verification
 ------------
 R 4.2.2 (``sandwich``, ``lmtest``, ``car``) on the synthetic cohort of 200, to 1e-7 relative or better
-(tests/analytics/test_diagnostics.py).
+(tests/analytics/test_regression.py).
 
 References
 ----------

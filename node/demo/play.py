@@ -107,7 +107,7 @@ def run_demo(
         config = write_settings(place, mail_port=mail.port, time_zone=TIME_ZONE, quiet_s=QUIET_S)
         node = NodeProcess(config)
         settings = node.settings
-        with closing(open_database(settings.storage.folder, create=True, pseudonym_key=_key(seed))) as db, node:
+        with closing(open_database(settings.storage.folder, create=True, pseudonym_key=demo_key(seed))) as db, node:
             _import_history(db, settings, hospital, place)
             with _progress(shown) as progress:
                 sent = play_hospital(hospital, settings, progress=progress)
@@ -132,7 +132,8 @@ def run_demo(
     return outcome
 
 
-def _key(seed: int) -> str:
+def demo_key(seed: int) -> str:
+    """The key of the study ids in a demo: fixed by the seed, so that they repeat."""
     return hashlib.sha256(f"vbq-node demo {seed}".encode()).hexdigest()
 
 

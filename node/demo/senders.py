@@ -31,6 +31,8 @@ RETRY_AFTER_S = 0.5
 SUCCESS = 0x0000
 START_BLOCK, END_BLOCK = b"\x0b", b"\x1c\r"
 
+ENDING_TIMEOUT_S = 10.0
+
 
 class NotAcknowledgedError(NodeError):
     """The node has not acknowledged what was sent within the time allowed."""
@@ -106,6 +108,7 @@ def _send_over_one_association(objects: Sequence[Dataset], peer: Peer, *, called
     ae.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
     association = ae.associate(peer.host, peer.port, ae_title=called_ae)
     if not association.is_established:
+        _end(association)
         return 0
     done = 0
     try:
@@ -122,7 +125,19 @@ def _send_over_one_association(objects: Sequence[Dataset], peer: Peer, *, called
     finally:
         if association.is_established:
             association.release()
+        _end(association)
     return done
+
+
+def _end(association: Any) -> None:
+    """Close the socket of an association that has ended; pynetdicom leaves it open when the other side was gone."""
+    association.kill()
+    for thread in (association, association.dul):
+        if thread.is_alive():
+            thread.join(ENDING_TIMEOUT_S)
+    wrapped = association.dul.socket
+    if wrapped is not None and wrapped.socket is not None:
+        wrapped.socket.close()
 
 
 class MllpSender:

@@ -35,7 +35,9 @@ def publish(db: Database, folder: Path) -> Path:
         # One deferred transaction: main is only read, as of one moment, and no other writer waits for it.
         db.conn.execute("BEGIN")
         for view in views:
-            db.conn.execute(f"CREATE TABLE snapshot.{view} AS SELECT * FROM main.{view}")
+            columns = ", ".join(f"{name} {kind}" for name, kind in _columns(db, view))
+            db.conn.execute(f"CREATE TABLE snapshot.{view} ({columns})")
+            db.conn.execute(f"INSERT INTO snapshot.{view} SELECT * FROM main.{view}")
         db.conn.execute("COMMIT")
     finally:
         if db.conn.in_transaction:
@@ -46,3 +48,22 @@ def publish(db: Database, folder: Path) -> Path:
         os.fsync(file.fileno())
     temporary.replace(final)
     return final
+
+
+def _columns(db: Database, view: str) -> list[tuple[str, str]]:
+    """Name and type of each column; a computed column of a view has no type of its own and gets that of its values.
+
+    Without a type a column compares as neither number nor text, and a filter ``latest = 1`` of Datasette finds nothing.
+    """
+    return [
+        (name, kind or _kind_of_values(db, view, name))
+        for _, name, kind, *_ in db.conn.execute(f"PRAGMA main.table_info({view})").fetchall()
+    ]
+
+
+def _kind_of_values(db: Database, view: str, column: str) -> str:
+    found = db.conn.execute(f"SELECT DISTINCT typeof({column}) FROM main.{view} WHERE {column} IS NOT NULL")
+    kinds = {kind for (kind,) in found.fetchall()}
+    if kinds == {"integer"}:
+        return "INTEGER"
+    return "REAL" if kinds and kinds <= {"integer", "real"} else "TEXT"

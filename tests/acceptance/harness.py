@@ -44,17 +44,24 @@ def vbq_node(*arguments: str, check: bool = True, cwd: Path | None = None) -> su
 class Node:
     """A node in a folder; may be started, killed and started again."""
 
-    def __init__(self, folder: Path, extra: str = "") -> None:
-        self.dicom_port, self.hl7_port, self.metrics_port = free_ports(3)
+    def __init__(self, folder: Path, extra: str = "", *, config: Path | None = None) -> None:
         self.folder = folder
-        self.config = folder / "node.toml"
-        self.config.write_text(
-            f"[site]\ntime_zone = 'Europe/Vienna'\n[storage]\nfolder = '{folder / 'data'}'\nsnapshot_every_s = 1\n"
-            f"[dicom]\nport = {self.dicom_port}\nquiet_s = 1.0\n[hl7]\nport = {self.hl7_port}\n"
-            f"[metrics]\nport = {self.metrics_port}\n{extra}"
-        )
-        self.data = folder / "data"
+        self.config = config or self._write_config(folder, extra)
+        settings = self.settings
+        self.dicom_port, self.hl7_port = settings.dicom.port, settings.hl7.port
+        self.metrics_port = settings.metrics.port
+        self.data = settings.storage.folder
         self._process: subprocess.Popen[str] | None = None
+
+    @staticmethod
+    def _write_config(folder: Path, extra: str) -> Path:
+        dicom, hl7, metrics = free_ports(3)
+        config = folder / "node.toml"
+        config.write_text(
+            f"[site]\ntime_zone = 'Europe/Vienna'\n[storage]\nfolder = '{folder / 'data'}'\nsnapshot_every_s = 1\n"
+            f"[dicom]\nport = {dicom}\nquiet_s = 1.0\n[hl7]\nport = {hl7}\n[metrics]\nport = {metrics}\n{extra}"
+        )
+        return config
 
     @property
     def settings(self) -> Settings:
@@ -131,11 +138,14 @@ class Node:
                 assert monotonic() < deadline, f"still pending: {pending(db)}, {list(left)}"
                 sleep(0.1)
 
-    def views(self) -> dict[str, list[str]]:
-        """The content of every view, each row as canonical JSON, sorted."""
+    def views(self, *, without: frozenset[str] = frozenset()) -> dict[str, list[str]]:
+        """The content of every view, each row as canonical JSON, sorted; ``without`` names columns as view.column."""
         with self.database() as db:
             return {
-                view: sorted(json.dumps(row, sort_keys=True) for row in db.query(f"SELECT * FROM {view}"))
+                view: sorted(
+                    json.dumps({k: v for k, v in row.items() if f"{view}.{k}" not in without}, sort_keys=True)
+                    for row in db.query(f"SELECT * FROM {view}")
+                )
                 for view in db.view_names()
             }
 

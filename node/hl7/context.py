@@ -106,8 +106,9 @@ def read_patient(pid: Segment, lines: Iterable[str], *, analytes: Analytes, zone
 
 
 def _observation_term(obx: Segment, analytes: Analytes) -> ObservationTerm | None:
-    lowered = [one.casefold() for one in obx.components(3)]
-    return next((term for term in analytes.observation if term.matches(lowered, lowered)), None)
+    code, name, _, other_code, other_name, *_ = [*(one.casefold() for one in obx.components(3)), *[""] * 6]
+    names = [one for one in (name, other_name) if one] or [code]
+    return next((term for term in analytes.observation if term.matches([code, other_code, other_name], names)), None)
 
 
 def _observation(obx: Segment, term: ObservationTerm, panel: Moment | None, zone: ZoneInfo) -> Observation | None:

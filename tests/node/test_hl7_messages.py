@@ -278,6 +278,25 @@ def test_observations_and_diagnoses() -> None:
     assert isinstance(diagnosis, Diagnosis) and diagnosis.code == "M48.06"
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        obx("VS^Vitesse sédimentation^HT", "1650", "mm"),
+        obx("HT^Hämatokrit^05", "165", "cm"),
+        obx("X1^Remark^DIABETES", "Y", "", kind="ST"),
+        obx("DM^Differential, manual^L", "Y", "", kind="ST"),
+        obx("72166-2^Tobacco smoking status^LN", "266927001^Unknown^SCT", "", kind="CWE"),
+        obx("8302-2^Body height^LN", "165", "kg"),
+        obx("8302-2^Body height^LN", "16.5", "cm"),
+        obx("8302-2^Body height^LN", "165", "cm", status="X"),
+    ],
+)
+def test_what_is_no_certain_fact_about_the_patient_is_not_taken(other: str) -> None:
+    (patient,) = extracts(message(PID, other, kind="ADT^A08"))
+    assert isinstance(patient, PatientExtract)
+    assert patient.observations == ()
+
+
 SCH = "SCH|PL1|FI1|||||||60|min|^^^20260601090000"
 
 

@@ -285,7 +285,7 @@ class Likelihood:
             return sqrt(max(0.0, 2 * fall)) - reach
 
         distance = _first_beyond(beyond, reach * se)
-        return float(peak.b[index]) + side * float(brentq(beyond, 0.0, distance, xtol=1e-9 * se, rtol=1e-12))
+        return float(peak.b[index]) + side * float(brentq(beyond, 0.0, distance, xtol=1e-7 * se, rtol=1e-12))
 
 
 def _first_beyond(beyond: Callable[[float], float], distance: float) -> float:
@@ -307,7 +307,7 @@ def _weights(odds: Array) -> Array:
 
 def _root_information(columns: Array, odds: Array) -> Array:
     """The triangular R with R'R the information; its diagonal multiplies to the root of the determinant."""
-    return np.asarray(np.linalg.qr(columns * np.sqrt(_weights(odds))[:, None]).R, dtype=np.float64)
+    return np.asarray(np.linalg.qr(columns * np.sqrt(_weights(odds))[:, None], mode="r"), dtype=np.float64)
 
 
 def _goodness(value: float, high: Array, fitted: Array, *, k: int, penalised: bool) -> dict[str, Any]:

@@ -10,8 +10,7 @@ import sys
 from datetime import date, timedelta
 from email.message import EmailMessage
 from pathlib import Path
-from random import Random
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 from sqlite_utils import Database
@@ -349,25 +348,30 @@ run_night(open_database(folder), settings_for(folder), night=NIGHT, now=NOW)
 
 
 def test_killed_at_any_moment_and_run_again_the_night_is_the_same(tmp_path: Path) -> None:
-    whole = open_world(tmp_path / "whole")
-    put_operation(whole, "E1", **HIGH)
-    run(whole, settings_for(tmp_path / "whole"))
-    expected = records(whole)
-    whole.close()
-    random = Random(11)
-    killed = 0
-    for attempt in range(4):
-        folder = tmp_path / str(attempt)
+    def begin(folder: Path) -> tuple[Database, subprocess.Popen[bytes]]:
         db = open_world(folder)
         put_operation(db, "E1", **HIGH)
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE)
         assert child.stdout is not None
         child.stdout.readline()
-        sleep(random.uniform(0.0, 0.8))
+        return db, child
+
+    db, child = begin(tmp_path / "whole")
+    began = monotonic()
+    child.communicate(timeout=60)
+    assert child.returncode == 0
+    whole_s = monotonic() - began
+    expected = records(db)
+    assert len(expected["record_mail"]) == 2
+    db.close()
+    killed = 0
+    for share in (0.3, 0.6, 0.8, 0.95):
+        db, child = begin(tmp_path / str(share))
+        sleep(share * whole_s)
         os.kill(child.pid, signal.SIGKILL)
-        killed += child.wait() == -signal.SIGKILL
-        child.stdout.close()
-        run(db, settings_for(folder))
+        child.communicate(timeout=60)
+        killed += child.returncode == -signal.SIGKILL
+        run(db, settings_for(tmp_path / str(share)))
         assert records(db) == expected
         db.close()
     assert killed, "at least one child was still at work"

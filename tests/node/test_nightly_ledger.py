@@ -50,7 +50,7 @@ def test_missed_nights_are_over_february_29(tmp_path: Path) -> None:
 
 
 def test_missed_nights_are_caught_up_once_and_the_report_names_them(tmp_path: Path) -> None:
-    db, settings = open_world(tmp_path), settings_for(tmp_path)
+    db, settings = open_world(tmp_path, rows=5), settings_for(tmp_path)
     run(db, settings, date(2026, 3, 2))
     run(db, settings, date(2026, 3, 5))
     rows = db.execute("SELECT night, status, detail FROM state_run ORDER BY night").fetchall()
@@ -71,7 +71,7 @@ def test_missed_nights_are_caught_up_once_and_the_report_names_them(tmp_path: Pa
 
 
 def test_a_night_that_has_not_come_is_refused(tmp_path: Path) -> None:
-    db, settings = open_world(tmp_path), settings_for(tmp_path)
+    db, settings = open_world(tmp_path, rows=5), settings_for(tmp_path)
     with pytest.raises(NightError, match="2026-03-03 has not come yet; today is 2026-03-02"):
         run_night(db, settings, night=date(2026, 3, 3), now=NOW)
     assert ledger.nights(db) == {}
@@ -90,7 +90,7 @@ def test_today_is_the_sites_day(tmp_path: Path) -> None:
 
 
 def test_an_earlier_night_is_not_made_up_from_todays_data(tmp_path: Path) -> None:
-    db, settings = open_world(tmp_path), settings_for(tmp_path)
+    db, settings = open_world(tmp_path, rows=5), settings_for(tmp_path)
     run(db, settings, date(2026, 3, 2))
     with pytest.raises(NightError, match="2026-03-02 is done, an earlier one can no longer be run"):
         run_night(db, settings, night=date(2026, 2, 1), now=NOW)
@@ -110,7 +110,7 @@ def test_a_dry_run_of_a_night_that_is_done_shows_what_it_would_say_now(tmp_path:
 
 
 def test_a_night_that_keeps_failing_is_mailed_once(tmp_path: Path) -> None:
-    db, settings = open_world(tmp_path), settings_for(tmp_path)
+    db, settings = open_world(tmp_path, rows=5), settings_for(tmp_path)
     put_broken_row(db, "Mrs Secret")
     for _ in range(2):
         with pytest.raises(NightError, match="the night of 2026-03-02 failed: JSONDecodeError") as caught:
@@ -144,7 +144,7 @@ def run_next_without_the_broken_row(db: Database, settings: Settings) -> None:
 
 
 def test_two_processes_do_a_night_once(tmp_path: Path) -> None:
-    open_world(tmp_path).close()
+    open_world(tmp_path, rows=5).close()
     settings = settings_for(tmp_path)
     outcomes: list[bool] = []
 

@@ -76,7 +76,7 @@ def test_the_html_is_well_formed_and_can_be_read_aloud(tmp_path: Path) -> None:
 
 
 def test_text_of_the_site_is_text_in_the_html(tmp_path: Path) -> None:
-    db = open_world(tmp_path)
+    db = open_world(tmp_path, rows=5)
     settings = settings_for(tmp_path, site=Site(name="<b>A & B</b>"))
     subject, text, html = report(db, settings)
     assert "<b>A & B</b>" in subject
@@ -154,7 +154,7 @@ def test_rows_that_stand_out_are_named_by_study_id_only(tmp_path: Path) -> None:
 
 
 def test_what_is_not_derived_yet_is_said(tmp_path: Path) -> None:
-    db, settings = open_world(tmp_path), settings_for(tmp_path)
+    db, settings = open_world(tmp_path, rows=5), settings_for(tmp_path)
     with writing(db):
         insert(db, "fact_frame", [{"sha256": "f" * 64, "raw": b"MSH|"}])
     subject, text, html = report(db, settings)
@@ -167,7 +167,7 @@ def test_what_is_not_derived_yet_is_said(tmp_path: Path) -> None:
 
 
 def test_who_waits_for_a_person_and_who_waits_for_nobody(tmp_path: Path) -> None:
-    db = open_world(tmp_path)
+    db = open_world(tmp_path, rows=5)
     settings = settings_for(tmp_path, nightly=Nightly(remind_after_days=3))
     put_operation(db, "E1", status="held", reasons=("birth date contradicts",))
     put_operation(db, "E2", status="incomplete", reasons=("no blood count",))
@@ -287,7 +287,7 @@ def test_lost_report_files_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_does_not_undo_the_night(tmp_path: Path) -> None:
-    db, settings = open_world(tmp_path), settings_for(tmp_path)
+    db, settings = open_world(tmp_path, rows=5), settings_for(tmp_path)
     (tmp_path / "reports").write_text("not a folder")
     report(db, settings)
     assert db.execute("SELECT status FROM state_run").fetchone() == ("done",)

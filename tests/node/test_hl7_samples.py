@@ -1,10 +1,15 @@
 """Messages of real senders against what a careful person reads from each."""
 
 import csv
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from analytics.blood import SpecimenResults, combine
+from analytics.model import ResultStatus
+from node.hl7.extracts import SpecimenExtract
+from node.hl7.interpret import interpret_frame
 from node.hl7.report import interpretation_json
 from node.settings import Settings, Site
 
@@ -88,18 +93,48 @@ def test_status(name: str, status: str) -> None:
     assert [count["status"] for count in counts(name)] == [status]
 
 
+AGAIN = [
+    ("22_elexis_openmedical_standard.hl7", "23_elexis_openmedical_CRLF.hl7"),
+    ("25_elexis_rothen_first.hl7", "26_elexis_rothen_update_same_order.hl7"),
+    ("31_elexis_uhbs_auto_manual_low_plt.hl7", "32_elexis_uhbs_dup_other_msh10.hl7"),
+    ("05_ms_lab_oru_1_prelim_bom.hl7", "06_ms_lab_oru_2_final_bom.hl7"),
+]
+"""A message and one that tells of the same specimen again; the later one holds."""
+
+
 @needs_samples
-@pytest.mark.parametrize(
-    ("first", "again"),
-    [
-        ("22_elexis_openmedical_standard.hl7", "23_elexis_openmedical_CRLF.hl7"),
-        ("25_elexis_rothen_first.hl7", "26_elexis_rothen_update_same_order.hl7"),
-        ("31_elexis_uhbs_auto_manual_low_plt.hl7", "32_elexis_uhbs_dup_other_msh10.hl7"),
-        ("05_ms_lab_oru_1_prelim_bom.hl7", "06_ms_lab_oru_2_final_bom.hl7"),
-    ],
-)
+@pytest.mark.parametrize(("first", "again"), AGAIN)
 def test_the_same_specimen_keeps_its_name(first: str, again: str) -> None:
     assert [count["specimen"] for count in counts(first)] == [count["specimen"] for count in counts(again)]
+
+
+def said(name: str) -> list[SpecimenResults]:
+    """What a sample says about specimens, in the form that is folded over all messages."""
+    raw = (SAMPLES / name).read_bytes()
+    return [
+        SpecimenResults(
+            specimen=item.extract.specimen,
+            taken_at=item.extract.taken_at,
+            date_only=item.extract.date_only,
+            results=item.extract.results,
+            sent_at=one.sent_at,
+            tie_break=sha256(raw).hexdigest(),
+        )
+        for one in interpret_frame(raw, SETTINGS)
+        for item in one.items
+        if isinstance(item.extract, SpecimenExtract)
+    ]
+
+
+@needs_samples
+@pytest.mark.parametrize(("first", "again"), AGAIN)
+def test_told_again_it_is_one_count_and_the_later_message_holds(first: str, again: str) -> None:
+    expected = next(row for row in rows() if row["file"] == again)
+    for messages in (said(first) + said(again), said(again) + said(first)):
+        (count,) = combine(messages)
+        assert count.status is ResultStatus.FINAL
+        assert count.nlr == pytest.approx(float(expected["expected_NLR"]), rel=1e-3)
+        assert count.plr == pytest.approx(float(expected["expected_PLR"]), rel=1e-3)
 
 
 @needs_samples

@@ -8,19 +8,19 @@ from node.clock import to_text
 
 PENDING = {
     "objects to index": """
-        SELECT count(*) FROM fact_object AS o
-        WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.object_id)
-          AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'index'
-                          AND p.source = 'object ' || substr(o.sha256, 1, 12))""",
+        SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instance)
+             - (SELECT count(*) FROM derived_problem WHERE step = 'index')""",
     "studies arriving": """
-        SELECT count(DISTINCT study_instance_uid) FROM derived_instance
-        WHERE study_instance_uid NOT IN (SELECT study_instance_uid FROM derived_series)""",
+        SELECT count(*) FROM (SELECT DISTINCT study_instance_uid AS uid FROM derived_instance) AS study
+        WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = uid AND s.stale = 0)
+          AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
+                          WHERE p.step = 'catalogue' AND p.source = 'study ' || uid)""",
     "messages to interpret": """
         SELECT count(*) FROM fact_frame AS f
         WHERE NOT EXISTS (SELECT 1 FROM derived_message AS m WHERE m.frame_id = f.frame_id)""",
     "readings to measure": """
         SELECT count(*) FROM fact_reading AS r JOIN derived_series AS s USING (series_instance_uid)
-        WHERE NOT EXISTS (SELECT 1 FROM derived_measurement AS m WHERE m.reading_id = r.reading_id
+        WHERE s.stale = 0 AND NOT EXISTS (SELECT 1 FROM derived_measurement AS m WHERE m.reading_id = r.reading_id
                           AND m.instances_sha256 = s.instances_sha256)""",
     "patients to link": """
         SELECT count(DISTINCT person) FROM derived_identifier

@@ -52,7 +52,7 @@ WITH RECURSIVE study (uid) AS (
 )
 SELECT uid FROM study
 WHERE uid IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = uid)
+  AND NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = uid AND s.stale = 0)
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'catalogue' AND p.source = 'study ' || uid)
   AND (SELECT max((SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = i.object_id))
        FROM derived_instance AS i WHERE i.study_instance_uid = uid) <= ?
@@ -130,25 +130,24 @@ def _insert_instance(db: Database, object_id: int, header: Header) -> None:
         "headers": header_to_json(header),
     }
     insert(db, "derived_instance", [row])
-    _forget_study(db, header)
+    _make_stale(db, header)
 
 
-def _forget_study(db: Database, header: Header) -> None:
-    """Take back what was derived of the study (and of the series, should it say it is of another study, too)."""
+def _make_stale(db: Database, header: Header) -> None:
+    """Have the study (and that of the series, should the image say it is of another one) judged again when quiet.
+
+    Until then what was derived of it holds: one late image must not unlink an operation in the meantime.
+    """
     study, series = header.study_instance_uid, header.series_instance_uid
-    rows = db.execute(
-        "SELECT series_instance_uid, study_instance_uid, patient_authority, patient_id FROM derived_series "
-        "WHERE study_instance_uid = ? OR study_instance_uid = "
-        "(SELECT study_instance_uid FROM derived_series WHERE series_instance_uid = ?)",
-        [study, series],
-    ).fetchall()
-    for uid, _, authority, patient_id in rows:
-        if authority is not None:
-            touch(db, authority, patient_id)
-        db.execute("DELETE FROM derived_series WHERE series_instance_uid = ?", [uid])
-    for uid in {study, *(row[1] for row in rows)}:
+    studies = {study} | {
+        uid
+        for (uid,) in db.execute(
+            "SELECT study_instance_uid FROM derived_series WHERE series_instance_uid = ?", [series]
+        ).fetchall()
+    }
+    for uid in studies:
+        db.execute("UPDATE derived_series SET stale = 1 WHERE study_instance_uid = ?", [uid])
         db.execute("DELETE FROM derived_problem WHERE step = 'catalogue' AND source = ?", [f"study {uid}"])
-    db.execute("DELETE FROM derived_measurement WHERE series_instance_uid = ?", [series])
 
 
 def _insert_problem(db: Database, step: str, source: str, code: str, detail: str) -> None:
@@ -173,12 +172,23 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
         with writing(db):
             _store_problems(db, uid, series, patient)
             for one in series:
-                # A series whose images name two studies is judged with each of them.
-                db.execute("DELETE FROM derived_series WHERE series_instance_uid = ?", [one.uid])
+                _replaced(db, one.uid)
                 insert(db, "derived_series", [_row(one, patient, series, chosen)])
             if patient.authority is not None and patient.patient_id is not None:
                 touch(db, patient.authority, patient.patient_id)
     return len(studies)
+
+
+def _replaced(db: Database, series_uid: str) -> None:
+    """Take the row of an earlier judgement away; whoever the series belonged to by it is derived anew.
+
+    There may be one although the study is new: a series whose images name two studies is judged with each of them.
+    """
+    for authority, patient_id in db.execute(
+        "DELETE FROM derived_series WHERE series_instance_uid = ? RETURNING patient_authority, patient_id", [series_uid]
+    ).fetchall():
+        if authority is not None:
+            touch(db, authority, patient_id)
 
 
 def _judge_study(db: Database, study_uid: str) -> list[_Series]:

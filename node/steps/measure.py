@@ -28,7 +28,7 @@ JOIN derived_series AS s USING (series_instance_uid)
 LEFT JOIN derived_measurement AS m
     ON m.series_instance_uid = r.series_instance_uid AND m.reading_id = r.reading_id
     AND m.instances_sha256 = s.instances_sha256 AND m.algorithm_name = ? AND m.algorithm_version = ?
-WHERE m.reading_id IS NULL
+WHERE m.reading_id IS NULL AND s.stale = 0
 ORDER BY r.reading_id
 """
 

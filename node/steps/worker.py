@@ -15,9 +15,9 @@ from time import monotonic
 import structlog
 from sqlite_utils import Database
 
-from node import cohort_import
 from node.archive import Archive
 from node.clock import now
+from node.cohort_import import derive_imports
 from node.metrics import serve_metrics
 from node.settings import Settings
 from node.steps.index import catalogue_studies, index_objects
@@ -68,7 +68,7 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
 def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datetime) -> int:
     """Do everything that is missing now, once through all steps; returns how many units were done."""
     done = {
-        "imports": cohort_import.derive_imports(db, site=settings.site.name),
+        "imports": derive_imports(db, site=settings.site.name),
         "objects": index_objects(db, archive),
         "studies": catalogue_studies(db, settings, now=at),
         "messages": interpret_frames(db, settings),

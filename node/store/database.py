@@ -72,10 +72,12 @@ def writing(db: Database) -> Iterator[Database]:
     db.conn.execute("BEGIN IMMEDIATE")
     try:
         yield db
+        db.conn.execute("COMMIT")
     except BaseException:
-        db.conn.execute("ROLLBACK")
+        # SQLite has rolled back by itself when the disk was full; a second attempt would hide the first error.
+        if db.conn.in_transaction:
+            db.conn.execute("ROLLBACK")
         raise
-    db.conn.execute("COMMIT")
 
 
 def insert(db: Database, table: str, rows: Iterable[Mapping[str, object]]) -> None:

@@ -84,8 +84,8 @@ CREATE TABLE derived_instance (
 CREATE INDEX derived_instance_study ON derived_instance (study_instance_uid);
 CREATE INDEX derived_instance_series ON derived_instance (series_instance_uid, instance_number);
 
--- One row per series of a study that has been quiet for the set time. Missing rows are what is pending;
--- a new image of the study deletes the study's rows.
+-- One row per series of a study that has been quiet for the set time. A study without rows, or with stale ones, is
+-- pending: a new image makes the study's rows stale, and they hold until the study is quiet and judged again.
 CREATE TABLE derived_series (
     series_instance_uid TEXT PRIMARY KEY,
     study_instance_uid TEXT NOT NULL,
@@ -102,7 +102,8 @@ CREATE TABLE derived_series (
     role TEXT NOT NULL CHECK (role IN ('t1_sagittal', 'other')),
     chosen INTEGER NOT NULL CHECK (chosen IN (0, 1)),
     reasons TEXT NOT NULL CHECK (json_valid(reasons)),
-    protocol TEXT NOT NULL CHECK (json_valid(protocol))
+    protocol TEXT NOT NULL CHECK (json_valid(protocol)),
+    stale INTEGER NOT NULL DEFAULT 0 CHECK (stale IN (0, 1))
 ) STRICT;
 CREATE INDEX derived_series_patient ON derived_series (patient_authority, patient_id);
 CREATE INDEX derived_series_study ON derived_series (study_instance_uid);

@@ -97,17 +97,18 @@ CREATE VIEW series AS
 SELECT s.series_instance_uid, s.study_instance_uid, s.patient_authority, s.patient_id,
        s.patient_id IS NOT NULL AS identified, s.study_date, s.modality, s.description, s.scanner_stratum, s.instances,
        s.role, s.chosen, s.reasons, s.protocol,
-       CASE WHEN s.chosen = 0 THEN 'set aside'
+       CASE WHEN s.stale = 1 THEN 'arriving'
+            WHEN s.chosen = 0 THEN 'set aside'
             ELSE coalesce((SELECT m.status FROM derived_measurement AS m
                            WHERE m.series_instance_uid = s.series_instance_uid
                            ORDER BY m.reading_id DESC LIMIT 1), 'waiting for a measurement') END AS state
 FROM derived_series AS s
 UNION ALL
-SELECT i.series_instance_uid, i.study_instance_uid, NULL, NULL, NULL, NULL, min(i.modality), NULL, NULL, count(*),
+SELECT i.series_instance_uid, min(i.study_instance_uid), NULL, NULL, NULL, NULL, min(i.modality), NULL, NULL, count(*),
        NULL, NULL, NULL, NULL, 'arriving'
 FROM derived_instance AS i
-WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = i.study_instance_uid)
-GROUP BY i.series_instance_uid, i.study_instance_uid;
+WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.series_instance_uid = i.series_instance_uid)
+GROUP BY i.series_instance_uid;
 
 CREATE VIEW problems AS
 SELECT step, source, code, detail FROM derived_problem
@@ -119,7 +120,10 @@ WHERE o.sop_instance_uid IN (SELECT sop_instance_uid FROM fact_object GROUP BY s
 UNION ALL
 SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
        'the images carry no PatientID; kept, but they cannot be linked to a patient'
-FROM derived_series AS s WHERE s.patient_id IS NULL
+FROM derived_series AS s
+WHERE s.patient_id IS NULL
+  AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
+                  WHERE p.step = 'catalogue' AND p.source = 'study ' || s.study_instance_uid)
 UNION ALL
 SELECT 'link', 'patient ' || p.pseudonym, 'candidate',
        'number ' || a.patient_id || ' of ' || a.authority || ' differs from ' || b.patient_id

@@ -152,7 +152,7 @@ def test_the_same_bytes_again_are_no_news(world: World):
     assert (world.index(), world.catalogue(now=NOON + timedelta(days=1))) == (0, 0)
 
 
-def test_a_late_image_makes_the_study_new(world: World):
+def test_a_late_image_has_the_study_judged_again_and_until_then_it_holds(world: World):
     images = stack(7)
     world.receive(*images[:6])
     world.index()
@@ -161,10 +161,12 @@ def test_a_late_image_makes_the_study_new(world: World):
     world.db["derived_person"].insert({"person": "HOSPITAL|0012345", "pseudonym": "P1"})
     world.receive(images[6], at=LATER)
     assert world.index() == 1
-    assert world.series() == {}
-    assert world.rows("SELECT * FROM derived_person") == []
+    assert world.series() == {before["series_instance_uid"]: before | {"stale": 1}}
+    assert world.rows("SELECT state FROM series") == [("arriving",)]
+    assert len(world.rows("SELECT * FROM derived_person")) == 1, "nothing about the patient has changed yet"
     assert world.catalogue(now=LATER + timedelta(seconds=119)) == 0
     assert world.catalogue(now=LATER + timedelta(seconds=120)) == 1
+    assert world.rows("SELECT * FROM derived_person") == []
     after = next(iter(world.series().values()))
     assert (before["instances"], after["instances"]) == (6, 7)
     assert before["instances_sha256"] != after["instances_sha256"]
@@ -271,10 +273,10 @@ def test_a_series_uid_in_two_studies_is_set_aside_and_ends(world: World):
         ("study 1.2.826.0.1.3680043.8.498.1", "contradictory-series"),
         (f"study {other}", "contradictory-series"),
     ]
-    # A further image of either study takes everything back, and it all ends again.
+    # After a further image of either study both are judged again, and it all ends again.
     world.receive(mr_image(seed=77, StudyInstanceUID=other, InstanceNumber=50), at=LATER)
     world.index()
-    assert world.series() == {}
+    assert [row["stale"] for row in world.series().values()] == [1]
     assert world.catalogue(now=LATER + timedelta(hours=1)) == 2
     assert world.catalogue(now=LATER + timedelta(hours=1)) == 0
 

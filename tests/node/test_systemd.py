@@ -1,0 +1,55 @@
+"""The units: one for each role, starting commands that exist, in a form systemd accepts."""
+
+import configparser
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from node.roles import ROLES
+from tests.acceptance.harness import vbq_node
+
+UNITS = Path(__file__).resolve().parents[2] / "systemd"
+
+
+def unit(name: str) -> configparser.ConfigParser:
+    parsed = configparser.ConfigParser(interpolation=None, strict=False)
+    parsed.optionxform = str  # type: ignore[assignment,method-assign]  # as configparser documents it
+    parsed.read(UNITS / name)
+    return parsed
+
+
+def test_every_role_has_a_unit_and_belongs_to_the_target() -> None:
+    assert {path.name for path in UNITS.glob("*.service")} == {f"vbq-node-{role}.service" for role in ROLES}
+    for role in ROLES:
+        parsed = unit(f"vbq-node-{role}.service")
+        assert parsed["Unit"]["PartOf"] == parsed["Install"]["WantedBy"] == "vbq-node.target"
+        assert (parsed["Service"]["User"], parsed["Service"]["Restart"]) == ("vbq-node", "always")
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+def test_what_a_unit_starts_is_a_command(role: str, tmp_path: Path) -> None:
+    program, *arguments = unit(f"vbq-node-{role}.service")["Service"]["ExecStart"].split()
+    assert program.endswith("/vbq-node")
+    config = arguments.index("--config") + 1
+    # With a wrong setting in place of the site's file the command gets as far as reading it, and no further.
+    (tmp_path / "node.toml").write_text("[nonsense]\n")
+    arguments[config] = str(tmp_path / "node.toml")
+    done = vbq_node(*arguments, check=False)
+    assert done.returncode == 2
+    assert "nonsense is not a setting" in done.stderr
+
+
+def test_systemd_finds_nothing_to_complain_about(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not on this machine")
+    for path in UNITS.glob("vbq-node*"):
+        # The program is not installed where the units expect it; everything else is verified as it is.
+        text = path.read_text().replace("/opt/vbq-node/.venv/bin/vbq-node", "/bin/true")
+        (tmp_path / path.name).write_text(text)
+    units = sorted(str(path) for path in tmp_path.glob("*.service"))
+    done = subprocess.run([analyze, "verify", "--man=no", *units], capture_output=True, text=True, check=False)
+    about_us = [line for line in done.stderr.splitlines() if "vbq-node" in line and "User" not in line]
+    assert about_us == []

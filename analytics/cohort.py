@@ -72,7 +72,7 @@ RATIOS = {"nlr": "neutrophils", "plr": "platelets"}
 NO_MATTER_TO_THE_MODEL = frozenset({"hypertension", "calcium"})
 """A bad value in these is a problem, but does not keep a row out of the model."""
 
-NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 Value = float | int | str | None

@@ -22,7 +22,7 @@ from sqlite_utils import Database
 from analytics.cohort import COLUMNS, DATE_COLUMNS, CheckedRow, check_row, unclear_coding
 from node.clock import to_text
 from node.errors import CohortError
-from node.store.database import writing
+from node.store.database import insert, writing
 
 log = structlog.get_logger()
 
@@ -35,6 +35,15 @@ INSERT_ROW = (
     f"INSERT OR REPLACE INTO derived_import_row ({', '.join(STORED)}, site, import_id, line, eligible, "
     f"exclusion_reasons) VALUES ({', '.join('?' * (len(STORED) + 5))})"
 )
+
+
+UNDERIVED = """
+    SELECT count(*) FROM fact_import AS f
+    WHERE f.import_id = (SELECT max(import_id) FROM fact_import)
+      AND NOT EXISTS (SELECT 1 FROM derived_import_row AS r WHERE r.import_id = f.import_id)
+      AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
+                      WHERE p.step = 'import' AND p.source = 'import ' || f.import_id)"""
+"""1 while imported files are to be derived, else 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +145,10 @@ def import_cohort(db: Database, path: Path, *, site: str, now: datetime) -> Impo
 
 
 def derive_imports(db: Database, *, site: str) -> int:
-    """Derive the rows and problems of all imported files, if that has not been done; returns the rows derived.
+    """Derive the rows and problems of all imported files, if that has not been done; returns the files derived.
 
-    The newest file always decides at least one row, so it has rows exactly when everything is derived.
+    The newest file always decides at least one row, or is a problem as a whole: everything is derived exactly when it
+    has left a trace. A file that an earlier version took and this one cannot read is such a problem; the others count.
     """
     if not _underived(db):
         return 0
@@ -147,20 +157,28 @@ def derive_imports(db: Database, *, site: str) -> int:
 
 
 def _underived(db: Database) -> bool:
-    (found,) = db.execute(
-        "SELECT EXISTS (SELECT 1 FROM fact_import WHERE import_id = (SELECT max(import_id) FROM fact_import) "
-        "AND import_id NOT IN (SELECT import_id FROM derived_import_row))"
-    ).fetchone()
-    return bool(found)
+    return bool(db.execute(UNDERIVED).fetchone()[0])
 
 
 def _derive_all(db: Database, *, site: str) -> int:
     db.execute("DELETE FROM derived_problem WHERE step = 'import'")
     db.execute("DELETE FROM derived_import_row")
-    for import_id, content in db.execute("SELECT import_id, content FROM fact_import ORDER BY import_id").fetchall():
-        _derive(db, import_id, _read_table(content), site=site)
-    (rows,) = db.execute("SELECT count(*) FROM derived_import_row").fetchone()
-    return int(rows)
+    files = db.execute("SELECT import_id, content FROM fact_import ORDER BY import_id").fetchall()
+    for import_id, content in files:
+        try:
+            table = _read_table(content)
+        except CohortError as error:
+            log.error("imported file cannot be read any more", import_id=import_id)
+            db.execute(
+                "INSERT INTO derived_problem (step, source, code, detail) VALUES ('import', ?, 'unreadable', ?)",
+                [
+                    f"import {import_id}",
+                    f"the file was taken before and cannot be read now, none of it is used: {error}",
+                ],
+            )
+        else:
+            _derive(db, import_id, table, site=site)
+    return len(files)
 
 
 def _derive(db: Database, import_id: int, table: _Table, *, site: str) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from node.clock import to_text
+from node.cohort_import import UNDERIVED
 
 PENDING = {
     "objects to index": """
@@ -25,10 +26,7 @@ PENDING = {
     "patients to link": """
         SELECT count(DISTINCT person) FROM derived_identifier
         WHERE person NOT IN (SELECT person FROM derived_person)""",
-    "imports to derive": """
-        SELECT count(*) FROM fact_import
-        WHERE import_id = (SELECT max(import_id) FROM fact_import)
-          AND import_id NOT IN (SELECT import_id FROM derived_import_row)""",
+    "imports to derive": UNDERIVED,
 }
 """What each step still has to do, by the query that the step itself asks."""
 

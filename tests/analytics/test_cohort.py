@@ -62,6 +62,7 @@ def test_missing_is_no_problem_but_not_eligible(text: str) -> None:
         ({"neutrophils": "7150"}, "neutrophils 7150 is not plausible (from 0 to 100)"),
         ({"vbq": "inf"}, "vbq 'inf' is not a finite number"),
         ({"vbq": "1e999"}, "vbq '1e999' is not a finite number"),
+        ({"neutrophils": "0e400"}, "neutrophils '0e400' is not a finite number"),
         ({"vbq": "2,96"}, "vbq '2,96' is not a finite number (write a decimal point, not a comma)"),
         ({"age": "7_2"}, "age '7_2' is not a finite number"),
         ({"age": "٧٢"}, "age '٧٢' is not a finite number"),

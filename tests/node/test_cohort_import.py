@@ -15,7 +15,8 @@ from sqlite_utils import Database
 from analytics.cohort import COLUMNS
 from node.cohort_import import derive_imports, import_cohort
 from node.errors import CohortError
-from node.store.database import open_database, writing
+from node.status import pending
+from node.store.database import insert, open_database, writing
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 NOW = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
@@ -148,6 +149,25 @@ def test_an_interrupted_rebuild_is_made_up_for_by_the_next_import(db: Database, 
         db.execute("DELETE FROM derived_import_row")
     take(db, table(tmp_path, HEADER, C, name="third.csv"))
     assert db.execute("SELECT group_concat(id) FROM (SELECT id FROM cohort ORDER BY id)").fetchone() == ("A1,B2,C3",)
+
+
+def test_a_file_that_cannot_be_read_any_more_is_a_problem_and_stops_nobody(db: Database, tmp_path: Path) -> None:
+    """As after an update that reads more strictly: the steps go on, each time the same, and say so once."""
+    take(db, table(tmp_path, HEADER, A))
+    with writing(db):
+        stored = {"sha256": "00", "file_name": "old.csv", "content": b"name,score\n", "imported_at": "2024-01-01"}
+        insert(db, "fact_import", [stored])
+        db.execute("DELETE FROM derived_import_row")
+    assert pending(db)["imports to derive"] == 1
+    assert derive_imports(db, site="Testville") == 2
+    assert pending(db)["imports to derive"] == 0
+    assert derive_imports(db, site="Testville") == 0
+    assert db.execute("SELECT id FROM cohort").fetchall() == [("A1",)]
+    ((source, code, detail),) = db.execute("SELECT source, code, detail FROM problems").fetchall()
+    assert (source, code) == ("import 2", "unreadable")
+    assert "missing 'id'" in detail
+    take(db, table(tmp_path, HEADER, B, name="later.csv"))
+    assert db.execute("SELECT count(*) FROM problems WHERE code = 'unreadable'").fetchone() == (1,)
 
 
 def test_nothing_is_stored_when_deriving_fails(db: Database, tmp_path: Path) -> None:

@@ -169,13 +169,9 @@ def _derive_all(db: Database, *, site: str) -> int:
             table = _read_table(content)
         except CohortError as error:
             log.error("imported file cannot be read any more", import_id=import_id)
-            db.execute(
-                "INSERT INTO derived_problem (step, source, code, detail) VALUES ('import', ?, 'unreadable', ?)",
-                [
-                    f"import {import_id}",
-                    f"the file was taken before and cannot be read now, none of it is used: {error}",
-                ],
-            )
+            detail = f"the file was taken before and cannot be read now, so none of it is used: {error}"
+            problem = {"step": "import", "source": f"import {import_id}", "code": "unreadable", "detail": detail}
+            insert(db, "derived_problem", [problem])
         else:
             _derive(db, import_id, table, site=site)
     return len(files)

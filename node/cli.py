@@ -76,7 +76,7 @@ def run(config: Config = None) -> None:
 
     settings = _settings(config)
     open_database(settings.storage.folder, create=True).close()
-    supervise(settings, config, announce=lambda: _announce(settings))
+    raise typer.Exit(supervise(config, announce=lambda: _announce(settings)))
 
 
 def _announce(settings: Settings) -> None:

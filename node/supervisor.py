@@ -15,23 +15,13 @@ from time import monotonic
 
 import structlog
 
-from node.errors import NodeError
 from node.roles import READY_LINE, ROLES
-from node.settings import Settings
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 LONGEST_PAUSE_S = 60.0
 
 log = structlog.get_logger()
-
-
-class RoleStartError(NodeError):
-    """A role could not start; it has said why itself."""
-
-    def __init__(self, name: str, exit_code: int) -> None:
-        super().__init__(f"the role {name} could not start; the node is stopped")
-        self.exit_code = exit_code if exit_code > 0 else 1
 
 
 @dataclass
@@ -46,8 +36,10 @@ class _Child:
     restart_at: float | None = None
 
 
-def supervise(settings: Settings, config: Path | None, *, announce: Callable[[], None]) -> None:
-    """Run all roles until SIGTERM or SIGINT.
+def supervise(config: Path | None, *, announce: Callable[[], None]) -> int:
+    """Run all roles until SIGTERM or SIGINT; returns the exit code of the node.
+
+    A role that cannot start has said why by itself; its exit code is then that of the node.
 
     Parameters
     ----------
@@ -55,23 +47,23 @@ def supervise(settings: Settings, config: Path | None, *, announce: Callable[[],
         The settings file the roles are to read; ``None`` for the default search.
     announce
         Called once, when every role is ready.
-
-    Raises
-    ------
-    RoleStartError
-        A role could not start.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     children = [_start(name, config) for name in ROLES]
     try:
-        if _wait_until_ready(children, stop):
+        failed = _wait_until_ready(children, stop)
+        if failed is not None:
+            log.error("role could not start, the node stops", role=failed.name)
+            return failed.process.poll() or 1
+        if not stop.is_set():
             announce()
         while not stop.wait(0.2):
             for child in children:
                 if child.process.poll() is not None:
                     _restart_in_time(child, config)
+        return 0
     finally:
         _stop(children)
 
@@ -97,18 +89,17 @@ def _listen(process: subprocess.Popen[bytes], ready: threading.Event) -> None:
             ready.set()
 
 
-def _wait_until_ready(children: list[_Child], stop: threading.Event) -> bool:
+def _wait_until_ready(children: list[_Child], stop: threading.Event) -> _Child | None:
+    """Wait until every role works (or the node is told to stop); returns a role that does not."""
     deadline = monotonic() + START_TIMEOUT_S
     while not stop.wait(0.05):
         for child in children:
-            exit_code = child.process.poll()
-            if exit_code is not None:
-                raise RoleStartError(child.name, exit_code)
-            if monotonic() > deadline and not child.ready.is_set():
-                raise RoleStartError(child.name, 1)
+            late = monotonic() > deadline and not child.ready.is_set()
+            if late or child.process.poll() is not None:
+                return child
         if all(child.ready.is_set() for child in children):
-            return True
-    return False
+            return None
+    return None
 
 
 def _restart_in_time(child: _Child, config: Path | None) -> None:

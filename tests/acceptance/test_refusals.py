@@ -13,7 +13,7 @@ def refused(*arguments: str, code: int) -> str:
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     lines = [line for line in done.stderr.splitlines() if line.startswith("vbq-node: ")]
-    assert lines, done.stderr
+    assert len(lines) == 1, done.stderr
     return lines[0]
 
 

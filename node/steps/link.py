@@ -371,7 +371,7 @@ class _Linker:
         )
 
     def _until(self, moment: datetime | None, day: date | None) -> bool:
-        """Whether something observed then was known by the end of that day; undated facts are taken as known."""
+        """Whether something observed (or, undated, sent) then was known by the end of that day."""
         return moment is None or day is None or moment.astimezone(self.zone).date() <= day
 
     def _covariates(self, day: date | None) -> dict[str, float | int | None]:
@@ -380,9 +380,9 @@ class _Linker:
             if not isinstance(one.extract, PatientExtract):
                 continue
             for seen in one.extract.observations:
-                if not self._until(seen.observed_at, day):
-                    continue
                 moment = seen.observed_at or one.sent_at
+                if not self._until(moment, day):
+                    continue
                 known = latest.get(seen.name)
                 if known is None or known[0] is None or (moment is not None and moment >= known[0]):
                     latest[seen.name] = (moment, seen.value)
@@ -407,7 +407,7 @@ class _Linker:
             for one in self.person.said
             if isinstance(one.extract, PatientExtract)
             for diagnosis in one.extract.diagnoses
-            if self._until(diagnosis.recorded_at, day)
+            if self._until(diagnosis.recorded_at or one.sent_at, day)
         ]
         return [
             code for moment, _, code in sorted(known, key=lambda k: (k[0].timestamp() if k[0] else 0.0, k[1], k[2]))

@@ -235,6 +235,22 @@ def test_an_earlier_operation_excludes_the_later_one(db: Database) -> None:
     assert json.loads(str(rows["2026-03-09"]["exclusion_reasons"])) == ["prior lumbar surgery (2026-03-02)"]
 
 
+def test_what_was_said_without_a_date_after_the_operation_was_not_known_before_it(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    later = PatientExtract(
+        observations=(Observation(name="smoking", value=0, observed_at=None),),
+        diagnoses=(Diagnosis(code="T81.4", text="", recorded_at=None),),  # a wound infection after it
+    )
+    receive(db, "a08b", utc(3, 9), later)
+    (row,) = link_rows(db)
+    assert (row["eligible"], row["smoking"]) == (1, 1), row["exclusion_reasons"]
+    receive(db, "a08c", utc(2, 28), later)  # the same said before the operation
+    (row,) = link_rows(db)
+    assert (row["eligible"], row["smoking"], row["exclusion_reasons"]) == (0, 0, '["infection"]')
+
+
 def test_a_merge_brings_both_numbers_together_and_keeps_the_episode(db: Database) -> None:
     add_series(db, "1.1", date(2026, 2, 1))
     for name, sent_at, extract in STORY[:3]:

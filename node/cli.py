@@ -307,19 +307,22 @@ def rebuild(config: Config = None) -> None:
 
     settings = _settings(config)
     db, archive = _open(settings)
-    with err.status("deriving everything again") as shown:
-        rebuild_all(db, archive, settings, progress=lambda left: shown.update(f"{left} units of work left"))
+    with err.status("deriving everything again"):
+        rebuild_all(db, archive, settings)
     out.print("everything derived again", highlight=False)
 
 
 @app.command()
 def snapshot(config: Config = None) -> None:
     """Publish the read-only snapshot for people who query now, and print its path."""
+    from node.steps.worker import deriving
     from node.store.snapshot import publish
 
     settings = _settings(config)
     db, _ = _open(settings)
-    sys.stdout.write(f"{publish(db, settings.storage.folder)}\n")
+    with deriving(settings.storage.folder, wait=True):
+        path = publish(db, settings.storage.folder)
+    sys.stdout.write(f"{path}\n")
 
 
 @thresholds_app.command("list")

@@ -35,6 +35,7 @@ from node.nightly.outbox import deliver
 from node.readings import add_reading
 from node.settings import Settings
 from node.status import pending
+from node.steps.worker import deriving
 from node.store.database import open_database
 from node.store.snapshot import publish
 
@@ -119,7 +120,8 @@ def run_demo(
             with shown.status(f"the night of {night}"):
                 run_night(db, settings, night=night, now=hospital.night_at)
                 deliver(db, settings, now=now())
-                snapshot = publish(db, settings.storage.folder)
+                with deriving(settings.storage.folder, wait=True):
+                    snapshot = publish(db, settings.storage.folder)
                 received = mail.wait_for(1, timeout_s=MAIL_TIMEOUT_S)
             endings = read_endings(db, hospital)
     if not received:

@@ -26,6 +26,7 @@ from node.nightly.night import run_night
 from node.nightly.outbox import deliver
 from node.nightly.report import publish_report
 from node.settings import Settings
+from node.steps.worker import deriving
 from node.store.database import open_database
 from node.store.snapshot import publish
 
@@ -100,7 +101,10 @@ def check(settings: Settings, started_at: datetime) -> None:
         night = _due(db, settings)
         if night is not None and not _better_later(db, settings, night, started_at):
             run_night(db, settings, night=night, now=clock_now())
-            publish(db, settings.storage.folder)
+            # Where the steps are at work, they publish what has changed by themselves.
+            with deriving(settings.storage.folder) as mine:
+                if mine:
+                    publish(db, settings.storage.folder)
         publish_report(db, settings.storage.folder)
         deliver(db, settings, now=clock_now())
     except NodeError as error:

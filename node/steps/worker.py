@@ -30,6 +30,9 @@ from node.store.snapshot import publish
 POLL_S = 0.5
 """How often the database is asked what is missing."""
 
+SNAPSHOT_SHARE = 0.1
+"""The most of its time that the role spends on the snapshot: a large one is renewed less often than is set."""
+
 LOCK_NAME = "steps.lock"
 
 log = structlog.get_logger()
@@ -52,14 +55,17 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
         if ready:
             ready()
         published: tuple[int, int] | None = None
-        published_at = float("-inf")
+        publish_at = float("-inf")
         while not stop.is_set():
+            done = 0
             with deriving(folder) as mine:
-                done = run_pending(db, archive, settings, at=now()) if mine else 0
-            state = _state(db)
-            if state != published and monotonic() - published_at >= settings.storage.snapshot_every_s:
-                publish(db, folder)
-                published, published_at = state, monotonic()
+                if mine:
+                    done = run_pending(db, archive, settings, at=now())
+                    if _changes(db) != published and monotonic() >= publish_at:
+                        # Of others' changes those before the copy count as published, of its own also the copy's.
+                        others, _ = _changes(db)
+                        publish_at = _publish(db, settings)
+                        published = others, _changes(db)[1]
             if not done:
                 stop.wait(POLL_S)
     db.close()
@@ -81,17 +87,31 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
 
 
 @contextmanager
-def deriving(folder: Path) -> Iterator[bool]:
-    """Hold the lock of the one process that derives; yields whether it could be had."""
+def deriving(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold the lock of the one process that derives or publishes; yields whether it could be had.
+
+    Parameters
+    ----------
+    wait
+        Until it can be had, however long that takes.
+    """
     with (folder / LOCK_NAME).open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
         else:
             yield True
 
 
-def _state(db: Database) -> tuple[int, int]:
+def _publish(db: Database, settings: Settings) -> float:
+    """Publish the snapshot; returns the monotonic time before which there shall be no further one."""
+    began = monotonic()
+    publish(db, settings.storage.folder)
+    took = monotonic() - began
+    return began + max(settings.storage.snapshot_every_s, took / SNAPSHOT_SHARE)
+
+
+def _changes(db: Database) -> tuple[int, int]:
     """Changes when anybody has committed: other connections by data_version, this one by its own count."""
     return int(db.execute("PRAGMA data_version").fetchone()[0]), int(db.conn.total_changes)

@@ -22,11 +22,12 @@ def snapshot_path(folder: Path) -> Path:
 def publish(db: Database, folder: Path) -> Path:
     """Write all views as of one moment to ``snapshots/node.db``, replacing the one before in one rename.
 
-    Readers that have the old file open keep reading it.
+    Readers that have the old file open keep reading it. Call it with the lock of those who derive
+    (:func:`node.steps.worker.deriving`), so that nobody is shown what is only half derived again.
     """
     final = snapshot_path(folder)
     final.parent.mkdir(exist_ok=True)
-    temporary = final.with_name(f".{SNAPSHOT_NAME}.{os.getpid()}")
+    temporary = final.with_name(f".{SNAPSHOT_NAME}.new")
     temporary.unlink(missing_ok=True)
     views = db.view_names()
     db.conn.execute("ATTACH DATABASE ? AS snapshot", [str(temporary)])

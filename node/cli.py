@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3
 
 from node.archive import Archive
 from node.clock import now
-from node.errors import InputError, NodeError
+from node.errors import InputError, NodeError, StoreError
 from node.logs import configure_logging
 from node.settings import Settings, load_settings
 from node.store.database import open_database
@@ -50,8 +53,17 @@ def main() -> None:
     try:
         app()
     except NodeError as error:
-        err.print(f"vbq-node: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except sqlite3.OperationalError as error:
+        # Locked for longer than the time-out, full disk, folder gone: not a fault of this software.
+        _fail(f"the database cannot be used now: {error}; `vbq-node doctor` checks it", StoreError.exit_code)
+    except OSError as error:
+        _fail(f"{error.filename or 'the data folder'}: {error.strerror or error}", StoreError.exit_code)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    err.print(f"vbq-node: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(exit_code)
 
 
 def _settings(config: Path | None) -> Settings:
@@ -60,8 +72,17 @@ def _settings(config: Path | None) -> Settings:
     return settings
 
 
-def _open(settings: Settings) -> tuple[Database, Archive]:
-    return open_database(settings.storage.folder, create=True), Archive(settings.storage.folder)
+def _open(settings: Settings, *, create: bool = False) -> tuple[Database, Archive]:
+    # A question asked in the wrong folder must not be answered from a new, empty database.
+    return open_database(settings.storage.folder, create=create), Archive(settings.storage.folder)
+
+
+def _print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table = Table(*columns, title=Text(title) if title else None)
+    for row in rows:
+        # As text: what a sender wrote may look like rich's markup.
+        table.add_row(*(Text(str(cell)) for cell in row))
+    out.print(table)
 
 
 def _print_json(value: object) -> None:
@@ -168,7 +189,7 @@ def import_(
     from node.cohort_import import import_cohort
 
     settings = _settings(config)
-    db, _ = _open(settings)
+    db, _ = _open(settings, create=True)
     summary = import_cohort(db, cohort, site=settings.site.name, now=now())
     if as_json:
         _print_json(summary.to_json_dict())
@@ -178,6 +199,7 @@ def import_(
             f"{summary.refused} refused; {summary.eligible} eligible for the model, {summary.excluded} excluded"
             + (" (this file had been imported before)" if summary.already_imported else ""),
             highlight=False,
+            soft_wrap=True,
         )
         for problem in summary.problems:
             out.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
@@ -244,17 +266,16 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(found)
         return
-    table = Table("what", "number", title=f"vbq-node, {settings.site.name}")
+    rows: list[tuple[str, object]] = []
     for group in ("counts", "pending"):
         values = found[group]
         if isinstance(values, dict):
-            for name, number in values.items():
-                table.add_row(name if group == "counts" else f"pending: {name}", str(number))
+            rows += [(name if group == "counts" else f"pending: {name}", number) for name, number in values.items()]
     for name in ("last_object_received_at", "last_message_received_at", "threshold_version"):
-        table.add_row(name.replace("_", " "), str(found[name] or "–"))
+        rows.append((name.replace("_", " "), found[name] or "–"))
     night = found["last_night"]
-    table.add_row("last night", f"{night['night']} {night['status']}" if isinstance(night, dict) else "–")
-    out.print(table)
+    rows.append(("last night", f"{night['night']} {night['status']}" if isinstance(night, dict) else "–"))
+    _print_table(f"vbq-node, {settings.site.name}", ("what", "number"), rows)
 
 
 @app.command()
@@ -266,10 +287,7 @@ def problems(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table("step", "what", "problem", "why", title=f"{len(rows)} problems")
-    for row in rows:
-        table.add_row(row["step"], row["source"], row["code"], row["detail"])
-    out.print(table)
+    _print_table(f"{len(rows)} problems", ("step", "what", "problem", "why"), [tuple(row.values()) for row in rows])
 
 
 @app.command()
@@ -286,6 +304,7 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
                 f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.detail}",
                 markup=False,
                 highlight=False,
+                soft_wrap=True,
             )
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
@@ -334,19 +353,19 @@ def thresholds_list(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table("version", "night", "method", "n", "VBQ ≥", "NLR >", "PLR >", "state", "by")
-    for row in rows:
-        cuts = (f"{row[name]:.3f}" for name in ("vbq", "nlr", "plr"))
-        table.add_row(
-            str(row["version"]),
-            row["night"],
-            row["method"],
-            str(row["n"]),
-            *cuts,
-            row["state"],
-            row["decided_by"] or "",
-        )
-    out.print(table)
+    _print_table(
+        None,
+        ("version", "night", "method", "n", "VBQ ≥", "NLR >", "PLR >", "state", "by"),
+        [
+            (
+                *(row[name] for name in ("version", "night", "method", "n")),
+                *(f"{row[name]:.3f}" for name in ("vbq", "nlr", "plr")),
+                row["state"],
+                row["decided_by"] or "",
+            )
+            for row in rows
+        ],
+    )
 
 
 @thresholds_app.command("adopt")

@@ -74,7 +74,10 @@ def _port(name: str, listener: Listener) -> Finding:
     family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(2)
-        used = probe.connect_ex((listener.host, listener.port)) == 0
+        try:
+            used = probe.connect_ex((listener.host, listener.port)) == 0
+        except OSError as error:
+            return Finding(check=f"port {name}", ok=False, detail=f"{listener.host}: {error.strerror}")
     detail = "something listens (this node, if it is running)" if used else "free"
     return Finding(check=f"port {name}", ok=True, detail=f"{listener.host}:{listener.port} {detail}")
 

@@ -15,6 +15,9 @@ from node.errors import ListenError
 from node.settings import Settings
 from node.store.database import open_database
 
+REQUEST_TIMEOUT_S = 5.0
+"""A client that connects and says nothing must hold up neither the next scrape nor the end of the role."""
+
 
 class _StatusCollector(Collector):
     def __init__(self, settings: Settings) -> None:
@@ -36,6 +39,8 @@ class _StatusCollector(Collector):
 
 
 class _QuietHandler(WSGIRequestHandler):
+    timeout = REQUEST_TIMEOUT_S
+
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes are not worth a log line."""
 

@@ -51,7 +51,9 @@ def open_database(folder: Path, *, create: bool = False, pseudonym_key: str | No
         if create:
             folder.mkdir(parents=True, exist_ok=True)
         elif not path.is_file():
-            raise StoreError(f"no database at {path}; start the node once (vbq-node run) or run vbq-node migrate")
+            raise StoreError(
+                f"no database at {path}; name the node's settings file with --config, or make one: vbq-node run"
+            )
         connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

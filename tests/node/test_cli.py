@@ -1,0 +1,79 @@
+"""The command line: what goes wrong outside this software is one line; what senders wrote is shown as they wrote it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from node import cli
+from node.store import database
+from node.store.database import open_database
+
+HEADER = (
+    "id,vbq,age,sex_male,smoking,diabetes,hypertension,calcium,diagnosis,bmi,neutrophils,lymphocytes,platelets,nlr,plr"
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "node.toml"
+    path.write_text("[logging]\nlevel = 'error'\n")
+    return path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["vbq-node", *(str(argument) for argument in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("question", [["status"], ["problems"], ["nightly"], ["rebuild"], ["thresholds", "list"]])
+def test_a_question_in_the_wrong_folder_makes_no_empty_database(
+    config: Path, question: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *question, "--config", config) == 1
+    assert "no database at" in capsys.readouterr().err
+    assert not (config.parent / "data").exists()
+
+
+def test_text_that_looks_like_markup_is_shown_as_it_is(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = config.with_name("cohort.csv")
+    table.write_text(f"{HEADER}\n[/b]1,foo,60,1,0,0,0,0,LDH,25,4,2,200,2,100\n")
+    assert call(monkeypatch, "import", table, "--config", config) == 3
+    assert call(monkeypatch, "problems", "--config", config) == 0
+    assert capsys.readouterr().out.count("[/b]1") == 2
+
+
+def test_a_database_that_stays_locked_is_one_line(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    db = open_database(config.parent / "data", create=True)
+    db.execute("BEGIN IMMEDIATE")
+    assert call(monkeypatch, "rebuild", "--config", config) == 1
+    db.execute("ROLLBACK")
+    db.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "vbq-node: the database cannot be used now: database is locked; `vbq-node doctor` checks it"
+    ]
+
+
+def test_a_file_in_the_way_is_one_line(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_database(config.parent / "data", create=True).close()
+    (config.parent / "data" / "snapshots").write_text("")
+    assert call(monkeypatch, "snapshot", "--config", config) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("data/snapshots: File exists")
+
+
+def test_the_doctor_says_which_host_cannot_be_found(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text("[hl7]\nhost = 'absent.invalid'\nallow = ['10.0.0.1']\n")
+    assert call(monkeypatch, "doctor", "--config", config) == 1
+    assert "WRONG port hl7: absent.invalid" in capsys.readouterr().out

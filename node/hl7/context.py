@@ -173,7 +173,8 @@ def read_appointment(
     if planned is None and event != "cancelled":
         return "the appointment has no time (AIS-4, TQ1-7, SCH-11)"
     return AppointmentExtract(
-        booking=f"{schedule.text(1)}/{schedule.text(2)}",
+        placer=schedule.text(1),
+        filler=schedule.text(2),
         event=event,
         planned_at=planned.at if planned else None,
         date_only=planned.date_only if planned else False,

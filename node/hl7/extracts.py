@@ -59,8 +59,9 @@ class AppointmentExtract(_Extract):
     """A booking, change or cancellation of an appointment."""
 
     kind: Literal["appointment"] = "appointment"
-    booking: str
-    """Placer and filler number as ``placer/filler``; the same in every message about the appointment."""
+    placer: str
+    filler: str
+    """The numbers of the booking in the system that asked for it and in the one that keeps it; one may be empty."""
     event: Literal["booked", "moved", "modified", "cancelled"]
     planned_at: datetime | None
     date_only: bool
@@ -68,6 +69,11 @@ class AppointmentExtract(_Extract):
     """Code and text of what is planned, as sent."""
     operation: bool
     """Whether ``conf/eligibility.toml`` makes it an operation (and not, say, an out-patient visit)."""
+
+    @property
+    def booking(self) -> str:
+        """What one message calls the booking: ``placer/filler``."""
+        return f"{self.placer}/{self.filler}"
 
 
 class MergeExtract(_Extract):
@@ -78,7 +84,18 @@ class MergeExtract(_Extract):
     retired_id: str
 
 
-Extract = Annotated[SpecimenExtract | PatientExtract | AppointmentExtract | MergeExtract, Field(discriminator="kind")]
+class UnmergeExtract(_Extract):
+    """The patient of this extract and the one of the number named here are two persons: a merge is taken back."""
+
+    kind: Literal["unmerge"] = "unmerge"
+    other_authority: str
+    other_id: str
+
+
+Extract = Annotated[
+    SpecimenExtract | PatientExtract | AppointmentExtract | MergeExtract | UnmergeExtract,
+    Field(discriminator="kind"),
+]
 
 _ADAPTER: TypeAdapter[Extract] = TypeAdapter(Extract)
 

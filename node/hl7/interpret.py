@@ -18,7 +18,7 @@ from node.hl7.context import (
     read_merge,
     read_patient,
 )
-from node.hl7.extracts import AppointmentExtract, Extract
+from node.hl7.extracts import AppointmentExtract, Extract, UnmergeExtract
 from node.hl7.messages import Header, Message, read_frame
 from node.hl7.results import read_specimens
 from node.hl7.segments import Segment, read_segment
@@ -111,8 +111,6 @@ def _read(header: Header, message: Message, settings: Settings) -> tuple[list[It
         return [], []
     items: list[Item] = []
     problems: list[tuple[str, str]] = []
-    if header.message_code == "ADT" and header.trigger in UNDO_EVENTS:
-        problems.append(("unmerge", f"ADT^{header.trigger} takes a merge back; a person has to do it"))
     appointment = _appointment(message, settings, problems) if header.message_code == "SIU" else None
     groups = list(_patients(message, header))
     if not groups and header.message_code != "ADT" and any(line[:3] in ("OBX", "SCH") for line in message.lines):
@@ -120,7 +118,28 @@ def _read(header: Header, message: Message, settings: Settings) -> tuple[list[It
         groups = [(None, list(message.lines))]
     for pid, lines in groups:
         items.extend(_patient_items(header, pid, lines, settings, appointment, problems))
+    if header.message_code == "ADT" and header.trigger in UNDO_EVENTS:
+        undone = _unmerge(header, groups, settings)
+        if undone is None:
+            problems.append(("unmerge", f"ADT^{header.trigger} does not say, with a time, which two numbers part"))
+        else:
+            items.append(undone)
     return items, problems
+
+
+def _unmerge(header: Header, groups: list[tuple[Segment | None, list[str]]], settings: Settings) -> Item | None:
+    """The merge that a message takes back: of its two patients, or of its patient and MRG-1.
+
+    Without a time (MSH-7) it could not be told from one that was taken back before it was made.
+    """
+    merged = [read_segment(line, header.delimiters) for _, lines in groups for line in lines if line[:3] == "MRG"]
+    named = [patient_number(pid, 3, settings.identity) for pid, _ in groups if pid is not None]
+    named += [patient_number(mrg, 1, settings.identity) for mrg in merged]
+    numbers = [number for number in dict.fromkeys(named) if number is not None]
+    if len(numbers) != 2 or None in named or read_time(header.text(7), settings.site.zone) is None:
+        return None
+    first, (other_authority, other_id) = sorted(numbers)
+    return Item(patient=first, extract=UnmergeExtract(other_authority=other_authority, other_id=other_id))
 
 
 def _appointment(message: Message, settings: Settings, problems: list[tuple[str, str]]) -> AppointmentExtract | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from analytics.blood import CombinedCount, SpecimenResults, combine
 from node.hl7.acknowledge import reply_code
 from node.hl7.context import PatientNumber
-from node.hl7.extracts import AppointmentExtract, MergeExtract, SpecimenExtract
+from node.hl7.extracts import AppointmentExtract, MergeExtract, SpecimenExtract, UnmergeExtract
 from node.hl7.framing import START, FrameDecoder
 from node.hl7.interpret import Interpretation, Item, interpret_frame
 from node.settings import Settings
@@ -97,5 +97,9 @@ def _event(item: Item) -> dict[str, object] | None:
     told = {key: value for key, value in extract.model_dump(mode="json").items() if key != "kind"}
     if isinstance(extract, MergeExtract):
         told = {"retired": {"id": extract.retired_id, "authority": extract.retired_authority}}
+    if isinstance(extract, UnmergeExtract):
+        told = {"other": {"id": extract.other_id, "authority": extract.other_authority}}
+    if isinstance(extract, AppointmentExtract):
+        told = {"booking": extract.booking, **told}
     kind = extract.event if isinstance(extract, AppointmentExtract) else extract.kind
     return {**told, "event": kind, "kind": extract.kind, "patient": _number(item.patient)}

@@ -1,12 +1,27 @@
 """Who is who: patient numbers, the persons they lead to, and what is pending about a person.
 
 A patient number is the pair (assigning authority, id) exactly as sent, leading zeros kept. Merges (A40 and the like)
-join numbers; the person is named after the number that survives.
+join numbers, A37 takes a merge back; the person is named after the number that survives.
 """
+
+from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from node.hl7.extracts import MergeExtract, from_json
+from node.store.database import insert
+
+Number = tuple[str, str]
+"""Assigning authority and id, as sent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What one fact says about two different patient numbers; ``first`` survives where they are joined."""
+
+    source: str
+    first: Number
+    second: Number
+    joined: bool
 
 
 def person_key(authority: str, patient_id: str) -> str:
@@ -33,40 +48,81 @@ def touch(db: Database, authority: str, patient_id: str) -> None:
 def resolve_merges(db: Database) -> None:
     """Point every patient number at the person it leads to through all merges known, in whatever order they came.
 
-    Numbers joined by merges are one person, named after the number that no merge retires (the smallest name when
-    merges contradict each other). Persons whose numbers change are left pending.
+    Of all that was said about two numbers the newest holds: a merge (A40) can be taken back (A37) and made again.
+    Numbers joined are one person, named after the number that no merge retires (the smallest name when merges
+    contradict each other). Persons whose numbers change are left pending, no others.
     """
-    merges = db.execute("SELECT authority, patient_id, content FROM derived_extract WHERE kind = 'merge'").fetchall()
-    retired_to: list[tuple[str, str]] = []
-    for authority, patient_id, content in merges:
-        extract = from_json(content)
-        if isinstance(extract, MergeExtract):
-            retired = (extract.retired_authority, extract.retired_id)
-            for number in (retired, (authority, patient_id)):
-                touch(db, *number)
-            retired_to.append((person_key(*retired), person_key(authority, patient_id)))
-    representative = _representatives(retired_to)
+    newest = {frozenset((one.first, one.second)): one for one in _statements(db)}
+    joins = [one for one in newest.values() if one.joined]
+    representative = _representatives([(one.second, one.first) for one in joins])
+    changed: set[str] = set()
     for authority, patient_id, person in db.execute(
         "SELECT authority, patient_id, person FROM derived_identifier"
     ).fetchall():
-        own = person_key(authority, patient_id)
-        now = representative.get(own, own)
-        if now != person:
-            for name in (now, person):
-                db.execute("DELETE FROM derived_person WHERE person = ?", [name])
+        now = representative.get((authority, patient_id), (authority, patient_id))
+        if person_key(*now) != person:
+            changed |= {person_key(*now), person}
             db.execute(
                 "UPDATE derived_identifier SET person = ? WHERE authority = ? AND patient_id = ?",
-                [now, authority, patient_id],
+                [person_key(*now), authority, patient_id],
             )
-    for table in ("derived_blood_count", "derived_operation", "derived_link"):
-        db.execute(f"DELETE FROM {table} WHERE person NOT IN (SELECT person FROM derived_identifier)")
+    for person in changed:
+        db.execute("DELETE FROM derived_person WHERE person = ?", [person])
+        for table in ("derived_blood_count", "derived_operation", "derived_link"):
+            db.execute(
+                f"DELETE FROM {table} WHERE person = ? AND person NOT IN (SELECT person FROM derived_identifier)",
+                [person],
+            )
+    _replace_problems(db, [one for one in newest.values() if not one.joined], representative)
 
 
-def _representatives(retired_to: list[tuple[str, str]]) -> dict[str, str]:
-    group: dict[str, set[str]] = {}
+def _statements(db: Database) -> list[Statement]:
+    """All that messages say about two numbers, oldest first; both numbers are known from here on."""
+    found = [
+        Statement(
+            source=f"message {sha256[:12]}.{position}",
+            first=(authority, patient_id),
+            second=(other_authority, other_id),
+            joined=kind == "merge",
+        )
+        for kind, authority, patient_id, other_authority, other_id, sha256, position in db.execute(
+            "SELECT e.kind, e.authority, e.patient_id, "
+            "coalesce(e.content ->> '$.retired_authority', e.content ->> '$.other_authority'), "
+            "coalesce(e.content ->> '$.retired_id', e.content ->> '$.other_id'), f.sha256, e.position "
+            "FROM derived_extract AS e JOIN fact_frame AS f USING (frame_id) WHERE e.kind IN ('merge', 'unmerge') "
+            "ORDER BY coalesce(e.sent_at, ''), f.sha256, e.position, e.item"
+        ).fetchall()
+    ]
+    found = [one for one in found if one.first != one.second]
+    for one in found:
+        for number in (one.first, one.second):
+            db.execute(
+                "INSERT OR IGNORE INTO derived_identifier (authority, patient_id, person) VALUES (?, ?, ?)",
+                [*number, person_key(*number)],
+            )
+    return found
+
+
+def _representatives(retired_to: list[tuple[Number, Number]]) -> dict[Number, Number]:
+    group: dict[Number, set[Number]] = {}
     for pair in retired_to:
-        joined = set(pair).union(*(group.get(name, ()) for name in pair))
-        for name in joined:
-            group[name] = joined
-    retired = {old for old, new in retired_to if old != new}
-    return {name: min(members - retired or members) for name, members in group.items()}
+        parts = [group.get(number, {number}) for number in pair]
+        joined, other = sorted(parts, key=len, reverse=True)
+        joined |= other
+        for number in other | set(pair):
+            group[number] = joined
+    retired = {old for old, _ in retired_to}
+    chosen = {key: min(one - retired or one) for key, one in {id(one): one for one in group.values()}.items()}
+    return {number: chosen[id(members)] for number, members in group.items()}
+
+
+def _replace_problems(db: Database, apart: list[Statement], representative: dict[Number, Number]) -> None:
+    """Say which numbers are still one person although a message takes their merge back."""
+    db.execute("DELETE FROM derived_problem WHERE step = 'identity'")
+    detail = "takes back a merge of two numbers that other merges still make one person"
+    rows = [
+        {"step": "identity", "source": one.source, "code": "unmerge", "detail": detail}
+        for one in apart
+        if representative.get(one.first, one.first) == representative.get(one.second, one.second)
+    ]
+    insert(db, "derived_problem", rows)

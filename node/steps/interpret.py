@@ -6,7 +6,7 @@ from itertools import accumulate
 from sqlite_utils import Database
 
 from node.clock import to_text
-from node.hl7.extracts import MergeExtract
+from node.hl7.extracts import MergeExtract, UnmergeExtract
 from node.hl7.interpret import Interpretation, interpret_frame
 from node.settings import Settings
 from node.steps.identity import resolve_merges, touch
@@ -111,5 +111,5 @@ def _store_extracts(db: Database, frame_id: int, position: int, one: Interpretat
         }
         insert(db, "derived_extract", [row])
         touch(db, authority, patient_id)
-        merged |= isinstance(item.extract, MergeExtract)
+        merged |= isinstance(item.extract, MergeExtract | UnmergeExtract)
     return merged

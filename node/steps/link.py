@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -26,7 +27,8 @@ from node.hl7.extracts import AppointmentExtract, Extract, PatientExtract, Speci
 from node.settings import Settings
 from node.store.database import insert, writing
 
-SECONDS_PER_DAY = 86_400
+BATCH_PERSONS = 100
+"""What is stored in one transaction at most; it bounds how long other writers wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +75,32 @@ def link_persons(db: Database, settings: Settings) -> int:
     """Derive every pending person anew; returns how many there were."""
     eligibility = load_eligibility()
     done = 0
-    while (row := _next_pending(db)) is not None:
+    while pending := _pending(db):
         with writing(db):
             # Asked again inside the unit of work: a merge may have renamed the person meanwhile.
-            row = _next_pending(db)
-            if row is not None:
-                _derive(db, settings, eligibility, _read_person(db, settings, row))
-                done += 1
+            persons = [person for person in pending if _is_pending(db, person)]
+            for person in persons:
+                _derive(db, settings, eligibility, _read_person(db, settings, person))
+        done += len(persons)
     return done
 
 
-def _next_pending(db: Database) -> str | None:
+def _pending(db: Database) -> list[str]:
+    rows = db.execute(
+        "SELECT DISTINCT person FROM derived_identifier AS i "
+        "WHERE NOT EXISTS (SELECT 1 FROM derived_person AS p WHERE p.person = i.person) LIMIT ?",
+        [BATCH_PERSONS],
+    )
+    return [person for (person,) in rows.fetchall()]
+
+
+def _is_pending(db: Database, person: str) -> bool:
     row = db.execute(
-        "SELECT person FROM derived_identifier WHERE person NOT IN (SELECT person FROM derived_person) LIMIT 1"
+        "SELECT EXISTS (SELECT 1 FROM derived_identifier WHERE person = ?) "
+        "AND NOT EXISTS (SELECT 1 FROM derived_person WHERE person = ?)",
+        [person, person],
     ).fetchone()
-    return row[0] if row else None
+    return bool(row[0])
 
 
 def _read_person(db: Database, settings: Settings, key: str) -> Person:
@@ -190,13 +203,10 @@ def _blood_counts(said: Iterable[Said]) -> list[CombinedCount]:
 
 def _operations(said: Iterable[Said]) -> tuple[list[PlannedOperation], list[str]]:
     """Fold the bookings; also those operations that no message gives a date for, in words."""
-    bookings: dict[str, list[tuple[Said, AppointmentExtract]]] = {}
-    for one in said:
-        if isinstance(one.extract, AppointmentExtract):
-            bookings.setdefault(one.extract.booking, []).append((one, one.extract))
+    told = [(one, one.extract) for one in said if isinstance(one.extract, AppointmentExtract)]
     operations: list[PlannedOperation] = []
     unplaced: list[str] = []
-    for booking, events in sorted(bookings.items()):
+    for booking, events in _bookings(told):
         if not any(extract.operation for _, extract in events):
             continue
         times = [extract.planned_at for _, extract in events if extract.planned_at is not None]
@@ -219,6 +229,35 @@ def _operations(said: Iterable[Said]) -> tuple[list[PlannedOperation], list[str]
             )
         )
     return operations, unplaced
+
+
+Told = tuple[Said, AppointmentExtract]
+
+
+def _bookings(told: Iterable[Told]) -> list[tuple[str, list[Told]]]:
+    """The messages about each booking, and what its first message calls it.
+
+    Those that share a filler number are about one booking, whatever placer numbers they have. A message without one
+    is about every booking that shares its placer number: two appointments under one order keep apart, and what
+    cancels the order cancels both.
+    """
+    by_filler: dict[str, list[Told]] = {}
+    by_placer: dict[str, list[Told]] = {}
+    for one in told:
+        numbers, number = (by_filler, one[1].filler) if one[1].filler else (by_placer, one[1].placer)
+        numbers.setdefault(number, []).append(one)
+    groups = list(by_filler.values())
+    for placer, events in by_placer.items():
+        same_order = [group for group in by_filler.values() if any(extract.placer == placer for _, extract in group)]
+        for group in same_order:
+            group.extend(events)
+        groups.extend([] if same_order else [events])
+    for group in groups:
+        group.sort(key=lambda one: one[0].order)
+    first = Counter(group[0][1].booking for group in groups)
+    # What is about two bookings names neither.
+    named = [next((e for _, e in group if e.filler or first[e.booking] < 2), group[0][1]) for group in groups]
+    return sorted(((name.booking, group) for name, group in zip(named, groups, strict=True)), key=lambda one: one[0])
 
 
 def _demographics(person: Person) -> tuple[date | None, str | None, str | None]:

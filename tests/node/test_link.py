@@ -85,7 +85,8 @@ def blood(taken_at: datetime, neutrophils: float, status: str = "F") -> Specimen
 
 def appointment(event: str, planned_at: datetime | None, booking: str = "P1/F1") -> AppointmentExtract:
     return AppointmentExtract(
-        booking=booking,
+        placer=booking.split("/", maxsplit=1)[0],
+        filler=booking.split("/")[1],
         event=event,  # type: ignore[arg-type]
         planned_at=planned_at,
         date_only=False,
@@ -291,3 +292,38 @@ def test_an_operation_without_a_date_is_a_problem(db: Database) -> None:
     assert link_rows(db) == []
     (problem,) = db.query("SELECT code, detail FROM problems")
     assert problem == {"code": "no-date", "detail": "operation P1/F1 has no planned date in any message about it"}
+
+
+@pytest.mark.parametrize("cancels", ["P1/", "/F1", "P9/F1", "P1/F1"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_cancellation_with_one_of_the_numbers_reaches_the_booking(db: Database, cancels: str, first: bool) -> None:
+    told = [
+        ("s12", utc(2, 10), appointment("booked", utc(3, 2, 7))),
+        ("s15", utc(2, 12), appointment("cancelled", None, booking=cancels)),
+    ]
+    for one in reversed(told) if first else told:
+        receive(db, *one)
+    (row,) = db.query("SELECT booking, cancelled FROM operations")
+    assert row == {"booking": "P1/F1", "cancelled": 1}
+
+
+def test_two_appointments_under_one_order_keep_apart_and_are_cancelled_together(db: Database) -> None:
+    visit = appointment("modified", utc(2, 20, 9), booking="P1/F2")
+    receive(db, "s12", utc(2, 10), appointment("booked", utc(3, 2, 7)))
+    receive(db, "s14", utc(2, 11), visit)
+    receive(db, "s12b", utc(2, 11), appointment("booked", utc(3, 9, 7), booking="P1/F3"))
+    operations = "SELECT booking, planned_at, cancelled FROM operations ORDER BY booking"
+    assert [(row["booking"], row["planned_at"][:10], row["cancelled"]) for row in db.query(operations)] == [
+        ("P1/F1", "2026-03-02", 0),
+        ("P1/F3", "2026-03-09", 0),
+    ], "the visit of another filler number moves no operation"
+    receive(db, "s15", utc(2, 12), appointment("cancelled", None, booking="P1/"))
+    assert [row["cancelled"] for row in db.query(operations)] == [1, 1]
+
+
+def test_a_booking_keeps_its_name_when_its_other_number_is_learnt(db: Database) -> None:
+    receive(db, "s12", utc(2, 10), appointment("booked", utc(3, 2, 7), booking="P1/"))
+    (before,) = link_rows(db)
+    receive(db, "s13", utc(2, 12), appointment("moved", utc(3, 4, 7)))
+    (after,) = link_rows(db)
+    assert (after["episode"], after["surgery_date"]) == (before["episode"], "2026-03-04")

@@ -6,15 +6,29 @@ from the content, so no UID or other text of a sender ever becomes a path, the s
 under its final name is always complete.
 """
 
+import fcntl
 import hashlib
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from node.errors import StoreError
+
 ARCHIVE_FOLDER = "dicom"
 INCOMING_FOLDER = "incoming"
+LOCK_NAME = "dicom.lock"
 FILE_MODE = 0o440
+PUBLIC_ID_DIGITS = 12
+"""So much of its SHA-256 names an object to people."""
+FINAL_NAME = re.compile(r"([0-9a-f]{64})\.dcm")
+CHUNK_BYTES = 1024 * 1024
+GROUP_END = 144
+"""Where File Meta Information begins to count its length, and that length is the four bytes before: preamble, prefix
+and the first element of it (PS3.10, section 7.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +47,35 @@ class Archive:
         self._root = folder / ARCHIVE_FOLDER
         self._incoming = self._root / INCOMING_FOLDER
 
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Hold the archive as its only receiver; the operating system lets go of it when the process dies.
+
+        Raises
+        ------
+        StoreError
+            Another receiver is at work on it.
+        OSError
+            The data folder cannot be used.
+        """
+        with (self._root.parent / LOCK_NAME).open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreError(
+                    f"another DICOM receiver is at work on {self._root}; end it, or set another storage.folder"
+                ) from error
+            yield
+
     def prepare(self) -> None:
         """Make the folders and remove what an interrupted receiver left in ``incoming/`` (never acknowledged).
 
-        Only the receiver calls this, after it has got its port (so that no other one is at work) and before it
-        takes a connection.
+        Only the receiver calls this, while it holds the archive alone (:meth:`receiving`) and before it takes a
+        connection.
         """
         self._incoming.mkdir(parents=True, exist_ok=True)
-        for number in range(256):
-            (self._root / f"{number:02x}").mkdir(exist_ok=True)
+        for shelf in self.shelves():
+            (self._root / shelf).mkdir(exist_ok=True)
         _sync_folder(self._root)
         _sync_folder(self._root.parent)
         for leftover in self._incoming.iterdir():
@@ -50,6 +84,30 @@ class Archive:
     def path(self, sha256: str) -> Path:
         """Where the file of this content is (or would be)."""
         return self._root / sha256[:2] / f"{sha256}.dcm"
+
+    def shelves(self) -> Iterator[str]:
+        """The names of the folders that hold the files: the first two digits of their SHA-256."""
+        return (f"{number:02x}" for number in range(256))
+
+    def sizes(self, shelf: str) -> dict[str, int]:
+        """The SHA-256 and size in bytes of every file of one folder; what has another name is not the archive's."""
+        with os.scandir(self._root / shelf) as entries:
+            named = [(FINAL_NAME.fullmatch(entry.name), entry) for entry in entries]
+            return {name[1]: entry.stat().st_size for name, entry in named if name and name[1].startswith(shelf)}
+
+    def digest(self, sha256: str, transfer_syntax_uid: str, *, offset: int) -> str:
+        """The SHA-256 that a stored file should have by its content, whose data set begins at ``offset``."""
+        digest = _begun(transfer_syntax_uid)
+        with self.path(sha256).open("rb") as file:
+            file.seek(offset)
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def free_bytes(self) -> int:
+        """What may still be written to the disk of the archive."""
+        found = os.statvfs(self._incoming)
+        return found.f_bavail * found.f_frsize
 
     def store(self, *, header: bytes, dataset: bytes, transfer_syntax_uid: str) -> StoredObject:
         """Make a data set durable; when this returns, the file and its directory entry survive power loss.
@@ -70,11 +128,11 @@ class Archive:
         OSError
             Nothing is left behind under a final name nor in ``incoming/``.
         """
-        digest = hashlib.sha256(transfer_syntax_uid.encode("ascii") + b"\0")
+        digest = _begun(transfer_syntax_uid)
         digest.update(dataset)
         sha256 = digest.hexdigest()
         final = self.path(sha256)
-        if not final.is_file():
+        if not _is_whole(final, len(dataset)):
             self._write(final, header, dataset)
         # Even a known file is synced again: the process that renamed it may have died before its fsync returned.
         _sync_folder(final.parent)
@@ -93,6 +151,21 @@ class Archive:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+
+
+def _begun(transfer_syntax_uid: str) -> "hashlib._Hash":
+    return hashlib.sha256(transfer_syntax_uid.encode("ascii") + b"\0")
+
+
+def _is_whole(final: Path, dataset_bytes: int) -> bool:
+    """Whether the file is there and holds a data set of this length; one that a disk has cut off is written anew."""
+    try:
+        with final.open("rb") as file:
+            start = file.read(GROUP_END)
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return False
+    return len(start) == GROUP_END and size == GROUP_END + int.from_bytes(start[-4:], "little") + dataset_bytes
 
 
 def _sync_folder(folder: Path) -> None:

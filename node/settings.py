@@ -33,7 +33,7 @@ def is_loopback(host: str) -> bool:
 class Section(BaseModel):
     """A table of the settings file; unknown keys are refused, values never change after start."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Site(Section):
@@ -62,6 +62,7 @@ class Storage(Section):
 
     folder: Path = Path("data")
     snapshot_every_s: Annotated[int, Field(ge=1)] = 60
+    keep_free_mb: Annotated[int, Field(ge=0)] = 500
 
 
 class Listener(Section):

@@ -12,7 +12,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from socketserver import BaseServer
 from time import monotonic
 
@@ -28,6 +28,7 @@ from node.archive import Archive
 from node.clock import now
 from node.dicom.contexts import accepted_contexts
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, file_header
+from node.dicom.reconcile import reconcile
 from node.dicom.recorder import Receipt, Recorder
 from node.errors import ListenError, StoreError
 from node.settings import Settings
@@ -42,6 +43,7 @@ UID = re.compile(r"[0-9.]{1,64}")
 PROCESSING_FAILURE = 0x0110
 """Anything else that kept the object from being stored (PS3.7, annex C)."""
 
+BYTES_PER_MB = 1_000_000
 MAX_PDU_BYTES = 131_072
 REQUEST_TIMEOUT_S = 10.0
 """A connection that has not asked for an association by then is closed: it holds one of the association slots."""
@@ -73,6 +75,7 @@ class _Receiver:
 
     def __init__(self, settings: Settings, archive: Archive, recorder: Recorder) -> None:
         self._settings = settings.dicom
+        self._kept_free_bytes = settings.storage.keep_free_mb * BYTES_PER_MB
         self._archive = archive
         self._recorder = recorder
 
@@ -114,6 +117,7 @@ class _Receiver:
         if not all(UID.fullmatch(uid) for uid in named.values()):
             return CANNOT_UNDERSTAND
         try:
+            self._require_space(request.DataSet.getbuffer().nbytes)
             stored = self._archive.store(
                 header=file_header(**named),
                 dataset=request.DataSet.getvalue(),
@@ -133,6 +137,11 @@ class _Receiver:
             log.error("not stored, not acknowledged", error=str(error), status=f"0x{status:04X}", peer=peer.address)
             return status
         return SUCCESS
+
+    def _require_space(self, size_bytes: int) -> None:
+        """Refuse before the disk is full: a full one would stop the database and the laboratory's messages, too."""
+        if self._archive.free_bytes() - size_bytes < self._kept_free_bytes:
+            raise OSError(errno.ENOSPC, "less than storage.keep_free_mb would be left free")
 
 
 def _failure(error: Exception) -> int:
@@ -167,8 +176,7 @@ def run_receiver(settings: Settings, stop: threading.Event, *, ready: Callable[[
         entity = _entity(settings)
         server = _bind(entity, settings, receiver)
         try:
-            _prepare(archive, settings)
-            with _serving(server):
+            with _prepared(archive, settings), _serving(server):
                 if ready:
                     ready()
                 while not stop.wait(WATCH_S):
@@ -221,14 +229,20 @@ def _bind(entity: AE, settings: Settings, receiver: _Receiver) -> ThreadedAssoci
     return server
 
 
-def _prepare(archive: Archive, settings: Settings) -> None:
-    try:
-        archive.prepare()
-    except OSError as error:
-        raise StoreError(
-            f"cannot use the archive in {settings.storage.folder}: {error.strerror or error}; "
-            "check the folder, its owner and free space"
-        ) from error
+@contextmanager
+def _prepared(archive: Archive, settings: Settings) -> Iterator[None]:
+    """The archive, held alone, swept, and in agreement with its records."""
+    folder = settings.storage.folder
+    with ExitStack() as held:
+        try:
+            held.enter_context(archive.receiving())
+            archive.prepare()
+            reconcile(folder, archive)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"cannot use the archive in {folder}: {error}; check the folder, its owner and free space"
+            ) from error
+        yield
 
 
 @contextmanager

@@ -4,6 +4,14 @@ Encoded here, byte for byte, because it stands on the receiving path: the data s
 """
 
 import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+
+from node.archive import GROUP_END
+from node.errors import DicomReadError
 
 IMPLEMENTATION_CLASS_UID = "2.25.210780607288283241281697353487713777114"
 """Names this software in File Meta Information and in associations (a UUID-derived UID, PS3.5 annex B.2)."""
@@ -12,6 +20,36 @@ IMPLEMENTATION_VERSION_NAME = "VBQ-NODE"
 
 _PREAMBLE = b"\0" * 128 + b"DICM"
 _LONG_VR = frozenset({b"OB"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileIdentity:
+    """What the header of a Part 10 file says about its data set, and at which byte that begins."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    dataset_offset: int
+
+
+def read_identity(path: Path) -> FileIdentity:
+    """The header that :func:`file_header` wrote.
+
+    Raises
+    ------
+    DicomReadError
+        It is none.
+    """
+    try:
+        meta = read_file_meta_info(path)
+        return FileIdentity(
+            sop_class_uid=str(meta.MediaStorageSOPClassUID),
+            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+            transfer_syntax_uid=str(meta.TransferSyntaxUID),
+            dataset_offset=GROUP_END + int(meta.FileMetaInformationGroupLength),
+        )
+    except (InvalidDicomError, AttributeError, EOFError, LookupError, TypeError, ValueError, struct.error) as error:
+        raise DicomReadError("not a DICOM Part 10 file") from error
 
 
 def file_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:

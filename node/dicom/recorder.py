@@ -127,7 +127,7 @@ class Recorder:
         try:
             with writing(db):
                 for receipt, _ in group:
-                    _insert(db, receipt)
+                    insert_receipt(db, receipt)
         except sqlite3.Error as error:
             # A commit that failed (a full disk) may leave its transaction open; the next one must be able to begin.
             if db.conn.in_transaction:
@@ -139,7 +139,8 @@ class Recorder:
                 done.set_result(None)
 
 
-def _insert(db: Database, receipt: Receipt) -> None:
+def insert_receipt(db: Database, receipt: Receipt) -> None:
+    """The rows of a receipt, within a unit of work of the caller; known content gets a further receipt only."""
     db.execute(
         "INSERT OR IGNORE INTO fact_object "
         "(sha256, size_bytes, sop_class_uid, sop_instance_uid, transfer_syntax_uid) VALUES (?, ?, ?, ?, ?)",

@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from analytics.vbq.protocol import consensus, scanner_stratum
 from analytics.vbq.series import Verdict, choose, judge
-from node.archive import Archive
+from node.archive import PUBLIC_ID_DIGITS, Archive
 from node.clock import to_text
 from node.dicom.reader import Header, header_from_json, header_to_json, read_header
 from node.errors import DicomReadError
@@ -25,8 +25,6 @@ from node.store.database import insert, writing
 
 BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""
-
-PUBLIC_ID_DIGITS = 12
 
 # Cheap, and so spares the search through all objects when there is nothing to find.
 UNINDEXED = """

@@ -16,7 +16,8 @@ CREATE TABLE fact_object (
 ) STRICT;
 CREATE INDEX fact_object_sop ON fact_object (sop_instance_uid);
 
--- One row per acknowledged C-STORE; the first of an object is its arrival, later ones are the same bytes again.
+-- One row per acknowledged C-STORE; the first of an object is its arrival, later ones are the same bytes again. A file
+-- whose receiver was killed before it answered is taken in at the next start, from an empty AE title and address.
 CREATE TABLE fact_object_receipt (
     receipt_id INTEGER PRIMARY KEY,
     object_id INTEGER NOT NULL REFERENCES fact_object,
@@ -348,6 +349,13 @@ CREATE TABLE state_delivery (
     leased_until TEXT,
     last_error TEXT,
     sent_at TEXT
+) STRICT;
+
+-- What did not agree between archive and records when the receiver last started: the file of a record is missing or
+-- cut off (damaged), or a file without a record is not what its name says (foreign).
+CREATE TABLE state_archive (
+    sha256 TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('missing', 'damaged', 'foreign'))
 ) STRICT;
 
 -- The ledger of nights: both the scheduled job and the catch-up at start ask it before they run.

@@ -118,6 +118,14 @@ SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'duplicate-uid',
 FROM fact_object AS o
 WHERE o.sop_instance_uid IN (SELECT sop_instance_uid FROM fact_object GROUP BY sop_instance_uid HAVING count(*) > 1)
 UNION ALL
+SELECT 'receive', 'object ' || substr(sha256, 1, 12), state,
+       CASE state
+           WHEN 'missing' THEN 'its file was not in the archive when the receiver started; '
+           WHEN 'damaged' THEN 'its file was damaged when the receiver started; '
+           ELSE 'a file of this name lies in the archive, but it is not what its name says; take it away, or '
+       END || 'bring it back from a backup or have it sent again, then start the receiver anew'
+FROM state_archive
+UNION ALL
 SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
        'the images carry no PatientID; kept, but they cannot be linked to a patient'
 FROM derived_series AS s

@@ -44,6 +44,17 @@ def test_same_content_is_one_file_whatever_the_header(archive: Archive, tmp_path
     assert archive.path(one.sha256).stat().st_size == one.size_bytes
 
 
+def test_a_file_that_was_cut_off_is_written_anew(archive: Archive):
+    one = store(archive, b"abcd")
+    path = archive.path(one.sha256)
+    whole = path.read_bytes()
+    path.unlink()
+    for left in (whole[:-1], whole[:50], b""):
+        path.write_bytes(left)
+        assert store(archive, b"abcd") == one
+        assert path.read_bytes() == whole
+
+
 def test_the_same_bytes_in_another_syntax_are_another_content(archive: Archive):
     one = store(archive, b"abcd")
     other = archive.store(header=header(), dataset=b"abcd", transfer_syntax_uid=str(ImplicitVRLittleEndian))

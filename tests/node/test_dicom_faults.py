@@ -29,7 +29,7 @@ def test_a_receiver_that_cannot_record_any_more_ends(settings: Settings, monkeyp
     def break_down(*_: object) -> None:
         raise RuntimeError("as nobody foresaw")
 
-    monkeypatch.setattr(recorder, "_insert", break_down)
+    monkeypatch.setattr(recorder, "insert_receipt", break_down)
     monkeypatch.setattr(recorder, "ANSWER_TIMEOUT_S", 0.5)
     ready, stop, raised = threading.Event(), threading.Event(), []
 

@@ -244,6 +244,36 @@ def test_a_disk_that_fails_is_answered_and_nothing_is_recorded(
     assert_stored(settings, {str(mr_image(seed=2).SOPInstanceUID)})
 
 
+def with_reserve(settings: Settings, *, keep_free_mb: int = 0) -> Settings:
+    """The same settings with another low-space mark: the disks of these tests are small."""
+    storage = settings.storage.model_copy(update={"keep_free_mb": keep_free_mb})
+    return settings.model_copy(update={"storage": storage})
+
+
+def test_the_low_space_mark_refuses_for_now_and_recovers_by_itself(tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=5m,nr_inodes=2000", "tmpfs", str(disk)]
+    if subprocess.run(small, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    try:
+        settings = with_reserve(settings_for(disk / "data"), keep_free_mb=1)
+        ballast = disk / "ballast"
+        with receiver(settings), association(settings) as sender:
+            assert sender.send_c_store(mr_image(seed=1)).Status == 0
+            space = os.statvfs(disk)
+            ballast.write_bytes(b"0" * (space.f_bavail * space.f_frsize - 900_000))
+            assert sender.send_c_store(mr_image(seed=2)).Status == 0xA700
+            # Refused before anything is written: the disk still has its 0.9 MB.
+            assert len(files(settings)) == 1
+            dcmtk("echoscu", "127.0.0.1", str(settings.dicom.port))
+            ballast.unlink()
+            assert sender.send_c_store(mr_image(seed=2)).Status == 0
+        assert_stored(settings, {str(mr_image(seed=number).SOPInstanceUID) for number in (1, 2)})
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 def test_a_small_disk_that_fills_up_under_dcmsend(tmp_path: Path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -251,7 +281,7 @@ def test_a_small_disk_that_fills_up_under_dcmsend(tmp_path: Path):
     if subprocess.run(small, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk is not permitted here")
     try:
-        settings = settings_for(disk / "data")
+        settings = with_reserve(settings_for(disk / "data"))
         images = [mr_image(seed=number, Rows=256, Columns=256, PixelData=os.urandom(131_072)) for number in range(30)]
         paths = sendable(tmp_path / "out", images)
         with receiver(settings):

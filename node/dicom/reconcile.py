@@ -1,0 +1,111 @@
+"""The archive and its records brought together when the receiver starts.
+
+A receiver that was killed between the renaming of a file and the commit of its row leaves a file without a record: it
+is taken in (its sender got no answer and will send it again, which then is the same bytes again). A record without its
+file, or with one of another size, needs a person.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from sqlite_utils import Database
+
+from node.archive import PUBLIC_ID_DIGITS, Archive, StoredObject
+from node.clock import now
+from node.dicom.part10 import read_identity
+from node.dicom.recorder import Receipt, insert_receipt
+from node.errors import DicomReadError
+from node.store.database import insert, open_database, writing
+
+UNKNOWN_SENDER = ""
+"""Stands in the receipt of a file that was taken in: who sent it died with the receiver."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciled:
+    """What was found: files taken in, and objects with a problem (missing, damaged or foreign)."""
+
+    taken_in: int
+    problems: int
+
+
+def reconcile(folder: Path, archive: Archive) -> Reconciled:
+    """Take in files without a record and note what is missing or damaged; only while nobody else receives.
+
+    Raises
+    ------
+    OSError
+        The archive cannot be read.
+    sqlite3.Error, StoreError
+        The database cannot be used.
+    """
+    db = open_database(folder, create=True)
+    try:
+        found = [_reconcile_shelf(db, archive, shelf) for shelf in archive.shelves()]
+    finally:
+        db.close()
+    total = Reconciled(taken_in=sum(one.taken_in for one in found), problems=sum(one.problems for one in found))
+    if total.taken_in or total.problems:
+        log.warning("archive reconciled", taken_in=total.taken_in, problems=total.problems)
+    return total
+
+
+def _reconcile_shelf(db: Database, archive: Archive, shelf: str) -> Reconciled:
+    """One folder of the archive at a time, so that memory does not grow with the archive."""
+    files = archive.sizes(shelf)
+    recorded: dict[str, int] = dict(
+        db.execute(
+            "SELECT sha256, size_bytes FROM fact_object WHERE sha256 >= ? AND sha256 < ?", [shelf, shelf + "g"]
+        ).fetchall()
+    )
+    problems = dict.fromkeys(recorded.keys() - files.keys(), "missing")
+    receipts = []
+    for sha256 in sorted(sha256 for sha256, size in files.items() if recorded.get(sha256) != size):
+        receipt = _receipt(archive, sha256, files[sha256])
+        if receipt is None:
+            problems[sha256] = "damaged" if sha256 in recorded else "foreign"
+        elif sha256 not in recorded:
+            receipts.append(receipt)
+    before = db.execute("SELECT count(*) FROM state_archive WHERE substr(sha256, 1, 2) = ?", [shelf]).fetchone()[0]
+    if receipts or problems or before:
+        _store(db, shelf, receipts, problems)
+    return Reconciled(taken_in=len(receipts), problems=len(problems))
+
+
+def _receipt(archive: Archive, sha256: str, size_bytes: int) -> Receipt | None:
+    """For a file; ``None`` when it is not, byte for byte, what a receiver stored under this name."""
+    try:
+        identity = read_identity(archive.path(sha256))
+    except DicomReadError:
+        return None
+    if archive.digest(sha256, identity.transfer_syntax_uid, offset=identity.dataset_offset) != sha256:
+        return None
+    return Receipt(
+        stored=StoredObject(sha256=sha256, size_bytes=size_bytes),
+        sop_class_uid=identity.sop_class_uid,
+        sop_instance_uid=identity.sop_instance_uid,
+        transfer_syntax_uid=identity.transfer_syntax_uid,
+        received_at=now(),
+        calling_ae=UNKNOWN_SENDER,
+        peer_address=UNKNOWN_SENDER,
+    )
+
+
+def _store(db: Database, shelf: str, receipts: list[Receipt], problems: dict[str, str]) -> None:
+    with writing(db):
+        for receipt in receipts:
+            insert_receipt(db, receipt)
+        before = db.execute(
+            "DELETE FROM state_archive WHERE substr(sha256, 1, 2) = ? RETURNING sha256", [shelf]
+        ).fetchall()
+        insert(db, "state_archive", [{"sha256": sha256, "state": state} for sha256, state in sorted(problems.items())])
+        # What was missing and is there again may not have been readable in the meantime: have it indexed anew.
+        for (sha256,) in before:
+            if sha256 not in problems:
+                db.execute(
+                    "DELETE FROM derived_problem WHERE step = 'index' AND source = ?",
+                    [f"object {sha256[:PUBLIC_ID_DIGITS]}"],
+                )

@@ -28,7 +28,10 @@ from node.store.database import open_database
 from node.store.snapshot import publish
 
 POLL_S = 0.5
-"""How often the database is asked what is missing."""
+"""How often the database is asked whether anything has changed."""
+
+LONGEST_PAUSE_S = 5.0
+"""How long nothing is asked while nothing changes; only the quiet period of a study can end meanwhile."""
 
 SNAPSHOT_SHARE = 0.1
 """The most of its time that the role spends on the snapshot: a large one is renewed less often than is set."""
@@ -54,18 +57,23 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
     with serve_metrics(settings):
         if ready:
             ready()
+        longest_pause_s = min(LONGEST_PAUSE_S, settings.dicom.quiet_s / 20)
+        settled: tuple[int, int] | None = None
         published: tuple[int, int] | None = None
-        publish_at = float("-inf")
+        round_at = publish_at = float("-inf")
         while not stop.is_set():
             done = 0
-            with deriving(folder) as mine:
-                if mine:
-                    done = run_pending(db, archive, settings, at=now())
-                    if _changes(db) != published and monotonic() >= publish_at:
-                        # Of others' changes those before the copy count as published, of its own also the copy's.
-                        others, _ = _changes(db)
-                        publish_at = _publish(db, settings)
-                        published = others, _changes(db)[1]
+            before = _changes(db)
+            if before != settled or monotonic() >= round_at:
+                with deriving(folder) as mine:
+                    if mine:
+                        done = run_pending(db, archive, settings, at=now())
+                        if _changes(db) != published and monotonic() >= publish_at:
+                            # Of others' changes those before the round are in it, of its own all.
+                            publish_at = _publish(db, settings)
+                            published = before[0], _changes(db)[1]
+                        if not done:
+                            settled, round_at = (before[0], _changes(db)[1]), monotonic() + longest_pause_s
             if not done:
                 stop.wait(POLL_S)
     db.close()

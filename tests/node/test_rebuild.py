@@ -79,7 +79,7 @@ def test_a_rebuild_in_the_middle_of_a_round_of_the_steps_skips_no_message(
     db.close()
 
 
-def test_the_snapshot_waits_for_the_end_of_a_rebuild(tmp_path: Path) -> None:
+def test_the_snapshot_is_renewed_only_for_news_and_not_during_a_rebuild(tmp_path: Path) -> None:
     receive(tmp_path, range(1, 4))
     settings = Settings(storage=Storage(folder=tmp_path, snapshot_every_s=1), metrics=Metrics(port=19112))
     stop = threading.Event()
@@ -88,6 +88,10 @@ def test_the_snapshot_waits_for_the_end_of_a_rebuild(tmp_path: Path) -> None:
     try:
         while not snapshot_path(tmp_path).is_file():
             time.sleep(0.05)
+        time.sleep(1.5)  # a first one may be of the time before the first round
+        made = snapshot_path(tmp_path).stat()
+        time.sleep(2.5)
+        assert snapshot_path(tmp_path).stat().st_mtime_ns == made.st_mtime_ns
         with deriving(tmp_path, wait=True):
             db = open_database(tmp_path)
             with writing(db):

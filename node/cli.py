@@ -229,7 +229,7 @@ def reading_add(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {rois}: {error}") from error
     added = add_reading(db, archive, series_uid=series_uid, reader=reader, rois_text=text, now=now())
-    out.print("reading stored" if added.new else "this reading was stored before", highlight=False)
+    out.print("reading stored" if added.new else "this reading is in effect already", highlight=False)
 
 
 # ---- questions -----------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class AddedReading:
-    """A reading as stored. ``new`` is false when the same one of the same reader was stored before."""
+    """A reading as stored. ``new`` is false when it is in effect already: the same one of the same reader."""
 
     reading_id: int
     new: bool
@@ -167,26 +167,27 @@ def add_reading(
         result = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
     except (DicomReadError, ScoreError) as error:
         raise ReadingError(f"slice {reading.instance_number}: {error}") from error
-    key = [series_uid, name, to_canonical_json(reading)]
     with writing(db):
-        before = _reading_id(db, key)
-        if before is None:
-            db.execute(
-                "INSERT INTO fact_reading (series_instance_uid, reader, rois, added_at) VALUES (?, ?, ?, ?)",
-                [*key, to_text(now)],
-            )
-            _touch_patient(db, series_uid)
-        stored = _reading_id(db, key) if before is None else before
-    if stored is None:
-        raise ReadingError("the reading was not stored")
-    return AddedReading(reading_id=stored, new=before is None, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median)
+        stored, new = _store(db, series_uid, name, to_canonical_json(reading), now)
+    return AddedReading(reading_id=stored, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median)
 
 
-def _reading_id(db: Database, key: list[str]) -> int | None:
-    row = db.execute(
-        "SELECT reading_id FROM fact_reading WHERE series_instance_uid = ? AND reader = ? AND rois = ?", key
+def _store(db: Database, series_uid: str, reader: str, rois: str, now: datetime) -> tuple[int, bool]:
+    """Its number, and whether it is new: only the newest reading of the series can be the same one again."""
+    newest = db.execute(
+        "SELECT reading_id, reader, rois FROM fact_reading WHERE series_instance_uid = ? "
+        "ORDER BY reading_id DESC LIMIT 1",
+        [series_uid],
     ).fetchone()
-    return int(row[0]) if row else None
+    if newest and newest[1:] == (reader, rois):
+        return int(newest[0]), False
+    (reading_id,) = db.execute(
+        "INSERT INTO fact_reading (series_instance_uid, reader, rois, added_at) VALUES (?, ?, ?, ?) "
+        "RETURNING reading_id",
+        [series_uid, reader, rois, to_text(now)],
+    ).fetchone()
+    _touch_patient(db, series_uid)
+    return int(reading_id), True
 
 
 def _touch_patient(db: Database, series_uid: str) -> None:

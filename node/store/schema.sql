@@ -43,15 +43,16 @@ CREATE TABLE fact_frame_receipt (
 ) STRICT;
 CREATE INDEX fact_frame_receipt_frame ON fact_frame_receipt (frame_id, received_at);
 
--- What a reader placed: {"slice": n, "L1": [row, col, radius_px], … "CSF": […]}.
+-- What a reader placed: {"slice": n, "L1": [row, col, radius_px], … "CSF": […]}. The newest of a series is in effect;
+-- who returns to an earlier one gives it again.
 CREATE TABLE fact_reading (
     reading_id INTEGER PRIMARY KEY,
     series_instance_uid TEXT NOT NULL,
     reader TEXT NOT NULL,
     rois TEXT NOT NULL CHECK (json_valid(rois)),
-    added_at TEXT NOT NULL,
-    UNIQUE (series_instance_uid, reader, rois)
+    added_at TEXT NOT NULL
 ) STRICT;
+CREATE INDEX fact_reading_series ON fact_reading (series_instance_uid);
 
 -- A cohort table as the site gave it. The newest file that names an id decides that id's row.
 CREATE TABLE fact_import (

@@ -35,7 +35,9 @@ SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.source, m
        m.rois ->> '$.L3.mean' AS l3_signal, m.rois ->> '$.L4.mean' AS l4_signal,
        m.rois ->> '$.CSF.mean' AS csf_signal, m.rois,
        m.algorithm_name, m.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
-       s.scanner_stratum
+       s.scanner_stratum,
+       m.reading_id = (SELECT max(reading_id) FROM derived_measurement AS newer
+                       WHERE newer.series_instance_uid = m.series_instance_uid) AS in_effect
 FROM derived_measurement AS m
 JOIN derived_series AS s USING (series_instance_uid);
 
@@ -147,7 +149,11 @@ WHERE m.status IN ('held', 'refused')
 UNION ALL
 SELECT 'measure', 'series ' || m.series_instance_uid, m.status,
        (SELECT group_concat(value, '; ') FROM json_each(m.reasons))
-FROM derived_measurement AS m WHERE m.status IN ('review', 'rejected')
+FROM measurements AS m WHERE m.status IN ('review', 'rejected') AND m.in_effect = 1
+UNION ALL
+SELECT 'link', 'patient ' || b.patient, 'blood count held',
+       (SELECT group_concat(value, '; ') FROM json_each(b.notes))
+FROM blood_counts AS b WHERE b.status = 'held'
 UNION ALL
 SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value, '; ') FROM json_each(l.reasons))
 FROM derived_link AS l WHERE l.status = 'held'

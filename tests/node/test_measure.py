@@ -147,6 +147,9 @@ def test_doubtful_circles_wait_for_a_person(world: World, circles: dict[str, lis
     assert reason in json.loads(str(row["reasons"]))
     assert row["vbq_mean"] is not None
     assert world.rows("SELECT step, code FROM problems") == [("measure", "review")]
+    read(world)
+    measure(world)
+    assert world.rows("SELECT step, code FROM problems") == []
 
 
 def test_a_reading_on_a_series_that_is_no_t1_waits_for_a_person(world: World):

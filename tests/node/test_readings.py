@@ -13,6 +13,7 @@ from node.archive import Archive
 from node.errors import ReadingError
 from node.readings import add_reading, parse_rois, to_canonical_json
 from node.steps.index import catalogue_studies, index_objects
+from node.steps.measure import measure_series
 from node.store.database import open_database
 from tests.node.dicom_samples import NOON, mr_image, receive, settings_for, stack
 
@@ -111,6 +112,18 @@ def test_the_same_reading_again_is_not_doubled(db: Database, tmp_path: Path):
     assert add(db, tmp_path, text(), reader="B").new
     assert add(db, tmp_path, text(L1=[5, 6, 2])).new
     assert db["fact_reading"].count == 3
+
+
+def test_a_reader_who_returns_to_an_earlier_reading_puts_it_in_effect_again(db: Database, tmp_path: Path):
+    catalogue_studies(db, settings_for(tmp_path), now=NOON + timedelta(hours=1))
+    first = add(db, tmp_path, text())
+    add(db, tmp_path, text(L1=[5, 6, 2]), hours=2)
+    third = add(db, tmp_path, text(), hours=3)
+    assert third.new
+    measure_series(db, Archive(tmp_path), settings_for(tmp_path))
+    shown = db.execute("SELECT vbq_mean, in_effect FROM measurements ORDER BY in_effect DESC").fetchall()
+    assert shown[0] == (first.vbq_mean, 1)
+    assert [in_effect for _, in_effect in shown] == [1, 0, 0]
 
 
 @pytest.mark.parametrize(

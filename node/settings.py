@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from node.errors import SettingsError
 
@@ -107,22 +107,48 @@ class Dicom(Listener):
     quiet_s: Annotated[float, Field(ge=0)] = 120.0
 
 
+def _known_codec(value: str) -> str:
+    try:
+        "".encode(value)
+    except LookupError as error:
+        raise ValueError(f"unknown character set {value!r}; use a Python codec name such as 'gb18030'") from error
+    return value
+
+
+Codec = Annotated[str, AfterValidator(_known_codec)]
+"""A Python codec name."""
+
+
+class Sender(Section):
+    """What holds for the messages of one sender only."""
+
+    charset: Codec | None = None
+    decimal_comma: bool = False
+    default_unit: str | None = None
+    authority: str | None = None
+
+
 class Hl7(Listener):
     """The HL7 v2 listener (MLLP)."""
 
     port: Port = 2575
     max_frame_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     idle_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    default_charset: str = "latin-1"
+    default_charset: Codec = "latin-1"
+    senders: dict[str, Sender] = {}
 
-    @field_validator("default_charset")
+    @field_validator("senders")
     @classmethod
-    def _known_codec(cls, value: str) -> str:
-        try:
-            "".encode(value)
-        except LookupError as error:
-            raise ValueError(f"unknown character set {value!r}; use a Python codec name such as 'gb18030'") from error
+    def _named(cls, value: dict[str, Sender]) -> dict[str, Sender]:
+        for name in value:
+            if name.count("|") != 1:
+                raise ValueError(f'{name!r} is no sender; write it as "APPLICATION|FACILITY" (MSH-3 and MSH-4)')
         return value
+
+    @property
+    def charsets(self) -> dict[str, str]:
+        """The character sets of the senders that do not say theirs, or say a wrong one."""
+        return {name: sender.charset for name, sender in self.senders.items() if sender.charset}
 
 
 class Metrics(Listener):

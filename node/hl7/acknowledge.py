@@ -1,13 +1,14 @@
 """Acknowledgements, in original and in enhanced mode, in the character set and with the delimiters of the sender."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from node.errors import MessageError
 from node.hl7.interpret import PRODUCTION
-from node.hl7.messages import Header, codec_of, split_messages
+from node.hl7.messages import NO_RULES, Header, codec_of, split_messages
 
 Outcome = Literal["accepted", "error", "rejected"]
 """Stored; not stored, send again; stored but never used."""
@@ -49,14 +50,14 @@ class Reception:
     """Why the frame is answered with a rejection; it is stored all the same."""
 
 
-def receive(raw: bytes, default_charset: str) -> Reception:
+def receive(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_RULES) -> Reception:
     """Look at the header of a frame; a frame of several messages is answered for its first.
 
     A frame that is not HL7 is rejected: sending it again would not help. Content is not looked at here: what is
     wrong with it is for a person at this site, not for the sender's queue.
     """
     try:
-        codec = codec_of(raw, default_charset)
+        codec = codec_of(raw, default_charset, by_sender)
         text = raw.decode(codec)
     except (MessageError, UnicodeDecodeError):
         codec, text = "latin-1", raw.decode("latin-1")

@@ -74,7 +74,9 @@ def read_merge(mrg: Segment, identity: IdentitySettings) -> MergeExtract | None:
     return MergeExtract(retired_authority=retired[0], retired_id=retired[1]) if retired else None
 
 
-def read_patient(pid: Segment, lines: Iterable[str], *, analytes: Analytes, zone: ZoneInfo) -> PatientExtract | None:
+def read_patient(
+    pid: Segment, lines: Iterable[str], *, analytes: Analytes, zone: ZoneInfo, decimal_comma: bool = False
+) -> PatientExtract | None:
     """Demographics, observations and diagnoses of one patient's part of a message; ``None`` when it says nothing.
 
     Raises
@@ -91,7 +93,7 @@ def read_patient(pid: Segment, lines: Iterable[str], *, analytes: Analytes, zone
         if name == "OBR":
             panel_time = read_time(scan_segment(line, delimiters).text(7), zone)
         elif name == "OBX" and (term := _observation_term(scan_segment(line, delimiters), analytes)):
-            found = _observation(read_segment(line, delimiters), term, panel_time, zone)
+            found = _observation(read_segment(line, delimiters), term, panel_time, zone, decimal_comma)
             observations.extend([found] if found else [])
         elif name == "DG1":
             found_diagnosis = _diagnosis(read_segment(line, delimiters), zone)
@@ -111,19 +113,21 @@ def _observation_term(obx: Segment, analytes: Analytes) -> ObservationTerm | Non
     return next((term for term in analytes.observation if term.matches([code, other_code, other_name], names)), None)
 
 
-def _observation(obx: Segment, term: ObservationTerm, panel: Moment | None, zone: ZoneInfo) -> Observation | None:
+def _observation(
+    obx: Segment, term: ObservationTerm, panel: Moment | None, zone: ZoneInfo, decimal_comma: bool
+) -> Observation | None:
     status = obx.text(11).upper()
     if status and FINALITY.get(status) not in ("final", "corrected"):
         return None
-    value = _measured(obx, term) if term.factors else _answered(obx, term)
+    value = _measured(obx, term, decimal_comma) if term.factors else _answered(obx, term)
     if value is None:
         return None
     seen = read_time(obx.text(14), zone) or panel
     return Observation(name=term.name, value=value, observed_at=seen.at if seen else None)
 
 
-def _measured(obx: Segment, term: ObservationTerm) -> float | None:
-    number = read_number(obx.text(5)).value
+def _measured(obx: Segment, term: ObservationTerm, decimal_comma: bool) -> float | None:
+    number = read_number(obx.text(5), decimal_comma=decimal_comma).value
     factors = {canonical(unit): factor for unit, factor in term.factors.items()}
     units = [canonical(unit) for unit in (obx.raw(6), *obx.components(6)[:2]) if unit] or [""]
     factor = next((factors[unit] for unit in units if unit in factors), None)

@@ -23,7 +23,7 @@ from node.hl7.messages import Header, Message, read_frame
 from node.hl7.results import read_specimens
 from node.hl7.segments import Segment, read_segment
 from node.hl7.times import read_time
-from node.settings import Settings
+from node.settings import Sender, Settings
 
 PRODUCTION = "P"
 RESULT_MESSAGES = ("ORU", "OUL")
@@ -59,7 +59,10 @@ class Interpretation:
 
 def interpret_frame(raw: bytes, settings: Settings) -> list[Interpretation]:
     """Every message of a frame, at least one."""
-    return [interpret_message(message, settings) for message in read_frame(raw, settings.hl7.default_charset)]
+    return [
+        interpret_message(message, settings)
+        for message in read_frame(raw, settings.hl7.default_charset, settings.hl7.charsets)
+    ]
 
 
 def interpret_message(message: Message, settings: Settings) -> Interpretation:
@@ -67,6 +70,10 @@ def interpret_message(message: Message, settings: Settings) -> Interpretation:
     header = message.header
     if header is None or message.problem:
         return _kept(header, None, "held", message.problem or "no MSH segment")
+    rules = settings.hl7.senders.get(header.sender, Sender())
+    if rules.authority:
+        identity = settings.identity.model_copy(update={"default_authority": rules.authority})
+        settings = settings.model_copy(update={"identity": identity})
     sent = read_time(header.text(7), settings.site.zone)
     sent_at = sent.at if sent else None
     try:
@@ -179,6 +186,7 @@ def _patient_items(
 ) -> list[Item]:
     patient = patient_number(pid, 3, settings.identity) if pid else None
     zone, analytes = settings.site.zone, load_analytes()
+    rules = settings.hl7.senders.get(header.sender, Sender())
     extracts: list[Extract] = []
     if pid is not None:
         if patient is None:
@@ -186,10 +194,10 @@ def _patient_items(
         elif is_order_number(patient, lines, header.delimiters):
             problems.append(("no-patient", "the number in PID-3 is that of the order or specimen, not of a patient"))
             patient = None
-        known = read_patient(pid, lines, analytes=analytes, zone=zone)
+        known = read_patient(pid, lines, analytes=analytes, zone=zone, decimal_comma=rules.decimal_comma)
         extracts.extend([known] if known else [])
     if header.message_code in RESULT_MESSAGES:
-        extracts.extend(read_specimens(lines, header.delimiters, analytes, zone))
+        extracts.extend(read_specimens(lines, header.delimiters, analytes, zone, rules))
     if appointment is not None:
         extracts.append(appointment)
     if header.message_code == "ADT" and header.trigger in MERGE_EVENTS:

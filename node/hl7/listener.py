@@ -61,7 +61,9 @@ class _Server:
             if decoder.too_long:
                 reason = f"the message is longer than the {limit} bytes allowed (hl7.max_frame_bytes)"
                 log.warning("connection closed", peer=peer, reason=reason)
-                reception = receive(decoder.pending[:READ_BYTES], self.settings.hl7.default_charset)
+                reception = receive(
+                    decoder.pending[:READ_BYTES], self.settings.hl7.default_charset, self.settings.hl7.charsets
+                )
                 await _send(writer, build_reply(reception, "rejected", reason=reason, at=now()).message)
                 break
         if decoder.junk_bytes or decoder.cut_frames:
@@ -71,7 +73,7 @@ class _Server:
         """Store the frames of one read together, then acknowledge them in their order."""
         waiting = []
         for raw in frames:
-            reception = receive(raw, self.settings.hl7.default_charset)
+            reception = receive(raw, self.settings.hl7.default_charset, self.settings.hl7.charsets)
             ack = reply_code(reception.header, "rejected" if reception.refusal else "accepted")
             stored = self.writer.store(raw=raw, sha256=reception.sha256, peer_address=peer, ack=ack)
             waiting.append((reception, asyncio.wrap_future(stored)))

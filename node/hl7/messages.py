@@ -1,7 +1,9 @@
 """From the bytes of a frame to messages: character set, line ends, batches, headers."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from node.errors import MessageError
 from node.hl7.segments import SEGMENT_START, Delimiters, Segment, part, read_segment
@@ -28,6 +30,8 @@ CHARSETS = {
 }
 """Names of MSH-18 (HL7 table 0211 and what senders write), letters and digits only, and the Python codec."""
 
+NO_RULES: Mapping[str, str] = MappingProxyType({})
+"""Codecs by sender, where the site has set none."""
 BATCH_SEGMENTS = ("FHS", "BHS", "BTS", "FTS")
 
 
@@ -120,8 +124,11 @@ def read_header(line: str) -> Header:
     return header
 
 
-def codec_of(raw: bytes, default_charset: str) -> str:
-    """The Python codec of a frame: by its byte order mark, else MSH-18, else UTF-8 where it fits, else the default.
+def codec_of(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_RULES) -> str:
+    """The Python codec of a frame.
+
+    By its byte order mark, else the rule for its sender (``APPLICATION|FACILITY``), else MSH-18, else UTF-8 where it
+    fits, else the default.
 
     Raises
     ------
@@ -130,7 +137,12 @@ def codec_of(raw: bytes, default_charset: str) -> str:
     """
     if raw.startswith(BOM):
         return "utf-8-sig"
-    declared = _declared_charset(raw)
+    fields, delimiters = _header_fields(raw)
+    sender = "|".join((fields[number].split(delimiters[:1] or "^")[0].strip()) for number in (2, 3))
+    for name, ruled in by_sender.items():
+        if name.encode(ruled, errors="replace") == sender.encode("latin-1"):
+            return ruled
+    declared = fields[17].split(delimiters[1:2] or "~")[0].strip()
     if declared:
         codec = CHARSETS.get(re.sub(r"[^A-Z0-9]", "", declared.upper()))
         if codec is None:
@@ -143,18 +155,15 @@ def codec_of(raw: bytes, default_charset: str) -> str:
     return "utf-8"
 
 
-def _declared_charset(raw: bytes) -> str:
+def _header_fields(raw: bytes) -> tuple[list[str], str]:
+    """At least 18 fields of the first MSH, a character a byte, and its MSH-2."""
     start = raw.find(b"MSH")
-    if start < 0:
-        return ""
-    line = re.split(r"[\r\n]", raw[start : start + 4096].decode("latin-1"), maxsplit=1)[0]
-    fields = line.split(line[3:4]) if len(line) > 3 else []
-    repetition = fields[1][1:2] if len(fields) > 1 else ""
-    value = fields[17] if len(fields) > 17 else ""
-    return (value.split(repetition)[0] if repetition else value).strip()
+    line = re.split(r"[\r\n]", raw[start : start + 4096].decode("latin-1"), maxsplit=1)[0] if start >= 0 else ""
+    fields = line.split(line[3]) if len(line) > 3 else []
+    return [*fields, *[""] * 18], fields[1] if len(fields) > 1 else ""
 
 
-def decode(raw: bytes, default_charset: str) -> str:
+def decode(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_RULES) -> str:
     """The text of a frame.
 
     Raises
@@ -162,7 +171,7 @@ def decode(raw: bytes, default_charset: str) -> str:
     MessageError
         The character set is unknown or the bytes do not fit it.
     """
-    codec = codec_of(raw, default_charset)
+    codec = codec_of(raw, default_charset, by_sender)
     try:
         return raw.decode(codec)
     except UnicodeDecodeError as error:
@@ -208,10 +217,10 @@ def _message(lines: list[str]) -> Message:
         return Message(header=None, lines=tuple(lines[1:]), problem=str(error))
 
 
-def read_frame(raw: bytes, default_charset: str) -> list[Message]:
+def read_frame(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_RULES) -> list[Message]:
     """The messages of a frame; at least one. What cannot be read is a message with a ``problem``."""
     try:
-        return split_messages(decode(raw, default_charset))
+        return split_messages(decode(raw, default_charset, by_sender))
     except MessageError as error:
         # The header is all ASCII in practice: read it, so that the message can be named.
         shown = split_messages(raw.decode("latin-1"))

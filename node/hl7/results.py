@@ -14,11 +14,22 @@ from node.hl7.extracts import SpecimenExtract
 from node.hl7.segments import Delimiters, Segment, read_segment, scan_segment
 from node.hl7.times import Moment, read_time
 from node.hl7.units import Count, Percent, Reading, Unit, read_number, read_unit
+from node.settings import Sender
 
 LOINC = re.compile(r"\d{1,5}-\d")
 MAX_10E9_PER_L = {"platelets": 5000.0}
 MAX_CELLS_10E9_PER_L = 1000.0
 """More than any patient survives (leukaemic leukocytes reach some hundreds): a unit slip."""
+USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
+    "neutrophils": 7.5,
+    "lymphocytes": 4.5,
+    "platelets": 400.0,
+    "leukocytes": 11.0,
+}
+"""Upper reference limits of adults as the Oxford Handbook of Clinical Medicine has them."""
+UPPER_LIMIT_TOLERANCE = 2.5
+"""How far a laboratory's own limit may be from it: less than any two units, or a count and a percentage, differ."""
+NO_RULES = Sender()
 MIN_10E9_PER_L = {"platelets": 0.5, "leukocytes": 0.01}
 MIN_CELLS_10E9_PER_L = 0.0005
 """Less, but not zero, than an analyser reports: a unit slip."""
@@ -139,8 +150,10 @@ def _method(terms: list[Term], words: str, analytes: Analytes) -> Method:
     return "automated" if re.search(analytes.method_words.automated, words) else "unknown"
 
 
-def read_result(obx: Segment, panel: Panel, analytes: Analytes, zone: ZoneInfo) -> Result | None:
-    """Read one OBX; ``None`` when it is not a blood-count result."""
+def read_result(
+    obx: Segment, panel: Panel, analytes: Analytes, zone: ZoneInfo, rules: Sender = NO_RULES
+) -> Result | None:
+    """Read one OBX under the rules for its sender; ``None`` when it is not a blood-count result."""
     identity = identify(obx.components(3), analytes)
     if identity is None:
         return None
@@ -151,7 +164,9 @@ def read_result(obx: Segment, panel: Panel, analytes: Analytes, zone: ZoneInfo) 
     unit = read_unit(spellings, analytes.units)
     if unit is None and any(spellings) and not identity.certain:
         return None
-    reading = _value(obx)
+    reading = _value(obx, rules.decimal_comma)
+    if not any(spellings) and identity.scale == "absolute" and rules.default_unit:
+        unit = _confirmed_unit(obx, identity.analyte, rules, analytes)
     scale, reading = _scaled(identity, unit, reading, unit_sent=any(spellings))
     status_at = read_time(panel.order.text(22), zone) if panel.order else None
     method = identity.method
@@ -177,15 +192,27 @@ def _unit_spellings(obx: Segment) -> list[str]:
     return [one for one in dict.fromkeys([obx.raw(6), joined, *components[:2]]) if one]
 
 
-def _value(obx: Segment) -> Reading:
+def _value(obx: Segment, decimal_comma: bool) -> Reading:
     if len(obx.repetitions(5)) > 1:
         return Reading(value=None, reason="more than one value", doubtful=True)
     if obx.text(2).upper() != "SN":
-        return read_number(" ".join(obx.components(5)))
+        return read_number(" ".join(obx.components(5)), decimal_comma=decimal_comma)
     comparator, number, *rest = [*obx.components(5), ""]
     if comparator not in ("", "=") or any(rest):
         return Reading(value=None, reason="censored: the laboratory gives a limit, not a number")
-    return read_number(number)
+    return read_number(number, decimal_comma=decimal_comma)
+
+
+def _confirmed_unit(obx: Segment, analyte: Analyte, rules: Sender, analytes: Analytes) -> Unit | None:
+    """The sender's unit for counts that come without one, where the upper reference limit is one in that unit."""
+    unit = read_unit([rules.default_unit or ""], analytes.units)
+    limits = re.fullmatch(r"\s*([\d.,]+)\s*(?:-|–|\^|bis|to)\s*([\d.,]+)\s*", obx.text(7))
+    high = read_number(limits[2], decimal_comma=rules.decimal_comma).value if limits else None
+    usual = USUAL_UPPER_LIMIT_10E9_PER_L.get(analyte)
+    if not isinstance(unit, Count) or high is None or usual is None:
+        return None
+    ratio = high * unit.factor / usual
+    return unit if 1 / UPPER_LIMIT_TOLERANCE <= ratio <= UPPER_LIMIT_TOLERANCE else None
 
 
 def _scaled(identity: Identity, unit: Unit | None, reading: Reading, *, unit_sent: bool) -> tuple[Scale, Reading]:
@@ -217,7 +244,7 @@ def _implausible_count(analyte: Analyte, value: float) -> str | None:
 
 
 def read_specimens(
-    lines: Iterable[str], delimiters: Delimiters, analytes: Analytes, zone: ZoneInfo
+    lines: Iterable[str], delimiters: Delimiters, analytes: Analytes, zone: ZoneInfo, rules: Sender = NO_RULES
 ) -> list[SpecimenExtract]:
     """The blood-count results of one patient's part of a message, by specimen.
 
@@ -236,7 +263,7 @@ def read_specimens(
             if identify(scan_segment(line, delimiters).components(3), analytes) is None:
                 continue
             obx = read_segment(line, delimiters)
-            result = read_result(obx, panel, analytes, zone)
+            result = read_result(obx, panel, analytes, zone, rules)
             if result is not None:
                 read.append((result, read_time(obx.text(14), zone)))
         collected = panel.collected(zone)

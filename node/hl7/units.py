@@ -79,13 +79,18 @@ class Reading:
     doubtful: bool = False
 
 
-def read_number(text: str) -> Reading:
+def read_number(text: str, *, decimal_comma: bool = False) -> Reading:
     """Read the value of a result.
 
     Censored values stay without a number, text is missing, and a decimal comma is for a person: ``1,234`` may be
-    one or a thousand.
+    one or a thousand. Where the sender is known to write decimal commas, a point is.
     """
     stripped = text.strip()
+    if decimal_comma and _NUMBER.fullmatch(stripped) and "." in stripped:
+        reason = "a point in the number of a sender that writes decimal commas"
+        return Reading(value=None, reason=reason, doubtful=True)
+    if decimal_comma and _DECIMAL_COMMA.fullmatch(stripped):
+        stripped = stripped.replace(",", ".")
     if not stripped or stripped == '""':
         return Reading(value=None, reason="no value")
     if _NUMBER.fullmatch(stripped):
@@ -94,6 +99,7 @@ def read_number(text: str) -> Reading:
         return Reading(value=None, reason="censored: the laboratory gives a limit, not a number")
     if _DECIMAL_COMMA.fullmatch(stripped):
         return Reading(value=None, reason="a comma in the number: decimal or thousands is not certain", doubtful=True)
-    if stripped[0] == "-" and _NUMBER.fullmatch(stripped[1:]):
-        return Reading(value=None, reason="a negative number", doubtful=True)
-    return Reading(value=None, reason="text instead of a number")
+    negative = stripped[0] == "-" and _NUMBER.fullmatch(stripped[1:]) is not None
+    return Reading(
+        value=None, reason="a negative number" if negative else "text instead of a number", doubtful=negative
+    )

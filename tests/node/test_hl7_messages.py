@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from node.hl7.interpret import interpret_frame
 from node.hl7.messages import read_frame
 from node.hl7.report import interpretation_json
 from node.hl7.segments import Delimiters, unescape
-from node.settings import Identity, Settings, Site
+from node.settings import Hl7, Identity, Sender, Settings, Site
 
 SETTINGS = Settings(site=Site(time_zone="Europe/Vienna"), identity=Identity(authorities={"H1": "HOSPITAL"}))
 AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -224,6 +225,66 @@ def test_specimen_time_is_that_of_spm_before_obr() -> None:
 
 def test_same_specimen_under_a_new_control_id_has_the_same_name() -> None:
     assert count_of(cbc())["specimen"] == count_of(cbc(control_id="other"))["specimen"]
+
+
+# ---- rules for one sender --------------------------------------------------------------------------------------------
+def ruled(text: str, rules: Sender, codec: str = "utf-8", sender: str = "LAB|H") -> dict[str, Any]:
+    hl7 = Hl7(senders={sender: rules})
+    (shown,) = interpretation_json(text.encode(codec), SETTINGS.model_copy(update={"hl7": hl7}))
+    return shown
+
+
+@pytest.mark.parametrize(("sender", "nlr"), [("LAB|H", 3.0), ("LAB|OTHER", None)])
+def test_decimal_commas_only_of_the_sender_that_writes_them(sender: str, nlr: float | None) -> None:
+    text = message(PID, OBR, obx("NEUT#", "4,2"), obx("LYM#", "1,4"), obx("8302-2^Body height^LN", "1,65", "m"))
+    shown = ruled(text, Sender(decimal_comma=True), sender=sender)
+    (count,) = shown["cbcs"]
+    assert count["nlr"] == (nlr and pytest.approx(nlr))
+    heights = [one["value"] for event in shown["events"] for one in event["observations"]]
+    assert heights == ([pytest.approx(165)] if nlr else [])
+
+
+def test_a_point_of_a_sender_that_writes_commas_is_held() -> None:
+    text = message(PID, OBR, obx("NEUT#", "4,2"), obx("LYM#", "1.400"))
+    (count,) = ruled(text, Sender(decimal_comma=True))["cbcs"]
+    assert (count["status"], count["nlr"]) == ("held", None)
+
+
+def without_unit(code: str, value: str, limits: str) -> str:
+    return f"OBX|1|NM|{code}||{value}||{limits}||||F"
+
+
+@pytest.mark.parametrize(
+    ("unit", "limits", "factor"),
+    [
+        ("10*9/L", ("1.8-7.7", "1.0 - 4.8"), 1.0),
+        ("cells/uL", ("1800-7700", "1000-4800"), 0.001),
+        ("10*9/L", ("1800-7700", "1000-4800"), None),  # the range is one in cells/µL
+        ("10*9/L", ("40-75", "20-45"), None),  # the range is one in percent
+        ("10*9/L", ("", ""), None),
+        ("%", ("1.8-7.7", "1.0-4.8"), None),
+    ],
+)
+def test_the_unit_of_a_sender_holds_where_the_reference_range_confirms_it(
+    unit: str, limits: tuple[str, str], factor: float | None
+) -> None:
+    text = message(PID, OBR, without_unit("NEUT#", "4.2", limits[0]), without_unit("LYM#", "1.4", limits[1]))
+    (count,) = ruled(text, Sender(default_unit=unit))["cbcs"]
+    assert count["neutrophils_10e9_per_l"] == (factor and pytest.approx(4.2 * factor))
+    assert count["status"] == ("final" if factor else "held")
+    (unruled,) = ruled(text, Sender())["cbcs"]
+    assert unruled["status"] == "held", "without the rule nothing is taken"
+
+
+def test_character_set_and_authority_of_a_sender() -> None:
+    text = CHINESE[0].replace("GB 18030-2000", "ASCII").replace("007^^^H1^MR", "007")
+    (count,) = ruled(text, Sender(charset="gb18030", authority="LAB"), "gb18030")["cbcs"]
+    assert (count["nlr"], count["patient"]) == (pytest.approx(3.0), {"id": "007", "authority": "LAB"})
+    assert ruled(text, Sender(authority="LAB"), "gb18030")["status"] == "held"
+    renamed = text.replace("|LAB|", "|检验科^1.2^ISO|")
+    (count,) = ruled(renamed, Sender(charset="gb18030"), "gb18030", sender="检验科|H")["cbcs"]
+    assert count["nlr"] == pytest.approx(3.0)
+    assert receive(renamed.encode("gb18030"), "latin-1", {"检验科|H": "gb18030"}).codec == "gb18030"
 
 
 # ---- patients and context -------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ def link_persons(db: Database, settings: Settings) -> int:
             for person in persons:
                 _derive(db, settings, eligibility, _read_person(db, settings, person))
         done += len(persons)
+    if done:
+        _forget_problems(db)
     return done
 
 
@@ -335,6 +337,7 @@ class _Linker:
             found=found,
         )
         excluded = [*reasons] if status in ("held", "cancelled") else []
+        excluded += [f"the same day is booked as {twin} too" for twin in self._twins(planned, operations)]
         excluded += exclusion_reasons(
             values=row,  # type: ignore[arg-type]  # a row also holds the text columns, which are not looked at
             diagnosis_excludes=self._excluding_diagnoses(surgery_date),
@@ -459,6 +462,16 @@ class _Linker:
     def _excluding_diagnoses(self, day: date) -> list[str]:
         return sorted({reason for code in self._codes(day) if (reason := self.eligibility.exclusion(code))})
 
+    def _twins(self, planned: PlannedOperation, operations: Sequence[PlannedOperation]) -> list[str]:
+        """Other bookings of the same day, of which this one is not the first by name: one operation is one row."""
+        day = planned.operation.planned_at.astimezone(self.zone).date()
+        booked = sorted(
+            other.operation.booking
+            for other in operations
+            if not other.operation.cancelled and other.operation.planned_at.astimezone(self.zone).date() == day
+        )
+        return [] if planned.operation.cancelled else booked[: booked.index(planned.operation.booking)][:1]
+
     def _earlier_operation(self, day: date, operations: Sequence[PlannedOperation]) -> date | None:
         dates = [
             planned.operation.planned_at.astimezone(self.zone).date()
@@ -503,6 +516,15 @@ def _replace_problems(db: Database, source: str, details: Iterable[str]) -> None
     db.execute("DELETE FROM derived_problem WHERE step = 'link' AND source = ?", [source])
     rows = [{"step": "link", "source": source, "code": "no-date", "detail": detail} for detail in details]
     insert(db, "derived_problem", rows)
+
+
+def _forget_problems(db: Database) -> None:
+    """Take away the problems of persons who are no more, because a merge has made them somebody else."""
+    with writing(db):
+        db.execute(
+            "DELETE FROM derived_problem WHERE step = 'link' AND NOT EXISTS "
+            "(SELECT 1 FROM derived_person AS p WHERE 'patient ' || p.pseudonym = derived_problem.source)"
+        )
 
 
 def _pseudonym_key(db: Database) -> bytes:

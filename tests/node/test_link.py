@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import permutations
 from pathlib import Path
@@ -236,6 +237,18 @@ def test_an_earlier_operation_excludes_the_later_one(db: Database) -> None:
     assert json.loads(str(rows["2026-03-09"]["exclusion_reasons"])) == ["prior lumbar surgery (2026-03-02)"]
 
 
+def test_two_bookings_of_one_day_are_one_row_of_the_cohort(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    receive(db, "s12b", utc(2, 13), appointment("booked", utc(3, 2, 9), booking="P2/F2"))
+    rows = {row["booking"]: row for row in link_rows(db)}
+    assert rows["P1/F1"]["eligible"] == 1
+    assert json.loads(str(rows["P2/F2"]["exclusion_reasons"])) == ["the same day is booked as P1/F1 too"]
+    receive(db, "s15", utc(2, 28), appointment("cancelled", None, booking="P1/F1"))
+    assert [row["booking"] for row in link_rows(db) if row["eligible"]] == ["P2/F2"]
+
+
 def test_what_was_said_without_a_date_after_the_operation_was_not_known_before_it(db: Database) -> None:
     add_series(db, "1.1", date(2026, 2, 1))
     for name, sent_at, extract in STORY:
@@ -292,6 +305,24 @@ def test_an_operation_without_a_date_is_a_problem(db: Database) -> None:
     assert link_rows(db) == []
     (problem,) = db.query("SELECT code, detail FROM problems")
     assert problem == {"code": "no-date", "detail": "operation P1/F1 has no planned date in any message about it"}
+
+
+def test_the_problems_of_a_number_go_over_to_the_one_that_survives(db: Database) -> None:
+    receive(db, "s12", utc(2, 10), appointment("booked", None))
+    receive(db, "a40", utc(2, 11), MergeExtract(retired_authority="LOCAL", retired_id=NUMBER), number="00777")
+    (patient,) = db.query("SELECT 'patient ' || pseudonym AS source FROM derived_person")
+    assert list(db.query("SELECT source FROM problems")) == [patient]
+    receive(db, "s13", utc(2, 12), appointment("moved", utc(3, 2, 7)))
+    assert list(db.query("SELECT source FROM problems")) == []
+
+
+def test_a_held_blood_count_is_a_problem(db: Database) -> None:
+    count = blood(utc(2, 20), 5.0)
+    unclear = replace(count.results[0], value=None, reason="the unit is not known", doubtful=True)
+    receive(db, "oru", utc(2, 20), count.model_copy(update={"results": (unclear, *count.results[1:])}))
+    (problem,) = db.query("SELECT code, detail FROM problems")
+    assert problem["code"] == "blood count held"
+    assert "the unit is not known" in problem["detail"]
 
 
 @pytest.mark.parametrize("cancels", ["P1/", "/F1", "P9/F1", "P1/F1"])

@@ -218,7 +218,8 @@ def reading_add(
 ) -> None:
     """Store a person's reading of a series; the steps compute VBQ from it.
 
-    `slice` is the InstanceNumber (1-based); rows, columns and radii are native pixels, 0-based.
+    `slice` is the InstanceNumber (1-based), with `frame` (1-based) beside it for a multi-frame image; rows, columns
+    and radii are native pixels, 0-based.
     """
     from node.readings import add_reading
 

@@ -18,6 +18,7 @@ from node.steps.identity import touch
 from node.store.database import writing
 
 SLICE = "slice"
+FRAME = "frame"
 READER_LENGTH = 64
 MAX_INSTANCE_NUMBER = 2**31 - 1
 """Of DICOM's integer strings (PS3.5, table 6.2-1)."""
@@ -25,9 +26,13 @@ MAX_INSTANCE_NUMBER = 2**31 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A slice (its InstanceNumber, so 1-based) and a circle for each region, in 0-based native pixels."""
+    """A slice (its InstanceNumber, so 1-based) and a circle for each region, in 0-based native pixels.
+
+    In a multi-frame image the InstanceNumber names the image, and ``frame`` (1-based) the slice in it.
+    """
 
     instance_number: int
+    frame_number: int | None = None
     rois: Mapping[str, Circle]
 
 
@@ -43,14 +48,17 @@ class AddedReading:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundSlice:
-    """The one image of a series that bears an InstanceNumber."""
+    """The one image of a series that bears an InstanceNumber, and the frame (1-based) of a multi-frame one."""
 
     sha256: str
     sop_instance_uid: str
+    frame_number: int | None
 
 
 def parse_rois(text: str) -> Reading:
     """A reading from ``{"slice": 8, "L1": [row, col, radius_px], …, "L4": […], "CSF": […]}``.
+
+    For a slice of a multi-frame image also ``"frame": 5``, the number of the frame.
 
     Raises
     ------
@@ -66,12 +74,19 @@ def parse_rois(text: str) -> Reading:
         raise ReadingError(f"a JSON object with the keys {', '.join(expected)} is needed")
     if missing := [key for key in expected if key not in content]:
         raise ReadingError(f"missing: {', '.join(missing)}")
-    if unknown := [key for key in content if key not in expected]:
-        raise ReadingError(f"unknown: {', '.join(unknown)}; the keys are {', '.join(expected)}")
-    number = content[SLICE]
-    if not isinstance(number, int) or isinstance(number, bool) or abs(number) > MAX_INSTANCE_NUMBER:
-        raise ReadingError(f"slice: a whole number is needed (the InstanceNumber), not {json.dumps(number)}")
-    return Reading(instance_number=number, rois={name: _circle(name, content[name]) for name in REGIONS})
+    if unknown := [key for key in content if key not in (*expected, FRAME)]:
+        raise ReadingError(f"unknown: {', '.join(unknown)}; the keys are {', '.join(expected)}, {FRAME} if needed")
+    return Reading(
+        instance_number=_whole(f"{SLICE}: a whole number is needed (the InstanceNumber)", content[SLICE]),
+        frame_number=_whole(f"{FRAME}: a whole number is needed", content[FRAME]) if FRAME in content else None,
+        rois={name: _circle(name, content[name]) for name in REGIONS},
+    )
+
+
+def _whole(needed: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_INSTANCE_NUMBER:
+        raise ReadingError(f"{needed}, not {json.dumps(value)}")
+    return value
 
 
 def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -103,30 +118,40 @@ def _is_number(value: object) -> bool:
 def to_canonical_json(reading: Reading) -> str:
     """The same text for the same reading, however it was written; :func:`parse_rois` reads it."""
     rois = {name: [circle.row, circle.col, circle.radius_px] for name, circle in sorted(reading.rois.items())}
-    return json.dumps({SLICE: reading.instance_number, **rois}, separators=(",", ":"))
+    frame = {} if reading.frame_number is None else {FRAME: reading.frame_number}
+    return json.dumps({SLICE: reading.instance_number, **frame, **rois}, separators=(",", ":"))
 
 
-def find_slice(db: Database, series_uid: str, instance_number: int) -> FoundSlice:
-    """The image of a series with this InstanceNumber.
+def find_slice(db: Database, series_uid: str, reading: Reading) -> FoundSlice:
+    """The slice of a series that a reading is of.
 
     Raises
     ------
     ReadingError
         There is none, or more than one (of different content): nobody can say which one the reader saw.
     """
+    number = reading.instance_number
     found = db.execute(
-        "SELECT o.sha256, i.sop_instance_uid FROM derived_instance AS i JOIN fact_object AS o USING (object_id) "
+        "SELECT o.sha256, i.sop_instance_uid, json_array_length(i.headers, '$.frames') "
+        "FROM derived_instance AS i JOIN fact_object AS o USING (object_id) "
         "WHERE i.series_instance_uid = ? AND i.instance_number = ? ORDER BY o.sha256",
-        [series_uid, instance_number],
+        [series_uid, number],
     ).fetchall()
     if not found:
-        raise ReadingError(f"slice {instance_number}: the series has no image with this InstanceNumber")
+        raise ReadingError(f"slice {number}: the series has no image with this InstanceNumber")
     if len(found) > 1:
         raise ReadingError(
-            f"slice {instance_number}: {len(found)} different images of the series bear this InstanceNumber; "
+            f"slice {number}: {len(found)} different images of the series bear this InstanceNumber; "
             "vbq-node problems shows images received with differing content"
         )
-    return FoundSlice(sha256=found[0][0], sop_instance_uid=found[0][1])
+    ((sha256, sop_instance_uid, frames),) = found
+    if reading.frame_number is None and frames:
+        raise ReadingError(f'slice {number}: it is an image of {frames} frames; "frame" must say which one was read')
+    if reading.frame_number is not None and not 1 <= reading.frame_number <= frames:
+        raise ReadingError(
+            f"slice {number}: the image has no frame {reading.frame_number} (frames: {frames or 'none'})"
+        )
+    return FoundSlice(sha256=sha256, sop_instance_uid=sop_instance_uid, frame_number=reading.frame_number)
 
 
 def load_slice(archive: Archive, found: FoundSlice) -> Slice:
@@ -138,7 +163,7 @@ def load_slice(archive: Archive, found: FoundSlice) -> Slice:
         The file is gone or cannot be decoded.
     """
     try:
-        return read_slice(archive.path(found.sha256))
+        return read_slice(archive.path(found.sha256), frame=found.frame_number)
     except FileNotFoundError as error:
         raise DicomReadError("the file is missing from the archive") from error
 
@@ -163,7 +188,7 @@ def add_reading(
             f"no series {series_uid} is known; the view 'series' lists what has arrived (the steps must be running)"
         )
     try:
-        pixels = load_slice(archive, find_slice(db, series_uid, reading.instance_number))
+        pixels = load_slice(archive, find_slice(db, series_uid, reading))
         result = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
     except (DicomReadError, ScoreError) as error:
         raise ReadingError(f"slice {reading.instance_number}: {error}") from error

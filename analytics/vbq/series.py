@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from analytics.vbq.protocol import Protocol, consensus, consensus_number, protocol_of
 
-MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-MULTI_FRAME_MR = frozenset({"1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})
-"""SOP Classes: MR Image; Enhanced MR and Legacy Converted Enhanced MR."""
+MR_IMAGES = frozenset({"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})
+"""SOP Classes: MR, Enhanced MR and Legacy Converted Enhanced MR. Of the latter two each frame is an image here."""
 
 SAGITTAL_COSINE = 0.8
 """A slice normal within 37° of the patient's left-right axis makes a series sagittal: scoliosis and careless
@@ -208,10 +207,10 @@ def _own_texts(images: Sequence[ImageHeader]) -> list[str]:
 
 def _image_kind(images: Sequence[ImageHeader]) -> Criterion:
     classes = {image.sop_class_uid for image in images}
-    if classes & MULTI_FRAME_MR:
-        return Criterion(holds=False, sentence="enhanced multi-frame MR; only single-frame MR images are measured")
-    if classes != {MR_IMAGE} or {image.modality for image in images} - {"MR", None}:
+    if not classes <= MR_IMAGES or {image.modality for image in images} - {"MR", None}:
         return Criterion(holds=False, sentence="not MR images")
+    if len(classes) > 1:
+        return Criterion(holds=False, sentence="single-frame and multi-frame images in one series")
     if any((image.samples_per_pixel or 1) != 1 for image in images):
         return Criterion(holds=False, sentence="colour images carry no MR signal")
     if {image.photometric for image in images} - {"MONOCHROME2", None}:

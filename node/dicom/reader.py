@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pydicom
@@ -23,8 +23,10 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut
+from pydicom.pixels.utils import pixel_array
 
 from analytics.vbq.series import ImageHeader
+from node.dicom.frames import Frame, frames_of
 from node.errors import DicomReadError
 
 MAX_UID_LENGTH = 64
@@ -47,7 +49,17 @@ CONTENT_ERRORS = (
 )
 """What pydicom and its codecs raise for content that they cannot make sense of; it has no exception of its own."""
 
+MAX_PIXELS = 8192 * 8192
+"""Of one slice; a few bytes of a compressed image can claim any number of them."""
+
 T = TypeVar("T")
+
+
+class Elements(Protocol):
+    """Something that has elements: a data set, or a frame of one."""
+
+    def get(self, keyword: str, /) -> object: ...
+
 
 # pydicom logs the values that it stumbles over, and a value may be a patient's name or number.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -67,6 +79,13 @@ class Header:
     sex: str | None
     study_date: date | None
     image: ImageHeader
+    frames: tuple[ImageHeader, ...] = ()
+    """Of a multi-frame image, frame 1 first; ``image`` is then what its top level says."""
+
+    @property
+    def images(self) -> tuple[ImageHeader, ...]:
+        """The slices of the object: its frames, or the one image that it is."""
+        return self.frames or (self.image,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +132,19 @@ def read_header(path: Path) -> Header:
             sex=_sex(dataset),
             study_date=_date(dataset, "StudyDate"),
             image=_image_header(dataset),
+            frames=tuple(_image_header(frame) for frame in _frames(dataset)),
         )
 
 
-def read_slice(path: Path) -> Slice:
-    """The pixels of a stored single-frame image.
+def read_slice(path: Path, *, frame: int | None = None) -> Slice:
+    """The pixels of one slice of a stored image.
+
+    Parameters
+    ----------
+    path
+        A file of the archive.
+    frame
+        Which frame (1-based) of a multi-frame image; ``None`` for a single-frame one.
 
     Raises
     ------
@@ -130,17 +157,48 @@ def read_slice(path: Path) -> Slice:
     with _quiet():
         if "PixelData" not in dataset:
             raise DicomReadError("the pixels are missing or cut off")
-        spacing = _numbers(dataset, "PixelSpacing")
+        source = _slice_elements(dataset, frame)
+        spacing = _numbers(source, "PixelSpacing")
         if spacing is None or len(spacing) != 2:
             raise DicomReadError("the image gives no pixel spacing")
+        if (_integer(dataset, "Rows") or 0) * (_integer(dataset, "Columns") or 0) > MAX_PIXELS:
+            raise DicomReadError(f"the image claims more than {MAX_PIXELS} pixels")
         try:
-            stored = dataset.pixel_array
-            signal = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
+            stored = dataset.pixel_array if frame is None else pixel_array(dataset, index=frame - 1)
+            signal = np.asarray(_rescaled(stored, dataset, source), dtype=np.float64)
         except CONTENT_ERRORS as error:
             raise DicomReadError(f"the pixels cannot be decoded: {_one_line(error)}") from error
     if signal.ndim != 2:
         raise DicomReadError(f"one slice is needed; the pixels have the shape {signal.shape}")
     return Slice(signal=signal, spacing_mm=(spacing[0], spacing[1]))
+
+
+def _frames(dataset: Dataset) -> list[Frame]:
+    try:
+        return frames_of(dataset)
+    except CONTENT_ERRORS as error:
+        raise DicomReadError(f"what is said about its frames cannot be read: {_one_line(error)}") from error
+
+
+def _slice_elements(dataset: Dataset, frame: int | None) -> Elements:
+    if frame is None:
+        return dataset
+    frames = _frames(dataset)
+    if len(frames) != (_integer(dataset, "NumberOfFrames") or 1):
+        raise DicomReadError("the number of frames contradicts what is said about each")
+    if not 1 <= frame <= len(frames):
+        raise DicomReadError(f"the image has no frame {frame}; it has {len(frames)}")
+    return frames[frame - 1]
+
+
+def _rescaled(stored: "NDArray[np.integer[Any]]", dataset: Dataset, source: Elements) -> "NDArray[Any]":
+    """After the modality LUT: of the image, or of the frame (Pixel Value Transformation, PS3.3, C.7.6.16.2.9)."""
+    if source is dataset:
+        return apply_modality_lut(stored, dataset)
+    slope, intercept = source.get("RescaleSlope"), source.get("RescaleIntercept")
+    if slope is None and intercept is None:
+        return stored
+    return stored.astype(np.float64) * _float(slope) + _float(intercept)
 
 
 def _read(path: Path, *, stop_before_pixels: bool) -> Dataset:
@@ -163,7 +221,7 @@ def _one_line(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _image_header(dataset: Dataset) -> ImageHeader:
+def _image_header(dataset: Elements) -> ImageHeader:
     return ImageHeader(
         sop_class_uid=_text(dataset, "SOPClassUID") or "",
         modality=_text(dataset, "Modality"),
@@ -204,7 +262,7 @@ def _image_header(dataset: Dataset) -> ImageHeader:
     )
 
 
-def _value(dataset: Dataset, keyword: str, convert: Callable[[object], T]) -> T | None:
+def _value(dataset: Elements, keyword: str, convert: Callable[[object], T]) -> T | None:
     """The converted value of an element, or ``None`` where it is missing, empty or makes no sense."""
     try:
         value = dataset.get(keyword)
@@ -221,18 +279,18 @@ def _clean(value: object) -> str:
     return str(value).replace("\0", "").strip()
 
 
-def _text(dataset: Dataset, keyword: str) -> str | None:
+def _text(dataset: Elements, keyword: str) -> str | None:
     text = _value(dataset, keyword, lambda value: "\\".join(_clean(item) for item in _items(value)))
     return text if text and text.strip("\\") else None
 
 
-def _identifier(dataset: Dataset, keyword: str) -> str | None:
+def _identifier(dataset: Elements, keyword: str) -> str | None:
     """A text that tells patients apart: one that is only partly legible could be that of several, and is none."""
     text = _text(dataset, keyword)
     return None if text is None or UNDECODABLE in text else text
 
 
-def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+def _texts(dataset: Elements, keyword: str) -> tuple[str, ...]:
     found = _value(dataset, keyword, lambda value: tuple(_clean(item) for item in _items(value)))
     return tuple(item for item in found or () if item)
 
@@ -244,11 +302,11 @@ def _float(value: object) -> float:
     return number
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
+def _number(dataset: Elements, keyword: str) -> float | None:
     return _value(dataset, keyword, _float)
 
 
-def _numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
+def _numbers(dataset: Elements, keyword: str) -> tuple[float, ...] | None:
     return _value(dataset, keyword, lambda value: tuple(_float(item) for item in _items(value)))
 
 
@@ -259,7 +317,7 @@ def _whole(value: object) -> int:
     return int(number)
 
 
-def _integer(dataset: Dataset, keyword: str) -> int | None:
+def _integer(dataset: Elements, keyword: str) -> int | None:
     return _value(dataset, keyword, _whole)
 
 
@@ -280,7 +338,7 @@ def _sex(dataset: Dataset) -> str | None:
     return sex if sex in {"F", "M", "O"} else None
 
 
-def _contrast_agent(dataset: Dataset) -> str | None:
+def _contrast_agent(dataset: Elements) -> str | None:
     coded = _value(dataset, "ContrastBolusAgentSequence", lambda items: "coded" if items else None)
     return _text(dataset, "ContrastBolusAgent") or coded
 

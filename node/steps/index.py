@@ -202,7 +202,7 @@ def _judge_study(db: Database, study_uid: str) -> list[_Series]:
                 uid=uid,
                 study_uid=min(studies),
                 images=images,
-                verdict=judge([image.header.image for image in images]),
+                verdict=judge([image for stored in images for image in stored.header.images]),
                 of_several_studies=len(studies) > 1,
             )
         )
@@ -256,7 +256,7 @@ def _store_problems(db: Database, study_uid: str, series: Sequence[_Series], pat
 def _row(one: _Series, patient: _Patient, series: Iterable[_Series], chosen: str | None) -> dict[str, str | int | None]:
     owner = _Patient() if one.of_several_studies else patient
     headers = [image.header for image in one.images]
-    images = [header.image for header in headers]
+    images = [image for header in headers for image in header.images]
     study_date = consensus(header.study_date for header in headers)
     return {
         "series_instance_uid": one.uid,

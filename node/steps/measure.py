@@ -51,6 +51,7 @@ class _Result:
     status: MeasurementStatus
     reasons: Sequence[str]
     instance_number: int
+    frame_number: int | None
     circles: Mapping[str, Circle]
     found: FoundSlice | None = None
     score: VbqScore | None = None
@@ -92,7 +93,7 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
     reading = parse_rois(pending.rois)
     found = None
     try:
-        found = find_slice(db, pending.series_uid, reading.instance_number)
+        found = find_slice(db, pending.series_uid, reading)
         pixels = load_slice(archive, found)
         measured = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
     except (ReadingError, DicomReadError, ScoreError) as error:
@@ -100,6 +101,7 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
             status=MeasurementStatus.REJECTED,
             reasons=[str(error)],
             instance_number=reading.instance_number,
+            frame_number=reading.frame_number,
             circles=reading.rois,
             found=found,
         )
@@ -108,6 +110,7 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
         status=MeasurementStatus.REVIEW if reasons else MeasurementStatus.MEASURED,
         reasons=reasons,
         instance_number=reading.instance_number,
+        frame_number=reading.frame_number,
         circles=reading.rois,
         found=found,
         score=measured,
@@ -133,6 +136,7 @@ def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | No
         "instances_sha256": pending.instances_sha256,
         "sop_instance_uid": result.found.sop_instance_uid if result.found else None,
         "instance_number": result.instance_number,
+        "frame_number": result.frame_number,
         "status": result.status.value,
         "reasons": json.dumps(list(result.reasons), ensure_ascii=False),
         "vbq_mean": measured.vbq_mean if measured else None,

@@ -43,7 +43,8 @@ CREATE TABLE fact_frame_receipt (
 ) STRICT;
 CREATE INDEX fact_frame_receipt_frame ON fact_frame_receipt (frame_id, received_at);
 
--- What a reader placed: {"slice": n, "L1": [row, col, radius_px], … "CSF": […]}. The newest of a series is in effect;
+-- What a reader placed: {"slice": n, "frame": n (of a multi-frame image only), "L1": [row, col, radius_px], … "CSF": […]}.
+-- The newest of a series is in effect;
 -- who returns to an earlier one gives it again.
 CREATE TABLE fact_reading (
     reading_id INTEGER PRIMARY KEY,
@@ -118,6 +119,7 @@ CREATE TABLE derived_measurement (
     instances_sha256 TEXT NOT NULL,
     sop_instance_uid TEXT,
     instance_number INTEGER,
+    frame_number INTEGER,
     status TEXT NOT NULL CHECK (status IN ('measured', 'review', 'rejected')),
     reasons TEXT NOT NULL CHECK (json_valid(reasons)),
     vbq_mean REAL,

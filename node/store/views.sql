@@ -29,7 +29,7 @@ LEFT JOIN derived_link AS l ON l.episode = f.episode
 LEFT JOIN derived_person AS p ON p.person = l.person;
 
 CREATE VIEW measurements AS
-SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.source, m.status, m.reasons,
+SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_number, m.source, m.status, m.reasons,
        m.vbq_mean, m.vbq_median,
        m.rois ->> '$.L1.mean' AS l1_signal, m.rois ->> '$.L2.mean' AS l2_signal,
        m.rois ->> '$.L3.mean' AS l3_signal, m.rois ->> '$.L4.mean' AS l4_signal,

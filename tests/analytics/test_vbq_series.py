@@ -115,7 +115,7 @@ def test_a_sagittal_t1_is_one_and_says_why():
         ({"body_part": "CSPINE", "study_description": None}, "another part of the body is named"),
         ({"series_description": "t1 sag thoracic"}, "another part of the body is named (thorac)"),
         ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.7"}, "not MR images"),
-        ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.4.1"}, "enhanced multi-frame MR"),
+        ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.4.3"}, "not MR images"),
         ({"modality": "CT"}, "not MR images"),
         ({"samples_per_pixel": 3}, "colour images"),
     ],

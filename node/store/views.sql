@@ -151,7 +151,7 @@ SELECT 'measure', 'series ' || m.series_instance_uid, m.status,
        (SELECT group_concat(value, '; ') FROM json_each(m.reasons))
 FROM measurements AS m WHERE m.status IN ('review', 'rejected') AND m.in_effect = 1
 UNION ALL
-SELECT 'link', 'patient ' || b.patient, 'blood count held',
+SELECT 'link', 'patient ' || b.patient, 'held-blood-count',
        (SELECT group_concat(value, '; ') FROM json_each(b.notes))
 FROM blood_counts AS b WHERE b.status = 'held'
 UNION ALL

@@ -321,7 +321,7 @@ def test_a_held_blood_count_is_a_problem(db: Database) -> None:
     unclear = replace(count.results[0], value=None, reason="the unit is not known", doubtful=True)
     receive(db, "oru", utc(2, 20), count.model_copy(update={"results": (unclear, *count.results[1:])}))
     (problem,) = db.query("SELECT code, detail FROM problems")
-    assert problem["code"] == "blood count held"
+    assert problem["code"] == "held-blood-count"
     assert "the unit is not known" in problem["detail"]
 
 

@@ -70,12 +70,14 @@ class ImportSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
+class CohortRow:
     """A row of the file that is taken; ``line`` is 1-based, the header's line included."""
 
     id: str
     line: int
     checked: CheckedRow
+    others: Mapping[str, str]
+    """The cells of columns that a cohort table need not have, as text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +90,16 @@ class _Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Table:
-    """A file as read and checked."""
+class CohortTable:
+    """A file as read and checked; ``refused`` rows are in ``problems`` only."""
 
-    rows: tuple[_Row, ...]
+    rows: tuple[CohortRow, ...]
     refused: int
     problems: tuple[_Problem, ...]
+
+    def problem_lines(self) -> list[str]:
+        """Each problem in words, with its line."""
+        return [f"line {problem.line}: {problem.detail}" for problem in self.problems]
 
 
 def import_cohort(db: Database, path: Path, *, site: str, now: datetime) -> ImportSummary:
@@ -114,14 +120,7 @@ def import_cohort(db: Database, path: Path, *, site: str, now: datetime) -> Impo
     CohortError
         The file as a whole cannot be read; nothing is stored.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CohortError(f"cohort table {path}: {error.strerror or error}") from error
-    try:
-        table = _read_table(content)
-    except CohortError as error:
-        raise CohortError(f"cohort table {path}: {error}") from error
+    content, table = read_cohort(path)
     digest = hashlib.sha256(content).hexdigest()
     with writing(db):
         if _underived(db):
@@ -142,6 +141,29 @@ def import_cohort(db: Database, path: Path, *, site: str, now: datetime) -> Impo
         "cohort imported", import_id=import_id, rows=summary.rows, eligible=summary.eligible, refused=table.refused
     )
     return summary
+
+
+def read_cohort(path: Path, *, more_columns: bool = False) -> tuple[bytes, CohortTable]:
+    """Read and check a cohort table without storing it; its bytes and what they say.
+
+    Parameters
+    ----------
+    more_columns
+        Whether columns that a cohort table does not have are taken along, rather than refused.
+
+    Raises
+    ------
+    CohortError
+        The file as a whole cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CohortError(f"cohort table {path}: {error.strerror or error}") from error
+    try:
+        return content, _read_table(content, more_columns=more_columns)
+    except CohortError as error:
+        raise CohortError(f"cohort table {path}: {error}") from error
 
 
 def derive_imports(db: Database, *, site: str) -> int:
@@ -177,7 +199,7 @@ def _derive_all(db: Database, *, site: str) -> int:
     return len(files)
 
 
-def _derive(db: Database, import_id: int, table: _Table, *, site: str) -> None:
+def _derive(db: Database, import_id: int, table: CohortTable, *, site: str) -> None:
     """Let a file decide the rows of the ids it names; files are derived in the order of their import."""
     ids = [[row.id] for row in table.rows]
     db.conn.executemany(
@@ -211,18 +233,18 @@ def _derive(db: Database, import_id: int, table: _Table, *, site: str) -> None:
         db.execute("DELETE FROM derived_problem WHERE step = 'import' AND source LIKE ?", [f"import {other} line %"])
 
 
-def _cells(row: _Row) -> tuple[object, ...]:
+def _cells(row: CohortRow) -> tuple[object, ...]:
     return tuple(row.checked.values[name] for name in STORED)
 
 
-def _superseded(db: Database, table: _Table, import_id: int) -> int:
+def _superseded(db: Database, table: CohortTable, import_id: int) -> int:
     """How many rows of an imported file a newer file decides."""
     (held,) = db.execute("SELECT count(*) FROM derived_import_row WHERE import_id = ?", [import_id]).fetchone()
     return len(table.rows) - int(held)
 
 
-def _summary(table: _Table, *, new: int, changed: int, superseded: int | None = None) -> ImportSummary:
-    problems = [f"line {problem.line}: {problem.detail}" for problem in table.problems]
+def _summary(table: CohortTable, *, new: int, changed: int, superseded: int | None = None) -> ImportSummary:
+    problems = table.problem_lines()
     if superseded:
         problems.append(f"{superseded} rows of this file are not in effect: a file imported later decides them")
     eligible = sum(row.checked.eligible for row in table.rows)
@@ -239,9 +261,9 @@ def _summary(table: _Table, *, new: int, changed: int, superseded: int | None = 
     )
 
 
-def _read_table(content: bytes) -> _Table:
+def _read_table(content: bytes, *, more_columns: bool = False) -> CohortTable:
     text = _decode(content)
-    separator, header = _header(text)
+    separator, header = _header(text, more_columns=more_columns)
     taken: list[tuple[int, dict[str, str]]] = []
     malformed: list[_Problem] = []
     for line, cells in islice(_records(text, separator), 1, None):
@@ -257,8 +279,8 @@ def _read_table(content: bytes) -> _Table:
     return _checked(taken, malformed)
 
 
-def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence[_Problem]) -> _Table:
-    rows: dict[str, _Row] = {}
+def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence[_Problem]) -> CohortTable:
+    rows: dict[str, CohortRow] = {}
     problems = list(malformed)
     refused = len(malformed)
     for line, values in taken:
@@ -273,12 +295,13 @@ def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence
             problems.append(_Problem(line=rows[name].line, code="repeated-id", detail=detail))
             refused += 1
         else:
-            rows[name] = _Row(id=name, line=line, checked=checked)
+            others = {column: cell.strip() for column, cell in values.items() if column not in STORED}
+            rows[name] = CohortRow(id=name, line=line, checked=checked, others=others)
             problems.extend(_Problem(line=line, code="value", detail=f"id {name}: {text}") for text in checked.problems)
     if not rows:
         raise CohortError("it has no row that can be used (a row needs an id and as many cells as the header)")
     ordered = sorted(problems, key=lambda problem: (problem.line, problem.code, problem.detail))
-    return _Table(rows=tuple(rows.values()), refused=refused, problems=tuple(ordered))
+    return CohortTable(rows=tuple(rows.values()), refused=refused, problems=tuple(ordered))
 
 
 def _decode(content: bytes) -> str:
@@ -298,8 +321,8 @@ def _decode(content: bytes) -> str:
     return text
 
 
-def _header(text: str) -> tuple[str, list[str]]:
-    """The separator and the column names, all of them known and none missing."""
+def _header(text: str, *, more_columns: bool) -> tuple[str, list[str]]:
+    """The separator and the column names, none missing, and all of them known unless more are allowed."""
     first = next(csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[0], strict=False))
     separator = SEPARATORS[1] if len(first) == 1 and SEPARATORS[1] in first[0] else SEPARATORS[0]
     _, cells = next(_records(text, separator))
@@ -309,7 +332,7 @@ def _header(text: str) -> tuple[str, list[str]]:
     repeated = sorted({name for name in header if header.count(name) > 1})
     complaints = [
         f"{what} {', '.join(repr(name) for name in names)}"
-        for what, names in (("missing", missing), ("unknown", unknown), ("repeated", repeated))
+        for what, names in (("missing", missing), ("unknown", [] if more_columns else unknown), ("repeated", repeated))
         if names
     ]
     if complaints:

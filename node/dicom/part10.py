@@ -1,16 +1,18 @@
-"""The DICOM Part 10 header that the node writes in front of a data set it received.
+"""The DICOM Part 10 header: written in front of a data set that was received, and read again.
 
 Encoded here, byte for byte, because it stands on the receiving path: the data set behind it is never parsed.
 """
 
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from node.archive import GROUP_END
+from node.archive import CHUNK_BYTES, GROUP_END
 from node.errors import DicomReadError
 
 IMPLEMENTATION_CLASS_UID = "2.25.210780607288283241281697353487713777114"
@@ -19,6 +21,9 @@ IMPLEMENTATION_CLASS_UID = "2.25.210780607288283241281697353487713777114"
 IMPLEMENTATION_VERSION_NAME = "VBQ-NODE"
 
 _PREAMBLE = b"\0" * 128 + b"DICM"
+MAX_INFLATED_BYTES = 512 * 1024 * 1024
+"""Of a deflated data set: half a megabyte can grow to this. A multi-frame MR of 1,000 frames of 512 × 512 is that."""
+
 _LONG_VR = frozenset({b"OB"})
 
 
@@ -70,6 +75,30 @@ def file_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_ui
         )
     )
     return _PREAMBLE + _element(0x0000, b"UL", struct.pack("<L", len(elements))) + elements
+
+
+def require_bounded(path: Path) -> None:
+    """Refuse a deflated data set that would grow beyond :data:`MAX_INFLATED_BYTES`, without ever holding it.
+
+    Raises
+    ------
+    DicomReadError
+        It would, or it lacks the header that says where it begins.
+    zlib.error
+        It is not deflated at all.
+    """
+    if read_file_meta_info(path).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
+    with path.open("rb") as file:
+        file.seek(read_identity(path).dataset_offset)
+        while chunk := file.read(CHUNK_BYTES):
+            while chunk:
+                size += len(inflater.decompress(chunk, CHUNK_BYTES))
+                chunk = inflater.unconsumed_tail
+                if size > MAX_INFLATED_BYTES:
+                    raise DicomReadError(f"inflated it would be larger than {MAX_INFLATED_BYTES} bytes")
 
 
 def _text(value: str, *, padding: bytes) -> bytes:

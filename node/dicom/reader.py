@@ -27,6 +27,7 @@ from pydicom.pixels.utils import pixel_array
 
 from analytics.vbq.series import ImageHeader
 from node.dicom.frames import Frame, frames_of
+from node.dicom.part10 import require_bounded
 from node.errors import DicomReadError
 
 MAX_UID_LENGTH = 64
@@ -204,6 +205,7 @@ def _rescaled(stored: "NDArray[np.integer[Any]]", dataset: Dataset, source: Elem
 def _read(path: Path, *, stop_before_pixels: bool) -> Dataset:
     with _quiet():
         try:
+            require_bounded(path)
             return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
         except InvalidDicomError as error:
             raise DicomReadError("not a DICOM Part 10 file") from error

@@ -36,6 +36,13 @@ thresholds_app = typer.Typer(
 )
 app.add_typer(reading_app, name="reading")
 app.add_typer(thresholds_app, name="thresholds")
+messages_app = typer.Typer(help="Stored HL7 messages: what was received, and how it is read.", no_args_is_help=True)
+identity_app = typer.Typer(
+    help="Patient numbers that differ in leading zeros only: a person says whether they are one patient.",
+    no_args_is_help=True,
+)
+app.add_typer(messages_app, name="messages")
+app.add_typer(identity_app, name="identity")
 
 Config = Annotated[
     Path | None,
@@ -121,7 +128,8 @@ def _run_role(name: str, config: Path | None, supervised: bool) -> None:
     from node.roles import run_role
 
     settings = _settings(config)
-    open_database(settings.storage.folder, create=True).close()
+    # The supervisor has made the database: a role started again must not make another when the folder is gone.
+    open_database(settings.storage.folder, create=not supervised).close()
     run_role(name, settings, supervised=supervised)
 
 
@@ -309,6 +317,79 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
             )
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+@messages_app.command("show")
+def messages_show(
+    message_id: Annotated[str, typer.Argument(help="The id of the message, as the view `messages` has it.")],
+    config: Config = None,
+) -> None:
+    """Show one message as JSON: when it came, what was made of it, how it is read today, and its text."""
+    from node.messages import show_message
+
+    settings = _settings(config)
+    db, _ = _open(settings)
+    _print_json(show_message(db, settings, message_id))
+
+
+@messages_app.command("replay")
+def messages_replay(
+    message_ids: Annotated[list[str] | None, typer.Argument(help="Ids of messages; all without one.")] = None,
+    config: Config = None,
+) -> None:
+    """Read messages anew after a rule has changed, and derive again all that depends on them."""
+    from node.steps.replay import replay
+
+    settings = _settings(config)
+    db, _ = _open(settings)
+    done = replay(db, settings, message_ids or [])
+    out.print(f"{done} frames read anew", highlight=False)
+
+
+@identity_app.command("list")
+def identity_list(config: Config = None, as_json: AsJson = False) -> None:
+    """List the candidates, open and decided."""
+    from node.candidates import candidates
+
+    settings = _settings(config)
+    db, _ = _open(settings)
+    rows = candidates(db)
+    if as_json:
+        _print_json(rows)
+        return
+    columns = ("authority", "patient_id", "other_patient_id", "state", "decided_by")
+    cells = [[row[name] or "" for name in columns] for row in rows]
+    _print_table(None, ["authority", "number", "other number", "state", "by"], cells)
+
+
+Authority = Annotated[str, typer.Argument(help="The authority of both numbers, as `identity list` shows it.")]
+OneNumber = Annotated[str, typer.Argument(help="One of the two numbers, with its leading zeros.")]
+OtherNumber = Annotated[str, typer.Argument(help="The other number.")]
+DecidedBy = Annotated[str, typer.Option("--by", help="Who decides.")]
+
+
+@identity_app.command("confirm")
+def identity_confirm(
+    authority: Authority, number: OneNumber, other: OtherNumber, by: DecidedBy, config: Config = None
+) -> None:
+    """Say that two numbers are one patient: they are joined like by a merge. `reject` takes it back."""
+    from node.candidates import decide
+
+    db, _ = _open(_settings(config))
+    decide(db, numbers=(authority, number, other), confirmed=True, by=by, now=now())
+    out.print("confirmed; the steps join the two numbers", highlight=False)
+
+
+@identity_app.command("reject")
+def identity_reject(
+    authority: Authority, number: OneNumber, other: OtherNumber, by: DecidedBy, config: Config = None
+) -> None:
+    """Say that two numbers are two patients. `confirm` takes it back."""
+    from node.candidates import decide
+
+    db, _ = _open(_settings(config))
+    decide(db, numbers=(authority, number, other), confirmed=False, by=by, now=now())
+    out.print("rejected; the two numbers stay apart", highlight=False)
 
 
 # ---- upkeep --------------------------------------------------------------------------------------------------------

@@ -109,9 +109,11 @@ class Dicom(Listener):
 
 def _known_codec(value: str) -> str:
     try:
-        "".encode(value)
+        framed = "MSH|".encode(value)
     except LookupError as error:
         raise ValueError(f"unknown character set {value!r}; use a Python codec name such as 'gb18030'") from error
+    if framed != b"MSH|":
+        raise ValueError(f"character set {value!r} does not contain ASCII, in which HL7 headers are written")
     return value
 
 

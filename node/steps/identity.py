@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from node.store.database import insert
+from node.store.database import insert, writing
 
 Number = tuple[str, str]
 """Assigning authority and id, as sent."""
@@ -19,6 +19,8 @@ class Statement:
     """What one fact says about two different patient numbers; ``first`` survives where they are joined."""
 
     source: str
+    said: tuple[str, str, int, int]
+    """When it was said, then what orders facts of the same time."""
     first: Number
     second: Number
     joined: bool
@@ -52,7 +54,7 @@ def resolve_merges(db: Database) -> None:
     Numbers joined are one person, named after the number that no merge retires (the smallest name when merges
     contradict each other). Persons whose numbers change are left pending, no others.
     """
-    newest = {frozenset((one.first, one.second)): one for one in _statements(db)}
+    newest = {frozenset((one.first, one.second)): one for one in sorted(_statements(db), key=lambda one: one.said)}
     joins = [one for one in newest.values() if one.joined]
     representative = _representatives([(one.second, one.first) for one in joins])
     changed: set[str] = set()
@@ -67,30 +69,39 @@ def resolve_merges(db: Database) -> None:
                 [person_key(*now), authority, patient_id],
             )
     for person in changed:
-        db.execute("DELETE FROM derived_person WHERE person = ?", [person])
-        for table in ("derived_blood_count", "derived_operation", "derived_link"):
-            db.execute(
-                f"DELETE FROM {table} WHERE person = ? AND person NOT IN (SELECT person FROM derived_identifier)",
-                [person],
-            )
+        _forget_person(db, person)
     _replace_problems(db, [one for one in newest.values() if not one.joined], representative)
 
 
 def _statements(db: Database) -> list[Statement]:
-    """All that messages say about two numbers, oldest first; both numbers are known from here on."""
+    """All that messages and people say about two numbers; both numbers are known from here on."""
     found = [
         Statement(
             source=f"message {sha256[:12]}.{position}",
+            said=(sent_at, sha256, position, item),
             first=(authority, patient_id),
             second=(other_authority, other_id),
             joined=kind == "merge",
         )
-        for kind, authority, patient_id, other_authority, other_id, sha256, position in db.execute(
+        for kind, authority, patient_id, other_authority, other_id, sent_at, sha256, position, item in db.execute(
             "SELECT e.kind, e.authority, e.patient_id, "
             "coalesce(e.content ->> '$.retired_authority', e.content ->> '$.other_authority'), "
-            "coalesce(e.content ->> '$.retired_id', e.content ->> '$.other_id'), f.sha256, e.position "
-            "FROM derived_extract AS e JOIN fact_frame AS f USING (frame_id) WHERE e.kind IN ('merge', 'unmerge') "
-            "ORDER BY coalesce(e.sent_at, ''), f.sha256, e.position, e.item"
+            "coalesce(e.content ->> '$.retired_id', e.content ->> '$.other_id'), "
+            "coalesce(e.sent_at, ''), f.sha256, e.position, e.item "
+            "FROM derived_extract AS e JOIN fact_frame AS f USING (frame_id) WHERE e.kind IN ('merge', 'unmerge')"
+        ).fetchall()
+    ]
+    found += [
+        Statement(
+            source=f"decision {decision_id}",
+            said=(decided_at, "", decision_id, 0),
+            first=(authority, patient_id),
+            second=(authority, other_id),
+            joined=decision == "confirmed",
+        )
+        for decision_id, decided_at, authority, patient_id, other_id, decision in db.execute(
+            "SELECT decision_id, decided_at, authority, patient_id, other_patient_id, decision "
+            "FROM fact_identity_decision"
         ).fetchall()
     ]
     found = [one for one in found if one.first != one.second]
@@ -101,6 +112,48 @@ def _statements(db: Database) -> list[Statement]:
                 [*number, person_key(*number)],
             )
     return found
+
+
+def apply_decisions(db: Database) -> None:
+    """Let what people have decided about candidates take effect, where it has not yet."""
+    if _decisions_wait(db):
+        with writing(db):
+            resolve_merges(db)
+            db.execute("INSERT OR IGNORE INTO derived_identity_decision SELECT decision_id FROM fact_identity_decision")
+
+
+def _decisions_wait(db: Database) -> bool:
+    row = db.execute(
+        "SELECT EXISTS (SELECT decision_id FROM fact_identity_decision "
+        "EXCEPT SELECT decision_id FROM derived_identity_decision)"
+    ).fetchone()
+    return bool(row[0])
+
+
+def forget_unused_numbers(db: Database) -> None:
+    """Forget the pending patient numbers that no message and no series names any more, inside a unit of work.
+
+    Call :func:`resolve_merges` after it: a number may still be named by a merge.
+    """
+    gone = db.execute(
+        "DELETE FROM derived_identifier WHERE person NOT IN (SELECT person FROM derived_person) "
+        "AND NOT EXISTS (SELECT 1 FROM derived_extract AS e WHERE e.authority = derived_identifier.authority "
+        "AND e.patient_id = derived_identifier.patient_id) "
+        "AND NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.patient_authority = derived_identifier.authority "
+        "AND s.patient_id = derived_identifier.patient_id) RETURNING person"
+    ).fetchall()
+    for person in {person for (person,) in gone}:
+        _forget_person(db, person)
+
+
+def _forget_person(db: Database, person: str) -> None:
+    """Leave the person pending, and nothing of one whom no number leads to."""
+    db.execute("DELETE FROM derived_person WHERE person = ?", [person])
+    for table in ("derived_blood_count", "derived_operation", "derived_link"):
+        db.execute(
+            f"DELETE FROM {table} WHERE person = ? AND person NOT IN (SELECT person FROM derived_identifier)",
+            [person],
+        )
 
 
 def _representatives(retired_to: list[tuple[Number, Number]]) -> dict[Number, Number]:

@@ -26,41 +26,38 @@ def interpret_frames(db: Database, settings: Settings) -> int:
     done = 0
     while frames := _pending(db):
         # Reading takes much longer than storing: nobody else waits for it.
-        read = [(frame_id, sha256, interpret_frame(_raw(db, frame_id), settings)) for frame_id, sha256 in frames]
+        read = [(frame_id, *read_raw(db, settings, frame_id)) for frame_id in frames]
         with writing(db):
-            merges = [_store(db, *one) for one in read]
+            merges = [store_interpretations(db, *one) for one in read]
             if any(merges):
                 resolve_merges(db)
         done += len(read)
     return done
 
 
-def _pending(db: Database) -> list[tuple[int, str]]:
+def _pending(db: Database) -> list[int]:
     """The next frames.
 
     Frames are interpreted in the order of their numbers, so all up to the last one interpreted are done. Asking for
     each frame whether it is done would take longer every day that the node runs.
     """
     rows = db.execute(
-        "SELECT frame_id, sha256, length(raw) FROM fact_frame "
+        "SELECT frame_id, length(raw) FROM fact_frame "
         "WHERE frame_id > (SELECT coalesce(max(frame_id), 0) FROM derived_message) ORDER BY frame_id LIMIT ?",
         [BATCH_FRAMES],
     ).fetchall()
-    sizes = accumulate(size for _, _, size in rows)
-    return [
-        (frame_id, sha256)
-        for (frame_id, sha256, size), total in zip(rows, sizes, strict=True)
-        if total - size < BATCH_BYTES
-    ]
+    sizes = accumulate(size for _, size in rows)
+    return [frame_id for (frame_id, size), total in zip(rows, sizes, strict=True) if total - size < BATCH_BYTES]
 
 
-def _raw(db: Database, frame_id: int) -> bytes:
-    (raw,) = db.execute("SELECT raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
-    return bytes(raw)
+def read_raw(db: Database, settings: Settings, frame_id: int) -> tuple[str, list[Interpretation]]:
+    """The SHA-256 of a frame and what its messages say."""
+    sha256, raw = db.execute("SELECT sha256, raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
+    return sha256, interpret_frame(bytes(raw), settings)
 
 
-def _store(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> bool:
-    """Store one frame's messages; whether there is a merge among them."""
+def store_interpretations(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> bool:
+    """Store one frame's messages, inside a unit of work; whether there is a merge among them."""
     merged = False
     for position, one in enumerate(interpretations, start=1):
         insert(db, "derived_message", [_message_row(frame_id, position, one)])

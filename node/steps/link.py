@@ -25,6 +25,7 @@ from node.clock import from_text, to_text
 from node.hl7.catalogue import Eligibility, load_eligibility
 from node.hl7.extracts import AppointmentExtract, Extract, PatientExtract, SpecimenExtract, from_json
 from node.settings import Settings
+from node.steps.identity import apply_decisions
 from node.store.database import insert, writing
 
 BATCH_PERSONS = 100
@@ -69,11 +70,14 @@ class Person:
     key: str
     said: Sequence[Said]
     series: Sequence[Series]
+    confirmed: Sequence[tuple[str, str]]
+    """Pairs of numbers that are one person because somebody confirmed a candidate."""
 
 
 def link_persons(db: Database, settings: Settings) -> int:
     """Derive every pending person anew; returns how many there were."""
     eligibility = load_eligibility()
+    apply_decisions(db)
     done = 0
     while pending := _pending(db):
         with writing(db):
@@ -144,7 +148,15 @@ def _read_person(db: Database, settings: Settings, key: str) -> Person:
             [key],
         )
     ]
-    return Person(key=key, said=sorted(said, key=lambda one: one.order), series=series)
+    confirmed = db.execute(
+        "SELECT d.authority || '|' || d.patient_id, d.authority || '|' || d.other_patient_id "
+        "FROM fact_identity_decision AS d JOIN derived_identifier AS i USING (authority, patient_id) "
+        "WHERE i.person = ? AND d.decision = 'confirmed' AND d.decision_id = (SELECT max(n.decision_id) "
+        "FROM fact_identity_decision AS n WHERE n.authority = d.authority AND n.patient_id = d.patient_id "
+        "AND n.other_patient_id = d.other_patient_id)",
+        [key],
+    ).fetchall()
+    return Person(key=key, said=sorted(said, key=lambda one: one.order), series=series, confirmed=confirmed)
 
 
 def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: Person) -> None:
@@ -262,20 +274,33 @@ def _bookings(told: Iterable[Told]) -> list[tuple[str, list[Told]]]:
     return sorted(((name.booking, group) for name, group in zip(named, groups, strict=True)), key=lambda one: one[0])
 
 
-def _demographics(person: Person) -> tuple[date | None, str | None, str | None]:
-    """Birth date and sex (the newest message decides), and what contradicts them among the images."""
+def _newest(told: Iterable[PatientExtract]) -> tuple[date | None, str | None]:
     birth_date: date | None = None
     sex: str | None = None
-    for one in person.said:
-        if isinstance(one.extract, PatientExtract):
-            birth_date = one.extract.birth_date or birth_date
-            sex = one.extract.sex or sex
+    for extract in told:
+        birth_date = extract.birth_date or birth_date
+        sex = extract.sex or sex
+    return birth_date, sex
+
+
+def _demographics(person: Person) -> tuple[date | None, str | None, str | None]:
+    """Birth date and sex (the newest message decides), and what contradicts them among the images."""
+    told = [(one.number, one.extract) for one in person.said if isinstance(one.extract, PatientExtract)]
+    birth_date, sex = _newest(extract for _, extract in told)
+    # Who confirms a candidate may be mistaken: what the two numbers say of themselves has to agree.
+    pairs = [
+        [_newest(extract for number, extract in told if number == one) for one in pair] for pair in person.confirmed
+    ]
     births = {series.birth_date for series in person.series if series.birth_date}
     sexes = {series.sex for series in person.series if series.sex in ("F", "M")}
     contradictions = []
-    if len(births | ({birth_date} if birth_date else set())) > 1:
+    if len(births | ({birth_date} if birth_date else set())) > 1 or any(
+        len({one[0] for one in pair} - {None}) > 1 for pair in pairs
+    ):
         contradictions.append("birth date")
-    if len(sexes | ({sex} if sex in ("F", "M") else set())) > 1:
+    if len(sexes | ({sex} if sex in ("F", "M") else set())) > 1 or any(
+        len({one[1] for one in pair} & {"F", "M"}) > 1 for pair in pairs
+    ):
         contradictions.append("sex")
     contradiction = (
         f"{' and '.join(contradictions)} in the images and in the messages contradict each other"

@@ -73,7 +73,21 @@ CREATE TABLE fact_threshold_decision (
     decided_by TEXT NOT NULL
 ) STRICT;
 
+-- A person decided whether two numbers that differ in leading zeros only are one patient. The newest of a pair holds.
+CREATE TABLE fact_identity_decision (
+    decision_id INTEGER PRIMARY KEY,
+    authority TEXT NOT NULL,
+    patient_id TEXT NOT NULL,
+    other_patient_id TEXT NOT NULL,
+    decision TEXT NOT NULL CHECK (decision IN ('confirmed', 'rejected')),
+    decided_at TEXT NOT NULL,
+    decided_by TEXT NOT NULL
+) STRICT;
+
 -- ---- derived ---------------------------------------------------------------------------------------------------
+-- Decisions about patient numbers that have taken effect.
+CREATE TABLE derived_identity_decision (decision_id INTEGER PRIMARY KEY REFERENCES fact_identity_decision) STRICT;
+
 -- Headers of every object that could be read as DICOM. `headers` is the JSON of what the choice of series needs.
 CREATE TABLE derived_instance (
     object_id INTEGER PRIMARY KEY REFERENCES fact_object,

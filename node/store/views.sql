@@ -137,11 +137,13 @@ WHERE s.patient_id IS NULL
 UNION ALL
 SELECT 'link', 'patient ' || p.pseudonym, 'candidate',
        'number ' || a.patient_id || ' of ' || a.authority || ' differs from ' || b.patient_id
-       || ' in leading zeros only; they are not linked: let the sender correct the number, or merge them (ADT A40)'
+       || ' in leading zeros only; they are not linked: `vbq-node identity confirm` or `reject` says whether they are one patient'
 FROM derived_identifier AS a
 JOIN derived_identifier AS b ON b.authority = a.authority AND ltrim(b.patient_id, '0') = ltrim(a.patient_id, '0')
                              AND length(b.patient_id) > length(a.patient_id) AND b.person <> a.person
 JOIN derived_person AS p ON p.person = a.person
+WHERE NOT EXISTS (SELECT 1 FROM fact_identity_decision AS d WHERE d.authority = a.authority
+                  AND d.patient_id = b.patient_id AND d.other_patient_id = a.patient_id)
 UNION ALL
 SELECT 'interpret', 'message ' || substr(f.sha256, 1, 12) || '.' || m.position, m.status, m.reason
 FROM derived_message AS m JOIN fact_frame AS f USING (frame_id)

@@ -47,6 +47,7 @@ def test_a_relative_folder_is_relative_to_the_file(tmp_path: Path) -> None:
         ("[site]\ntime_zone = 'Mars/Olympus'\n", "unknown time zone 'Mars/Olympus'"),
         ("[hl7]\ndefault_charset = 'klingon'\n", "unknown character set 'klingon'"),
         ("[hl7.senders.'LAB|H']\ncharset = 'klingon'\n", "unknown character set 'klingon'"),
+        ("[hl7.senders.'LAB|H']\ncharset = 'utf-16'\n", "does not contain ASCII"),
         ("[hl7.senders.'LAB|H']\ncomma = true\n", "hl7.senders.LAB|H.comma is not a setting"),
         ("[hl7.senders.LAB]\ndecimal_comma = true\n", "'LAB' is no sender"),
         ("[dicom]\nhost = '0.0.0.0'\n", "'allow' is empty"),

@@ -1,0 +1,68 @@
+"""Messages read anew after a rule has changed, and everything that depends on them derived again."""
+
+from collections.abc import Sequence
+
+from sqlite_utils import Database
+
+from node.errors import InputError
+from node.settings import Settings
+from node.steps.identity import forget_unused_numbers, resolve_merges, touch
+from node.steps.interpret import BATCH_FRAMES, STEP, read_raw, store_interpretations
+from node.steps.link import link_persons
+from node.steps.worker import deriving
+from node.store.database import writing
+
+
+def find_frame(db: Database, message_id: str) -> int:
+    """The frame of a message, by its id in the view ``messages`` or the part before the dot.
+
+    Raises
+    ------
+    InputError
+        There is none, or more than one.
+    """
+    rows = db.execute(
+        "SELECT frame_id FROM fact_frame WHERE substr(sha256, 1, 12) = ?", [message_id.partition(".")[0]]
+    ).fetchall()
+    if len(rows) != 1:
+        raise InputError(f"no message {message_id} is known; the view `messages` has their ids")
+    return int(rows[0][0])
+
+
+def replay(db: Database, settings: Settings, message_ids: Sequence[str]) -> int:
+    """Interpret messages again, all without ids, and derive their patients again; returns how many frames.
+
+    Frames that have not been interpreted yet are left to the steps. May be stopped at any instant: each batch is
+    either read anew as a whole or as it was.
+
+    Raises
+    ------
+    InputError
+        A message is not known.
+    """
+    with deriving(settings.storage.folder, wait=True):
+        if message_ids:
+            frames = sorted({find_frame(db, one) for one in message_ids})
+        else:
+            frames = [frame for (frame,) in db.execute("SELECT DISTINCT frame_id FROM derived_message ORDER BY 1")]
+        for start in range(0, len(frames), BATCH_FRAMES):
+            with writing(db):
+                for frame_id in frames[start : start + BATCH_FRAMES]:
+                    _read_anew(db, settings, frame_id)
+                forget_unused_numbers(db)
+                resolve_merges(db)
+        link_persons(db, settings)
+    return len(frames)
+
+
+def _read_anew(db: Database, settings: Settings, frame_id: int) -> None:
+    sha256, interpretations = read_raw(db, settings, frame_id)
+    before = db.execute(
+        "SELECT DISTINCT authority, patient_id FROM derived_extract WHERE frame_id = ?", [frame_id]
+    ).fetchall()
+    for number in before:
+        touch(db, *number)
+    for table in ("derived_extract", "derived_message"):
+        db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
+    db.execute("DELETE FROM derived_problem WHERE step = ? AND source LIKE ?", [STEP, f"message {sha256[:12]}.%"])
+    store_interpretations(db, frame_id, sha256, interpretations)

@@ -15,6 +15,7 @@ import pandas as pd
 import structlog
 from sqlite_utils import Database
 
+from analytics.drift import Drift, check_drift
 from analytics.figures import scatter, scatter_alt_text
 from analytics.regression import OlsFit, Refusal, fit_vbq_model
 from analytics.thresholds import Cuts, institutional_cuts, quantile_cuts
@@ -24,6 +25,7 @@ from node.errors import NightError
 from node.nightly import flags, ledger
 from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
 from node.nightly.counts import read_counts
+from node.nightly.drift import Frozen, read_frozen
 from node.nightly.mail import notify_administrator, queue, report_mail
 from node.nightly.report import Content, Figure, Rendered, publish_report, render
 from node.nightly.waiting import waiting_for_a_person
@@ -40,13 +42,28 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What a snapshot leads to; a pure function of the snapshot and the settings."""
+class Basis:
+    """All that a night is computed from: tonight's cohort, and the fit that new patients are compared with."""
 
     snapshot: Snapshot
+    frozen: Frozen | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a basis leads to; a pure function of it and the settings."""
+
+    basis: Basis
     fit: OlsFit | Refusal
     proposal: Cuts | Refusal
+    drift: Drift | Refusal | None
+    """``None`` before the first fit."""
     figures: tuple[Figure, ...]
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Tonight's cohort."""
+        return self.basis.snapshot
 
     @property
     def fit_hash(self) -> str:
@@ -120,14 +137,20 @@ def run_night(db: Database, settings: Settings, *, night: date, now: datetime, d
     return NightOutcome(night=night, stored=True, fit=prepared.fit, rendered=rendered)
 
 
-def prepare(snapshot: Snapshot, settings: Settings) -> Prepared:
-    """Fit the model, propose cut-offs and draw the figures for one snapshot."""
-    cohort = cohort_frame(snapshot.text)
+def read_basis(db: Database) -> Basis:
+    """What a night would be computed from now."""
+    return Basis(snapshot=read_snapshot(db), frozen=read_frozen(db))
+
+
+def prepare(basis: Basis, settings: Settings) -> Prepared:
+    """Fit the model, propose cut-offs, look for drift and draw the figures."""
+    cohort = cohort_frame(basis.snapshot.text)
     fit = fit_vbq_model(cohort)
     return Prepared(
-        snapshot=snapshot,
+        basis=basis,
         fit=fit,
         proposal=_propose(cohort, settings),
+        drift=check_drift(cohort_frame(basis.frozen.text), cohort) if basis.frozen else None,
         figures=_draw(cohort) if isinstance(fit, OlsFit) else (),
     )
 
@@ -151,27 +174,27 @@ def _draw(cohort: pd.DataFrame) -> tuple[Figure, ...]:
 
 
 def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tuple[Prepared, Rendered]:
-    prepared = prepare(read_snapshot(db), settings)
+    prepared = prepare(read_basis(db), settings)
     for _ in range(ATTEMPTS - 1):
         with writing(db):
             # What arrived while the model was computed belongs into this night: then it is computed again.
-            snapshot = read_snapshot(db)
-            if snapshot == prepared.snapshot:
+            basis = read_basis(db)
+            if basis == prepared.basis:
                 return prepared, _store(db, settings, prepared, night=night, now=now)
-        prepared = prepare(snapshot, settings)
+        prepared = prepare(basis, settings)
     with writing(db):
-        snapshot = read_snapshot(db)
-        prepared = prepared if snapshot == prepared.snapshot else prepare(snapshot, settings)
+        basis = read_basis(db)
+        prepared = prepared if basis == prepared.basis else prepare(basis, settings)
         return prepared, _store(db, settings, prepared, night=night, now=now)
 
 
 def _rehearse(db: Database, settings: Settings, *, night: date, now: datetime) -> NightOutcome:
     """Do everything inside a transaction that is then rolled back."""
-    prepared = prepare(read_snapshot(db), settings)
+    prepared = prepare(read_basis(db), settings)
     db.execute("BEGIN IMMEDIATE")
     try:
-        snapshot = read_snapshot(db)
-        prepared = prepared if snapshot == prepared.snapshot else prepare(snapshot, settings)
+        basis = read_basis(db)
+        prepared = prepared if basis == prepared.basis else prepare(basis, settings)
         rendered = _compose(db, settings, prepared, night=night, now=now)
     finally:
         db.execute("ROLLBACK")
@@ -226,6 +249,8 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
             version=version,
             proposed=proposed,
             proposal=prepared.proposal,
+            drift=prepared.drift,
+            frozen=prepared.basis.frozen,
             changes=tuple(changes),
             standing=tuple(standing),
             waiting=waiting_for_a_person(

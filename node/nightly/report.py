@@ -19,10 +19,12 @@ from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from sqlite_utils import Database
 
+from analytics.drift import Drift
 from analytics.model import Tier
 from analytics.regression import OlsFit, Refusal
 from analytics.thresholds import Cuts
 from node.nightly.counts import Counts
+from node.nightly.drift import Frozen, explain_drift, what_to_look_at
 from node.nightly.flags import Flag, Standing
 from node.nightly.waiting import Waiting
 from node.thresholds import Version
@@ -74,12 +76,33 @@ class Content:
     version: Version | None
     proposed: Version | None
     proposal: Cuts | Refusal
+    drift: Drift | Refusal | None
+    frozen: Frozen | None
     changes: tuple[Flag, ...]
     standing: tuple[Standing, ...]
     waiting: tuple[Waiting, ...]
     missed: tuple[date, ...]
     counts: Counts
     figures: tuple[Figure, ...]
+
+    @property
+    def drift_alarm(self) -> bool:
+        """Whether new patients deviate from the frozen model."""
+        return isinstance(self.drift, Drift) and self.drift.alarm
+
+    @property
+    def drift_words(self) -> str:
+        """How new patients compare with the frozen model."""
+        if self.drift is None or self.frozen is None:
+            return "not compared yet: no model was fitted before tonight"
+        if isinstance(self.drift, Refusal):
+            return f"not compared yet: {self.drift.reason}"
+        return explain_drift(self.drift, self.frozen)
+
+    @property
+    def drift_hints(self) -> tuple[str, ...]:
+        """What to look at; empty without an alarm."""
+        return what_to_look_at(self.drift) if isinstance(self.drift, Drift) and self.drift_alarm else ()
 
     def tiered(self, tier: Tier) -> int:
         """How many upcoming operations have this tier tonight."""
@@ -135,7 +158,7 @@ def render(content: Content) -> Rendered:
         mail_html=html,
         file_html=report_html_file(html, {figure.content_id: figure.png for figure in content.figures}),
         figures=content.figures,
-        counts=content.counts.to_json_dict(),
+        counts=content.counts.to_json_dict() | {"drift": content.drift.to_json_dict() if content.drift else None},
     )
 
 

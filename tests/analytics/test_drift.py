@@ -1,0 +1,90 @@
+"""Drift against figures worked out by hand, and against the one thing it is for: a shifted scanner."""
+
+from math import sqrt
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analytics.drift import CUSUM_LIMIT, Drift, check_drift, cusum
+from analytics.regression import PREDICTORS, OlsFit, Refusal, fit_vbq_model
+
+
+def people(n: int, *, seed: int, prefix: str, shift: float = 0.0) -> pd.DataFrame:
+    """The paper's variables with a residual standard deviation of 0.14; one patient a day, scanners in turn."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "id": [f"{prefix}{number:04d}" for number in range(n)],
+            "age": random.normal(64, 8, n), "sex_male": random.integers(0, 2, n), "smoking": random.integers(0, 2, n),
+            "diabetes": random.integers(0, 2, n), "bmi": random.normal(24, 3, n), "nlr": random.gamma(4, 0.8, n),
+            "plr": random.normal(230, 40, n),
+            "mri_date": [str(day.date()) for day in pd.date_range("2026-01-01", periods=n)],
+            "surgery_date": "", "scanner_stratum": ["A" if number % 2 else "B" for number in range(n)],
+        }
+    )  # fmt: skip
+    return frame.assign(vbq=1.6 + 0.011 * frame.age + 0.02 * frame.nlr + random.normal(0, 0.14, n) + shift)
+
+
+def average_people(frozen: pd.DataFrame, n: int, deltas: np.ndarray) -> pd.DataFrame:
+    """New patients who all have the frozen means of the predictors; the model predicts the frozen mean of VBQ."""
+    new = people(n, seed=5, prefix="N")
+    for name in PREDICTORS:
+        new[name] = frozen[name].mean()
+    return new.assign(vbq=frozen.vbq.mean() + deltas)
+
+
+def test_mean_and_cusum_are_those_worked_out_by_hand() -> None:
+    """At the means of the predictors a prediction's variance is σ²/n, so z = δ / (σ √(1/60 + 1/n))."""
+    frozen = people(100, seed=1, prefix="F")
+    fit = fit_vbq_model(frozen)
+    assert isinstance(fit, OlsFit)
+    sigma = fit.residual_sd
+    deltas = np.concatenate([np.full(10, -sigma), np.full(60, 0.5 * sigma)])
+    drift = check_drift(frozen, average_people(frozen, 70, deltas))
+    assert isinstance(drift, Drift)
+    assert (drift.n_frozen, drift.n_new, drift.window) == (100, 70, 60)
+    assert drift.mean_residual == pytest.approx(0.5 * sigma)
+    assert drift.z == pytest.approx(0.5 / sqrt(1 / 60 + 1 / 100))
+    assert drift.cusum_up == pytest.approx(60 * 0.25)
+    assert drift.cusum_down == 0, "10 × 0.75 up, then 60 × −0.75"
+    assert drift.since == "2026-01-11", "the eleventh patient is the first of the change"
+    assert [(one.name, one.n) for one in drift.strata] == [("A", 30), ("B", 30)]
+    assert drift.alarm == (drift.z > 3.5)
+
+
+def test_cusum_by_hand() -> None:
+    """0.5 − k, back to 0, 1.25 − k, 0.25 − k more, 0.75 − k more, with k = 0.25."""
+    assert cusum(np.array([0.5, -1.0, 1.25, 0.25, 0.75])).tolist() == [0.25, 0.0, 1.0, 1.0, 1.5]
+
+
+@pytest.mark.parametrize("shift", [0.2, -0.2])
+def test_a_shift_is_an_alarm_in_its_direction_and_none_without(shift: float) -> None:
+    frozen = people(150, seed=1, prefix="F")
+    still = check_drift(frozen, people(120, seed=2, prefix="N"))
+    moved = check_drift(frozen, people(60, seed=3, prefix="N", shift=shift))
+    assert isinstance(still, Drift) and isinstance(moved, Drift)
+    assert not still.alarm
+    assert moved.alarm
+    assert np.sign(moved.z) == np.sign(shift)
+
+
+def test_a_small_change_that_stays_is_found_by_the_cusum() -> None:
+    """+0.07 (half a σ) over 200 patients: 200 × (0.5 − 0.25) lies far beyond 20."""
+    drift = check_drift(people(150, seed=1, prefix="F"), people(200, seed=4, prefix="N", shift=0.07))
+    assert isinstance(drift, Drift)
+    assert drift.cusum_up > CUSUM_LIMIT
+    assert drift.alarm
+
+
+def test_the_order_of_the_rows_and_known_ones_do_not_matter() -> None:
+    frozen, new = people(100, seed=1, prefix="F"), people(70, seed=2, prefix="N")
+    everything = pd.concat([frozen.assign(vbq=9.0), new]).sample(frac=1, random_state=3)
+    assert check_drift(frozen, everything) == check_drift(frozen, new)
+
+
+def test_too_few_new_patients_are_not_judged() -> None:
+    frozen = people(100, seed=1, prefix="F")
+    few = check_drift(frozen, people(19, seed=2, prefix="N"))
+    assert isinstance(few, Refusal)
+    assert few.reason == "19 new complete rows since the frozen model, 20 are needed"

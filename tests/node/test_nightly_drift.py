@@ -1,0 +1,86 @@
+"""Drift in the night: new patients against the frozen model, said in the report with what to look at."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlite_utils import Database
+
+from node import thresholds
+from node.nightly.drift import read_frozen
+from node.nightly.night import run_night
+from node.store.database import insert, writing
+from tests.node.night_world import NIGHT, NOW, open_world, settings_for
+
+
+def add_patients(db: Database, n: int, *, shift: float) -> None:
+    """Further rows that follow the model of :func:`open_world` (σ 0.1) but for a shift of VBQ; one MRI a day."""
+    random = np.random.default_rng(11)
+    with writing(db):
+        for number in range(n):
+            age, nlr, plr = random.integers(50, 85), random.gamma(4, 0.8), random.normal(230, 40)
+            vbq = 1.6 + 0.012 * age + 0.03 * nlr + 0.0015 * plr + random.normal(0, 0.1) + shift
+            day = (NIGHT - timedelta(days=90 - number)).isoformat()
+            row = {
+                "id": f"N{number:03d}", "site": "site", "import_id": 1, "line": number + 500, "vbq": float(vbq),
+                "age": float(age), "sex_male": int(random.integers(2)), "smoking": int(random.integers(2)),
+                "diabetes": int(random.integers(2)), "bmi": float(random.normal(24, 3)), "nlr": float(nlr),
+                "plr": float(plr), "mri_date": day, "eligible": 1, "exclusion_reasons": "[]",
+            }  # fmt: skip
+            insert(db, "derived_import_row", [row])
+
+
+def night_report(db: Database, folder: Path, days: int) -> tuple[str, str, str, dict[str, object]]:
+    night = NIGHT + timedelta(days=days)
+    run_night(db, settings_for(folder), night=night, now=NOW + timedelta(days=days))
+    row = db.execute("SELECT subject, text, html, counts FROM reports WHERE night = ?", [night.isoformat()]).fetchone()
+    return row[0], row[1], row[2], json.loads(row[3])["drift"]
+
+
+def test_a_shifted_scanner_is_an_alarm_with_what_to_look_at(tmp_path: Path) -> None:
+    db = open_world(tmp_path)
+    first = night_report(db, tmp_path, 0)
+    assert "not compared yet: no model was fitted before tonight" in first[1]
+    add_patients(db, 60, shift=0.15)
+    subject, text, html, drift = night_report(db, tmp_path, 1)
+    assert "; DRIFT" in subject
+    assert drift["alarm"] is True
+    # 0.15 with a standard error of about 0.1 / √60 on either side.
+    assert drift["mean_residual"] == pytest.approx(0.15, abs=0.05)
+    for shown in (text, html):
+        assert "DRIFT:" in shown
+        assert "the last 60 of 60 patients since fit 2026-03-02-" in shown
+        assert "since the MRI of 2025-12-" in shown, "the first new MRI is of 2025-12-02"
+        assert "mean deviation by scanner: scanner unknown +0.1" in shown
+    db.close()
+
+
+def test_patients_like_the_old_ones_are_no_alarm(tmp_path: Path) -> None:
+    db = open_world(tmp_path)
+    night_report(db, tmp_path, 0)
+    add_patients(db, 60, shift=0.0)
+    subject, text, html, drift = night_report(db, tmp_path, 1)
+    assert "DRIFT" not in subject
+    assert drift["alarm"] is False
+    assert "no alarm: the last 60 of 60 patients" in text
+    assert "no alarm; the last 60 of 60 patients" in html
+    db.close()
+
+
+def test_the_frozen_model_is_that_of_the_version_in_force(tmp_path: Path) -> None:
+    """Adopting the cut-offs of a later night freezes that night's model: what was new before is known then."""
+    db = open_world(tmp_path)
+    night_report(db, tmp_path, 0)
+    add_patients(db, 60, shift=0.15)
+    night_report(db, tmp_path, 1)
+    frozen = read_frozen(db)
+    assert frozen is not None and frozen.fit_id.startswith("2026-03-02-")
+    thresholds.adopt(db, 2, by="Dr Test", now=NOW + timedelta(days=1))
+    frozen = read_frozen(db)
+    assert frozen is not None and frozen.fit_id.startswith("2026-03-03-")
+    _, text, _, drift = night_report(db, tmp_path, 2)
+    assert drift["n_used"] == 0
+    assert "not compared yet: 0 new complete rows since the frozen model, 20 are needed" in text
+    db.close()

@@ -9,11 +9,16 @@ operation, (4) MRI within 3 months, (5) blood count within 30 days, (6) complete
 from collections.abc import Mapping, Sequence
 from datetime import date
 
+from dateutil.relativedelta import relativedelta
+
 MINIMUM_AGE_YEARS = 50
 """Paper, inclusion criterion 1."""
 
 ESSENTIAL = ("vbq", "age", "sex_male", "smoking", "diabetes", "bmi", "nlr", "plr")
 """What the paper's model needs; a row without any of these is incomplete (paper, inclusion criterion 6)."""
+
+DRUG_WINDOW_MONTHS = 6
+"""Calendar months before the operation in which steroids or immunosuppressants exclude (paper, exclusion 4)."""
 
 HEIGHT_CM = (100.0, 230.0)
 WEIGHT_KG = (25.0, 300.0)
@@ -24,6 +29,15 @@ BMI_KG_PER_M2 = (10.0, 80.0)
 def age_on(birth_date: date, day: date) -> int:
     """Completed years on a day; who was born on 29 February turns a year older on 1 March in other years."""
     return day.year - birth_date.year - ((day.month, day.day) < (birth_date.month, birth_date.day))
+
+
+def in_drug_window(started: date, ended: date | None, surgery: date) -> bool:
+    """Whether a drug was taken within 6 months before the operation.
+
+    What is first given on the day of the operation itself belongs to it. Where no end is known, the drug is known to
+    have been taken at its start only.
+    """
+    return started < surgery and (ended or started) >= surgery - relativedelta(months=DRUG_WINDOW_MONTHS)
 
 
 def body_mass_index(*, height_cm: float | None, weight_kg: float | None) -> float | None:

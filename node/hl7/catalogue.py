@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -27,6 +27,10 @@ Pattern = Annotated[str, AfterValidator(_compiles)]
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ATC = re.compile(r"[A-Z]\d\d[A-Z]{2}(\d\d)?")
+"""An ATC code of a chemical subgroup or substance."""
 
 
 def _found(pattern: str, text: str) -> bool:
@@ -132,6 +136,26 @@ class OperationWords(_Table):
     not_words: Pattern
 
 
+class Drugs(_Table):
+    """Drugs whose use excludes."""
+
+    reason: str
+    atc: tuple[str, ...]
+    names: Pattern
+    local_routes: Pattern
+
+    def lists(self, named: Iterable[str]) -> bool:
+        """Whether a drug, by its ATC code or a name among what names it, is one of them."""
+        return any(
+            _found(self.names, one.casefold()) or (ATC.fullmatch(one.upper()) and one.upper().startswith(self.atc))
+            for one in named
+        )
+
+    def is_local(self, routes: Iterable[str]) -> bool:
+        """Whether a route of administration is one on which the drug acts only where it is applied."""
+        return any(_found(self.local_routes, one.casefold()) for one in routes)
+
+
 class Comorbidities(_Table):
     """ICD-10 codes of the comorbidities among the covariates."""
 
@@ -144,6 +168,7 @@ class Eligibility(_Table):
 
     diagnosis_groups: dict[Literal["LDH", "LSS", "LS"], tuple[str, ...]]
     exclusions: dict[str, tuple[str, ...]]
+    drugs: Drugs
     comorbidities: Comorbidities
     operations: OperationWords
 

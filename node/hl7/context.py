@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from analytics.results import FINALITY
 from node.hl7.catalogue import Analytes, Eligibility, ObservationTerm
-from node.hl7.extracts import AppointmentExtract, Diagnosis, MergeExtract, Observation, PatientExtract
+from node.hl7.extracts import AppointmentExtract, Diagnosis, Medication, MergeExtract, Observation, PatientExtract
 from node.hl7.segments import Delimiters, Segment, part, read_segment, scan_segment
 from node.hl7.times import Moment, read_date, read_time
 from node.hl7.units import canonical, read_number
@@ -75,7 +75,13 @@ def read_merge(mrg: Segment, identity: IdentitySettings) -> MergeExtract | None:
 
 
 def read_patient(
-    pid: Segment, lines: Iterable[str], *, analytes: Analytes, zone: ZoneInfo, decimal_comma: bool = False
+    pid: Segment,
+    lines: Iterable[str],
+    *,
+    analytes: Analytes,
+    zone: ZoneInfo,
+    decimal_comma: bool = False,
+    medications: tuple[Medication, ...] = (),
 ) -> PatientExtract | None:
     """Demographics, observations and diagnoses of one patient's part of a message; ``None`` when it says nothing.
 
@@ -103,6 +109,7 @@ def read_patient(
         sex=SEXES.get(pid.text(8).upper()),
         observations=tuple(dict.fromkeys(observations)),
         diagnoses=tuple(dict.fromkeys(diagnoses)),
+        medications=medications,
     )
     return None if extract == PatientExtract() else extract
 

@@ -45,14 +45,23 @@ class Diagnosis(_Extract):
     recorded_at: datetime | None
 
 
+class Medication(_Extract):
+    """A listed drug that was prescribed or given; its code and name as sent."""
+
+    drug: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
 class PatientExtract(_Extract):
-    """Demographics, observations and diagnoses."""
+    """Demographics, observations, diagnoses and drugs."""
 
     kind: Literal["patient"] = "patient"
     birth_date: date | None = None
     sex: Literal["F", "M", "O"] | None = None
     observations: tuple[Observation, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
+    medications: tuple[Medication, ...] = ()
 
 
 class AppointmentExtract(_Extract):

@@ -18,7 +18,8 @@ from node.hl7.context import (
     read_merge,
     read_patient,
 )
-from node.hl7.extracts import AppointmentExtract, Extract, UnmergeExtract
+from node.hl7.extracts import AppointmentExtract, Extract, Medication, UnmergeExtract
+from node.hl7.medication import read_medications
 from node.hl7.messages import Header, Message, read_frame
 from node.hl7.results import read_specimens
 from node.hl7.segments import Segment, read_segment
@@ -27,7 +28,8 @@ from node.settings import Sender, Settings
 
 PRODUCTION = "P"
 RESULT_MESSAGES = ("ORU", "OUL")
-KNOWN_MESSAGES = (*RESULT_MESSAGES, "ADT", "SIU")
+DRUG_MESSAGES = ("RDE", "RAS")
+KNOWN_MESSAGES = (*RESULT_MESSAGES, *DRUG_MESSAGES, "ADT", "SIU")
 MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
 UNDO_EVENTS = ("A37",)
 
@@ -194,7 +196,12 @@ def _patient_items(
         elif is_order_number(patient, lines, header.delimiters):
             problems.append(("no-patient", "the number in PID-3 is that of the order or specimen, not of a patient"))
             patient = None
-        known = read_patient(pid, lines, analytes=analytes, zone=zone, decimal_comma=rules.decimal_comma)
+        medications: tuple[Medication, ...] = ()
+        if header.message_code in DRUG_MESSAGES:
+            medications = read_medications(lines, header.delimiters, drugs=load_eligibility().drugs, zone=zone)
+        known = read_patient(
+            pid, lines, analytes=analytes, zone=zone, decimal_comma=rules.decimal_comma, medications=medications
+        )
         extracts.extend([known] if known else [])
     if header.message_code in RESULT_MESSAGES:
         extracts.extend(read_specimens(lines, header.delimiters, analytes, zone, rules))

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from sqlite_utils import Database
 
 from analytics.blood import CombinedCount, SpecimenResults, combine
-from analytics.eligibility import age_on, body_mass_index, exclusion_reasons, plausible_bmi
+from analytics.eligibility import age_on, body_mass_index, exclusion_reasons, in_drug_window, plausible_bmi
 from analytics.matching import Match, match, provisional_pair
 from analytics.model import BloodCount, MeasurementStatus, Mri, Operation
 from node.clock import from_text, to_text
@@ -365,7 +365,7 @@ class _Linker:
         excluded += [f"the same day is booked as {twin} too" for twin in self._twins(planned, operations)]
         excluded += exclusion_reasons(
             values=row,  # type: ignore[arg-type]  # a row also holds the text columns, which are not looked at
-            diagnosis_excludes=self._excluding_diagnoses(surgery_date),
+            diagnosis_excludes=[*self._excluding_diagnoses(surgery_date), *self._excluding_drugs(surgery_date)],
             earlier_operation=self._earlier_operation(surgery_date, operations),
         )
         return {
@@ -486,6 +486,17 @@ class _Linker:
 
     def _excluding_diagnoses(self, day: date) -> list[str]:
         return sorted({reason for code in self._codes(day) if (reason := self.eligibility.exclusion(code))})
+
+    def _excluding_drugs(self, day: date) -> list[str]:
+        for one in self.person.said:
+            for taken in one.extract.medications if isinstance(one.extract, PatientExtract) else ():
+                start, end = (
+                    moment and moment.astimezone(self.zone).date()
+                    for moment in (taken.started_at or one.sent_at, taken.ended_at)
+                )
+                if start and in_drug_window(start, end, day):
+                    return [self.eligibility.drugs.reason]
+        return []
 
     def _twins(self, planned: PlannedOperation, operations: Sequence[PlannedOperation]) -> list[str]:
         """Other bookings of the same day, of which this one is not the first by name: one operation is one row."""

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from analytics.eligibility import age_on, body_mass_index, exclusion_reasons, plausible_bmi
+from analytics.eligibility import age_on, body_mass_index, exclusion_reasons, in_drug_window, plausible_bmi
 
 COMPLETE = {
     "vbq": 3.0,
@@ -67,3 +67,19 @@ def test_every_criterion_is_named() -> None:
 
 def test_fifty_is_old_enough() -> None:
     assert exclusion_reasons(values={**COMPLETE, "age": 50}, diagnosis_excludes=[], earlier_operation=None) == ()
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "excludes"),
+    [
+        (date(2026, 3, 1), None, True),
+        (date(2026, 3, 2), None, False),  # the dose at the operation itself
+        (date(2025, 9, 2), None, True),  # six calendar months before, the first day
+        (date(2025, 9, 1), None, False),
+        (date(2024, 1, 1), date(2025, 9, 2), True),  # taken into the window
+        (date(2024, 1, 1), date(2025, 9, 1), False),
+        (date(2026, 2, 1), date(2026, 5, 1), True),
+    ],
+)
+def test_drugs_of_the_six_months_before_the_operation(started: date, ended: date | None, excludes: bool) -> None:
+    assert in_drug_window(started, ended, date(2026, 3, 2)) == excludes

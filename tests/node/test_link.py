@@ -16,6 +16,7 @@ from node.hl7.extracts import (
     AppointmentExtract,
     Diagnosis,
     Extract,
+    Medication,
     MergeExtract,
     Observation,
     PatientExtract,
@@ -358,3 +359,15 @@ def test_a_booking_keeps_its_name_when_its_other_number_is_learnt(db: Database) 
     receive(db, "s13", utc(2, 12), appointment("moved", utc(3, 4, 7)))
     (after,) = link_rows(db)
     assert (after["episode"], after["surgery_date"]) == (before["episode"], "2026-03-04")
+
+
+@pytest.mark.parametrize(("started_at", "excludes"), [(utc(2, 1), True), (utc(3, 2, 7), False), (None, True)])
+def test_steroids_in_the_six_months_before_exclude(db: Database, started_at: datetime | None, excludes: bool) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    taken = Medication(drug="H02AB06^Prednisolon", started_at=started_at, ended_at=None)
+    receive(db, "rde", utc(2, 14), PatientExtract(medications=(taken,)))
+    (row,) = link_rows(db)
+    reasons = ["steroids or immunosuppressants within 6 months"] if excludes else []
+    assert json.loads(str(row["exclusion_reasons"])) == reasons

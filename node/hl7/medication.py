@@ -1,0 +1,66 @@
+"""Steroids and immunosuppressants prescribed (RXE) or given (RXA), as ``conf/eligibility.toml`` lists them."""
+
+from collections.abc import Iterable, Iterator
+from zoneinfo import ZoneInfo
+
+from node.hl7.catalogue import Drugs
+from node.hl7.extracts import Medication
+from node.hl7.segments import Delimiters, Segment, read_segment, scan_segment
+from node.hl7.times import read_time
+
+CANCELLED_ORDERS = ("CA", "OC", "CR")
+"""ORC-1: the order was cancelled, so nothing says that the drug was taken."""
+NOT_GIVEN = ("RE", "NA")
+"""RXA-20: refused, not administered."""
+
+
+def read_medications(
+    lines: Iterable[str], delimiters: Delimiters, *, drugs: Drugs, zone: ZoneInfo
+) -> tuple[Medication, ...]:
+    """The listed drugs of one patient's part of a message, without those that act only where they are applied.
+
+    Raises
+    ------
+    MessageError
+        A segment that matters cannot be read.
+    """
+    found = [_medication(order, drug, drugs, zone) for order, drug in _orders(lines, delimiters)]
+    return tuple(dict.fromkeys(one for one in found if one is not None))
+
+
+def _orders(lines: Iterable[str], delimiters: Delimiters) -> Iterator[tuple[list[Segment], Segment]]:
+    """Each RXE or RXA with the other segments of its order (ORC, TQ1, RXR)."""
+    order: list[Segment] = []
+    drug: Segment | None = None
+    for line in lines:
+        name = line[:3]
+        if name in ("ORC", "RXE", "RXA") and drug is not None:
+            yield order, drug
+            order, drug = [one for one in order if one.name == "ORC" and name != "ORC"], None
+        if name == "ORC":
+            order = []
+        if name in ("ORC", "TQ1", "RXR"):
+            order.append(scan_segment(line, delimiters))
+        elif name in ("RXE", "RXA"):
+            drug = read_segment(line, delimiters)
+    if drug is not None:
+        yield order, drug
+
+
+def _medication(order: list[Segment], drug: Segment, drugs: Drugs, zone: ZoneInfo) -> Medication | None:
+    named = [one for one in drug.components(2 if drug.name == "RXE" else 5) if one]
+    routes = [one for segment in order if segment.name == "RXR" for one in segment.components(1) if one]
+    cancelled = any(one.name == "ORC" and one.text(1).upper() in CANCELLED_ORDERS for one in order)
+    not_given = drug.name == "RXA" and drug.text(20).upper() in NOT_GIVEN
+    if cancelled or not_given or not drugs.lists(named) or drugs.is_local(routes):
+        return None
+    timing = [(one.text(7), one.text(8)) for one in order if one.name == "TQ1"]
+    if drug.name == "RXE":
+        timing.append((drug.text(1, 4), drug.text(1, 5)))
+        timing += [(one.text(7, 4) or one.text(15) or one.text(9), "") for one in order if one.name == "ORC"]
+    else:
+        timing.insert(0, (drug.text(3), drug.text(4)))
+    moments = [(read_time(start, zone), read_time(end, zone)) for start, end in timing]
+    started = next((start.at for start, _ in moments if start), None)
+    ended = next((end.at for _, end in moments if end), None)
+    return Medication(drug="^".join(named[:2]), started_at=started, ended_at=ended)

@@ -61,6 +61,8 @@ def open_database(folder: Path, *, create: bool = False, pseudonym_key: str | No
         if create:
             _migrate(connection, pseudonym_key or secrets.token_hex(32))
         _require_current(connection, path)
+        opened = path.stat().st_ino
+        connection.create_function("in_place", 0, lambda: _inode(path) == opened)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(
             f"cannot use the database {path}: {error}; check the folder, its owner and free space"
@@ -70,10 +72,20 @@ def open_database(folder: Path, *, create: bool = False, pseudonym_key: str | No
 
 @contextmanager
 def writing(db: Database) -> Iterator[Database]:
-    """A unit of work: BEGIN IMMEDIATE, commit at the end, roll back when anything is raised."""
+    """A unit of work: BEGIN IMMEDIATE, commit at the end, roll back when anything is raised.
+
+    A connection of :func:`open_database`.
+
+    Raises
+    ------
+    sqlite3.OperationalError
+        Also when the file was moved or deleted since it was opened: SQLite would commit to where nobody looks.
+    """
     db.conn.execute("BEGIN IMMEDIATE")
     try:
         yield db
+        if not db.conn.execute("SELECT in_place()").fetchone()[0]:
+            raise sqlite3.OperationalError("the file of the database was moved or deleted while in use")
         db.conn.execute("COMMIT")
     except BaseException:
         # SQLite has rolled back by itself when the disk was full; a second attempt would hide the first error.
@@ -158,6 +170,13 @@ def _refresh_views(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP VIEW {name}")
     for statement in wanted.values():
         connection.execute(statement)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _require_current(connection: sqlite3.Connection, path: Path) -> None:

@@ -49,6 +49,22 @@ def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
     db.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_committed_to_a_file_that_was_moved_away(tmp_path: Path, replaced: bool) -> None:
+    db = open_database(tmp_path / "data", create=True)
+    (tmp_path / "data").rename(tmp_path / "aside")
+    if replaced:
+        open_database(tmp_path / "data", create=True).close()
+    with pytest.raises(sqlite3.OperationalError, match="moved or deleted while in use"), writing(db):
+        insert(db, "fact_frame", [{"frame_id": 1, "sha256": "0" * 64, "raw": b"MSH"}])
+    if not replaced:
+        (tmp_path / "aside").rename(tmp_path / "data")
+        with writing(db):
+            insert(db, "fact_frame", [{"frame_id": 1, "sha256": "0" * 64, "raw": b"MSH"}])
+        assert db["fact_frame"].count == 1
+    db.close()
+
+
 def test_facts_and_records_never_change(tmp_path: Path) -> None:
     db = open_database(tmp_path, create=True)
     for table in db.table_names():

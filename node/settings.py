@@ -81,21 +81,60 @@ class Listener(Section):
 
     @model_validator(mode="after")
     def _closed_beyond_loopback(self) -> "Listener":
-        if not self.allow and not is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host!r} is reachable from other machines but 'allow' is empty; "
-                'list the addresses or networks that may connect, for example allow = ["10.1.2.0/24"]'
-            )
+        for host in self._hosts():
+            if not self._networks_allowed() and not is_loopback(host):
+                raise ValueError(
+                    f"host {host!r} is reachable from other machines but 'allow' is empty; "
+                    'list the addresses or networks that may connect, for example allow = ["10.1.2.0/24"]'
+                )
         return self
+
+    def _hosts(self) -> tuple[str, ...]:
+        return (self.host,)
+
+    def _networks_allowed(self) -> tuple[str, ...]:
+        return self.allow
 
     def allows(self, address: str) -> bool:
         """Whether a peer at this address may connect; an empty list means loopback only."""
-        peer = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
-            peer = peer.ipv4_mapped
-        if not self.allow:
-            return peer.is_loopback
-        return any(peer in ipaddress.ip_network(entry, strict=False) for entry in self.allow)
+        networks = self._networks_allowed()
+        return _is_in(address, networks) if networks else is_loopback(_plain(address))
+
+
+def _plain(address: str) -> str:
+    """An address without its zone; one of IPv4 that came through an IPv6 socket as what it is."""
+    peer = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+    mapped = peer.ipv4_mapped if isinstance(peer, ipaddress.IPv6Address) else None
+    return str(mapped or peer)
+
+
+def _is_in(address: str, networks: tuple[str, ...]) -> bool:
+    peer = ipaddress.ip_address(_plain(address))
+    return any(peer in ipaddress.ip_network(entry, strict=False) for entry in networks)
+
+
+class DicomPeer(Section):
+    """One that may send: the AE titles it calls itself, and the addresses it comes from."""
+
+    ae_titles: Annotated[tuple[str, ...], Field(min_length=1)]
+    addresses: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @field_validator("addresses")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            ipaddress.ip_network(entry, strict=False)
+        return value
+
+
+class DicomTls(Section):
+    """DICOM over TLS, beside the plain port (which may stay on loopback)."""
+
+    host: str = "127.0.0.1"
+    port: Port = 2762
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
 
 
 class Dicom(Listener):
@@ -105,6 +144,32 @@ class Dicom(Listener):
     ae_title: Annotated[str, Field(min_length=1, max_length=16)] = "VBQNODE"
     max_associations: Annotated[int, Field(ge=1)] = 20
     quiet_s: Annotated[float, Field(ge=0)] = 120.0
+    check_called_ae: bool = False
+    peers: dict[str, DicomPeer] = {}
+    tls: DicomTls | None = None
+
+    @model_validator(mode="after")
+    def _one_list(self) -> "Dicom":
+        if self.allow and self.peers:
+            raise ValueError("give 'allow' (any AE title from there) or 'peers' (AE titles and addresses), not both")
+        return self
+
+    def _hosts(self) -> tuple[str, ...]:
+        return (self.host, self.tls.host) if self.tls else (self.host,)
+
+    def _networks_allowed(self) -> tuple[str, ...]:
+        return self.allow or tuple(entry for peer in self.peers.values() for entry in peer.addresses)
+
+    def refusal(self, *, address: str, calling_ae: str) -> str | None:
+        """Why one who calls itself so and comes from there may not send, or ``None``: it may."""
+        if not self.allows(address):
+            return "its address is not in dicom.allow or dicom.peers"
+        named = [peer for peer in self.peers.values() if calling_ae in peer.ae_titles]
+        if self.peers and not named:
+            return "its AE title is not in dicom.peers"
+        if self.peers and not any(_is_in(address, peer.addresses) for peer in named):
+            return "its AE title is that of a peer at another address"
+        return None
 
 
 def _known_codec(value: str) -> str:
@@ -172,9 +237,10 @@ class Identity(Section):
 
 
 class Measurement(Section):
-    """Which form of the score enters the model."""
+    """Which form of the score enters the model, and how exact it is (standard error of measurement, VBQ units)."""
 
     form: Literal["mean", "median"] = "mean"
+    vbq_sem: Annotated[float, Field(ge=0)] = 0.075
 
 
 class Thresholds(Section):
@@ -186,7 +252,7 @@ class Thresholds(Section):
     nlr: float | None = None
     plr: float | None = None
     minimum_cohort: Annotated[int, Field(ge=20)] = 80
-    adopt: Literal["first", "manual"] = "first"
+    adopt: Literal["first", "rule", "manual"] = "first"
     ratios: Literal["any", "both"] = "any"
 
     @model_validator(mode="after")

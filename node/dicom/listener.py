@@ -9,12 +9,14 @@ import errno
 import logging
 import re
 import socket
+import ssl
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from socketserver import BaseServer
 from time import monotonic
+from typing import Any, cast
 
 import structlog
 from pynetdicom import AE, _config, evt
@@ -30,8 +32,9 @@ from node.dicom.contexts import accepted_contexts
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, file_header
 from node.dicom.reconcile import reconcile
 from node.dicom.recorder import Receipt, Recorder
+from node.dicom.tls import server_context
 from node.errors import ListenError, StoreError
-from node.settings import Settings
+from node.settings import Dicom, Settings
 
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
@@ -46,7 +49,9 @@ PROCESSING_FAILURE = 0x0110
 BYTES_PER_MB = 1_000_000
 MAX_PDU_BYTES = 131_072
 REQUEST_TIMEOUT_S = 10.0
-"""A connection that has not asked for an association by then is closed: it holds one of the association slots."""
+"""A connection that has not said a word by then is closed, and so is one that then does not ask for an association."""
+HANDSHAKE_TIMEOUT_S = 10.0
+"""For the whole TLS handshake."""
 IDLE_TIMEOUT_S = 60.0
 """An association on which nothing came for so long is aborted."""
 WATCH_S = 1.0
@@ -55,19 +60,57 @@ CLOSING_S = 2.0
 """How long associations may go on when the receiver is told to stop, before they are aborted."""
 
 REJECTED_PERMANENT, BY_SERVICE_USER, CALLING_AE_NOT_RECOGNISED = 0x01, 0x01, 0x03
-"""The answer to an address that is not allowed (PS3.8, table 9-21)."""
+"""The answer to an address or AE title that is not allowed (PS3.8, table 9-21)."""
+CALLED_AE_NOT_RECOGNISED = 0x07
 
 log = structlog.get_logger()
 
 
 class _Server(ThreadedAssociationServer):
     request_queue_size = 128
+    daemon_threads = True
+    """A handshake in progress does not hold up the end of the process."""
+    settings: Dicom
+    tls: ssl.SSLContext | None = None
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         connection, address = super().get_request()
         # Answers are small; without this each could wait for the peer's delayed acknowledgement.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Shake hands and wait for a first word here, in the connection's own thread.
+
+        Until then it holds none of the association slots: load balancers connect only to close again.
+        """
+        connection = request
+        try:
+            if self.tls is not None:
+                connection = self._secured(self.tls, request, client_address[0])
+            connection.settimeout(REQUEST_TIMEOUT_S)
+            # Of the socket itself: one of TLS cannot peek. What TLS has read already has been said, too.
+            spoke = _pending(connection) or bool(socket.socket.recv(connection, 1, socket.MSG_PEEK))
+            connection.settimeout(None)
+        except TimeoutError:
+            spoke = False
+        except OSError as error:
+            log.warning("connection refused", peer=client_address[0], reason=str(error))
+            spoke = False
+        if spoke:
+            super().process_request_thread(connection, client_address)
+        else:
+            self.shutdown_request(connection)
+
+    def _secured(self, tls: ssl.SSLContext, request: socket.socket, address: str) -> ssl.SSLSocket:
+        if not self.settings.allows(address):
+            raise ConnectionRefusedError("its address is not in dicom.allow or dicom.peers")
+        request.settimeout(HANDSHAKE_TIMEOUT_S)
+        return tls.wrap_socket(request, server_side=True)
+
+
+def _pending(connection: socket.socket) -> bool:
+    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
 
 
 class _Receiver:
@@ -80,17 +123,21 @@ class _Receiver:
         self._recorder = recorder
 
     def on_request(self, event: Event) -> None:
-        """Reject what does not come from an allowed address."""
+        """Reject whom the settings do not name, and who calls for another than this node where that is checked."""
         association = event.assoc
-        address = association.requestor.address
-        if self._settings.allows(address):
+        address, request = association.requestor.address, association.requestor.primitive
+        calling, called = (request.calling_ae_title.strip(), request.called_ae_title.strip()) if request else ("", "")
+        reason, diagnostic = self._settings.refusal(address=address, calling_ae=calling), CALLING_AE_NOT_RECOGNISED
+        if reason is None and self._settings.check_called_ae and called != self._settings.ae_title:
+            reason, diagnostic = "it calls for another AE title than dicom.ae_title", CALLED_AE_NOT_RECOGNISED
+        if reason is None:
             return
-        log.warning("association rejected: address not in dicom.allow", peer=address)
-        association.acse.send_reject(REJECTED_PERMANENT, BY_SERVICE_USER, CALLING_AE_NOT_RECOGNISED)
+        log.warning("association rejected", reason=reason, peer=address, calling_ae=calling, called_ae=called)
+        association.acse.send_reject(REJECTED_PERMANENT, BY_SERVICE_USER, diagnostic)
         association.kill()
 
     def on_accept(self, event: Event) -> None:
-        """Log who sends. The called AE title is not checked: senders get it wrong, and it protects nothing."""
+        """Log who sends."""
         request = event.assoc.requestor
         log.info(
             "association",
@@ -174,16 +221,16 @@ def run_receiver(settings: Settings, stop: threading.Event, *, ready: Callable[[
     with Recorder(settings.storage.folder) as recorder:
         receiver = _Receiver(settings, archive, recorder)
         entity = _entity(settings)
-        server = _bind(entity, settings, receiver)
-        try:
-            with _prepared(archive, settings), _serving(server):
-                if ready:
-                    ready()
-                while not stop.wait(WATCH_S):
-                    recorder.require_alive()
-        finally:
-            server.server_close()
-            _end_associations(entity)
+        with ExitStack() as open_now:
+            servers = _bind_all(entity, settings, receiver, open_now)
+            open_now.enter_context(_prepared(archive, settings))
+            open_now.callback(_end_associations, entity)
+            for server in servers:
+                open_now.enter_context(_serving(server))
+            if ready:
+                ready()
+            while not stop.wait(WATCH_S):
+                recorder.require_alive()
 
 
 def _silence_libraries() -> None:
@@ -208,8 +255,25 @@ def _entity(settings: Settings) -> AE:
     return entity
 
 
-def _bind(entity: AE, settings: Settings, receiver: _Receiver) -> ThreadedAssociationServer:
-    host, port = settings.dicom.host, settings.dicom.port
+def _bind_all(entity: AE, settings: Settings, receiver: _Receiver, open_now: ExitStack) -> list[_Server]:
+    """The plain port and, where it is set up, that of TLS; closed with ``open_now``."""
+    dicom = settings.dicom
+    context = server_context(dicom.tls) if dicom.tls else None
+    places = [
+        ("dicom", dicom.host, dicom.port),
+        *([("dicom.tls", dicom.tls.host, dicom.tls.port)] if dicom.tls else []),
+    ]
+    servers = []
+    for name, host, port in places:
+        server = _bind(entity, receiver, name=name, host=host, port=port)
+        open_now.callback(server.server_close)
+        server.settings = dicom
+        server.tls = context if name == "dicom.tls" else None
+        servers.append(server)
+    return servers
+
+
+def _bind(entity: AE, receiver: _Receiver, *, name: str, host: str, port: int) -> _Server:
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4]
         server = entity.make_server(
@@ -224,9 +288,9 @@ def _bind(entity: AE, settings: Settings, receiver: _Receiver) -> ThreadedAssoci
     except OSError as error:
         raise ListenError(
             f"DICOM: cannot listen on {host}:{port}: {error.strerror or error}; "
-            "is another node or receiver running? dicom.host and dicom.port set the address"
+            f"is another node or receiver running? {name}.host and {name}.port set the address"
         ) from error
-    return server
+    return cast(_Server, server)
 
 
 @contextmanager

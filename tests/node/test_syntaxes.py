@@ -177,7 +177,9 @@ def test_a_deflated_bomb_is_refused_without_being_inflated(tmp_path: Path, monke
     path.write_bytes(header + deflated(encode(mr_image())))
     assert read_header(path).patient_id == "0012345"
     size = 20_000_000
-    bomb = header + deflated(encode(mr_image(PixelData=np.zeros(size, np.uint8).tobytes())))
+    image = mr_image()
+    image.PixelData = np.zeros(size, np.uint8).tobytes()
+    bomb = header + deflated(encode(image))
     path.write_bytes(bomb)
     assert len(bomb) < size / 400
     tracemalloc.start()

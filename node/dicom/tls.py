@@ -1,0 +1,37 @@
+"""TLS for the receiver, and a handshake that no peer can make it wait for."""
+
+import ssl
+
+from node.errors import ListenError
+from node.settings import DicomTls
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
+"""Of TLS 1.2: forward secrecy and authenticated encryption only. Those of TLS 1.3 all are so."""
+
+
+def server_context(tls: DicomTls) -> ssl.SSLContext:
+    """What the receiver offers.
+
+    Raises
+    ------
+    ListenError
+        A file cannot be read, or key and certificate do not fit.
+
+    References
+    ----------
+    DICOM PS3.15, B.9 (BCP 195 TLS Secure Transport Connection Profile); RFC 9325.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+        if tls.client_ca:
+            context.load_verify_locations(tls.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        raise ListenError(
+            f"DICOM over TLS: {error.strerror or error}; check dicom.tls.certificate, key and client_ca"
+        ) from error
+    return context

@@ -1,16 +1,21 @@
-"""Figures 2–4 of the paper: VBQ against one variable, as PNG and in words.
+"""Figures 2–4 of the paper: VBQ against one variable, as PNG, as SVG and in words.
 
 The line and its 95 % band are for visualisation only; the inference is Spearman's, written on the panel. Pictures
 are drawn without pyplot and without metadata, so the same cohort gives the same bytes (with the same matplotlib).
 """
 
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from analytics.correlation import Correlation, spearman
 from analytics.linear import CONFIDENCE, INTERCEPT, Array, LinearFit, fit_linear
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH_INCHES = 6.0
 HEIGHT_INCHES = 4.2
@@ -27,6 +32,11 @@ LEFT_EDGE = 0.13
 
 
 def scatter(cohort: pd.DataFrame, x: str, *, x_label: str) -> bytes:
+    """The picture of :func:`scatter_figure`, a PNG of 1200 × 840 pixels."""
+    return png(scatter_figure(cohort, x, x_label=x_label))
+
+
+def scatter_figure(cohort: pd.DataFrame, x: str, *, x_label: str) -> "Figure":
     """Draw VBQ against a column: points, least-squares line with 95 % band of the mean, ρ, p and n on the panel.
 
     Parameters
@@ -36,25 +46,13 @@ def scatter(cohort: pd.DataFrame, x: str, *, x_label: str) -> bytes:
     x_label
         The label of the x axis, with the unit.
 
-    Returns
-    -------
-    bytes
-        A PNG of 1200 × 840 pixels. Without a correlation (too few pairs) the panel says so and has no line.
+    Without a correlation (too few pairs) the panel says so and has no line.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     values, vbq = _pairs(cohort, x)
     correlation = spearman(values, vbq)
-    figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), dpi=DOTS_PER_INCH, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure()
     axes = figure.add_axes((LEFT_EDGE, 0.145, 0.975 - LEFT_EDGE, 0.735))
-    axes.set_axisbelow(True)
-    axes.grid(color=GRID_COLOUR, linewidth=0.8)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#8a949c")
+    plain_axes(axes, x_label, "VBQ (higher: poorer bone)")
     size = 30 if len(values) <= 500 else max(4.0, 30 * (500 / len(values)) ** 0.5)
     axes.scatter(values, vbq, s=size, color=POINT_COLOUR, alpha=0.55, linewidths=0.5, edgecolors="white")
     if correlation.rho is not None:
@@ -62,17 +60,52 @@ def scatter(cohort: pd.DataFrame, x: str, *, x_label: str) -> bytes:
         fitted, low, high = trend(values, vbq, grid)
         axes.fill_between(grid, low, high, color=LINE_COLOUR, alpha=0.18, linewidth=0)
         axes.plot(grid, fitted, color=LINE_COLOUR, linewidth=2.0)
-    axes.set_xlabel(x_label, fontsize=12, color=TEXT_COLOUR)
-    axes.set_ylabel("VBQ (higher: poorer bone)", fontsize=12, color=TEXT_COLOUR)
-    axes.tick_params(labelsize=11, colors=TEXT_COLOUR, length=3)
     axes.margins(x=0.03, y=0.06)
     axes.locator_params(nbins=6)
     if not len(values):
         axes.set(xticks=[], yticks=[])
     # Above the panel, where it cannot cover a point.
     figure.text(LEFT_EDGE, 0.925, _annotation(correlation), fontsize=12.5, color=TEXT_COLOUR, ha="left", va="center")
+    return figure
+
+
+def new_figure() -> "Figure":
+    """An empty figure of the size that all have."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), dpi=DOTS_PER_INCH, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_axes(axes: "Axes", x_label: str, y_label: str) -> None:
+    """Give axes the look that all have."""
+    axes.set_axisbelow(True)
+    axes.grid(color=GRID_COLOUR, linewidth=0.8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#8a949c")
+    axes.set_xlabel(x_label, fontsize=12, color=TEXT_COLOUR)
+    axes.set_ylabel(y_label, fontsize=12, color=TEXT_COLOUR)
+    axes.tick_params(labelsize=11, colors=TEXT_COLOUR, length=3)
+
+
+def png(figure: "Figure") -> bytes:
+    """A PNG of 1200 × 840 pixels, without metadata."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: "Figure") -> bytes:
+    """The figure as SVG, the same bytes each time: matplotlib would put the date and random names into it."""
+    from matplotlib import rc_context
+
+    buffer = BytesIO()
+    with rc_context({"svg.hashsalt": "vbq-node"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 

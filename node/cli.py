@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -390,6 +391,47 @@ def identity_reject(
     db, _ = _open(_settings(config))
     decide(db, numbers=(authority, number, other), confirmed=False, by=by, now=now())
     out.print("rejected; the two numbers stay apart", highlight=False)
+
+
+@app.command()
+def analyse(
+    cohort: Annotated[Path, typer.Argument(help="CSV with the promised columns; more columns may be there.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where the results go; the folder is made.")],
+    cut: Annotated[
+        float | None, typer.Option("--cut", help="VBQ at or above it is high; the cohort's median without it.")
+    ] = None,
+    clipped: Annotated[
+        float, typer.Option("--clipped", min=0.001, max=0.25, help="Share of each ratio clipped on each side.")
+    ] = 0.01,
+    outcome: Annotated[
+        str | None,
+        typer.Option("--outcome", help="Column of 1 and 0 that VBQ and the ratios are judged against (ROC, Youden)."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstraps.")] = 1,
+) -> None:
+    """Run the paper's whole analysis on a cohort table: JSON, tables, figures and one report.html; nothing is stored.
+
+    Exit code 0 when every part could be computed, 3 when some could not (they are listed with the reason).
+    """
+    from analytics.analysis import Choices
+    from node.analyse import analyse_file, write
+
+    if cut is not None and not isfinite(cut):
+        raise InputError(f"VBQ has no group at or above {cut}")
+    done = analyse_file(cohort, Choices(seed=seed, cut=cut, clipped=clipped, outcome=outcome))
+    write(done, folder)
+    refusals, alerts = done.analysis.refusals(), done.analysis.alerts()
+    lines = [
+        f"{done.rows} rows: {done.refused} refused, {len(done.excluded)} excluded, {done.eligible} analysed",
+        *(f"  not given: {text}" for text in refusals),
+        *(f"  look at: {text}" for text in alerts),
+        *(f"  left out: id {one.id}: {'; '.join(one.reasons)}" for one in done.excluded),
+        f"written to {folder / 'report.html'} and beside it",
+    ]
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if refusals:
+        raise typer.Exit(3)
 
 
 # ---- upkeep --------------------------------------------------------------------------------------------------------

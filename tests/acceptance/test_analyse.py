@@ -5,6 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from node.analyse import SUFFIXES, WRITTEN
+from tests.acceptance.harness import vbq_node
 
 SCRIPT = Path(__file__).parent / "statistics_against_r.py"
 
@@ -30,3 +36,88 @@ def test_every_expected_number_is_met_and_a_wrong_one_is_found(shared_data: Path
     assert spoilt.returncode == 1
     assert "passed 242 of 243" in spoilt.stdout
     assert "/continuous/age/t/t: expected" in spoilt.stdout
+
+
+@pytest.fixture
+def cohort200(shared_data: Path) -> Path:
+    return shared_data / "statistics/inputs/cohort200.csv"
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_the_paper_s_analysis_twice_the_same(cohort200: Path, shared_data: Path, tmp_path: Path) -> None:
+    said = vbq_node("analyse", str(cohort200), "--out", str(tmp_path / "one")).stdout
+    assert "200 rows: 0 refused, 0 excluded, 200 analysed" in said
+    elsewhere = tmp_path / "copy.csv"
+    shutil.copy(cohort200, elsewhere)
+    vbq_node("analyse", str(elsewhere), "--out", str(tmp_path / "two"))
+    files = everything(tmp_path / "one")
+    assert files == everything(tmp_path / "two")
+    assert {Path(name).stem for name in files} == set(WRITTEN)
+    assert {Path(name).suffix for name in files} == set(SUFFIXES)
+    for name in (name for name in files if name.endswith(".svg")):
+        assert ElementTree.fromstring(files[name]).tag.endswith("svg")
+    found = json.loads(files["analysis.json"])
+    expected = shared_data / "statistics/expected"
+    ols = json.loads((expected / "ols_cohort200.json").read_text())
+    assert found["model"]["adj_r2"] == pytest.approx(ols["adj_r2"], rel=1e-9)
+    assert found["validation"]["loo_rmse"] == pytest.approx(ols["loocv_rmse"], rel=1e-9)
+    curve = json.loads((expected / "roc_cohort200.json").read_text())["nlr"]
+    assert found["cut"] == 2.90
+    assert found["curves"]["nlr"]["auc"] == pytest.approx(curve["auc"], rel=1e-9)
+    assert "must not be used" in found["curves"]["nlr"]["circular"]
+    # Table 2 of the paper: NLR 0.0196 (0.0021 to 0.0372), β 0.1513, VIF 1.95, partial R² 0.025; per 50 PLR 0.075.
+    assert "NLR,0.0196,0.0021 to 0.0372,0.151,2.20,0.029,1.95,0.025," in files["table2.csv"].decode()
+    report = files["report.html"].decode()
+    assert report.count("data:image/png;base64,") == 7
+    assert "http" not in report.replace("http://www.w3.org", "")
+
+
+def test_messy_rows_are_left_out_by_name_and_reason(shared_data: Path, tmp_path: Path) -> None:
+    said = vbq_node("analyse", str(shared_data / "statistics/inputs/messy201.csv"), "--out", str(tmp_path)).stdout
+    assert "201 rows: 1 refused, 26 excluded, 174 analysed" in said
+    assert "id S088: plr 2210 contradicts platelets 386 / lymphocytes 1.35" in said
+    found = json.loads((tmp_path / "analysis.json").read_text())
+    assert found["flow"] == {"rows": 201, "refused": 1, "excluded": 26, "analysed": 174}
+    assert found["model"]["n_used"] == 174
+    assert "S088" in (tmp_path / "report.html").read_text()
+
+
+def test_what_is_refused_is_said_and_no_older_table_stays(cohort200: Path, tmp_path: Path) -> None:
+    lines = cohort200.read_text().splitlines()
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(lines[:41]) + "\n")
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("table2.csv", "coefficients.png"):
+        (out / name).write_text("from another cohort")
+    (out / "mine.txt").write_text("not of an analysis")
+    done = vbq_node("analyse", str(few), "--out", str(out), check=False)
+    assert done.returncode == 3
+    assert "not given: multivariable model: insufficient: 40 complete rows, 80 are needed" in done.stdout
+    names = {file.name for file in out.iterdir()}
+    assert names.isdisjoint({"table2.csv", "coefficients.png"})
+    assert {"table1.csv", "report.html", "mine.txt"} <= names
+    assert "insufficient: 40 complete rows" in (out / "report.html").read_text()
+
+
+def test_markers_are_judged_against_an_outcome_column(cohort200: Path, tmp_path: Path) -> None:
+    """The outcome is age above 62.5: VBQ's area is then the share of pairs it orders rightly, counted here."""
+    header, *rows = cohort200.read_text().splitlines()
+    old = [int(float(row.split(",")[2]) > 62.5) for row in rows]
+    excluded = ["0" if row.startswith("S007") else "1" for row in rows]
+    table = tmp_path / "cohort.csv"
+    text = [f"{row},{a},{e}" for row, a, e in zip(rows, old, excluded, strict=True)]
+    table.write_text("\n".join([f"{header},osteoporosis,eligible", *text]) + "\n")
+    said = vbq_node("analyse", str(table), "--out", str(tmp_path / "out"), "--outcome", "osteoporosis").stdout
+    assert "id S007: not eligible by the table itself" in said
+    found = json.loads((tmp_path / "out/analysis.json").read_text())["curves"]["vbq"]
+    pairs = [(float(row.split(",")[1]), a) for row, a, e in zip(rows, old, excluded, strict=True) if e == "1"]
+    won = [(x > y) + (x == y) / 2 for x, a in pairs if a for y, b in pairs if not b]
+    assert found["auc"] == pytest.approx(sum(won) / len(won), rel=1e-12)
+    assert found["circular"] is None
+    missing = vbq_node("analyse", str(cohort200), "--out", str(tmp_path), "--outcome", "dxa", check=False)
+    assert missing.returncode == 1
+    assert "no outcome column 'dxa'" in missing.stderr

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analytics.regression import Refusal, complete_rows
 
@@ -21,6 +22,13 @@ Ratios = Literal["any", "both"]
 """Whether one high ratio suffices or both must be high."""
 
 MARKERS = ("vbq", "nlr", "plr")
+
+KEPT_WITHIN = 0.8
+"""Level of the bootstrap interval of a new cut inside which the old one is kept."""
+
+BOOTSTRAPS = 2000
+SEED = 20260101
+"""Of the bootstrap: the same cohort gives the same interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +85,42 @@ def institutional_cuts(vbq: float, nlr: float, plr: float, ratios: Ratios = "any
         if not isfinite(value) or value <= 0:
             raise ValueError(f"the {name} limit {value} is not a positive number")
     return Cuts(method="institutional", n=0, vbq=vbq, nlr=nlr, plr=plr, ratios=ratios)
+
+
+def left_behind(old: Cuts, cohort: pd.DataFrame, *, quantile: float) -> tuple[str, ...]:
+    """Which old cuts lie outside the bootstrap interval of the new ones, in words; none: the old ones still do.
+
+    The level is :data:`KEPT_WITHIN`; rows count as for :func:`quantile_cuts`.
+    """
+    rows = complete_rows(cohort, MARKERS).frame
+    found = []
+    for name in MARKERS:
+        low, high = quantile_interval(rows[name].to_numpy(dtype=np.float64), quantile)
+        cut = getattr(old, name)
+        if not low <= cut <= high:
+            found.append(f"the {name.upper()} cut {cut:.4g} lies outside {low:.4g} to {high:.4g}")
+    return tuple(found)
+
+
+def quantile_interval(values: NDArray[np.float64], quantile: float) -> tuple[float, float]:
+    """Percentile bootstrap interval (:data:`KEPT_WITHIN`) of a type-7 quantile.
+
+    The k-th smallest of n values drawn with replacement is the value at ``floor(n U)``, U the k-th smallest of n
+    uniform numbers, which is beta distributed: so a sample costs two random numbers, however many rows there are.
+
+    Verification
+    ------------
+    ``scipy.stats.bootstrap`` (percentile, 20,000 samples) on 120 values: within 0.02 standard deviations.
+    """
+    ordered, n = np.sort(values), len(values)
+    position = quantile * (n - 1)
+    k = int(position) + 1
+    random = np.random.default_rng(SEED)
+    lower = random.beta(k, n - k + 1, BOOTSTRAPS)
+    # Given the k-th, the next is the smallest of the n − k uniform numbers above it.
+    upper = lower + (1 - lower) * random.beta(1, n - k, BOOTSTRAPS) if k < n else lower
+    low, high = (ordered[np.minimum((n * part).astype(np.intp), n - 1)] for part in (lower, upper))
+    cuts = low + (position - int(position)) * (high - low)
+    tail = (1 - KEPT_WITHIN) / 2
+    ends = np.quantile(cuts, (tail, 1 - tail))
+    return float(ends[0]), float(ends[1])

@@ -12,6 +12,10 @@ from math import isfinite
 from analytics.model import Tier
 from analytics.thresholds import Cuts
 
+VBQ_SEM = 0.075
+"""Standard error of measurement of one VBQ: SD √(1 − ICC) with the paper's ICC of 0.864 and the SD of 0.203 that its
+Table 2 implies."""
+
 MOST_DECIMALS = 6
 
 
@@ -32,10 +36,20 @@ def tier(*, vbq: float, nlr: float, plr: float, cuts: Cuts) -> Tier:
     return Tier.INTERMEDIATE if high_vbq or high_ratio else Tier.LOWER
 
 
-def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts) -> str:
-    """Each value against its cut, in words.
+def near_cut(vbq: float, cuts: Cuts, *, vbq_sem: float = VBQ_SEM) -> bool:
+    """Whether a VBQ lies within its own measurement error of the cut: another reading may fall on its other side."""
+    return abs(vbq - cuts.vbq) < vbq_sem
+
+
+def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts, vbq_sem: float = VBQ_SEM) -> str:
+    """Each value against its cut, in words, and whether VBQ is nearer to its cut than it can be measured.
 
     Values close to their cut are written with as many decimals as it takes to tell them apart.
+
+    Parameters
+    ----------
+    vbq_sem
+        Standard error of measurement of one VBQ, in its units.
 
     Raises
     ------
@@ -49,20 +63,21 @@ def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts) -> str:
     'VBQ 3.21 is high (cut 3.02), NLR 4.10 is high (cut 3.77), PLR 201 is not high (cut 247)'
     """
     _require_finite(vbq=vbq, nlr=nlr, plr=plr)
+    near = f", but within its measurement error ±{vbq_sem:g} of the cut" if near_cut(vbq, cuts, vbq_sem=vbq_sem) else ""
     return ", ".join(
         (
-            _compared("VBQ", vbq, cuts.vbq, decimals=2, high=vbq >= cuts.vbq),
+            _compared("VBQ", vbq, cuts.vbq, decimals=2, high=vbq >= cuts.vbq, near=near),
             _compared("NLR", nlr, cuts.nlr, decimals=2, high=nlr > cuts.nlr),
             _compared("PLR", plr, cuts.plr, decimals=0, high=plr > cuts.plr),
         )
     )
 
 
-def _compared(name: str, value: float, cut: float, *, decimals: int, high: bool) -> str:
+def _compared(name: str, value: float, cut: float, *, decimals: int, high: bool, near: str = "") -> str:
     if value != cut:
         while decimals < MOST_DECIMALS and f"{value:.{decimals}f}" == f"{cut:.{decimals}f}":
             decimals += 1
-    return f"{name} {value:.{decimals}f} is {'high' if high else 'not high'} (cut {cut:.{decimals}f})"
+    return f"{name} {value:.{decimals}f} is {'high' if high else 'not high'}{near} (cut {cut:.{decimals}f})"
 
 
 def _require_finite(**values: float) -> None:

@@ -117,7 +117,10 @@ def retire(db: Database, version: int, *, by: str, now: datetime) -> None:
 
 
 def record_adoption(db: Database, version: int, *, rule: str, now: datetime) -> None:
-    """Adopt by a rule of the settings; for the night, inside its unit of work."""
+    """Adopt by a rule of the settings, in place of the one in force; for the night, inside its unit of work."""
+    current = in_force(db)
+    if current is not None:
+        _decide(db, current.version, "retired", by=f"rule: {rule} (adopted version {version})", now=now)
     _decide(db, version, "adopted", by=f"rule: {rule}", now=now)
 
 

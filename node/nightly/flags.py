@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from analytics.model import Tier
 from analytics.thresholds import Cuts
-from analytics.tiers import explain, tier
+from analytics.tiers import explain, near_cut, tier
 from node.store.database import insert
 from node.thresholds import Version, get
 
@@ -63,6 +63,8 @@ class Standing:
     tier: Tier
     surgery_date: str
     explanation: str
+    near_cut: bool
+    """VBQ lies within its own measurement error of the cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ class _Known:
 
 
 def find_changes(
-    db: Database, *, night: date, version: Version | None, derivation_behind: bool
+    db: Database, *, night: date, version: Version | None, vbq_sem: float, derivation_behind: bool
 ) -> tuple[list[Flag], list[Standing]]:
     """Compare tonight's tiers with those last written; nothing is stored.
 
@@ -85,6 +87,8 @@ def find_changes(
     ----------
     version
         The threshold version in force; ``None``: nobody has a tier.
+    vbq_sem
+        Standard error of measurement of one VBQ, in its units.
     derivation_behind
         The steps have work left, so an episode that is not there may only not be there yet.
     """
@@ -93,7 +97,7 @@ def find_changes(
     standing: list[Standing] = []
     if version is not None:
         for episode, surgery_date, values in _upcoming(db, night):
-            flag, stands = _tiered(db, episode, surgery_date, values, known.get(episode), version)
+            flag, stands = _tiered(db, episode, surgery_date, values, known.get(episode), version, vbq_sem)
             standing.append(stands)
             flags.extend([flag] if flag else [])
     listed = {one.episode for one in standing}
@@ -171,11 +175,18 @@ def _upcoming(db: Database, night: date) -> list[tuple[str, str, Values]]:
 
 
 def _tiered(
-    db: Database, episode: str, surgery_date: str, values: Values, before: _Known | None, version: Version
+    db: Database,
+    episode: str,
+    surgery_date: str,
+    values: Values,
+    before: _Known | None,
+    version: Version,
+    vbq_sem: float,
 ) -> tuple[Flag | None, Standing]:
     now_tier = values.tier(version.cuts)
-    words = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=version.cuts)
-    standing = Standing(episode=episode, tier=now_tier, surgery_date=surgery_date, explanation=words)
+    words = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=version.cuts, vbq_sem=vbq_sem)
+    near = near_cut(values.vbq, version.cuts, vbq_sem=vbq_sem)
+    standing = Standing(episode=episode, tier=now_tier, surgery_date=surgery_date, explanation=words, near_cut=near)
     if before is not None and before.tier == now_tier:
         return None, standing
     flag = Flag(

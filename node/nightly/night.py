@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from analytics.drift import Drift, check_drift
 from analytics.figures import scatter, scatter_alt_text
 from analytics.regression import OlsFit, Refusal, fit_vbq_model
-from analytics.thresholds import Cuts, institutional_cuts, quantile_cuts
+from analytics.thresholds import Cuts, institutional_cuts, left_behind, quantile_cuts
 from node import __version__, thresholds
 from node.clock import to_text
 from node.errors import NightError
@@ -237,7 +237,13 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
     counts = read_counts(db, night=night, fit=prepared.fit)
     proposed = _store_proposal(db, settings, prepared, night=night, now=now)
     version = thresholds.in_force(db)
-    changes, standing = flags.find_changes(db, night=night, version=version, derivation_behind=bool(counts.to_derive))
+    changes, standing = flags.find_changes(
+        db,
+        night=night,
+        version=version,
+        vbq_sem=settings.measurement.vbq_sem,
+        derivation_behind=bool(counts.to_derive),
+    )
     flags.store(db, changes, night=night)
     return render(
         Content(
@@ -313,7 +319,7 @@ def _store_fit(db: Database, settings: Settings, prepared: Prepared, *, night: d
 def _store_proposal(
     db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime
 ) -> thresholds.Version | None:
-    """Record the proposal as a new version when its cuts are new; adopt the first one if the settings say so."""
+    """Record the proposal as a new version when its cuts are new; adopt it where the settings let it."""
     cuts = prepared.proposal
     newest = thresholds.newest(db)
     if isinstance(cuts, Refusal) or (newest is not None and _same_cuts(newest.cuts, cuts)):
@@ -337,9 +343,25 @@ def _store_proposal(
             }
         ],
     )
-    if newest is None and settings.thresholds.adopt == "first":
-        thresholds.record_adoption(db, number, rule="first", now=now)
+    rule = _rule_of_adoption(db, settings, prepared, first=newest is None)
+    if rule is not None:
+        thresholds.record_adoption(db, number, rule=rule, now=now)
     return thresholds.get(db, number)
+
+
+def _rule_of_adoption(db: Database, settings: Settings, prepared: Prepared, *, first: bool) -> str | None:
+    """Why tonight's proposal is adopted without a person; ``None``: it is not."""
+    adopt, cuts, current = settings.thresholds.adopt, prepared.proposal, thresholds.in_force(db)
+    if first:
+        return None if adopt == "manual" else "first"
+    # Other limits than before are a decision of a person, and after a drift the cohort may not be what it was.
+    drifting = isinstance(prepared.drift, Drift) and prepared.drift.alarm
+    if adopt != "rule" or isinstance(cuts, Refusal) or current is None or cuts.n == 0 or drifting:
+        return None
+    if (current.cuts.method, current.cuts.ratios) != (cuts.method, cuts.ratios):
+        return None
+    cohort = cohort_frame(prepared.snapshot.text)
+    return "; ".join(left_behind(current.cuts, cohort, quantile=settings.thresholds.quantile)) or None
 
 
 def _same_cuts(one: Cuts, other: Cuts) -> bool:

@@ -108,6 +108,11 @@ class Content:
         """How many upcoming operations have this tier tonight."""
         return sum(one.tier is tier for one in self.standing)
 
+    @property
+    def near_cut(self) -> int:
+        """How many of the upcoming operations have a VBQ within its own measurement error of the cut."""
+        return sum(one.near_cut for one in self.standing)
+
     def count(self, change: str) -> int:
         """How many changes there are of one kind."""
         return sum(one.change == change for one in self.changes)

@@ -6,7 +6,7 @@ import pytest
 
 from analytics.model import Tier
 from analytics.thresholds import Cuts, institutional_cuts
-from analytics.tiers import explain, tier
+from analytics.tiers import VBQ_SEM, explain, near_cut, tier
 
 ANY = institutional_cuts(3.02, 3.77, 247.0, "any")
 BOTH = institutional_cuts(3.02, 3.77, 247.0, "both")
@@ -49,5 +49,22 @@ def test_the_words_name_values_and_cuts() -> None:
 def test_values_close_to_the_cut_are_told_apart() -> None:
     cuts = Cuts(method="quantile 0.75", n=200, vbq=2.99374, nlr=3.8924, plr=253.05, ratios="any")
     assert explain(vbq=2.9936, nlr=3.893, plr=253.05, cuts=cuts) == (
-        "VBQ 2.9936 is not high (cut 2.9937), NLR 3.893 is high (cut 3.892), PLR 253 is not high (cut 253)"
+        "VBQ 2.9936 is not high, but within its measurement error ±0.075 of the cut (cut 2.9937), "
+        "NLR 3.893 is high (cut 3.892), PLR 253 is not high (cut 253)"
     )
+
+
+def test_the_measurement_error_is_that_of_the_paper() -> None:
+    """SD 0.203 × √(1 − 0.864) = 0.203 × 0.3688 = 0.0749, by hand."""
+    assert pytest.approx(0.0749, abs=0.0002) == VBQ_SEM
+
+
+@pytest.mark.parametrize(
+    ("vbq", "vbq_sem", "near"),
+    [(3.02, 0.075, True), (3.09, 0.075, True), (2.95, 0.075, True), (3.10, 0.075, False), (2.94, 0.075, False),
+     (3.10, 0.09, True), (3.02, 0.0, False)],
+)  # fmt: skip
+def test_a_value_within_its_own_error_of_the_cut_is_said_to_be_so(vbq: float, vbq_sem: float, near: bool) -> None:
+    assert near_cut(vbq, ANY, vbq_sem=vbq_sem) is near
+    words = explain(vbq=vbq, nlr=4.1, plr=201, cuts=ANY, vbq_sem=vbq_sem)
+    assert (f"within its measurement error ±{vbq_sem:g} of the cut" in words) is near

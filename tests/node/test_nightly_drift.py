@@ -1,4 +1,4 @@
-"""Drift in the night: new patients against the frozen model, said in the report with what to look at."""
+"""Drift in the night, and the rule that adopts new cut-offs unless there is drift."""
 
 import json
 from datetime import timedelta
@@ -11,6 +11,7 @@ from sqlite_utils import Database
 from node import thresholds
 from node.nightly.drift import read_frozen
 from node.nightly.night import run_night
+from node.settings import Thresholds
 from node.store.database import insert, writing
 from tests.node.night_world import NIGHT, NOW, open_world, settings_for
 
@@ -83,4 +84,33 @@ def test_the_frozen_model_is_that_of_the_version_in_force(tmp_path: Path) -> Non
     _, text, _, drift = night_report(db, tmp_path, 2)
     assert drift["n_used"] == 0
     assert "not compared yet: 0 new complete rows since the frozen model, 20 are needed" in text
+    db.close()
+
+
+def rule_night(db: Database, folder: Path, days: int) -> list[tuple[int, str, str]]:
+    settings = settings_for(folder, thresholds=Thresholds(adopt="rule"))
+    run_night(db, settings, night=NIGHT + timedelta(days=days), now=NOW + timedelta(days=days))
+    return [(row["version"], row["state"], row["decided_by"]) for row in thresholds.list_versions(db)]
+
+
+def test_the_rule_adopts_when_an_old_cut_leaves_the_interval_of_the_new(tmp_path: Path) -> None:
+    db = open_world(tmp_path)
+    assert rule_night(db, tmp_path, 0) == [(1, "adopted", "rule: first")]
+    with db.conn:
+        db.execute("UPDATE derived_import_row SET vbq = vbq + 0.001")
+    assert [row[1] for row in rule_night(db, tmp_path, 1)] == ["adopted", "proposed"]
+    with db.conn:
+        db.execute("UPDATE derived_import_row SET vbq = vbq + 0.3")
+    rows = rule_night(db, tmp_path, 2)
+    assert [row[1] for row in rows] == ["retired", "proposed", "adopted"]
+    assert rows[2][2].startswith("rule: the VBQ cut ")
+    assert rows[0][2].endswith("(adopted version 3)")
+    db.close()
+
+
+def test_the_rule_leaves_it_to_a_person_while_there_is_drift(tmp_path: Path) -> None:
+    db = open_world(tmp_path)
+    rule_night(db, tmp_path, 0)
+    add_patients(db, 60, shift=0.5)
+    assert [row[1] for row in rule_night(db, tmp_path, 1)] == ["adopted", "proposed"]
     db.close()

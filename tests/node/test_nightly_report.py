@@ -18,7 +18,7 @@ from analytics.regression import OlsFit, fit_vbq_model
 from node.nightly.cohort import cohort_frame
 from node.nightly.night import run_night
 from node.nightly.report import publish_report, report_html_file
-from node.settings import Nightly, Settings, Site
+from node.settings import Measurement, Nightly, Settings, Site
 from node.store.database import insert, writing
 from tests.node.night_world import NIGHT, NOW, open_world, put_operation, settings_for
 
@@ -315,4 +315,21 @@ def test_the_cut_offs_are_the_cohorts_upper_quartiles(tmp_path: Path) -> None:
         values = [value for (value,) in db.execute(f"SELECT {name} FROM derived_import_row")]
         assert version[index] == pytest.approx(float(np.quantile(values, 0.75)), rel=1e-12)
     assert version[3] == 120
+    db.close()
+
+
+def test_who_is_within_measurement_error_of_the_cut_is_said(tmp_path: Path) -> None:
+    """The cut is near the upper quartile of the 120 rows; with an error of 0.05, 0.04 above it is near, 0.5 is not."""
+    db = open_world(tmp_path)
+    values = [vbq for (vbq,) in db.execute("SELECT vbq FROM derived_import_row")]
+    cut = float(np.quantile(values, 0.75))
+    put_operation(db, "NEAR", vbq=cut + 0.04, surgery="2026-03-10", nlr=0.1, plr=1.0)
+    settings = settings_for(tmp_path, measurement=Measurement(vbq_sem=0.05))
+    put_operation(db, "FAR", vbq=cut + 0.5, surgery="2026-03-10", nlr=0.1, plr=1.0)
+    _, text, html = report(db, settings)
+    assert "Of these, 1 with a VBQ within its own measurement error of the cut" in text
+    assert "1 of them with a VBQ within its own measurement error of the cut" in html
+    near, far = (text[text.index(f"- {name},") :].split("\n- ")[0] for name in ("NEAR", "FAR"))
+    assert "is high, but within its measurement error ±0.05 of the cut" in near
+    assert "within its measurement error" not in far
     db.close()

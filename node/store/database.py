@@ -84,14 +84,18 @@ def writing(db: Database) -> Iterator[Database]:
     db.conn.execute("BEGIN IMMEDIATE")
     try:
         yield db
-        if not db.conn.execute("SELECT in_place()").fetchone()[0]:
-            raise sqlite3.OperationalError("the file of the database was moved or deleted while in use")
+        _require_in_place(db)
         db.conn.execute("COMMIT")
     except BaseException:
         # SQLite has rolled back by itself when the disk was full; a second attempt would hide the first error.
         if db.conn.in_transaction:
             db.conn.execute("ROLLBACK")
         raise
+
+
+def _require_in_place(db: Database) -> None:
+    if not db.conn.execute("SELECT in_place()").fetchone()[0]:
+        raise sqlite3.OperationalError("the file of the database was moved or deleted while in use")
 
 
 def insert(db: Database, table: str, rows: Iterable[Mapping[str, object]]) -> None:

@@ -38,7 +38,7 @@ SCATTERED = ("age", "nlr", "plr")
 
 WRITTEN = (
     "analysis", "report", "table1", "correlations", "table2", "effects", "log_ratios", "winsorised", "logistic",
-    "shape", "roc", "scatter_age", "scatter_nlr", "scatter_plr", "coefficients", "residuals", "calibration",
+    "shape", "paper", "roc", "scatter_age", "scatter_nlr", "scatter_plr", "coefficients", "residuals", "calibration",
 )  # fmt: skip
 """Names of the files that an analysis may write, with these endings."""
 SUFFIXES = (".json", ".csv", ".html", ".png", ".svg")

@@ -6,6 +6,7 @@ from typing import Any
 
 from analytics.analysis import Analysis
 from analytics.logistic import LogisticFit
+from analytics.paper import ADJUSTED_R2, RHO, TABLE_2
 from analytics.regression import OlsFit
 from analytics.roc import Roc, Share
 from analytics.sensitivity import WinsorisedFit
@@ -52,6 +53,8 @@ def _tables(a: Analysis) -> Iterator[Table]:
     if isinstance(a.shape, ShapeReport):
         yield _shape(a.shape)
     curves = {name: curve for name, curve in a.curves.items() if isinstance(curve, Roc)}
+    if isinstance(a.model, OlsFit):
+        yield _beside_the_paper(a, a.model)
     if curves:
         yield _curves(curves, a.choices.outcome or f"VBQ ≥ {a.cut:g}")
 
@@ -135,6 +138,24 @@ def _model(model: OlsFit, validation: Any) -> Table:
         columns=("", "b", "95 % CI", "β standardised", "t", "p", "VIF", "Partial R²", "Bootstrap 95 % CI of b"),
         rows=rows,
         note=note,
+    )
+
+
+def _beside_the_paper(a: Analysis, model: OlsFit) -> Table:
+    """Each cell: this cohort's value, then the paper's."""
+    rows = []
+    for term in (term for term in model.terms if term.term in TABLE_2):
+        mine = (term.b, term.beta_std, term.t, term.vif, term.partial_r2)
+        pairs = zip(mine, TABLE_2[term.term], (4, 3, 2, 2, 3), strict=True)
+        rho = a.correlations[term.term].rho if term.term in RHO else None
+        cells = [f"{number(ours, places)} | {number(theirs, places)}" for ours, theirs, places in pairs]
+        rows.append((LABELS[term.term], *cells, f"{number(rho)} | {number(RHO.get(term.term))}"))
+    return Table(
+        name="paper",
+        title="This cohort beside the paper's (this | paper)",
+        columns=("", "b", "β standardised", "t", "VIF", "Partial R²", "Spearman's ρ"),
+        rows=tuple(rows),
+        note=f"Adjusted R² {number(model.adj_r2)} | {number(ADJUSTED_R2)}. The paper: 200 patients of one centre.",
     )
 
 

@@ -70,6 +70,9 @@ def test_the_paper_s_analysis_twice_the_same(cohort200: Path, shared_data: Path,
     assert "must not be used" in found["curves"]["nlr"]["circular"]
     # Table 2 of the paper: NLR 0.0196 (0.0021 to 0.0372), β 0.1513, VIF 1.95, partial R² 0.025; per 50 PLR 0.075.
     assert "NLR,0.0196,0.0021 to 0.0372,0.151,2.20,0.029,1.95,0.025," in files["table2.csv"].decode()
+    assert "NLR,0.0196 | 0.0196,0.151 | 0.151,2.20 | 2.21,1.95 | 1.95,0.025 | 0.025,0.534 | 0.534" in (
+        files["paper.csv"].decode()
+    )
     report = files["report.html"].decode()
     assert report.count("data:image/png;base64,") == 7
     assert "http" not in report.replace("http://www.w3.org", "")

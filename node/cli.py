@@ -37,6 +37,8 @@ thresholds_app = typer.Typer(
 )
 app.add_typer(reading_app, name="reading")
 app.add_typer(thresholds_app, name="thresholds")
+report_app = typer.Typer(help="Past reports, exactly as they were.", no_args_is_help=True)
+app.add_typer(report_app, name="report")
 messages_app = typer.Typer(help="Stored HL7 messages: what was received, and how it is read.", no_args_is_help=True)
 identity_app = typer.Typer(
     help="Patient numbers that differ in leading zeros only: a person says whether they are one patient.",
@@ -523,6 +525,46 @@ def thresholds_retire(
     db, _ = _open(settings)
     thresholds.retire(db, version, by=by, now=now())
     out.print(f"version {version} retired", highlight=False)
+
+
+Night = Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The night's date.")]
+
+
+@report_app.command("list")
+def report_list(config: Config = None, as_json: AsJson = False) -> None:
+    """List all reports and notices, and how many of their mails were sent."""
+    from node.nightly.reports import list_reports
+
+    db, _ = _open(_settings(config))
+    rows = list_reports(db)
+    if as_json:
+        _print_json(rows)
+        return
+    names = ("night", "kind", "made_at", "subject", "mails", "mails_sent")
+    _print_table(None, names, [[row[name] for name in names] for row in rows])
+
+
+@report_app.command("show")
+def report_show(
+    night: Night,
+    html: Annotated[bool, typer.Option("--html", help="The HTML with its figures, in place of the text.")] = False,
+    config: Config = None,
+) -> None:
+    """Print the report of a night exactly as it was made."""
+    from node.nightly.reports import stored_report
+
+    db, _ = _open(_settings(config))
+    sys.stdout.write(stored_report(db, night.date(), "html" if html else "text"))
+
+
+@report_app.command("resend")
+def report_resend(night: Night, config: Config = None) -> None:
+    """Queue the stored mails of a night once more; the nightly role sends them."""
+    from node.nightly.reports import resend
+
+    db, _ = _open(_settings(config))
+    recipients = resend(db, night.date(), now=now())
+    out.print(f"queued again for {', '.join(recipients)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -66,8 +66,8 @@ def queue(db: Database, mail: EmailMessage, *, recipient: str, report_id: str, n
     row = {"report_id": report_id, "recipient": recipient, "message_id": mail["Message-ID"], "queued_at": to_text(now)}
     insert(db, "record_mail", [row | {"mime": mail.as_bytes(policy=SMTP)}])
     (mail_id,) = db.execute("SELECT last_insert_rowid()").fetchone()
-    delivery = {"mail_id": mail_id, "status": "waiting", "attempts": 0, "next_attempt_at": to_text(now)}
-    insert(db, "state_delivery", [delivery])
+    delivery = {"mail_id": mail_id, "status": "waiting", "attempts": 0}
+    insert(db, "state_delivery", [delivery | {"queued_at": to_text(now), "next_attempt_at": to_text(now)}])
 
 
 def _mail(

@@ -88,7 +88,7 @@ def _claim(db: Database, mail: Mail, now: datetime) -> _Claim | None:
     lease = max(SHORTEST_LEASE, STEPS_OF_A_DIALOGUE * timedelta(seconds=mail.timeout_s))
     with writing(db):
         row = db.execute(
-            "SELECT m.mail_id, m.message_id, m.recipient, r.kind, m.mime, d.attempts, m.queued_at "
+            "SELECT m.mail_id, m.message_id, m.recipient, r.kind, m.mime, d.attempts, d.queued_at "
             "FROM state_delivery AS d JOIN record_mail AS m USING (mail_id) JOIN record_report AS r USING (report_id) "
             "WHERE d.status = 'waiting' AND d.next_attempt_at <= :now "
             "AND (d.leased_until IS NULL OR d.leased_until <= :now) ORDER BY m.mail_id LIMIT 1",

@@ -360,6 +360,7 @@ CREATE TABLE record_mail (
 -- ---- state -----------------------------------------------------------------------------------------------------
 CREATE TABLE state_delivery (
     mail_id INTEGER PRIMARY KEY REFERENCES record_mail,
+    queued_at TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('waiting', 'sent', 'dead')),
     attempts INTEGER NOT NULL,
     next_attempt_at TEXT NOT NULL,

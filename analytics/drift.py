@@ -27,7 +27,7 @@ FEWEST = 20
 """New patients below which nothing is judged: a mean of fewer follows single patients."""
 
 Z_LIMIT = 3.5
-"""Mean residual in its standard errors beyond which it is an alarm; simulated with tests/benchmarks/simulate_nights."""
+"""Mean residual in its standard errors beyond which it is an alarm."""
 
 CUSUM_SLACK = 0.25
 """Residual standard deviations that the CUSUM forgives each patient (k)."""

@@ -1,0 +1,223 @@
+"""One person as the messages and the images tell: what was said, in order, folded into facts about the person.
+
+The order of arrival never matters: what was sent later holds, and of what was sent at the same time the bytes decide.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlite_utils import Database
+
+from analytics.blood import CombinedCount, SpecimenResults, combine
+from analytics.model import MeasurementStatus, Mri, Operation
+from node.clock import from_text
+from node.hl7.extracts import AppointmentExtract, Extract, PatientExtract, SpecimenExtract, from_json
+from node.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """An extract with what orders it: when it was sent, then the content of its message."""
+
+    sent_at: datetime | None
+    order: tuple[str, str, int, int]
+    number: str
+    extract: Extract
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A T1 series of the person with the measurement in effect."""
+
+    mri: Mri
+    birth_date: date | None
+    sex: str | None
+    scanner_stratum: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedOperation:
+    """An operation as folded over all messages about its booking."""
+
+    operation: Operation
+    procedure: str
+    moved_from: datetime | None
+    first_number: str
+    """The patient number in the first message about it: names the episode, whatever is merged later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """All that is known about one person, before linking."""
+
+    key: str
+    said: Sequence[Said]
+    series: Sequence[Series]
+    confirmed: Sequence[tuple[str, str]]
+    """Pairs of numbers that are one person because somebody confirmed a candidate."""
+
+
+def read_person(db: Database, settings: Settings, key: str) -> Person:
+    """Everything said of a person and every series of the person, of all numbers that lead to it."""
+    said = [
+        Said(
+            sent_at=from_text(sent_at) if sent_at else None,
+            order=(sent_at or "", sha256, position, item),
+            number=f"{authority}|{patient_id}",
+            extract=from_json(content),
+        )
+        for authority, patient_id, sent_at, content, sha256, position, item in db.execute(
+            "SELECT e.authority, e.patient_id, e.sent_at, e.content, f.sha256, e.position, e.item "
+            "FROM derived_extract AS e JOIN derived_identifier AS i USING (authority, patient_id) "
+            "JOIN fact_frame AS f USING (frame_id) WHERE i.person = ?",
+            [key],
+        )
+    ]
+    form = "m.vbq_mean" if settings.measurement.form == "mean" else "m.vbq_median"
+    series = [
+        Series(
+            mri=Mri(
+                series_uid=uid,
+                study_date=date.fromisoformat(study_date) if study_date else None,
+                status=MeasurementStatus(status) if status else None,
+                vbq=vbq,
+            ),
+            birth_date=date.fromisoformat(birth_date) if birth_date else None,
+            sex=sex,
+            scanner_stratum=stratum,
+        )
+        for uid, study_date, birth_date, sex, stratum, status, vbq in db.execute(
+            f"SELECT s.series_instance_uid, s.study_date, s.birth_date, s.sex, s.scanner_stratum, m.status, {form} "
+            "FROM derived_series AS s "
+            "JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id "
+            # The newest reading of a series is the one in effect.
+            "LEFT JOIN derived_measurement AS m ON m.series_instance_uid = s.series_instance_uid AND m.reading_id = "
+            "(SELECT max(reading_id) FROM derived_measurement AS n WHERE n.series_instance_uid = s.series_instance_uid)"
+            " WHERE i.person = ? AND (s.chosen = 1 OR m.status IS NOT NULL)",
+            [key],
+        )
+    ]
+    confirmed = db.execute(
+        "SELECT d.authority || '|' || d.patient_id, d.authority || '|' || d.other_patient_id "
+        "FROM fact_identity_decision AS d JOIN derived_identifier AS i USING (authority, patient_id) "
+        "WHERE i.person = ? AND d.decision = 'confirmed' AND d.decision_id = (SELECT max(n.decision_id) "
+        "FROM fact_identity_decision AS n WHERE n.authority = d.authority AND n.patient_id = d.patient_id "
+        "AND n.other_patient_id = d.other_patient_id)",
+        [key],
+    ).fetchall()
+    return Person(key=key, said=sorted(said, key=lambda one: one.order), series=series, confirmed=confirmed)
+
+
+def blood_counts(said: Iterable[Said]) -> list[CombinedCount]:
+    """One count per specimen, over all messages about it."""
+    return combine(
+        [
+            SpecimenResults(
+                sent_at=one.sent_at,
+                tie_break=one.order[1],
+                specimen=one.extract.specimen,
+                taken_at=one.extract.taken_at,
+                date_only=one.extract.date_only,
+                results=one.extract.results,
+            )
+            for one in said
+            if isinstance(one.extract, SpecimenExtract)
+        ]
+    )
+
+
+def planned_operations(said: Iterable[Said]) -> tuple[list[PlannedOperation], list[str]]:
+    """Fold the bookings; also those operations that no message gives a date for, in words."""
+    told = [(one, one.extract) for one in said if isinstance(one.extract, AppointmentExtract)]
+    operations: list[PlannedOperation] = []
+    unplaced: list[str] = []
+    for booking, events in _bookings(told):
+        if not any(extract.operation for _, extract in events):
+            continue
+        times = [extract.planned_at for _, extract in events if extract.planned_at is not None]
+        if not times:
+            unplaced.append(f"operation {booking} has no planned date in any message about it")
+            continue
+        dated = [extract for _, extract in events if extract.planned_at is not None][-1]
+        earlier = [moment for moment in times if moment != times[-1]]
+        operations.append(
+            PlannedOperation(
+                operation=Operation(
+                    booking=booking,
+                    planned_at=times[-1],
+                    date_only=dated.date_only,
+                    cancelled=events[-1][1].event == "cancelled",
+                ),
+                procedure=next((e.procedure for _, e in reversed(events) if e.procedure), ""),
+                moved_from=earlier[-1] if earlier else None,
+                first_number=events[0][0].number,
+            )
+        )
+    return operations, unplaced
+
+
+Told = tuple[Said, AppointmentExtract]
+
+
+def _bookings(told: Iterable[Told]) -> list[tuple[str, list[Told]]]:
+    """The messages about each booking, and what its first message calls it.
+
+    Those that share a filler number are about one booking, whatever placer numbers they have. A message without one
+    is about every booking that shares its placer number: two appointments under one order keep apart, and what
+    cancels the order cancels both.
+    """
+    by_filler: dict[str, list[Told]] = {}
+    by_placer: dict[str, list[Told]] = {}
+    for one in told:
+        numbers, number = (by_filler, one[1].filler) if one[1].filler else (by_placer, one[1].placer)
+        numbers.setdefault(number, []).append(one)
+    groups = list(by_filler.values())
+    for placer, events in by_placer.items():
+        same_order = [group for group in by_filler.values() if any(extract.placer == placer for _, extract in group)]
+        for group in same_order:
+            group.extend(events)
+        groups.extend([] if same_order else [events])
+    for group in groups:
+        group.sort(key=lambda one: one[0].order)
+    first = Counter(group[0][1].booking for group in groups)
+    # What is about two bookings names neither.
+    named = [next((e for _, e in group if e.filler or first[e.booking] < 2), group[0][1]) for group in groups]
+    return sorted(((name.booking, group) for name, group in zip(named, groups, strict=True)), key=lambda one: one[0])
+
+
+def _newest(told: Iterable[PatientExtract]) -> tuple[date | None, str | None]:
+    birth_date: date | None = None
+    sex: str | None = None
+    for extract in told:
+        birth_date = extract.birth_date or birth_date
+        sex = extract.sex or sex
+    return birth_date, sex
+
+
+def demographics(person: Person) -> tuple[date | None, str | None, str | None]:
+    """Birth date and sex (the newest message decides), and what contradicts them among the images."""
+    told = [(one.number, one.extract) for one in person.said if isinstance(one.extract, PatientExtract)]
+    birth_date, sex = _newest(extract for _, extract in told)
+    # Who confirms a candidate may be mistaken: what the two numbers say of themselves has to agree.
+    pairs = [
+        [_newest(extract for number, extract in told if number == one) for one in pair] for pair in person.confirmed
+    ]
+    births = {series.birth_date for series in person.series if series.birth_date}
+    sexes = {series.sex for series in person.series if series.sex in ("F", "M")}
+    contradictions = []
+    if len(births | ({birth_date} if birth_date else set())) > 1 or any(
+        len({one[0] for one in pair} - {None}) > 1 for pair in pairs
+    ):
+        contradictions.append("birth date")
+    if len(sexes | ({sex} if sex in ("F", "M") else set())) > 1 or any(
+        len({one[1] for one in pair} & {"F", "M"}) > 1 for pair in pairs
+    ):
+        contradictions.append("sex")
+    contradiction = (
+        f"{' and '.join(contradictions)} in the images and in the messages contradict each other"
+        if contradictions
+        else None
+    )
+    return birth_date or min(births, default=None), sex or min(sexes, default=None), contradiction

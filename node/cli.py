@@ -172,12 +172,17 @@ def nightly(
         return
     from node.nightly.night import run_night
     from node.nightly.outbox import deliver
+    from node.steps.worker import deriving, run_pending
 
     settings = _settings(config)
-    db, _ = _open(settings)
+    db, archive = _open(settings)
     moment = now()
     day = night.date() if night else moment.astimezone(settings.site.zone).date()
-    outcome = run_night(db, settings, night=day, now=moment, dry_run=dry_run)
+    # Nothing is half derived under the lock of those who derive, not even beside a rebuild.
+    with deriving(settings.storage.folder, wait=True):
+        while not dry_run and run_pending(db, archive, settings, at=now()):
+            pass
+        outcome = run_night(db, settings, night=day, now=moment, dry_run=dry_run)
     if not dry_run:
         deliver(db, settings, now=now())
     if as_json:

@@ -44,8 +44,8 @@ unit: install-dev
 
 # Needs uv; writes name==version and hashes, no addresses.
 lock:
-	uv pip compile --universal --python-version 3.11 --no-emit-index-url --generate-hashes --group build --no-header -o requirements.lock pyproject.toml
-	uv pip compile --universal --python-version 3.11 --no-emit-index-url --generate-hashes --group build --group dev --no-header -c requirements.lock -o requirements-dev.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --group build --no-header -o requirements.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --group build --group dev --no-header -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

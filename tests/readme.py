@@ -30,13 +30,17 @@ def written(text: str) -> str:
 
 
 def _help() -> str:
-    root = typer.main.get_command(app)
     parts = []
-    for path, command in _commands(root, ()):
+    for path, command in commands():
         context = command.context_class(command, info_name=" ".join(("vbq-node", *path)), max_content_width=100)
         context.terminal_width = 100
         parts.append(f"### `{' '.join(('vbq-node', *path))}`\n\n```text\n{command.get_help(context).strip()}\n```")
     return "\n\n".join(parts)
+
+
+def commands() -> list[tuple[tuple[str, ...], Any]]:
+    """Every command with its path, such as ``("reading", "add")``."""
+    return _commands(typer.main.get_command(app), ())
 
 
 def _commands(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:

@@ -1,0 +1,1 @@
+"""The commands, by subject. They parse, call one function of the node, and show; nothing is decided here."""

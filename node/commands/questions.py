@@ -1,0 +1,141 @@
+"""Questions: what a message says, what arrived, what needs a person, what a cohort tells."""
+
+import json
+import sys
+from math import isfinite
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.clock import now
+from node.commands.shell import (
+    AsJson,
+    Config,
+    open_node,
+    out,
+    print_json,
+    print_table,
+    read_settings,
+)
+from node.errors import InputError
+
+app = typer.Typer()
+
+
+@app.command()
+def interpret(
+    files: Annotated[list[Path], typer.Argument(help="Files with HL7 v2 messages, as received.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the listener would make of HL7 files; nothing is stored. One JSON object a message, a line each."""
+    from node.hl7.report import interpretation_json
+
+    settings = read_settings(config)
+    for file in files:
+        try:
+            raw = file.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {file}: {error.strerror}") from error
+        for message in interpretation_json(raw, settings):
+            if as_json:
+                sys.stdout.write(json.dumps(message, ensure_ascii=False) + "\n")
+            else:
+                out.print_json(data=message)
+
+
+@app.command()
+def status(config: Config = None, as_json: AsJson = False) -> None:
+    """Show what arrived, what is pending and what needs a person."""
+    from node.status import status as node_status
+
+    settings = read_settings(config)
+    db, _ = open_node(settings)
+    found = node_status(db, now=now())
+    if as_json:
+        print_json(found)
+        return
+    rows: list[tuple[str, object]] = []
+    for group in ("counts", "pending"):
+        values = found[group]
+        if isinstance(values, dict):
+            rows += [(name if group == "counts" else f"pending: {name}", number) for name, number in values.items()]
+    for name in ("last_object_received_at", "last_message_received_at", "threshold_version"):
+        rows.append((name.replace("_", " "), found[name] or "–"))
+    night = found["last_night"]
+    rows.append(("last night", f"{night['night']} {night['status']}" if isinstance(night, dict) else "–"))
+    print_table(f"vbq-node, {settings.site.name}", ("what", "number"), rows)
+
+
+@app.command()
+def problems(config: Config = None, as_json: AsJson = False) -> None:
+    """List everything that needs a person: what was refused, held, doubtful or undeliverable, and why."""
+    settings = read_settings(config)
+    db, _ = open_node(settings)
+    rows = list(db.query("SELECT step, source, code, detail FROM problems ORDER BY step, source, code, detail"))
+    if as_json:
+        print_json(rows)
+        return
+    print_table(f"{len(rows)} problems", ("step", "what", "problem", "why"), [tuple(row.values()) for row in rows])
+
+
+@app.command()
+def doctor(config: Config = None, as_json: AsJson = False) -> None:
+    """Check settings, folder, disk, ports, mail and time zone. Exit code 1 when something is wrong."""
+    from node.doctor import examine
+
+    findings = examine(read_settings(config))
+    if as_json:
+        print_json([{"check": f.check, "ok": f.ok, "detail": f.detail} for f in findings])
+    else:
+        for finding in findings:
+            out.print(
+                f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.detail}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def analyse(
+    cohort: Annotated[Path, typer.Argument(help="CSV with the promised columns; more columns may be there.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where the results go; the folder is made.")],
+    cut: Annotated[
+        float | None, typer.Option("--cut", help="VBQ at or above it is high; the cohort's median without it.")
+    ] = None,
+    clipped: Annotated[
+        float, typer.Option("--clipped", min=0.001, max=0.25, help="Share of each ratio clipped on each side.")
+    ] = 0.01,
+    outcome: Annotated[
+        str | None,
+        typer.Option("--outcome", help="Column of 1 and 0 that VBQ and the ratios are judged against (ROC, Youden)."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstraps.")] = 1,
+) -> None:
+    """Run the paper's whole analysis on a cohort table: JSON, tables, figures and one report.html; nothing is stored.
+
+    Exit code 0 when every part could be computed, 3 when some could not (they are listed with the reason).
+    """
+    from analytics.analysis import Choices
+    from node.analyse import analyse_file, write
+
+    if cut is not None and not isfinite(cut):
+        raise InputError(f"VBQ has no group at or above {cut}")
+    done = analyse_file(cohort, Choices(seed=seed, cut=cut, clipped=clipped, outcome=outcome))
+    write(done, folder)
+    refusals, alerts = done.analysis.refusals(), done.analysis.alerts()
+    lines = [
+        f"{done.rows} rows: {done.refused} refused, {len(done.excluded)} excluded, {done.eligible} analysed",
+        *(f"  not given: {text}" for text in refusals),
+        *(f"  look at: {text}" for text in alerts),
+        *(f"  left out: id {one.id}: {'; '.join(one.reasons)}" for one in done.excluded),
+        f"written to {folder / 'report.html'} and beside it",
+    ]
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if refusals:
+        raise typer.Exit(3)

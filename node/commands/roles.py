@@ -1,0 +1,105 @@
+"""The node and its roles: ``run``, each role alone, and tonight's work now."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.clock import now
+from node.commands.shell import AsJson, Config, Supervised, open_node, out, print_json, read_settings
+from node.settings import Settings
+from node.store.database import open_database
+
+app = typer.Typer()
+
+
+@app.command()
+def run(config: Config = None) -> None:
+    """Run the whole node: all roles under one supervisor, until Ctrl-C or SIGTERM."""
+    from node.supervisor import supervise
+
+    settings = read_settings(config)
+    open_database(settings.storage.folder, create=True).close()
+    raise typer.Exit(supervise(config, announce=lambda: _announce(settings)))
+
+
+def _announce(settings: Settings) -> None:
+    folder = settings.storage.folder.resolve()
+    out.print(
+        f"vbq-node is up. Data: {folder}\n"
+        f"  DICOM    {settings.dicom.host}:{settings.dicom.port}  AE title {settings.dicom.ae_title}\n"
+        f"  HL7 MLLP {settings.hl7.host}:{settings.hl7.port}\n"
+        f"  metrics  http://{settings.metrics.host}:{settings.metrics.port}/metrics\n"
+        f"  night    every day at {settings.nightly.at:%H:%M} {settings.site.time_zone}, "
+        f"report to {', '.join(settings.mail.recipients) or 'nobody yet (mail.recipients)'}\n"
+        "Next: let the PACS route lumbar MR here and the laboratory send its results; `vbq-node status` shows what\n"
+        f"arrives, `sqlite3 {folder}/snapshots/node.db` answers questions. conf/node.toml explains every setting.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _run_role(name: str, config: Path | None, supervised: bool) -> None:
+    from node.roles import run_role
+
+    settings = read_settings(config)
+    # The supervisor has made the database: a role started again must not make another when the folder is gone.
+    open_database(settings.storage.folder, create=not supervised).close()
+    run_role(name, settings, supervised=supervised)
+
+
+@app.command()
+def dicom(config: Config = None, supervised: Supervised = False) -> None:
+    """Run the DICOM receiver alone."""
+    _run_role("dicom", config, supervised)
+
+
+@app.command()
+def hl7(config: Config = None, supervised: Supervised = False) -> None:
+    """Run the HL7 listener alone."""
+    _run_role("hl7", config, supervised)
+
+
+@app.command()
+def steps(config: Config = None, supervised: Supervised = False) -> None:
+    """Run the derivation (index, interpret, measure, link), the snapshot and the metrics alone."""
+    _run_role("steps", config, supervised)
+
+
+@app.command()
+def nightly(
+    config: Config = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and run every night at the set time.")] = False,
+    night: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="The night's date; today without it."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute and show; store and send nothing.")] = False,
+    as_json: AsJson = False,
+    supervised: Supervised = False,
+) -> None:
+    """Run tonight's refit, calibration, flags and report now, and send the mail."""
+    if watch:
+        _run_role("nightly", config, supervised)
+        return
+    from node.nightly.night import run_night
+    from node.nightly.outbox import deliver
+    from node.steps.worker import deriving, run_pending
+
+    settings = read_settings(config)
+    db, archive = open_node(settings)
+    moment = now()
+    day = night.date() if night else moment.astimezone(settings.site.zone).date()
+    # Nothing is half derived under the lock of those who derive, not even beside a rebuild.
+    with deriving(settings.storage.folder, wait=True):
+        while not dry_run and run_pending(db, archive, settings, at=now()):
+            pass
+        outcome = run_night(db, settings, night=day, now=moment, dry_run=dry_run)
+    if not dry_run:
+        deliver(db, settings, now=now())
+    if as_json:
+        print_json(outcome.to_json_dict())
+    else:
+        out.print(outcome.summary(), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,55 @@
+"""What all commands share: their common options, opening the node's data, and showing rows and JSON."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlite_utils import Database
+
+from node.archive import Archive
+from node.logs import configure_logging
+from node.settings import Settings, load_settings
+from node.store.database import open_database
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="The settings file; without it node.toml of this folder, else the defaults."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for a script.")]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+out = Console()
+err = Console(stderr=True)
+
+
+def read_settings(config: Path | None) -> Settings:
+    """The settings a command works with; logging follows them."""
+    settings = load_settings(config)
+    configure_logging(settings.logging)
+    return settings
+
+
+def open_node(settings: Settings, *, create: bool = False) -> tuple[Database, Archive]:
+    """The database and the archive of the data folder."""
+    # A question asked in the wrong folder must not be answered from a new, empty database.
+    return open_database(settings.storage.folder, create=create), Archive(settings.storage.folder)
+
+
+def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Show rows as a table."""
+    table = Table(*columns, title=Text(title) if title else None)
+    for row in rows:
+        # As text: what a sender wrote may look like rich's markup.
+        table.add_row(*(Text(str(cell)) for cell in row))
+    out.print(table)
+
+
+def print_json(value: object) -> None:
+    """Show a value as JSON for a script."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

@@ -1,0 +1,65 @@
+"""Upkeep: the database, the derivation, the snapshot, and the demo."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.commands.shell import (
+    Config,
+    err,
+    open_node,
+    out,
+    read_settings,
+)
+from node.store.database import open_database
+
+app = typer.Typer()
+
+
+@app.command()
+def migrate(config: Config = None) -> None:
+    """Make the database, or bring it to the schema of this version."""
+    settings = read_settings(config)
+    open_database(settings.storage.folder, create=True).close()
+    out.print(f"the database in {settings.storage.folder} is current", markup=False, highlight=False)
+
+
+@app.command()
+def rebuild(config: Config = None) -> None:
+    """Derive everything again from the facts (files, messages, decisions). Facts and records are not touched."""
+    from node.rebuild import rebuild as rebuild_all
+
+    settings = read_settings(config)
+    db, archive = open_node(settings)
+    with err.status("deriving everything again"):
+        rebuild_all(db, archive, settings)
+    out.print("everything derived again", highlight=False)
+
+
+@app.command()
+def snapshot(config: Config = None) -> None:
+    """Publish the read-only snapshot for people who query now, and print its path."""
+    from node.steps.worker import deriving
+    from node.store.snapshot import publish
+
+    settings = read_settings(config)
+    db, _ = open_node(settings)
+    with deriving(settings.storage.folder, wait=True):
+        path = publish(db, settings.storage.folder)
+    sys.stdout.write(f"{path}\n")
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Where the demo keeps its data; a temporary folder without it."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed draws other patients.")] = 1,
+) -> None:
+    """Play a small hospital against a real node and show the flag report and the queries behind it."""
+    from node.demo.play import run_demo
+
+    run_demo(folder=folder, seed=seed)

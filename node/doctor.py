@@ -41,8 +41,12 @@ def examine(settings: Settings) -> list[Finding]:
     ]
 
 
+def _nearest_existing(folder: Path) -> Path:
+    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+
+
 def _folder(folder: Path) -> Finding:
-    place = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+    place = _nearest_existing(folder)
     try:
         with tempfile.TemporaryFile(dir=place):
             return Finding(check="data folder", ok=True, detail=f"{folder} can be written")
@@ -51,7 +55,7 @@ def _folder(folder: Path) -> Finding:
 
 
 def _disk(folder: Path) -> Finding:
-    place = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+    place = _nearest_existing(folder)
     free = shutil.disk_usage(place).free
     return Finding(check="disk", ok=free >= LOW_SPACE_BYTES, detail=f"{free / 1024**3:.1f} GiB free")
 

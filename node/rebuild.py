@@ -5,7 +5,8 @@ from sqlite_utils import Database
 from node.archive import Archive
 from node.clock import now
 from node.settings import Settings
-from node.steps.worker import deriving, run_pending
+from node.steps.lock import deriving
+from node.steps.worker import run_pending
 from node.store.database import writing
 
 

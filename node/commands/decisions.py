@@ -19,12 +19,18 @@ identity_app = typer.Typer(
 app.add_typer(identity_app, name="identity")
 
 
+DecidedBy = Annotated[str, typer.Option("--by", help="Who decides.")]
+Version = Annotated[int, typer.Argument(help="The version, as `thresholds list` shows it.")]
+
+
 @thresholds_app.command("list")
 def thresholds_list(config: Config = None, as_json: AsJson = False) -> None:
     """List all threshold versions, proposed, adopted and retired."""
+    from node import thresholds
+
     settings = read_settings(config)
     db, _ = open_node(settings)
-    rows = list(db.query("SELECT * FROM thresholds ORDER BY version"))
+    rows = thresholds.list_versions(db)
     if as_json:
         print_json(rows)
         return
@@ -45,8 +51,8 @@ def thresholds_list(config: Config = None, as_json: AsJson = False) -> None:
 
 @thresholds_app.command("adopt")
 def thresholds_adopt(
-    version: Annotated[int, typer.Argument(help="The version, as `thresholds list` shows it.")],
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    version: Version,
+    by: DecidedBy,
     config: Config = None,
 ) -> None:
     """Adopt a version; from the next night on tiers follow it. Shows whose tier will change."""
@@ -63,8 +69,8 @@ def thresholds_adopt(
 
 @thresholds_app.command("retire")
 def thresholds_retire(
-    version: Annotated[int, typer.Argument(help="The version, as `thresholds list` shows it.")],
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    version: Version,
+    by: DecidedBy,
     config: Config = None,
 ) -> None:
     """Retire a version; without an adopted one nobody gets a tier."""
@@ -95,7 +101,6 @@ def identity_list(config: Config = None, as_json: AsJson = False) -> None:
 Authority = Annotated[str, typer.Argument(help="The authority of both numbers, as `identity list` shows it.")]
 OneNumber = Annotated[str, typer.Argument(help="One of the two numbers, with its leading zeros.")]
 OtherNumber = Annotated[str, typer.Argument(help="The other number.")]
-DecidedBy = Annotated[str, typer.Option("--by", help="Who decides.")]
 
 
 @identity_app.command("confirm")

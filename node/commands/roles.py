@@ -86,7 +86,8 @@ def nightly(
         return
     from node.nightly.night import run_night
     from node.nightly.outbox import deliver
-    from node.steps.worker import deriving, run_pending
+    from node.steps.lock import deriving
+    from node.steps.worker import run_pending
 
     settings = read_settings(config)
     db, archive = open_node(settings)

@@ -41,7 +41,7 @@ def rebuild(config: Config = None) -> None:
 @app.command()
 def snapshot(config: Config = None) -> None:
     """Publish the read-only snapshot for people who query now, and print its path."""
-    from node.steps.worker import deriving
+    from node.steps.lock import deriving
     from node.store.snapshot import publish
 
     settings = read_settings(config)

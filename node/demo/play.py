@@ -35,7 +35,7 @@ from node.nightly.outbox import deliver
 from node.readings import add_reading
 from node.settings import Settings
 from node.status import pending
-from node.steps.worker import deriving
+from node.steps.lock import deriving
 from node.store.database import open_database
 from node.store.snapshot import publish
 

@@ -12,21 +12,9 @@ from dataclasses import dataclass
 import pandas as pd
 from sqlite_utils import Database
 
-NUMBERS = (
-    "vbq",
-    "age",
-    "sex_male",
-    "smoking",
-    "diabetes",
-    "hypertension",
-    "calcium",
-    "bmi",
-    "neutrophils",
-    "lymphocytes",
-    "platelets",
-    "nlr",
-    "plr",
-)
+from analytics import cohort
+
+NUMBERS = tuple(name for name in cohort.COLUMNS if name not in ("id", "diagnosis"))
 TEXTS = ("id", "diagnosis", "site", "scanner_stratum", "surgery_date", "mri_date", "cbc_date")
 COLUMNS = ("id", *NUMBERS, *TEXTS[1:])
 """Of the snapshot, in order. The tier is not one of them: it follows from earlier nights."""

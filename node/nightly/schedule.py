@@ -26,7 +26,7 @@ from node.nightly.night import run_night
 from node.nightly.outbox import deliver
 from node.nightly.report import publish_report
 from node.settings import Settings
-from node.steps.worker import deriving
+from node.steps.lock import deriving
 from node.store.database import open_database
 from node.store.snapshot import publish
 

@@ -9,7 +9,7 @@ from node.settings import Settings
 from node.steps.identity import forget_unused_numbers, resolve_merges, touch
 from node.steps.interpret import BATCH_FRAMES, STEP, read_raw, store_interpretations
 from node.steps.link import link_persons
-from node.steps.worker import deriving
+from node.steps.lock import deriving
 from node.store.database import writing
 
 

@@ -4,12 +4,9 @@ There is no queue: each step asks the database what is missing. One process at a
 the data folder says which), so that no two do the same work.
 """
 
-import fcntl
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from time import monotonic
 
 import structlog
@@ -23,6 +20,7 @@ from node.settings import Settings
 from node.steps.index import catalogue_studies, index_objects
 from node.steps.interpret import interpret_frames
 from node.steps.link import link_persons
+from node.steps.lock import deriving
 from node.steps.measure import measure_series
 from node.store.database import open_database
 from node.store.snapshot import publish
@@ -35,8 +33,6 @@ LONGEST_PAUSE_S = 5.0
 
 SNAPSHOT_SHARE = 0.1
 """The most of its time that the role spends on the snapshot: a large one is renewed less often than is set."""
-
-LOCK_NAME = "steps.lock"
 
 log = structlog.get_logger()
 
@@ -92,24 +88,6 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
     if any(done.values()):
         log.info("derived", **{name: number for name, number in done.items() if number})
     return sum(done.values())
-
-
-@contextmanager
-def deriving(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold the lock of the one process that derives or publishes; yields whether it could be had.
-
-    Parameters
-    ----------
-    wait
-        Until it can be had, however long that takes.
-    """
-    with (folder / LOCK_NAME).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def _publish(db: Database, settings: Settings) -> float:

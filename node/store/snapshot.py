@@ -23,7 +23,7 @@ def publish(db: Database, folder: Path) -> Path:
     """Write all views as of one moment to ``snapshots/node.db``, replacing the one before in one rename.
 
     Readers that have the old file open keep reading it. Call it with the lock of those who derive
-    (:func:`node.steps.worker.deriving`), so that nobody is shown what is only half derived again.
+    (:func:`node.steps.lock.deriving`), so that nobody is shown what is only half derived again.
     """
     final = snapshot_path(folder)
     final.parent.mkdir(exist_ok=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from node.dicom.reader import read_header, read_slice
@@ -18,7 +17,7 @@ from node.steps.measure import measure_series
 from tests.node.dicom_samples import NOON, SHARED, mr_image, stack, write_file
 from tests.node.multi_frame_samples import enhanced, legacy_converted
 from tests.node.test_index import World
-from tests.node.test_measure import CIRCLES, SERIES, painted
+from tests.node.test_measure import CIRCLES, SERIES, arrive, painted
 
 LATER = NOON + timedelta(hours=1)
 MAKERS = [enhanced, legacy_converted]
@@ -29,12 +28,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     one = World(tmp_path)
     yield one
     one.db.close()
-
-
-def arrive(world: World, *datasets: Dataset) -> None:
-    world.receive(*datasets)
-    world.index()
-    world.catalogue(now=LATER)
 
 
 def read(world: World, *, series: str = SERIES, rois: dict[str, object], reader: str = "A") -> None:

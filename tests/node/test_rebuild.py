@@ -13,7 +13,8 @@ from node.hl7.interpret import Interpretation
 from node.rebuild import rebuild
 from node.settings import Metrics, Settings, Storage
 from node.steps import interpret
-from node.steps.worker import deriving, run_pending, run_steps
+from node.steps.lock import deriving
+from node.steps.worker import run_pending, run_steps
 from node.store.database import insert, open_database, writing
 from node.store.snapshot import snapshot_path
 

@@ -1,0 +1,65 @@
+"""The automatic measurement: what goes in, and what comes out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.model import MeasurementStatus, VbqScore
+
+AUTOMATIC_NAME = "vbq-auto"
+AUTOMATIC_VERSION = "1"
+"""Raised when the same images would give another number or another status; everything is then measured again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SagittalImage:
+    """One slice of a stack, with what places it in the patient.
+
+    Attributes
+    ----------
+    signal
+        (rows, columns), after the modality rescale; greater is more signal.
+    spacing_mm
+        Between the centres of neighbouring rows, and of neighbouring columns.
+    position_mm
+        Centre of pixel (0, 0) in patient coordinates (x to the left, y to the back, z to the head).
+    orientation
+        Direction cosines of increasing column index, then of increasing row index.
+    """
+
+    signal: NDArray[np.float64]
+    spacing_mm: tuple[float, float]
+    position_mm: tuple[float, float, float]
+    orientation: tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutomaticMeasurement:
+    """What was measured on one stack, or why not.
+
+    Attributes
+    ----------
+    status, reasons
+        ``measured`` may have reasons too (warnings); ``review`` and ``rejected`` always have some, in words.
+    slice_index
+        0-based, into the images as given; ``None`` when no slice could be chosen.
+    score
+        Circles in native pixels of that slice with their signals, and both forms of the score; ``None`` when
+        ``rejected``.
+    vbq_sd
+        Standard deviation of ``score.vbq_mean`` by everything that is known to move it; same unit.
+    levels_confidence
+        0 to 1: that L1 … L4 are named right.
+    outlines
+        By name (``L1`` … ``L5``, ``S1``, ``canal``): (n, 2) row and column of a closed outline in native pixels.
+    """
+
+    status: MeasurementStatus
+    reasons: tuple[str, ...]
+    slice_index: int | None
+    score: VbqScore | None
+    vbq_sd: float | None
+    levels_confidence: float | None
+    outlines: Mapping[str, NDArray[np.float64]]

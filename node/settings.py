@@ -113,11 +113,49 @@ def _is_in(address: str, networks: tuple[str, ...]) -> bool:
     return any(peer in ipaddress.ip_network(entry, strict=False) for entry in networks)
 
 
-class DicomPeer(Section):
-    """One that may send: the AE titles it calls itself, and the addresses it comes from."""
+AeTitle = Annotated[str, Field(min_length=1, max_length=16)]
 
-    ae_titles: Annotated[tuple[str, ...], Field(min_length=1)]
-    addresses: Annotated[tuple[str, ...], Field(min_length=1)]
+
+class ClientTls(Section):
+    """TLS for a connection that this node opens: whose certificates it trusts, and its own where one is asked for."""
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> "ClientTls":
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("give certificate and key, or neither")
+        return self
+
+
+class RemoteAe(Section):
+    """Where another application entity listens, and what it is called."""
+
+    ae_title: AeTitle
+    host: str
+    port: Port
+    tls: ClientTls | None = None
+
+
+class QueryAe(RemoteAe):
+    """Where a PACS answers queries, and how images are fetched from it."""
+
+    retrieve: Literal["move", "get"] = "move"
+    images_per_minute: Annotated[int, Field(ge=1)] = 1200
+
+
+class DicomPeer(Section):
+    """A system that this node has to do with: one that may send, can be asked, or is sent to.
+
+    Who may send is known by the AE titles it calls itself and the addresses it comes from.
+    """
+
+    ae_titles: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    query: QueryAe | None = None
+    forward: RemoteAe | None = None
 
     @field_validator("addresses")
     @classmethod
@@ -125,6 +163,19 @@ class DicomPeer(Section):
         for entry in value:
             ipaddress.ip_network(entry, strict=False)
         return value
+
+    @model_validator(mode="after")
+    def _of_use(self) -> "DicomPeer":
+        if bool(self.ae_titles) != bool(self.addresses):
+            raise ValueError("one that sends needs both ae_titles and addresses")
+        if not (self.ae_titles or self.query or self.forward):
+            raise ValueError("it neither sends (ae_titles and addresses) nor is asked (query) nor sent to (forward)")
+        return self
+
+    @property
+    def own_ae_titles(self) -> frozenset[str]:
+        """All that it calls itself, when it sends and when it answers."""
+        return frozenset({*self.ae_titles, *(one.ae_title for one in (self.query, self.forward) if one)})
 
 
 class DicomTls(Section):
@@ -141,7 +192,7 @@ class Dicom(Listener):
     """The DICOM receiver."""
 
     port: Port = 11112
-    ae_title: Annotated[str, Field(min_length=1, max_length=16)] = "VBQNODE"
+    ae_title: AeTitle = "VBQNODE"
     max_associations: Annotated[int, Field(ge=1)] = 20
     quiet_s: Annotated[float, Field(ge=0)] = 120.0
     check_called_ae: bool = False
@@ -150,9 +201,14 @@ class Dicom(Listener):
 
     @model_validator(mode="after")
     def _one_list(self) -> "Dicom":
-        if self.allow and self.peers:
-            raise ValueError("give 'allow' (any AE title from there) or 'peers' (AE titles and addresses), not both")
+        if self.allow and self.senders:
+            raise ValueError("give 'allow' (any AE title from there) or 'peers' with AE titles and addresses, not both")
         return self
+
+    @property
+    def senders(self) -> tuple[DicomPeer, ...]:
+        """The peers that may send."""
+        return tuple(peer for peer in self.peers.values() if peer.ae_titles)
 
     def _hosts(self) -> tuple[str, ...]:
         return (self.host, self.tls.host) if self.tls else (self.host,)
@@ -164,10 +220,10 @@ class Dicom(Listener):
         """Why one who calls itself so and comes from there may not send, or ``None``: it may."""
         if not self.allows(address):
             return "its address is not in dicom.allow or dicom.peers"
-        named = [peer for peer in self.peers.values() if calling_ae in peer.ae_titles]
-        if self.peers and not named:
+        named = [peer for peer in self.senders if calling_ae in peer.ae_titles]
+        if self.senders and not named:
             return "its AE title is not in dicom.peers"
-        if self.peers and not any(_is_in(address, peer.addresses) for peer in named):
+        if self.senders and not any(_is_in(address, peer.addresses) for peer in named):
             return "its AE title is that of a peer at another address"
         return None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.vbq.protocol import Protocol, consensus, consensus_number, protocol_of
+from analytics.vbq.protocol import SAME, Protocol, consensus, consensus_number, protocol_of
 
 MR_IMAGES = frozenset({"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})
 """SOP Classes: MR, Enhanced MR and Legacy Converted Enhanced MR. Of the latter two each frame is an image here."""
@@ -54,6 +54,8 @@ OTHER_PARTS = re.compile(
     r"|shoulder|ankle|foot|hand|wrist|elbow|abdomen|pelvis|chest|breast|heart|prostate|liver|sijoint|sacroiliac"
 )
 T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
+WIDE_STEP = 1.5
+"""A step this many times the usual one has room for a slice that is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,8 @@ class Verdict:
     criteria: tuple[Criterion, ...]
     protocol: Protocol
     slices: int
+    missing_slices: int
+    """As many as the gaps between the slices have room for; what is missing at either end leaves no gap."""
     lumbar_stated: bool
     t1_stated: bool
     series_number: int | None
@@ -148,6 +152,11 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
     fat = _fat_saturation(images, texts)
     contrast = _contrast(images, texts)
     positions = _positions_mm(images)
+    missing = missing_slices(
+        positions,
+        thickness_mm=consensus_number(image.slice_thickness_mm for image in images),
+        stated_step_mm=consensus_number(image.spacing_between_slices_mm for image in images),
+    )
     lumbar = _lumbar(images)
     criteria = (
         _image_kind(images),
@@ -158,7 +167,7 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         contrast,
         lumbar,
         _slices(positions),
-        *_gaps(positions),
+        *_gaps(missing),
     )
     return Verdict(
         sagittal_t1=all(criterion.holds is not False for criterion in criteria),
@@ -167,6 +176,7 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
             images, fat_saturation=fat.holds is False, contrast=contrast.holds is False, positions_mm=positions
         ),
         slices=len(positions),
+        missing_slices=missing,
         lumbar_stated=lumbar.holds is True,
         t1_stated=any(T1_WORD.search(text) for text in texts),
         series_number=consensus(image.series_number for image in images),
@@ -337,8 +347,34 @@ def _slices(positions: Sequence[float]) -> Criterion:
     return Criterion(holds=len(positions) >= MINIMUM_SLICES, sentence=sentence)
 
 
-def _gaps(positions: Sequence[float]) -> Sequence[Criterion]:
-    steps = np.diff(positions)
-    if steps.size and float(steps.max()) > 1.5 * float(np.median(steps)):
-        return [Criterion(holds=None, sentence="slices seem to be missing: the steps between them are uneven")]
-    return []
+def missing_slices(
+    positions_mm: Sequence[float], *, thickness_mm: float | None = None, stated_step_mm: float | None = None
+) -> int:
+    """How many slices the gaps of a stack have room for.
+
+    Parameters
+    ----------
+    positions_mm
+        Distinct positions along the normal, ascending, in mm.
+    thickness_mm
+        Of the slices. Positions nearer to each other than half of it are one place, imaged twice.
+    stated_step_mm
+        What the images say is the step from centre to centre. Where every second slice is missing, nothing else
+        tells; where it is larger than the steps found, these count. Less than the thickness it is not believed:
+        some makers give the free gap there.
+    """
+    steps = np.diff(positions_mm)
+    steps = steps[steps > (thickness_mm or 0.0) / 2]
+    if not steps.size:
+        return 0
+    usual = float(np.median(steps))
+    if stated_step_mm and thickness_mm and stated_step_mm >= thickness_mm * (1 - SAME):
+        usual = min(usual, stated_step_mm)
+    return int(sum(round(step / usual) - 1 for step in steps if step > WIDE_STEP * usual))
+
+
+def _gaps(missing: int) -> Sequence[Criterion]:
+    if not missing:
+        return []
+    sentence = f"slices seem to be missing: the gaps between the others have room for {missing}"
+    return [Criterion(holds=None, sentence=sentence)]

@@ -20,6 +20,7 @@ from node.clock import to_text
 from node.dicom.reader import Header, header_from_json, header_to_json, read_header
 from node.errors import DicomReadError
 from node.settings import Settings
+from node.steps.completeness import completeness
 from node.steps.identity import touch
 from node.store.database import insert, writing
 
@@ -58,7 +59,9 @@ WHERE uid IS NOT NULL
 
 # Every image of every series that has an image in the study, of whatever study that image says it is.
 STUDY_IMAGES = """
-SELECT o.sha256, i.headers FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
+SELECT o.sha256, i.headers,
+       (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = o.object_id)
+FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
 WHERE i.series_instance_uid IN (SELECT series_instance_uid FROM derived_instance WHERE study_instance_uid = ?)
 ORDER BY o.sha256
 """
@@ -68,6 +71,7 @@ ORDER BY o.sha256
 class _Image:
     sha256: str
     header: Header
+    received_at: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +175,8 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
             _store_problems(db, uid, series, patient)
             for one in series:
                 _replaced(db, one.uid)
-                insert(db, "derived_series", [_row(one, patient, series, chosen)])
+                row = _row(one, patient, series, chosen)
+                insert(db, "derived_series", [row | _completeness(db, one)])
             if patient.authority is not None and patient.patient_id is not None:
                 touch(db, patient.authority, patient.patient_id)
     return len(studies)
@@ -191,9 +196,9 @@ def _replaced(db: Database, series_uid: str) -> None:
 
 def _judge_study(db: Database, study_uid: str) -> list[_Series]:
     by_series: dict[str, list[_Image]] = defaultdict(list)
-    for sha256, headers in db.execute(STUDY_IMAGES, [study_uid]):
+    for sha256, headers, received_at in db.execute(STUDY_IMAGES, [study_uid]):
         header = header_from_json(headers)
-        by_series[header.series_instance_uid].append(_Image(sha256=sha256, header=header))
+        by_series[header.series_instance_uid].append(_Image(sha256=sha256, header=header, received_at=received_at))
     found = []
     for uid, images in sorted(by_series.items()):
         studies = {image.header.study_instance_uid for image in images}
@@ -269,13 +274,35 @@ def _row(one: _Series, patient: _Patient, series: Iterable[_Series], chosen: str
         "modality": consensus(image.modality for image in images),
         "description": consensus(image.series_description for image in images),
         "scanner_stratum": scanner_stratum(images),
-        "instances": len({header.sop_instance_uid for header in headers}),
+        "instances": _instances(one),
         "instances_sha256": _content_hash(one.images),
         "role": "t1_sagittal" if _is_t1(one) else "other",
         "chosen": int(one.uid == chosen),
         "reasons": json.dumps(_reasons(one, series, chosen), ensure_ascii=False),
         "protocol": json.dumps(asdict(one.verdict.protocol), ensure_ascii=False),
     }
+
+
+def _completeness(db: Database, one: _Series) -> dict[str, str | int | None]:
+    # Only a sagittal stack is known to be even; the blocks of an axial one lie at the discs.
+    missing_slices = one.verdict.missing_slices if _is_t1(one) else 0
+    last_received_at = max(image.received_at for image in one.images)
+    return {
+        "last_received_at": last_received_at,
+        "missing_slices": missing_slices,
+        **completeness(
+            db,
+            study_uid=one.study_uid,
+            series_uid=one.uid,
+            instances=_instances(one),
+            missing_slices=missing_slices,
+            last_received_at=last_received_at,
+        ),
+    }
+
+
+def _instances(one: _Series) -> int:
+    return len({image.header.sop_instance_uid for image in one.images})
 
 
 def _content_hash(images: Iterable[_Image]) -> str:

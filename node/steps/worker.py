@@ -17,6 +17,7 @@ from node.clock import now
 from node.cohort_import import derive_imports
 from node.metrics import serve_metrics
 from node.settings import Settings
+from node.steps.completeness import take_answers
 from node.steps.index import catalogue_studies, index_objects
 from node.steps.interpret import interpret_frames
 from node.steps.link import link_persons
@@ -81,6 +82,7 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
         "imports": derive_imports(db, site=settings.site.name),
         "objects": index_objects(db, archive),
         "studies": catalogue_studies(db, settings, now=at),
+        "answers": take_answers(db),
         "messages": interpret_frames(db, settings),
         "measurements": measure_series(db, archive, settings),
         "patients": link_persons(db, settings),

@@ -27,6 +27,27 @@ CREATE TABLE fact_object_receipt (
 ) STRICT;
 CREATE INDEX fact_object_receipt_object ON fact_object_receipt (object_id, received_at);
 
+-- What a PACS answered to a C-FIND for the series of a study: {"<SeriesInstanceUID>": images, …}, empty when it does not
+-- know the study. Of each peer the newest answer counts.
+CREATE TABLE fact_study_query (
+    query_id INTEGER PRIMARY KEY,
+    peer TEXT NOT NULL,
+    study_instance_uid TEXT NOT NULL,
+    asked_at TEXT NOT NULL,
+    series TEXT NOT NULL CHECK (json_valid(series))
+) STRICT;
+CREATE INDEX fact_study_query_study ON fact_study_query (study_instance_uid, peer, query_id);
+
+-- A person gave a corrected file in place of an object that could not be taken in. The newest of an object holds.
+CREATE TABLE fact_correction (
+    correction_id INTEGER PRIMARY KEY,
+    object_id INTEGER NOT NULL REFERENCES fact_object,
+    corrected_id INTEGER NOT NULL REFERENCES fact_object,
+    corrected_at TEXT NOT NULL,
+    corrected_by TEXT NOT NULL
+) STRICT;
+CREATE INDEX fact_correction_object ON fact_correction (object_id);
+
 -- One row per distinct MLLP frame (the bytes between SB and EB). Same bytes again: a further receipt only.
 CREATE TABLE fact_frame (
     frame_id INTEGER PRIMARY KEY,
@@ -88,6 +109,9 @@ CREATE TABLE fact_identity_decision (
 -- Decisions about patient numbers that have taken effect.
 CREATE TABLE derived_identity_decision (decision_id INTEGER PRIMARY KEY REFERENCES fact_identity_decision) STRICT;
 
+-- Answers of a PACS that have taken effect.
+CREATE TABLE derived_study_query (query_id INTEGER PRIMARY KEY REFERENCES fact_study_query) STRICT;
+
 -- Headers of every object that could be read as DICOM. `headers` is the JSON of what the choice of series needs.
 CREATE TABLE derived_instance (
     object_id INTEGER PRIMARY KEY REFERENCES fact_object,
@@ -120,6 +144,11 @@ CREATE TABLE derived_series (
     chosen INTEGER NOT NULL CHECK (chosen IN (0, 1)),
     reasons TEXT NOT NULL CHECK (json_valid(reasons)),
     protocol TEXT NOT NULL CHECK (json_valid(protocol)),
+    last_received_at TEXT NOT NULL,
+    missing_slices INTEGER NOT NULL,
+    completeness TEXT NOT NULL CHECK (completeness IN ('complete', 'incomplete', 'unverified')),
+    completeness_reasons TEXT NOT NULL CHECK (json_valid(completeness_reasons)),
+    expected_instances INTEGER,
     stale INTEGER NOT NULL DEFAULT 0 CHECK (stale IN (0, 1))
 ) STRICT;
 CREATE INDEX derived_series_patient ON derived_series (patient_authority, patient_id);
@@ -368,6 +397,48 @@ CREATE TABLE state_delivery (
     last_error TEXT,
     sent_at TEXT
 ) STRICT;
+
+-- Questions to a PACS that it has not answered yet.
+CREATE TABLE state_study_query (
+    study_instance_uid TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    first_attempt_at TEXT NOT NULL,
+    next_attempt_at TEXT NOT NULL,
+    last_error TEXT NOT NULL,
+    PRIMARY KEY (study_instance_uid, peer)
+) STRICT;
+
+-- Series that `vbq-node fetch` could not bring; a later fetch that can deletes the row.
+CREATE TABLE state_fetch (
+    peer TEXT NOT NULL,
+    study_instance_uid TEXT NOT NULL,
+    series_instance_uid TEXT NOT NULL,
+    failed_at TEXT NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (peer, series_instance_uid)
+) STRICT;
+
+-- Since when objects are sent on to a peer: those that arrived before it was set up are not.
+CREATE TABLE state_destination (
+    peer TEXT PRIMARY KEY,
+    after_object_id INTEGER NOT NULL,
+    last_error TEXT,
+    failing_since TEXT
+) STRICT;
+
+-- Objects to be sent on, once per destination.
+CREATE TABLE state_forward (
+    peer TEXT NOT NULL,
+    object_id INTEGER NOT NULL REFERENCES fact_object,
+    status TEXT NOT NULL CHECK (status IN ('waiting', 'sent', 'dead')),
+    attempts INTEGER NOT NULL,
+    next_attempt_at TEXT NOT NULL,
+    last_error TEXT,
+    sent_at TEXT,
+    PRIMARY KEY (peer, object_id)
+) STRICT;
+CREATE INDEX state_forward_due ON state_forward (peer, next_attempt_at) WHERE status = 'waiting';
 
 -- What did not agree between archive and records when the receiver last started: the file of a record is missing or
 -- cut off (damaged), or a file without a record is not what its name says (foreign).

@@ -98,6 +98,7 @@ LEFT JOIN derived_message AS m USING (frame_id);
 CREATE VIEW series AS
 SELECT s.series_instance_uid, s.study_instance_uid, s.patient_authority, s.patient_id,
        s.patient_id IS NOT NULL AS identified, s.study_date, s.modality, s.description, s.scanner_stratum, s.instances,
+       s.completeness, s.expected_instances, s.completeness_reasons, s.last_received_at,
        s.role, s.chosen, s.reasons, s.protocol,
        CASE WHEN s.stale = 1 THEN 'arriving'
             WHEN s.chosen = 0 THEN 'set aside'
@@ -107,13 +108,13 @@ SELECT s.series_instance_uid, s.study_instance_uid, s.patient_authority, s.patie
 FROM derived_series AS s
 UNION ALL
 SELECT i.series_instance_uid, min(i.study_instance_uid), NULL, NULL, NULL, NULL, min(i.modality), NULL, NULL, count(*),
-       NULL, NULL, NULL, NULL, 'arriving'
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'arriving'
 FROM derived_instance AS i
 WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.series_instance_uid = i.series_instance_uid)
 GROUP BY i.series_instance_uid;
 
 CREATE VIEW problems AS
-SELECT step, source, code, detail FROM derived_problem
+SELECT step, source, code, detail FROM derived_problem WHERE code <> 'corrected'
 UNION ALL
 SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'duplicate-uid',
        'SOP Instance UID ' || o.sop_instance_uid || ' was received with other bytes as well; both are kept'
@@ -134,6 +135,25 @@ FROM derived_series AS s
 WHERE s.patient_id IS NULL
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
                   WHERE p.step = 'catalogue' AND p.source = 'study ' || s.study_instance_uid)
+UNION ALL
+SELECT 'completeness', 'series ' || s.series_instance_uid, 'incomplete',
+       (SELECT group_concat(value, '; ') FROM json_each(s.completeness_reasons))
+       || '; have the PACS send the study again, or bring it with `vbq-node fetch --study ' || s.study_instance_uid || '`'
+FROM derived_series AS s WHERE s.role = 't1_sagittal' AND s.completeness = 'incomplete' AND s.stale = 0
+UNION ALL
+SELECT 'completeness', 'peer ' || peer, 'no-answer',
+       count(*) || ' studies wait for its count of images; it said last: ' || max(last_error)
+FROM state_study_query WHERE attempts >= 3 GROUP BY peer
+UNION ALL
+SELECT 'fetch', 'series ' || series_instance_uid, 'not-fetched', 'from ' || peer || ': ' || error FROM state_fetch
+UNION ALL
+SELECT 'forward', 'peer ' || peer, 'unreachable',
+       'nothing can be sent on to it since ' || failing_since || ': ' || last_error
+FROM state_destination WHERE failing_since IS NOT NULL
+UNION ALL
+SELECT 'forward', 'object ' || substr(o.sha256, 1, 12), 'undeliverable',
+       f.peer || ' did not take it in ' || f.attempts || ' attempts: ' || f.last_error
+FROM state_forward AS f JOIN fact_object AS o USING (object_id) WHERE f.status = 'dead'
 UNION ALL
 SELECT 'link', 'patient ' || p.pseudonym, 'candidate',
        'number ' || a.patient_id || ' of ' || a.authority || ' differs from ' || b.patient_id

@@ -1,5 +1,6 @@
 """The choice of the sagittal T1 series, from headers as scanners write them."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import permutations
 
@@ -166,7 +167,39 @@ def test_a_missing_slice_is_said():
     del images[5]
     verdict = judge(images)
     assert verdict.sagittal_t1
-    assert "unknown: slices seem to be missing: the steps between them are uneven" in verdict.reasons
+    assert "unknown: slices seem to be missing: the gaps between the others have room for 1" in verdict.reasons
+
+
+@pytest.mark.parametrize(
+    ("kept", "changes", "missing"),
+    [
+        (range(11), {}, 0),
+        ([0, 1, 2, 4, 5, 6, 7, 8, 9, 10], {}, 1),
+        ([0, 1, 2, 6, 7, 8, 9, 10], {}, 3),
+        ([0, 2, 3, 4, 5, 7, 8, 9], {}, 2),
+        # What is missing at an end leaves no gap.
+        (range(3, 11), {}, 0),
+        # Every second one: only the stated step of 4.8 mm tells.
+        (range(0, 11, 2), {}, 5),
+        (range(0, 11, 2), {"spacing_between_slices_mm": None}, 0),
+        # The free gap of 0.8 mm in its place is not believed.
+        (range(11), {"spacing_between_slices_mm": 0.8}, 0),
+        (range(11), {"spacing_between_slices_mm": 48.0}, 0),
+    ],
+)
+def test_gaps_have_room_for_so_many_slices(kept: Iterable[int], changes: dict[str, object], missing: int):
+    images = stack(11, **changes)
+    verdict = judge([images[number] for number in kept])
+    assert (verdict.sagittal_t1, verdict.missing_slices) == (True, missing)
+
+
+def test_a_place_imaged_twice_is_no_narrow_step():
+    moved = [
+        replace(one, position_mm=(one.position_mm[0] + 0.3, -140.0, 140.0)) for one in stack(11) if one.position_mm
+    ]
+    assert judge([*stack(11), *moved]).missing_slices == 0
+    del moved[5]
+    assert judge([*stack(5), *stack(11)[6:], *moved]).missing_slices == 1
 
 
 def test_values_outside_the_accepted_range_warn_and_name_the_source():

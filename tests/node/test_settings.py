@@ -55,7 +55,10 @@ def test_a_relative_folder_is_relative_to_the_file(tmp_path: Path) -> None:
         ("[dicom]\nallow = ['10.1.2.300']\n", "dicom.allow"),
         ("[dicom]\nallow = ['10.1.2.3']\n[dicom.peers.a]\nae_titles = ['A']\naddresses = ['10.1.2.3']\n", "not both"),
         ("[dicom.peers.a]\nae_titles = ['A']\naddresses = ['pacs.example']\n", "dicom.peers.a.addresses"),
-        ("[dicom.peers.a]\nae_titles = []\naddresses = ['10.1.2.3']\n", "dicom.peers.a.ae_titles"),
+        ("[dicom.peers.a]\nae_titles = []\naddresses = ['10.1.2.3']\n", "dicom.peers.a: one that sends needs both"),
+        ("[dicom.peers.a]\n", "dicom.peers.a: it neither sends"),
+        ("[dicom.peers.a.query]\nae_title = 'A'\nhost = 'h'\nport = 104\nretrieve = 'fax'\n", "query.retrieve"),
+        ("[dicom.peers.a]\nforward = {ae_title = 'A', host = 'h', port = 4, tls = {ca = 'a', key = 'k'}}\n", "neither"),
         ("[dicom.tls]\nhost = '0.0.0.0'\ncertificate = 'a'\nkey = 'b'\n", "'allow' is empty"),
         ("[thresholds]\nmethod = 'institutional'\nvbq = 3.0\n", "needs all of vbq, nlr and plr"),
         ("[thresholds]\nvbq = 3.0\n", 'used only with method = "institutional"'),
@@ -103,3 +106,17 @@ def test_authorities_are_mapped_and_never_empty(tmp_path: Path) -> None:
         "LOCAL",
         "LOCAL",
     ]
+
+
+def test_a_peer_that_is_only_asked_or_sent_to_does_not_say_who_may_send(tmp_path: Path) -> None:
+    text = (
+        "[dicom]\nallow = ['10.1.2.0/24']\n"
+        "[dicom.peers.pacs.query]\nae_title = 'PACSQR'\nhost = '10.1.2.3'\nport = 104\n"
+        "[dicom.peers.archive.forward]\nae_title = 'ARCHIVE'\nhost = '10.1.2.9'\nport = 104\n"
+    )
+    dicom = load_settings(write(tmp_path, text)).dicom
+    assert dicom.refusal(address="10.1.2.7", calling_ae="ANYBODY") is None
+    assert dicom.refusal(address="10.9.9.9", calling_ae="PACSQR") is not None
+    assert dicom.peers["pacs"].own_ae_titles == {"PACSQR"}
+    assert dicom.peers["pacs"].query is not None
+    assert dicom.peers["pacs"].query.retrieve == "move"

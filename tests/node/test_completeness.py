@@ -1,0 +1,141 @@
+"""Complete, incomplete or unverified: by the count of a PACS, by the gaps between slices, and after rebuild."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from node.clock import to_text
+from node.rebuild import rebuild
+from node.steps.completeness import Answer, Completeness, judge_completeness, take_answers
+from node.store.database import insert, writing
+from tests.node.dicom_samples import NOON, stack
+from tests.node.test_index import AXIAL, LATER, World
+
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+BEFORE, RECEIVED, AFTER = (to_text(NOON + timedelta(minutes=minutes)) for minutes in (-1, 0, 1))
+
+
+def judged(*answers: Answer, instances: int = 11, missing_slices: int = 0) -> Completeness:
+    return judge_completeness(
+        instances=instances, missing_slices=missing_slices, last_received_at=RECEIVED, answers=answers
+    )
+
+
+def counted(instances: int | None, *, at: str = AFTER, peer: str = "pacs") -> Answer:
+    return Answer(peer=peer, asked_at=at, instances=instances)
+
+
+@pytest.mark.parametrize(
+    ("answers", "missing_slices", "state", "expected"),
+    [
+        ((), 0, "unverified", None),
+        ((counted(None),), 0, "unverified", None),
+        ((counted(11),), 0, "complete", 11),
+        # More than the PACS has: it was deleted there, or came from elsewhere; nothing is missing here.
+        ((counted(9),), 0, "complete", 9),
+        ((counted(12),), 0, "incomplete", 12),
+        ((counted(11),), 1, "incomplete", 11),
+        ((), 1, "incomplete", None),
+        # Asked before the last image came: it may have had fewer then. But what it had then, it has.
+        ((counted(11, at=BEFORE),), 0, "unverified", 11),
+        ((counted(12, at=BEFORE),), 0, "incomplete", 12),
+        # Of two archives the one that has more.
+        ((counted(11), counted(12, peer="old")), 0, "incomplete", 12),
+        ((counted(11), counted(None, peer="old")), 0, "complete", 11),
+        ((counted(11), counted(11, at=BEFORE, peer="old")), 0, "complete", 11),
+    ],
+)
+def test_the_verdict(answers: tuple[Answer, ...], missing_slices: int, state: str, expected: int | None) -> None:
+    found = judged(*answers, missing_slices=missing_slices)
+    assert (found.state, found.expected) == (state, expected)
+    assert found.reasons
+
+
+def answer(world: World, series: dict[str, int], *, peer: str = "pacs", minutes: float = 3) -> None:
+    with writing(world.db):
+        row = {
+            "peer": peer,
+            "study_instance_uid": STUDY,
+            "asked_at": to_text(NOON + timedelta(minutes=minutes)),
+            "series": json.dumps(series),
+        }
+        insert(world.db, "fact_study_query", [row])
+
+
+def shown(world: World) -> list[tuple[object, ...]]:
+    return world.rows("SELECT completeness, instances, expected_instances FROM series ORDER BY series_instance_uid")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_an_answer_of_the_pacs_takes_effect_and_rebuild_arrives_at_the_same(world: World) -> None:
+    world.receive(*stack(9), *stack(5, series="2", ImageOrientationPatient=AXIAL))
+    world.index()
+    assert shown(world) == [(None, 9, None), (None, 5, None)]
+    world.catalogue()
+    assert shown(world) == [("unverified", 9, None), ("unverified", 5, None)]
+    answer(world, {f"{STUDY}.1": 11, f"{STUDY}.2": 5, f"{STUDY}.3": 30})
+    assert take_answers(world.db) == 1
+    assert take_answers(world.db) == 0
+    assert shown(world) == [("incomplete", 9, 11), ("complete", 5, 5)]
+    (problem,) = world.rows("SELECT source, code, detail FROM problems")
+    assert problem[:2] == (f"series {STUDY}.1", "incomplete")
+    assert str(problem[2]).startswith("2 of 11 images are missing by the count of pacs; ")
+    assert f"vbq-node fetch --study {STUDY}" in str(problem[2])
+    # The two that were missing, and the next answer.
+    world.receive(*stack(11)[9:], at=LATER)
+    world.index()
+    assert shown(world)[0] == ("incomplete", 9, 11)
+    assert world.rows("SELECT * FROM problems") == [], "what is still arriving is not a problem"
+    world.catalogue(now=LATER + timedelta(seconds=120))
+    answer(world, {f"{STUDY}.1": 11, f"{STUDY}.2": 5}, minutes=5)
+    take_answers(world.db)
+    assert shown(world) == [("complete", 11, 11), ("complete", 5, 5)]
+    before = world.series()
+    rebuild(world.db, world.archive, world.settings)
+    assert world.series() == before
+    assert take_answers(world.db) == 0
+
+
+def test_an_answer_that_came_first_counts_when_the_study_is_judged(world: World) -> None:
+    world.receive(*stack(11))
+    answer(world, {f"{STUDY}.1": 12}, minutes=-60)
+    answer(world, {}, peer="elsewhere")
+    assert take_answers(world.db) == 2
+    world.index()
+    world.catalogue()
+    assert shown(world) == [("incomplete", 11, 12)]
+
+
+def test_a_gap_is_a_gap_whatever_the_pacs_counts(world: World) -> None:
+    images = stack(11)
+    del images[4]
+    world.receive(*images)
+    world.index()
+    world.catalogue()
+    answer(world, {f"{STUDY}.1": 10})
+    take_answers(world.db)
+    assert shown(world) == [("incomplete", 10, 10)]
+    (row,) = world.series().values()
+    assert json.loads(str(row["completeness_reasons"])) == [
+        "the gaps between the slices have room for 1 more",
+        "pacs counts 10 images, 10 are here",
+    ]
+
+
+def test_the_blocks_of_an_axial_series_are_no_gaps(world: World) -> None:
+    images = [
+        *stack(3, ImageOrientationPatient=AXIAL, ImagePositionPatient=[0, 0, 0]),
+        *stack(9, ImageOrientationPatient=AXIAL)[3:],
+    ]
+    for number, image in enumerate(images):
+        image.ImagePositionPatient = [0, 0, 4.0 * number + (40 if number > 4 else 0)]
+    world.receive(*images)
+    world.index()
+    world.catalogue()
+    assert shown(world) == [("unverified", 9, None)]

@@ -1,4 +1,4 @@
-"""The frozen model of the site: what new patients are compared with, and the words of an alarm.
+"""The frozen model of the site: what new patients and scanners are compared with, and the words of an alarm.
 
 Frozen is the model of the night that proposed the threshold version in force, or else the first one that could be
 fitted. It is read back from its own record, so later corrections of the cohort do not move it.
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from analytics.drift import CUSUM_LIMIT, Z_LIMIT, Drift
+from analytics.drift import EVIDENCE_LIMIT, Drift, Step
+from analytics.shift import Shift
 from node.thresholds import in_force
 
 
@@ -35,9 +36,13 @@ def explain_drift(drift: Drift, frozen: Frozen) -> str:
     return (
         f"the last {drift.window} of {drift.n_new} patients since fit {frozen.fit_id} have "
         f"VBQ {_signed(drift.mean_residual, 3)} from what it predicts (z {_signed(drift.z, 1)}, "
-        f"alarm beyond {Z_LIMIT:g}; CUSUM up {drift.cusum_up:.1f}, down {drift.cusum_down:.1f}, "
-        f"alarm beyond {CUSUM_LIMIT:g})"
+        f"CUSUM up {drift.cusum_up:.1f}, down {drift.cusum_down:.1f}); evidence for a step "
+        f"{_evidence(drift.evidence)}, alarm beyond {EVIDENCE_LIMIT:g}"
     )
+
+
+def _evidence(value: float) -> str:
+    return f"{value:.0f}" if value < 1e6 else "more than a million"
 
 
 def what_to_look_at(drift: Drift) -> tuple[str, ...]:
@@ -45,14 +50,32 @@ def what_to_look_at(drift: Drift) -> tuple[str, ...]:
     scanners = "; ".join(
         f"{one.name or 'scanner unknown'} {_signed(one.mean_residual, 3)} (n = {one.n})" for one in drift.strata
     )
-    begin = f"MRI of {drift.since}" if drift.since else "an undated MRI"
     return (
-        f"since when: the deviation has been building up since the {begin}",
-        f"which scanner: mean deviation by scanner: {scanners}",
+        f"what it looks like most: {_step(drift.step)}",
+        f"which scanner: mean deviation of the last {drift.window} by scanner: {scanners}",
         "protocol and coil: `protocol` in the view series (TR, TE, field strength) before and after that day",
         "readers: have some of these series read again by another reader",
         "patients: if they really are others than before, adopt new cut-offs; that freezes a new model as well",
     )
+
+
+def _step(step: Step) -> str:
+    begin = f"the MRI of {step.since}" if step.since else "an undated MRI"
+    where = "at all scanners" if step.scanner is None else f"at {step.scanner or 'an unknown scanner'} only"
+    size = f"VBQ {_signed(step.size, 3)} (95 % CI {_signed(step.ci_low, 3)} to {_signed(step.ci_high, 3)})"
+    return f"{size} since {begin} (n = {step.n}), {where}"
+
+
+def explain_shift(shift: Shift) -> str:
+    """One difference between the newest and the frozen patients in one sentence."""
+    sizes = f"({shift.n_now} newest against {shift.n_before} frozen patients"
+    if shift.kind == "new scanner":
+        return f"new scanner {shift.name}: {shift.now:.0%} of the newest patients, none of the frozen ones"
+    p = f"p {shift.p:.1g}" if shift.p else "p < 1e-300"
+    if shift.kind == "mean":
+        return f"{shift.name} has a mean of {shift.now:.4g} after {shift.before:.4g} {sizes}, {p})"
+    what = f"scanner {shift.name}" if shift.kind == "scanner share" else f"{shift.name} = 1"
+    return f"{what}: {shift.now:.0%} after {shift.before:.0%} {sizes}, {p})"
 
 
 def _signed(value: float, decimals: int) -> str:

@@ -18,6 +18,7 @@ from sqlite_utils import Database
 from analytics.drift import Drift, check_drift
 from analytics.figures import scatter, scatter_alt_text
 from analytics.regression import OlsFit, Refusal, fit_vbq_model
+from analytics.shift import Shift, find_shifts
 from analytics.thresholds import Cuts, institutional_cuts, left_behind, quantile_cuts
 from node import __version__, thresholds
 from node.clock import to_text
@@ -58,6 +59,7 @@ class Prepared:
     proposal: Cuts | Refusal
     drift: Drift | Refusal | None
     """``None`` before the first fit."""
+    shifts: tuple[Shift, ...]
     figures: tuple[Figure, ...]
 
     @property
@@ -146,11 +148,13 @@ def prepare(basis: Basis, settings: Settings) -> Prepared:
     """Fit the model, propose cut-offs, look for drift and draw the figures."""
     cohort = cohort_frame(basis.snapshot.text)
     fit = fit_vbq_model(cohort)
+    frozen = cohort_frame(basis.frozen.text) if basis.frozen else None
     return Prepared(
         basis=basis,
         fit=fit,
         proposal=_propose(cohort, settings),
-        drift=check_drift(cohort_frame(basis.frozen.text), cohort) if basis.frozen else None,
+        drift=None if frozen is None else check_drift(frozen, cohort),
+        shifts=() if frozen is None else find_shifts(frozen, cohort),
         figures=_draw(cohort) if isinstance(fit, OlsFit) else (),
     )
 
@@ -257,6 +261,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
             proposal=prepared.proposal,
             drift=prepared.drift,
             frozen=prepared.basis.frozen,
+            shifts=prepared.shifts,
             changes=tuple(changes),
             standing=tuple(standing),
             waiting=waiting_for_a_person(

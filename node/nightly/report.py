@@ -22,9 +22,10 @@ from sqlite_utils import Database
 from analytics.drift import Drift
 from analytics.model import Tier
 from analytics.regression import OlsFit, Refusal
+from analytics.shift import Shift
 from analytics.thresholds import Cuts
 from node.nightly.counts import Counts
-from node.nightly.drift import Frozen, explain_drift, what_to_look_at
+from node.nightly.drift import Frozen, explain_drift, explain_shift, what_to_look_at
 from node.nightly.flags import Flag, Standing
 from node.nightly.waiting import Waiting
 from node.thresholds import Version
@@ -78,6 +79,7 @@ class Content:
     proposal: Cuts | Refusal
     drift: Drift | Refusal | None
     frozen: Frozen | None
+    shifts: tuple[Shift, ...]
     changes: tuple[Flag, ...]
     standing: tuple[Standing, ...]
     waiting: tuple[Waiting, ...]
@@ -103,6 +105,11 @@ class Content:
     def drift_hints(self) -> tuple[str, ...]:
         """What to look at; empty without an alarm."""
         return what_to_look_at(self.drift) if isinstance(self.drift, Drift) and self.drift_alarm else ()
+
+    @property
+    def shift_words(self) -> tuple[str, ...]:
+        """How the newest patients and their scanners differ from the frozen ones."""
+        return tuple(explain_shift(one) for one in self.shifts)
 
     def tiered(self, tier: Tier) -> int:
         """How many upcoming operations have this tier tonight."""
@@ -163,7 +170,11 @@ def render(content: Content) -> Rendered:
         mail_html=html,
         file_html=report_html_file(html, {figure.content_id: figure.png for figure in content.figures}),
         figures=content.figures,
-        counts=content.counts.to_json_dict() | {"drift": content.drift.to_json_dict() if content.drift else None},
+        counts=content.counts.to_json_dict()
+        | {
+            "drift": content.drift.to_json_dict() if content.drift else None,
+            "shifts": [one.to_json_dict() for one in content.shifts],
+        },
     )
 
 

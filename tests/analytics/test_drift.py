@@ -1,12 +1,13 @@
 """Drift against figures worked out by hand, and against the one thing it is for: a shifted scanner."""
 
-from math import sqrt
+from math import exp, sqrt
 
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 
-from analytics.drift import CUSUM_LIMIT, Drift, check_drift, cusum
+from analytics.drift import EVIDENCE_LIMIT, STEPS, Drift, check_drift, cusum
 from analytics.regression import PREDICTORS, OlsFit, Refusal, fit_vbq_model
 
 
@@ -48,9 +49,50 @@ def test_mean_and_cusum_are_those_worked_out_by_hand() -> None:
     assert drift.z == pytest.approx(0.5 / sqrt(1 / 60 + 1 / 100))
     assert drift.cusum_up == pytest.approx(60 * 0.25)
     assert drift.cusum_down == 0, "10 × 0.75 up, then 60 × −0.75"
-    assert drift.since == "2026-01-11", "the eleventh patient is the first of the change"
     assert [(one.name, one.n) for one in drift.strata] == [("A", 30), ("B", 30)]
-    assert drift.alarm == (drift.z > 3.5)
+    assert drift.step.since == "2026-01-11", "the eleventh patient is the first of the change"
+    assert drift.step.scanner is None
+    assert drift.step.n == 60
+
+
+def test_the_evidence_is_the_sum_of_likelihood_ratios() -> None:
+    """Every step one by one, as a column of its own added to the regression (statsmodels), σ of the whole fit.
+
+    With b its coefficient and s its standard error, the step of size d has the ratio exp((d b − d²/2) σ²/(s² σ₀²)).
+    """
+    frozen, new = people(60, seed=1, prefix="F"), people(25, seed=2, prefix="N", shift=0.1).assign(scanner_stratum="A")
+    drift = check_drift(frozen, new)
+    assert isinstance(drift, Drift)
+    rows = pd.concat([frozen, new])
+    plain = sm.add_constant(rows[list(PREDICTORS)].to_numpy(dtype=float))
+    sigma = sqrt(sm.OLS(rows.vbq.to_numpy(), plain).fit().scale)
+    evidence = 0.0
+    for first in range(60, 85):
+        column = (np.arange(85) >= first).astype(float)
+        fit = sm.OLS(rows.vbq.to_numpy(), np.column_stack([plain, column])).fit()
+        information = fit.scale / fit.bse[-1] ** 2
+        for size in (*STEPS, *(-one for one in STEPS)):
+            evidence += exp((size * fit.params[-1] - size**2 / 2) * information / sigma**2) / (2 * len(STEPS))
+    assert drift.evidence == pytest.approx(evidence, rel=1e-9)
+
+
+def test_a_step_at_one_scanner_is_found_there() -> None:
+    frozen, new = people(150, seed=1, prefix="F"), people(120, seed=2, prefix="N")
+    new.loc[(new.scanner_stratum == "A") & (new.index >= 40), "vbq"] += 0.2
+    drift = check_drift(frozen, new)
+    assert isinstance(drift, Drift)
+    assert drift.alarm
+    assert drift.step.scanner == "A"
+    assert drift.step.ci_low < 0.2 < drift.step.ci_high
+    assert abs(pd.Timestamp(drift.step.since) - pd.Timestamp("2026-02-11")).days <= 10, "the patient with index 41"
+
+
+def test_one_mistyped_value_is_no_step() -> None:
+    frozen, new = people(150, seed=1, prefix="F"), people(60, seed=2, prefix="N")
+    new.loc[59, "vbq"] = 30.0
+    drift = check_drift(frozen, new)
+    assert isinstance(drift, Drift)
+    assert not drift.alarm
 
 
 def test_cusum_by_hand() -> None:
@@ -69,11 +111,12 @@ def test_a_shift_is_an_alarm_in_its_direction_and_none_without(shift: float) -> 
     assert np.sign(moved.z) == np.sign(shift)
 
 
-def test_a_small_change_that_stays_is_found_by_the_cusum() -> None:
+def test_a_small_change_that_stays_is_found_too() -> None:
     """+0.07 (half a σ) over 200 patients: 200 × (0.5 − 0.25) lies far beyond 20."""
     drift = check_drift(people(150, seed=1, prefix="F"), people(200, seed=4, prefix="N", shift=0.07))
     assert isinstance(drift, Drift)
-    assert drift.cusum_up > CUSUM_LIMIT
+    assert drift.cusum_up > 20
+    assert drift.evidence > EVIDENCE_LIMIT
     assert drift.alarm
 
 

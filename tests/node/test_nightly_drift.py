@@ -54,7 +54,7 @@ def test_a_shifted_scanner_is_an_alarm_with_what_to_look_at(tmp_path: Path) -> N
         assert "DRIFT:" in shown
         assert "the last 60 of 60 patients since fit 2026-03-02-" in shown
         assert "since the MRI of 2025-12-" in shown, "the first new MRI is of 2025-12-02"
-        assert "mean deviation by scanner: scanner unknown +0.1" in shown
+        assert "by scanner: scanner unknown +0.1" in shown
     db.close()
 
 

@@ -9,6 +9,8 @@
     │   └── CohortError        a cohort table as a whole cannot be read
     ├── StoreError             the database or the data folder cannot be used
     ├── ListenError            a port cannot be opened
+    ├── PeerError              another DICOM node does not do what it is asked
+    │   └── UnreachableError   it cannot be reached, or does not let this node in
     ├── DicomReadError         a stored DICOM object cannot be read as what it claims to be
     ├── MessageError           bytes cannot be read as HL7 v2
     └── NightError             a nightly run cannot be done or has failed
@@ -45,6 +47,14 @@ class StoreError(NodeError):
 
 class ListenError(NodeError):
     """A port cannot be opened."""
+
+
+class PeerError(NodeError):
+    """Another DICOM node does not do what it is asked."""
+
+
+class UnreachableError(PeerError):
+    """Another DICOM node cannot be reached, or does not let this node in."""
 
 
 class DicomReadError(NodeError):

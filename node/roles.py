@@ -1,4 +1,4 @@
-"""The four roles of a node, each one process: dicom, hl7, steps, nightly."""
+"""The roles of a node, each one process: dicom, hl7, steps, outgoing, nightly."""
 
 import os
 import signal
@@ -45,8 +45,20 @@ def _nightly(settings: Settings, stop: threading.Event, *, ready: Callable[[], N
     watch(settings, stop, ready=ready)
 
 
+def _outgoing(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
+    from node.outgoing.role import run_outgoing
+
+    run_outgoing(settings, stop, ready=ready)
+
+
 # Each role imports its libraries only when it runs: the receiver needs no statsmodels.
-ROLES: dict[str, Role] = {"dicom": _dicom, "hl7": _hl7, "steps": _steps, "nightly": _nightly}
+ROLES: dict[str, Role] = {
+    "dicom": _dicom,
+    "hl7": _hl7,
+    "steps": _steps,
+    "outgoing": _outgoing,
+    "nightly": _nightly,
+}
 
 
 def run_role(name: str, settings: Settings, *, supervised: bool) -> None:

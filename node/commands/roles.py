@@ -69,6 +69,12 @@ def steps(config: Config = None, supervised: Supervised = False) -> None:
 
 
 @app.command()
+def outgoing(config: Config = None, supervised: Supervised = False) -> None:
+    """Run the outgoing part alone: ask PACS how many images a series has, and send on what goes to others."""
+    _run_role("outgoing", config, supervised)
+
+
+@app.command()
 def nightly(
     config: Config = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and run every night at the set time.")] = False,

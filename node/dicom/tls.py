@@ -1,9 +1,9 @@
-"""TLS for the receiver, and a handshake that no peer can make it wait for."""
+"""TLS for the receiver, and for the connections that this node opens."""
 
 import ssl
 
-from node.errors import ListenError
-from node.settings import DicomTls
+from node.errors import ListenError, UnreachableError
+from node.settings import ClientTls, DicomTls
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 """Of TLS 1.2: forward secrecy and authenticated encryption only. Those of TLS 1.3 all are so."""
@@ -33,5 +33,31 @@ def server_context(tls: DicomTls) -> ssl.SSLContext:
     except OSError as error:
         raise ListenError(
             f"DICOM over TLS: {error.strerror or error}; check dicom.tls.certificate, key and client_ca"
+        ) from error
+    return context
+
+
+def client_context(tls: ClientTls) -> ssl.SSLContext:
+    """What this node asks for as a client.
+
+    The peer's certificate must be of the authority of the settings. The name in it is not compared: DICOM nodes are
+    addressed by number, and their certificates rarely name it.
+
+    Raises
+    ------
+    UnreachableError
+        A file cannot be read, or key and certificate do not fit.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.check_hostname = False
+    try:
+        context.load_verify_locations(tls.ca)
+        if tls.certificate:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:
+        raise UnreachableError(
+            f"DICOM over TLS: {error.strerror or error}; check ca, certificate and key of the peer's tls"
         ) from error
     return context

@@ -403,7 +403,6 @@ CREATE TABLE state_study_query (
     study_instance_uid TEXT NOT NULL,
     peer TEXT NOT NULL,
     attempts INTEGER NOT NULL,
-    first_attempt_at TEXT NOT NULL,
     next_attempt_at TEXT NOT NULL,
     last_error TEXT NOT NULL,
     PRIMARY KEY (study_instance_uid, peer)
@@ -419,12 +418,15 @@ CREATE TABLE state_fetch (
     PRIMARY KEY (peer, series_instance_uid)
 ) STRICT;
 
--- Since when objects are sent on to a peer: those that arrived before it was set up are not.
+-- Up to which object it is settled what goes to a destination; what was there before it was set up does not. While it
+-- cannot be reached: since when, how often it was tried, and when it is tried again.
 CREATE TABLE state_destination (
     peer TEXT PRIMARY KEY,
-    after_object_id INTEGER NOT NULL,
-    last_error TEXT,
-    failing_since TEXT
+    enrolled_object_id INTEGER NOT NULL,
+    failures INTEGER NOT NULL DEFAULT 0,
+    failing_since TEXT,
+    next_attempt_at TEXT,
+    last_error TEXT
 ) STRICT;
 
 -- Objects to be sent on, once per destination.

@@ -149,7 +149,7 @@ SELECT 'fetch', 'series ' || series_instance_uid, 'not-fetched', 'from ' || peer
 UNION ALL
 SELECT 'forward', 'peer ' || peer, 'unreachable',
        'nothing can be sent on to it since ' || failing_since || ': ' || last_error
-FROM state_destination WHERE failing_since IS NOT NULL
+FROM state_destination WHERE failures >= 3
 UNION ALL
 SELECT 'forward', 'object ' || substr(o.sha256, 1, 12), 'undeliverable',
        f.peer || ' did not take it in ' || f.attempts || ' attempts: ' || f.last_error

@@ -1,0 +1,115 @@
+"""Orthanc as the PACS of a whole node: it routes, is asked, and is sent on to."""
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from time import monotonic, sleep
+
+import pydicom
+import pytest
+
+from tests.acceptance.harness import Node, dcmsend, vbq_node
+from tests.acceptance.orthanc import AE_TITLE, Orthanc
+from tests.node.dicom_samples import dcmtk, stack, write_file
+
+STUDY = "1.2.826.0.1.3680043.8.498."
+OTHER = {"StudyInstanceUID": f"{STUDY}2", "PatientID": "0099", "StudyDate": "20260305"}
+
+
+def eventually(holds: Callable[[], object], timeout_s: float = 40.0) -> None:
+    deadline = monotonic() + timeout_s
+    while not holds():
+        assert monotonic() < deadline, "it has not come about in time"
+        sleep(0.1)
+
+
+def completeness(node: Node) -> list[tuple[object, ...]]:
+    return [
+        tuple(row.values())
+        for row in node.query(
+            "SELECT completeness, instances, expected_instances FROM series ORDER BY study_instance_uid"
+        )
+    ]
+
+
+@pytest.fixture
+def pacs(tmp_path: Path) -> Iterator[Orthanc]:
+    """Not yet started."""
+    one = Orthanc(tmp_path / "pacs")
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Orthanc]:
+    """A second one that is sent on to; not yet started."""
+    one = Orthanc(tmp_path / "archive", DicomAet="ARCHIVE")
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def node(tmp_path: Path, pacs: Orthanc, archive: Orthanc) -> Iterator[Node]:
+    """A node that knows both; not yet started."""
+    one = Node(
+        tmp_path,
+        "[dicom.peers.pacs]\n"
+        f"ae_titles = ['{AE_TITLE}', 'DCMSEND']\naddresses = ['127.0.0.1']\n"
+        f"query = {{ae_title = '{AE_TITLE}', host = '127.0.0.1', port = {pacs.dicom_port}}}\n"
+        "[dicom.peers.archive]\n"
+        f"forward = {{ae_title = 'ARCHIVE', host = '127.0.0.1', port = {archive.dicom_port}}}\n",
+    )
+    yield one
+    if one.running:
+        one.kill()
+
+
+def test_routes_counts_and_sending_on(node: Node, pacs: Orthanc, archive: Orthanc, tmp_path: Path) -> None:
+    pacs.start({"node": ("VBQNODE", node.dicom_port)})
+    dcmtk("echoscu", "-aec", AE_TITLE, "127.0.0.1", str(pacs.dicom_port))
+    whole, part = stack(11), stack(11, series="2", **OTHER)
+    ids = pacs.put_in([*whole, *part])
+    node.start()
+    dcmtk("echoscu", "-aet", AE_TITLE, "127.0.0.1", str(node.dicom_port))
+    pacs.route("node", ids[:20])
+    eventually(lambda: completeness(node) == [("complete", 11, 11), ("incomplete", 9, 11)])
+    # What DCMTK's findscu hears of the same series is the same count.
+    found = dcmtk(
+        "findscu", "-S", "-aec", AE_TITLE, "127.0.0.1", str(pacs.dicom_port), "-k", "QueryRetrieveLevel=SERIES",
+        "-k", f"StudyInstanceUID={OTHER['StudyInstanceUID']}", "-k", "SeriesInstanceUID",
+        "-k", "NumberOfSeriesRelatedInstances",
+    )  # fmt: skip
+    assert "[11" in next(line for line in (found.stdout + found.stderr).splitlines() if "(0020,1209)" in line)
+    assert [row["code"] for row in node.query("SELECT code FROM problems WHERE step = 'completeness'")] == [
+        "incomplete"
+    ]
+
+    # The archive is not there: everything waits for it, over a kill of the whole node. Then it comes.
+    eventually(lambda: node.query("SELECT 1 FROM state_destination WHERE failures > 0"))
+    assert node.query("SELECT DISTINCT status FROM state_forward") == [{"status": "waiting"}]
+    node.kill()
+    archive.start({})
+    node.start()
+    vbq_node("forward", "retry", "archive", "--config", str(node.config))
+    pacs.route("node", ids[20:])
+    eventually(lambda: completeness(node) == [("complete", 11, 11)] * 2)
+    uids = {str(image.SOPInstanceUID) for image in (*whole, *part)}
+    eventually(lambda: archive.sop_instance_uids() == uids)
+    assert node.query("SELECT code, detail FROM problems WHERE step IN ('completeness', 'forward')") == []
+    for image in (whole[0], part[10]):
+        arrived = pydicom.dcmread(BytesIO(archive.file(str(image.SOPInstanceUID))))
+        assert {element.tag: element.value for element in arrived} == {e.tag: e.value for e in image}
+
+    # DCMTK sends a third study; it belongs to the PACS (by its AE title), which does not know it.
+    folder = tmp_path / "third"
+    folder.mkdir()
+    third = stack(5, series="3", StudyInstanceUID=f"{STUDY}3", PatientID="77")
+    for number, image in enumerate(third):
+        write_file(folder / str(number), image)
+    dcmsend(node.dicom_port, folder)
+    eventually(lambda: node.query("SELECT 1 FROM series WHERE completeness_reasons = '[\"pacs does not know it\"]'"))
+    eventually(lambda: len(archive.sop_instance_uids()) == 27)
+    before = node.views()
+    node.stop()
+    vbq_node("rebuild", "--config", str(node.config))
+    assert node.views() == before

@@ -28,6 +28,8 @@ METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
 CONFLICT = "two different values"
 MAX_PERCENT_SUM = 101.0
 """Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
+LIKE_PERCENT_SUM = 60.0
+"""Neutrophils and lymphocytes together from here on to 101 are rarely a count in 10⁹/L and usually one in %."""
 SUM_TOLERANCE_SHARE = 0.05
 SUM_TOLERANCE_10E9_PER_L = 0.1
 """By how much N + L may exceed the leukocytes: the counts are rounded and may be of different channels."""
@@ -198,16 +200,36 @@ def _choose_differential(reader: _Reader) -> tuple[_Differential, list[str]]:
     choices = [_differential(reader, methods) for methods in METHOD_CHOICES]
     complete = [(one, methods) for one, methods in zip(choices, METHOD_CHOICES, strict=True) if one.ratio_pair]
     if not complete:
-        return choices[1], []
+        sides = [
+            any(getattr(one, name).value is not None for one in choices) for name in ("neutrophils", "lymphocytes")
+        ]
+        notes = ["neutrophils and lymphocytes are of different methods, which are not mixed"] if all(sides) else []
+        return next((one for one in choices[1:] if one.lymphocytes.value is not None), choices[1]), notes
     chosen, methods = complete[0]
     manual = any(result.method == "manual" for result in reader.results)
+    notes = _other_values(reader, methods)
     if manual and "manual" not in methods:
-        return chosen, ["a manual differential is there as well; the automated one is used"]
-    return chosen, ["manual differential"] if "manual" in methods and manual else []
+        return chosen, [*notes, "a manual differential is there as well; the automated one is used"]
+    return chosen, [*notes, "manual differential"] if "manual" in methods and manual else notes
+
+
+def _other_values(reader: _Reader, methods: Collection[Method]) -> list[str]:
+    """Whether a result that does not say its method contradicts the chosen ones."""
+    if "unknown" in methods or "manual" in methods:
+        return []
+    quantities: list[tuple[Analyte, Scale]] = [
+        (analyte, scale) for analyte in ("neutrophils", "lymphocytes") for scale in ("absolute", "percent")
+    ]
+    return [
+        f"{analyte} ({'10⁹/L' if scale == 'absolute' else '%'}): {CONFLICT}"
+        for analyte, scale in quantities
+        for values in [[reader.cell(analyte, scale, [method]).value for method in (*methods, "unknown")]]
+        if None not in values and differ([value for value in values if value is not None])
+    ]
 
 
 def _count(specimen: Specimen) -> CombinedCount | None:
-    if not any(result.analyte not in ("leukocytes", "granulocytes") for result in specimen.current):
+    if not any(result.analyte not in ("leukocytes", "granulocytes", "unknown") for result in specimen.current):
         return None
     reader = _Reader(specimen.current)
     differential, notes = _choose_differential(reader)
@@ -215,9 +237,14 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     nlr, nlr_notes = _nlr(reader, differential)
     plr, plr_notes = _ratio("PLR", platelets, differential.lymphocytes)
     warnings, contradictions = _cross_checks(differential, leukocytes)
-    doubts = [f"{result.analyte} ({result.code}): {result.reason}" for result in reader.results if result.doubtful] + [
-        cell.reason for cell in (*differential.counted, platelets, leukocytes) if cell.reason.endswith(CONFLICT)
-    ]
+    complete = nlr is not None and plr is not None
+    doubts = [
+        f"{result.analyte} ({result.code}): {result.reason}"
+        for result in reader.results
+        # What nobody knows may be what is missing; beside a complete count it is none of its parts.
+        if result.doubtful and not (complete and result.analyte == "unknown")
+    ] + [cell.reason for cell in (*differential.counted, platelets, leukocytes) if cell.reason.endswith(CONFLICT)]
+    doubts += [note for note in notes if note.endswith(CONFLICT)]
     used = [*_sources(differential), *platelets.sources]
     held = bool(doubts or contradictions or specimen.contested)
     status, status_notes = _status(specimen.current, used, held=held)
@@ -282,9 +309,11 @@ def _cross_checks(differential: _Differential, leukocytes: _Cell) -> tuple[list[
     percents = (differential.neutrophils_percent.value, differential.lymphocytes_percent.value)
     if percents[0] is not None and percents[1] is not None and sum(filter(None, percents)) > MAX_PERCENT_SUM:
         contradictions.append(f"neutrophils and lymphocytes are {percents[0] + percents[1]:g} % together")
-    if leukocytes.value is None:
-        return warnings, contradictions
     together = (neutrophils or 0.0) + (lymphocytes or 0.0)
+    if leukocytes.value is None:
+        if neutrophils and lymphocytes and LIKE_PERCENT_SUM <= together <= MAX_PERCENT_SUM:
+            contradictions.append(f"neutrophils and lymphocytes ({together:g} × 10⁹/L together) look like percentages")
+        return warnings, contradictions
     if together > leukocytes.value * (1 + SUM_TOLERANCE_SHARE) + SUM_TOLERANCE_10E9_PER_L:
         contradictions.append(
             f"neutrophils and lymphocytes ({together:g}) are more than the leukocytes ({leukocytes.value:g} × 10⁹/L)"

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-Analyte = Literal["neutrophils", "segmented", "bands", "granulocytes", "lymphocytes", "platelets", "leukocytes"]
+Analyte = Literal[
+    "neutrophils", "segmented", "bands", "granulocytes", "lymphocytes", "platelets", "leukocytes", "unknown"
+]
+"""``unknown``: looks like a part of a blood count, but nothing says which."""
 Scale = Literal["absolute", "percent"]
 Method = Literal["automated", "manual", "unknown"]
 Finality = Literal["final", "corrected", "preliminary", "withdrawn", "held"]
@@ -68,6 +71,8 @@ class SpecimenResults:
     results: tuple[Result, ...]
     sent_at: datetime | None
     """When the message was sent: stands in for the status time of results that have none."""
+    observed_only: bool = False
+    """Nothing says when the specimen was collected: ``taken_at`` is when it was observed (OBX-14)."""
     tie_break: str
     """Tells messages of the same time apart independently of their arrival (a hash of their bytes)."""
 

@@ -25,6 +25,8 @@ class Specimen:
     notes: tuple[str, ...] = ()
     contested: bool = False
     """Another specimen of the very same time has other usable values."""
+    messages: frozenset[tuple[str, datetime | None]] = frozenset()
+    """Which messages tell of it."""
 
 
 def current_specimens(messages: Sequence[SpecimenResults]) -> list[Specimen]:
@@ -75,24 +77,32 @@ def _fold(name: str, messages: list[SpecimenResults]) -> Specimen:
         for result in message.results
         if result.code == latest.code and finality(result.status) in ("final", "corrected")
     }
-    last = max(messages, key=lambda m: (m.taken_at is not None, m.sent_at or _LONG_AGO, m.tie_break))
+    last = max(
+        messages, key=lambda m: (m.taken_at is not None, not m.observed_only, m.sent_at or _LONG_AGO, m.tie_break)
+    )
+    if last.taken_at is None:
+        notes.add("no time of the specimen was sent (SPM-17, OBR-7, OBX-14): it cannot be linked")
+    elif last.observed_only:
+        notes.add("no collection time (SPM-17, OBR-7) was sent; the time of the observation (OBX-14) stands for it")
     return Specimen(
         name=name,
         taken_at=last.taken_at,
         date_only=last.date_only,
         current=tuple(sorted(current, key=repr)),
         notes=tuple(sorted(notes)),
+        messages=frozenset((message.tie_break, message.sent_at) for message in messages),
     )
 
 
 def _join_parts(parts: list[Specimen]) -> list[Specimen]:
     by_time: dict[datetime, list[Specimen]] = {}
-    alone = []
+    untimed: dict[datetime | None, list[Specimen]] = {}
     for part in parts:
         if part.taken_at is None or part.date_only:
-            alone.append(part)
+            untimed.setdefault(part.taken_at, []).append(part)
         else:
             by_time.setdefault(part.taken_at, []).append(part)
+    alone = [one for same_day in untimed.values() for one in _join_complements(same_day)]
     for same_time in by_time.values():
         live = [part for part in same_time if any(finality(one.status) != "withdrawn" for one in part.current)]
         alone.extend(part for part in same_time if part not in live)
@@ -107,6 +117,27 @@ def _join_parts(parts: list[Specimen]) -> list[Specimen]:
     return alone
 
 
+def _join_complements(parts: list[Specimen]) -> list[Specimen]:
+    """Parts of one day without a time of day: one specimen where one message tells of all and none is told twice.
+
+    A laboratory that gives every result an order number of its own sends one count in as many parts.
+    """
+    joined: list[list[Specimen]] = []
+    for part in parts:
+        home = next((group for group in joined if any(part.messages & one.messages for one in group)), None)
+        if home is None:
+            joined.append([part])
+        else:
+            home.append(part)
+    return [
+        one
+        for group in joined
+        for one in (
+            [_joined(group)] if not any(_shared(mine, other) for mine, other in combinations(group, 2)) else group
+        )
+    ]
+
+
 def _joined(parts: list[Specimen]) -> Specimen:
     current = {result for part in parts for result in part.current}
     notes = {note for part in parts for note in part.notes}
@@ -115,6 +146,7 @@ def _joined(parts: list[Specimen]) -> Specimen:
         name=min(part.name for part in parts),
         current=tuple(sorted(current, key=repr)),
         notes=tuple(sorted(notes)),
+        messages=frozenset(message for part in parts for message in part.messages),
     )
 
 

@@ -248,6 +248,7 @@ class Sender(Section):
     charset: Codec | None = None
     decimal_comma: bool = False
     default_unit: str | None = None
+    statuses: dict[str, Literal["F", "C", "P", "X"]] = {}
     authority: str | None = None
 
 

@@ -37,12 +37,29 @@ def _found(pattern: str, text: str) -> bool:
     return bool(pattern) and re.search(pattern, text) is not None
 
 
+def code_key(code: str) -> str:
+    """A local code as it is compared: lower case, without blanks, hyphens, dots and underscores."""
+    return re.sub(r"[\s._-]", "", code.casefold())
+
+
 class Words(_Table):
     """Words that settle what a result is, in names (pattern) or as codes."""
 
     loinc: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     pattern: Pattern = ""
+
+    def names(self, loincs: Iterable[str], codes: Iterable[str], texts: Iterable[str]) -> bool:
+        """Whether a LOINC code, a local code (whole) or a word in a text, all lower case, is one of these."""
+        return (
+            any(one in self.loinc for one in loincs)
+            or any(code_key(one) in self._code_keys for one in codes)
+            or any(_found(self.pattern, text) for text in texts)
+        )
+
+    @cached_property
+    def _code_keys(self) -> frozenset[str]:
+        return frozenset(map(code_key, self.codes))
 
 
 class Term(_Table):
@@ -103,13 +120,20 @@ class Analytes(_Table):
 
     never: Words
     not_blood: Words
+    other: Words
+    suspect: Words
     uninformative: Words
     denominator: Words
+    together: Words
     scale_words: PatternPair
     method_words: MethodWords
     units: Units
     term: tuple[Term, ...]
     observation: tuple[ObservationTerm, ...]
+
+    def __hash__(self) -> int:
+        """By identity: the tables are read once and never change, so what they say can be remembered."""
+        return id(self)
 
     @cached_property
     def by_loinc(self) -> dict[str, Term]:
@@ -118,8 +142,8 @@ class Analytes(_Table):
 
     @cached_property
     def by_code(self) -> dict[str, Term]:
-        """The term of each local code, in lower case."""
-        return {code.casefold(): term for term in self.term for code in term.codes}
+        """The term of each local code, as :func:`code_key` writes it."""
+        return {code_key(code): term for term in self.term for code in term.codes}
 
 
 def _key(code: str) -> str:

@@ -25,6 +25,8 @@ class SpecimenExtract(_Extract):
     """Names the specimen among all of the patient's; the same in every message about it."""
     taken_at: datetime | None
     date_only: bool
+    observed_only: bool = False
+    """Nothing says when the specimen was collected; ``taken_at`` is when it was observed (OBX-14)."""
     results: tuple[Result, ...]
 
 

@@ -27,7 +27,7 @@ from node.hl7.times import read_time
 from node.settings import Sender, Settings
 
 PRODUCTION = "P"
-RESULT_MESSAGES = ("ORU", "OUL")
+RESULT_MESSAGES = ("ORU", "OUL", "ORF")
 DRUG_MESSAGES = ("RDE", "RAS")
 KNOWN_MESSAGES = (*RESULT_MESSAGES, *DRUG_MESSAGES, "ADT", "SIU")
 MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
@@ -204,7 +204,14 @@ def _patient_items(
         )
         extracts.extend([known] if known else [])
     if header.message_code in RESULT_MESSAGES:
-        extracts.extend(read_specimens(lines, header.delimiters, analytes, zone, rules))
+        specimens = read_specimens(lines, header.delimiters, analytes, zone, rules)
+        problems.extend(
+            ("unknown-code", f"{one.code[:40]}: {one.reason} (conf/analytes.toml)")
+            for specimen in specimens
+            for one in specimen.results
+            if one.analyte == "unknown"
+        )
+        extracts.extend(specimens)
     if appointment is not None:
         extracts.append(appointment)
     if header.message_code == "ADT" and header.trigger in MERGE_EVENTS:

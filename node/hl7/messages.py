@@ -9,6 +9,7 @@ from node.errors import MessageError
 from node.hl7.segments import SEGMENT_START, Delimiters, Segment, part, read_segment
 
 BOM = b"\xef\xbb\xbf"
+UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 CHARSETS = {
     "ASCII": "ascii",
     "ISOIR6": "ascii",
@@ -53,13 +54,13 @@ class Header:
 
     @property
     def message_code(self) -> str:
-        """MSH-9.1, for example ``ORU``."""
-        return self.text(9, 1).upper()
+        """MSH-9.1, for example ``ORU``; also where the structure (``ORU_R01``) was sent in its place."""
+        return self.text(9, 1).upper().partition("_")[0]
 
     @property
     def trigger(self) -> str:
         """MSH-9.2, for example ``R01``."""
-        return self.text(9, 2).upper()
+        return (self.text(9, 2) or self.text(9, 1).partition("_")[2]).upper()
 
     @property
     def type(self) -> str:
@@ -128,7 +129,8 @@ def codec_of(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO
     """The Python codec of a frame.
 
     By its byte order mark, else the rule for its sender (``APPLICATION|FACILITY``), else MSH-18, else UTF-8 where it
-    fits, else the default.
+    fits, else GB 18030 where all that is not ASCII comes in pairs as Chinese text has them, else the default (a
+    default other than Latin-1 is the site's word, and goes before Chinese).
 
     Raises
     ------
@@ -137,6 +139,8 @@ def codec_of(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO
     """
     if raw.startswith(BOM):
         return "utf-8-sig"
+    if raw.startswith(UTF_16_BOMS):
+        return "utf-16"
     fields, delimiters = _header_fields(raw)
     sender = "|".join((fields[number].split(delimiters[:1] or "^")[0].strip()) for number in (2, 3))
     for name, ruled in by_sender.items():
@@ -151,8 +155,14 @@ def codec_of(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
-        return default_charset
+        return "gb18030" if default_charset == "latin-1" and _looks_chinese(raw) else default_charset
     return "utf-8"
+
+
+def _looks_chinese(raw: bytes) -> bool:
+    """Whether the bytes that are not ASCII are pairs of GB 2312's range for hanzi and signs, without exception."""
+    runs = re.findall(rb"[\x80-\xff]+", raw)
+    return len(runs) > 1 and all(re.fullmatch(rb"(?:[\xa1-\xa3\xb0-\xf7][\xa1-\xfe])+", one) for one in runs)
 
 
 def _header_fields(raw: bytes) -> tuple[list[str], str]:

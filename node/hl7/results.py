@@ -2,21 +2,27 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import get_args
 from zoneinfo import ZoneInfo
 
 from analytics.results import Analyte, Method, Result, Scale
-from node.hl7.catalogue import Analytes, Term
+from node.hl7.catalogue import Analytes, Term, code_key
 from node.hl7.extracts import SpecimenExtract
-from node.hl7.segments import Delimiters, Segment, read_segment, scan_segment
+from node.hl7.segments import Delimiters, Segment, scan_segment
 from node.hl7.times import Moment, read_time
 from node.hl7.units import Count, Percent, Reading, Unit, read_number, read_unit
 from node.settings import Sender
 
 LOINC = re.compile(r"\d{1,5}-\d")
+_CODED_COMPONENTS = 6
+_MAX_REMEMBERED = 300
+"""Signs of OBX-3 up to which what it means is remembered."""
+_WITH_UNIT = re.compile(r"([\d.]+)\s*([^\d\s.].*|1?0.*)")
 MAX_10E9_PER_L = {"platelets": 5000.0}
 MAX_CELLS_10E9_PER_L = 1000.0
 """More than any patient survives (leukaemic leukocytes reach some hundreds): a unit slip."""
@@ -79,29 +85,36 @@ class Panel:
 
 def identify(components: list[str], analytes: Analytes) -> Identity | None:
     """What a result is, from the components of OBX-3; ``None`` when it is not part of a blood count."""
-    lowered = [one.casefold() for one in components] + [""] * 6
+    told = tuple(components[:_CODED_COMPONENTS])
+    if sum(map(len, told)) > _MAX_REMEMBERED:
+        return _identified(told, analytes)
+    return _remembered(told, analytes)
+
+
+def _identified(components: tuple[str, ...], analytes: Analytes) -> Identity | None:
+    lowered = [_plain(one) for one in components] + [""] * _CODED_COMPONENTS
     names = [one for one in (lowered[1], lowered[4]) if one and not LOINC.fullmatch(one)] or [lowered[0]]
-    names = [re.sub(r"\[[^]]*]", " ", name) for name in names]
     loincs = [one for one in lowered if LOINC.fullmatch(one)]
-    locals_ = [one for one in (lowered[0], lowered[1], lowered[3], lowered[4]) if one and one not in loincs]
-    never = analytes.never
-    if any(one in never.loinc for one in loincs) or any(one.upper() in never.codes for one in locals_):
-        return None
-    if any(re.search(never.pattern, name) for name in names):
+    codes = [one for one in (lowered[0], lowered[1], lowered[3], lowered[4]) if one and one not in loincs]
+    texts = [re.sub(r"\[[^]]*]", " ", one).replace("_", " ") for one in dict.fromkeys([*names, *codes])]
+    if analytes.never.names(loincs, codes, [re.sub(analytes.denominator.pattern, " ", one) for one in texts]):
         return None
     by_loinc = [analytes.by_loinc[one] for one in loincs if one in analytes.by_loinc]
-    by_code = [analytes.by_code[one] for one in locals_ if one in analytes.by_code]
-    by_name = _kinds_in_names(names, analytes)
-    terms = [*by_loinc, *by_code]
+    terms = [*by_loinc, *(analytes.by_code[key] for key in map(code_key, codes) if key in analytes.by_code)]
+    by_name = _kinds_in_names(texts, analytes)
     kinds = {term.analyte for term in terms} | by_name
     if "segmented" in kinds:
         kinds.discard("neutrophils")
-    if not kinds:
-        return None
-    scales = {term.scale for term in terms if term.scale} | _scale_words([*names, lowered[0]], analytes)
+    coded_other = analytes.other.names(loincs, codes, [])
+    other = coded_other or analytes.other.names([], [], texts)
+    if not kinds or (other and not coded_other and not terms):
+        excluded = any(term.unless and re.search(term.unless, text) for term in analytes.term for text in texts)
+        suspect = not other and not excluded and analytes.suspect.names([], [], texts)
+        return _unknown(texts, analytes) if suspect else None
+    scales = {term.scale for term in terms if term.scale} | _scale_words([*texts, *names], analytes)
     conflict = None
-    if len(kinds) > 1:
-        conflict = f"code and name disagree ({' or '.join(sorted(kinds))})"
+    if len(kinds) > 1 or other:
+        conflict = f"code and name disagree ({' or '.join(sorted(kinds | ({'another'} if other else set())))})"
     elif len(scales) > 1:
         conflict = "code and name disagree on count or percentage"
     return Identity(
@@ -113,17 +126,43 @@ def identify(components: list[str], analytes: Analytes) -> Identity | None:
     )
 
 
+_remembered = lru_cache(maxsize=4096)(_identified)
+"""A laboratory sends the same few hundred codes over and over."""
+
+
+def _unknown(texts: list[str], analytes: Analytes) -> Identity:
+    scales = _scale_words(texts, analytes)
+    return Identity(
+        analyte="unknown",
+        scale=next(iter(scales)) if len(scales) == 1 else None,
+        method="unknown",
+        conflict="looks like part of a blood count, but neither its code nor its name is known",
+        certain=False,
+    )
+
+
+def _plain(text: str) -> str:
+    """Lower case, full-width forms as usual ones, Latin and Greek letters without accents."""
+    return "".join(
+        base if (base := unicodedata.normalize("NFD", one)[0]) < "\u0400" else one
+        for one in unicodedata.normalize("NFKC", text).casefold()
+    )
+
+
 def _kinds_in_names(names: Iterable[str], analytes: Analytes) -> set[Analyte]:
     kinds: set[Analyte] = set()
     for name in names:
         text = re.sub(analytes.denominator.pattern, " ", name)
-        kinds |= {
+        found: set[Analyte] = {
             term.analyte
             for term in analytes.term
             if term.pattern and re.search(term.pattern, text) and not (term.unless and re.search(term.unless, text))
         }
-    if {"bands", "segmented"} <= kinds:
-        kinds = (kinds - {"bands", "segmented"}) | {"neutrophils"}
+        if {"bands", "segmented"} <= found or re.search(analytes.together.pattern, text):
+            found = (found - {"bands", "segmented"}) | {"neutrophils"}
+        if found & {"bands", "segmented"}:
+            found -= {"neutrophils", "granulocytes"}
+        kinds |= found
     if kinds & {"bands", "segmented"}:
         kinds.discard("neutrophils")
     if len(kinds) > 1:
@@ -165,8 +204,12 @@ def read_result(
     if unit is None and any(spellings) and not identity.certain:
         return None
     reading = _value(obx, rules.decimal_comma)
-    if not any(spellings) and identity.scale == "absolute" and rules.default_unit:
-        unit = _confirmed_unit(obx, identity.analyte, rules, analytes)
+    if identity.analyte == "unknown" and (unit is None or reading.value is None):
+        return None
+    if reading.value is None and not reading.doubtful:
+        reading, unit = _value_with_unit(obx, reading, unit, sent=any(spellings), analytes=analytes)
+    if unit is None and not any(spellings):
+        unit = _unit_not_sent(obx, identity, reading, rules, analytes)
     scale, reading = _scaled(identity, unit, reading, unit_sent=any(spellings))
     status_at = read_time(panel.order.text(22), zone) if panel.order else None
     method = identity.method
@@ -178,7 +221,7 @@ def read_result(
         value=reading.value,
         reason=reading.reason,
         doubtful=reading.doubtful,
-        status=obx.text(11).upper(),
+        status=rules.statuses.get(obx.text(11).upper(), obx.text(11).upper()),
         status_at=status_at.at if status_at else None,
         method=method,
         code=obx.text(3) or obx.text(3, 4) or obx.text(3, 2),
@@ -201,6 +244,31 @@ def _value(obx: Segment, decimal_comma: bool) -> Reading:
     if comparator not in ("", "=") or any(rest):
         return Reading(value=None, reason="censored: the laboratory gives a limit, not a number")
     return read_number(number, decimal_comma=decimal_comma)
+
+
+def _value_with_unit(
+    obx: Segment, reading: Reading, unit: Unit | None, *, sent: bool, analytes: Analytes
+) -> tuple[Reading, Unit | None]:
+    """A number that has its unit behind it, where that is the unit in OBX-6 or there is none in OBX-6."""
+    match = _WITH_UNIT.fullmatch(obx.text(5)) if len(obx.components(5)) == 1 else None
+    written = read_unit([match[2]], analytes.units) if match else None
+    if match is None or written is None or (sent and written != unit):
+        return reading, unit
+    return read_number(match[1]), written
+
+
+def _unit_not_sent(
+    obx: Segment, identity: Identity, reading: Reading, rules: Sender, analytes: Analytes
+) -> Unit | None:
+    """The unit of a result that came without one, where it is certain all the same.
+
+    A percentage by its code or name is one, unless it is so small that it may be a fraction of one. A count has the
+    unit that the sender is known to use, where the reference range is one in that unit.
+    """
+    if identity.scale == "absolute":
+        return _confirmed_unit(obx, identity.analyte, rules, analytes) if rules.default_unit else None
+    certain = identity.scale == "percent" and identity.conflict is None
+    return Percent() if certain and reading.value is not None and 1 < reading.value <= 100 else None
 
 
 def _confirmed_unit(obx: Segment, analyte: Analyte, rules: Sender, analytes: Analytes) -> Unit | None:
@@ -250,19 +318,12 @@ def read_specimens(
 
     Results belong together by specimen number (SPM-2), else by order number and collection time, else by order
     number and the day of the observations (OBX-14): an order number alone may be that of several specimens.
-
-    Raises
-    ------
-    MessageError
-        A segment that matters cannot be read.
     """
     found: dict[tuple[str, str], list[_Entry]] = {}
     for panel, observations in _panels(list(lines), delimiters):
         read: list[tuple[Result, Moment | None]] = []
         for line in observations:
-            if identify(scan_segment(line, delimiters).components(3), analytes) is None:
-                continue
-            obx = read_segment(line, delimiters)
+            obx = scan_segment(line, delimiters)
             result = read_result(obx, panel, analytes, zone, rules)
             if result is not None:
                 read.append((result, read_time(obx.text(14), zone)))
@@ -270,6 +331,8 @@ def read_specimens(
         observed = _earliest([moment for _, moment in read])
         day = _day(collected or observed, zone)
         name = _specimen_name(panel, collected, day)
+        if not name and collected and not collected.date_only:
+            day = collected.at.astimezone(UTC).isoformat()
         entries = [_Entry(result=result, collected=collected, observed=observed) for result, _ in read]
         if entries:
             found.setdefault((name, "" if name else day), []).extend(entries)
@@ -294,7 +357,8 @@ def _earliest(moments: Iterable[Moment | None]) -> Moment | None:
 
 
 def _extract(name: str, entries: list[_Entry]) -> SpecimenExtract:
-    taken = _earliest(entry.collected for entry in entries) or _earliest(entry.observed for entry in entries)
+    collected = _earliest(entry.collected for entry in entries)
+    taken = collected or _earliest(entry.observed for entry in entries)
     results = tuple(entry.result for entry in entries)
     if name == "":
         name = "results:" + _digest(taken.at if taken else None, results)
@@ -302,6 +366,7 @@ def _extract(name: str, entries: list[_Entry]) -> SpecimenExtract:
         specimen=name,
         taken_at=taken.at if taken else None,
         date_only=taken.date_only if taken else False,
+        observed_only=taken is not None and collected is None,
         results=results,
     )
 

@@ -10,7 +10,7 @@ from hl7apy.parser import parse_segment
 from node.errors import MessageError
 
 STRUCTURE_VERSION = "2.6"
-"""All segments are read as 2.6, whatever their message claims: no other version reads every segment seen."""
+"""Segments are read as 2.6, whatever their message claims: no other version reads every segment seen."""
 
 SEGMENT_START = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9 ])")
 _NAME_LENGTH = 3
@@ -155,7 +155,7 @@ def _decoded(code: str, delimiters: Delimiters) -> str:
 
 
 def scan_segment(line: str, delimiters: Delimiters) -> Segment:
-    """Read one segment by splitting it, to see whether it matters: some thousand times faster than hl7apy."""
+    """Read one segment by splitting it: for what a message has hundreds of (OBX), and to see what matters."""
     values = line.split(delimiters.field)
     return Segment(
         name=line[:_NAME_LENGTH],

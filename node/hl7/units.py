@@ -9,8 +9,11 @@ from node.hl7.catalogue import Units
 CELLS_PER_L = 1e9
 """Counts are kept in 10⁹/L."""
 
-_POWER = re.compile(r"x?10[*^exs+. ]*\+?0?(\d{1,2})|e0?(\d{1,2})")
-_NUMBER = re.compile(r"\+?\d+(\.\d+)?|\.\d+")
+_POWER = re.compile(r"[x*]?10(?:exp|[*^exs+.'´’`ˆ˄~&(])*\+?0?(\d{1,2})\)?|(?:1(?:\.0)?)?e\+?0?(\d{1,2})")
+_EXPONENTS = (2, 3, 4, 6, 9)
+_NUMBER = re.compile(r"\+?\d+(\.\d*)?|\.\d+")
+_FLAGGED = re.compile(r"(\S+?)\s*(?:\((?:HH?|LL?|N)\)|(?<=[\s\d])(?:HH?|LL?|N)|[↑↓])")
+"""A number with the laboratory's mark that it is high, low or normal."""
 _DECIMAL_COMMA = re.compile(r"\+?\d+,\d+")
 _CENSORED = re.compile(r"\s*(?:[<>≤≥]=?|&lt;|&gt;)")
 
@@ -41,10 +44,14 @@ def read_unit(spellings: list[str], units: Units) -> Unit | None:
 
 def canonical(unit: str) -> str:
     """A unit without blanks and typographic variants; lower case but for the single letter G."""
-    text = unicodedata.normalize("NFKC", unit).replace("μ", "u").replace("µ", "u").replace("×", "x")
-    text = re.sub(r"\s+", "", text).strip(".")
+    text = unicodedata.normalize("NFKC", unit.replace("´", "'")).replace("\u00c2", "")
+    text = text.replace("μ", "u").replace("µ", "u").replace("×", "x")
+    # A sign that was lost on the way: of the volumes only µL and mm³ are not written in ASCII.
+    text = re.sub(r"/\s*[?\ufffd]l$", "/ul", text, flags=re.IGNORECASE)
+    text = re.sub(r"mm[?\ufffd]$", "mm3", text, flags=re.IGNORECASE)
+    text = re.sub(r"\s+", "", re.sub(r"\bper\b", "/", text, flags=re.IGNORECASE)).strip(".")
     text = re.sub(r"(?<![A-Za-z])G(?![A-Za-z])", "\0", text).lower().replace("\0", "G")
-    return re.sub(r"\.([a-z]+)-1$", r"/\1", text)
+    return re.sub(r"[.*]?([unmp]?l|mm3?)(?:-1|\^-1|\*-1)$", r"/\1", text)
 
 
 def _one(spelling: str, units: Units) -> Unit | None:
@@ -60,14 +67,20 @@ def _one(spelling: str, units: Units) -> Unit | None:
 
 
 def _multiplier(head: str, units: Units) -> float | None:
-    for text in (head, head.removeprefix("x"), head.removesuffix("cells").removesuffix("{cells}")):
+    spellings = (
+        head,
+        head.removeprefix("x"),
+        head.removesuffix("."),
+        head.removesuffix("cells").removesuffix("{cells}"),
+    )
+    for text in spellings:
         if text in units.multipliers:
             return units.multipliers[text]
     match = _POWER.fullmatch(re.sub(r"\{?cells\}?$|#$", "", head))
     if match is None:
         return None
     exponent = int(match[1] or match[2])
-    return 10.0**exponent if exponent in (3, 6, 9) else None
+    return 10.0**exponent if exponent in _EXPONENTS else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +99,8 @@ def read_number(text: str, *, decimal_comma: bool = False) -> Reading:
     one or a thousand. Where the sender is known to write decimal commas, a point is.
     """
     stripped = text.strip()
+    flagged = _FLAGGED.fullmatch(stripped)
+    stripped = flagged[1] if flagged else stripped
     if decimal_comma and _NUMBER.fullmatch(stripped) and "." in stripped:
         reason = "a point in the number of a sender that writes decimal commas"
         return Reading(value=None, reason=reason, doubtful=True)

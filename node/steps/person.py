@@ -120,6 +120,7 @@ def blood_counts(said: Iterable[Said]) -> list[CombinedCount]:
                 specimen=one.extract.specimen,
                 taken_at=one.extract.taken_at,
                 date_only=one.extract.date_only,
+                observed_only=one.extract.observed_only,
                 results=one.extract.results,
             )
             for one in said

@@ -116,6 +116,7 @@ def said(name: str) -> list[SpecimenResults]:
             specimen=item.extract.specimen,
             taken_at=item.extract.taken_at,
             date_only=item.extract.date_only,
+            observed_only=item.extract.observed_only,
             results=item.extract.results,
             sent_at=one.sent_at,
             tie_break=sha256(raw).hexdigest(),

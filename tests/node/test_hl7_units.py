@@ -43,13 +43,30 @@ UNITS = load_analytes().units
         "K/mcL",
         "K/cumm",
         "E9/L",
+        "*10^9/L",
+        "x10(3)/mcL",
+        "10 exp 9/L",
+        "1e9/L",
+        "10’9/L",
+        "x10^9 per litre",
+        "10^9 L-1",
+        "tys/µl",
+        "Tsd./µl",
+        "Mrd/l",
+        "10^9/л",
+        "migl/mmc",
+        "Thou/cu mm",
+        "K/?L",
     ],
 )
 def test_units_that_are_10e9_per_l(spelling: str) -> None:
     assert read_unit([spelling], UNITS) == Count(factor=1.0)
 
 
-@pytest.mark.parametrize("spelling", ["cells/uL", "{cells}/uL", "/mm3", "/cumm", "/uL", "/µl", "cells/mm3"])
+@pytest.mark.parametrize(
+    "spelling",
+    ["cells/uL", "{cells}/uL", "/mm3", "/cumm", "/uL", "/µl", "cells/mm3", "per uL", "/mmc", "uL-1", "个/uL"],
+)
 def test_units_that_are_a_thousandth(spelling: str) -> None:
     unit = read_unit([spelling], UNITS)
     assert isinstance(unit, Count)
@@ -68,6 +85,15 @@ def test_other_units_are_not_understood(spelling: str) -> None:
     assert read_unit([spelling], UNITS) is None
 
 
+@pytest.mark.parametrize(
+    ("spelling", "factor"), [("x10^4/μL", 10), ("万/μL", 10), ("lakhs/cumm", 100), ("x10²/μL", 0.1)]
+)
+def test_other_powers(spelling: str, factor: float) -> None:
+    unit = read_unit([spelling], UNITS)
+    assert isinstance(unit, Count)
+    assert unit.factor == pytest.approx(factor)
+
+
 def test_contradicting_spellings_are_not_understood() -> None:
     assert read_unit(["K/uL", "cells/uL"], UNITS) is None
 
@@ -80,7 +106,7 @@ def test_contradicting_spellings_are_not_understood() -> None:
         ("DNR", "text"),
         ("**.*", "text"),
         ("", "no value"),
-        ("8.2 H", "text"),
+        ("8.2*", "text"),
     ],
 )
 def test_values_without_a_number(text: str, word: str) -> None:

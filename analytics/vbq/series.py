@@ -54,6 +54,10 @@ OTHER_PARTS = re.compile(
     r"|shoulder|ankle|foot|hand|wrist|elbow|abdomen|pelvis|chest|breast|heart|prostate|liver|sijoint|sacroiliac"
 )
 T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
+OTHER_WEIGHTING = re.compile(r"(?<![a-z0-9])(?:t2|pd|flair|proton\w*|dwi|diff\w*|adc|swi|myelo\w*)(?![a-z0-9])")
+MIN_T2_TR_MS = 1500.0
+MIN_T2_TE_MS = 60.0
+"""From these on a spin echo shows fluid bright: the T2 beside the T1 that shows where the fluid is."""
 WIDE_STEP = 1.5
 """A step this many times the usual one has room for a slice that is not there."""
 
@@ -106,10 +110,14 @@ class ImageHeader:
 
 @dataclass(frozen=True, kw_only=True)
 class Criterion:
-    """One thing looked at. ``holds`` is ``None`` where it is unknown and neither speaks for nor against."""
+    """One thing looked at. ``holds`` is ``None`` where it is unknown and neither speaks for nor against.
+
+    ``silent``: it speaks against only because the headers do not say; the image itself can.
+    """
 
     holds: bool | None
     sentence: str
+    silent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +125,8 @@ class Verdict:
     """What one series is, and what spoke for and against."""
 
     sagittal_t1: bool
+    sagittal_t2: bool
+    """A sagittal T2-weighted spin echo without fat saturation of the same part of the body."""
     criteria: tuple[Criterion, ...]
     protocol: Protocol
     slices: int
@@ -133,6 +143,11 @@ class Verdict:
         prefix = {False: "against: ", None: "unknown: ", True: "for: "}
         ranked = sorted(self.criteria, key=lambda criterion: order[criterion.holds])
         return tuple(prefix[criterion.holds] + criterion.sentence for criterion in ranked)
+
+    @property
+    def image_decides(self) -> bool:
+        """Nothing speaks against it but the silence of its headers: only the image can say what it is."""
+        return not self.sagittal_t1 and all(one.holds is not False or one.silent for one in self.criteria)
 
 
 def judge(images: Sequence[ImageHeader]) -> Verdict:
@@ -158,11 +173,13 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         stated_step_mm=consensus_number(image.spacing_between_slices_mm for image in images),
     )
     lumbar = _lumbar(images)
+    whatever_weighting = (_image_kind(images), _original(images, words), _sagittal(images), fat, lumbar)
+    kind, original, sagittal, *_ = whatever_weighting
     criteria = (
-        _image_kind(images),
-        _original(images, words),
-        _sagittal(images),
-        _t1_weighted(images),
+        kind,
+        original,
+        sagittal,
+        _t1_weighted(images, texts),
         fat,
         contrast,
         lumbar,
@@ -171,6 +188,7 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
     )
     return Verdict(
         sagittal_t1=all(criterion.holds is not False for criterion in criteria),
+        sagittal_t2=_t2_weighted(images) and all(criterion.holds is not False for criterion in whatever_weighting),
         criteria=criteria,
         protocol=protocol_of(
             images, fat_saturation=fat.holds is False, contrast=contrast.holds is False, positions_mm=positions
@@ -184,13 +202,19 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
 
 
 def choose(verdicts: Mapping[str, Verdict]) -> str | None:
-    """The one series to measure of a study: the best sagittal T1, or ``None``.
+    """The one series to measure of a study: the first of its :func:`candidates`, or ``None``."""
+    return next(iter(candidates(verdicts)), None)
 
-    Better is, in this order: stated to be lumbar, within the accepted protocol, called T1, with more slices, earlier
-    in the examination (an unlabelled series after contrast comes later), the smaller UID.
+
+def candidates(verdicts: Mapping[str, Verdict]) -> list[str]:
+    """The series of a study that may be its sagittal T1, the best first.
+
+    Better is, in this order: said by the headers rather than left to the image, stated to be lumbar, within the
+    accepted protocol, called T1, with more slices, earlier in the examination (an unlabelled series after contrast
+    comes later), the smaller UID.
     """
-    candidates = [uid for uid, verdict in verdicts.items() if verdict.sagittal_t1]
-    return min(candidates, key=lambda uid: _rank(uid, verdicts[uid]), default=None)
+    found = [uid for uid, verdict in verdicts.items() if verdict.sagittal_t1 or verdict.image_decides]
+    return sorted(found, key=lambda uid: (verdicts[uid].image_decides, *_rank(uid, verdicts[uid])))
 
 
 def _rank(uid: str, verdict: Verdict) -> tuple[bool, int, bool, int, float, str]:
@@ -270,25 +294,43 @@ def _normal(image: ImageHeader) -> NDArray[np.float64] | None:
     return normal / length if abs(length - 1) < 0.01 else None
 
 
-def _t1_weighted(images: Sequence[ImageHeader]) -> Criterion:
-    sequences = {value.upper() for image in images for value in image.scanning_sequence}
-    inversion = max((image.inversion_time_ms or 0.0 for image in images), default=0.0)
-    if "IR" in sequences or inversion > 0:
-        return Criterion(holds=False, sentence=f"an inversion recovery (inversion time {inversion:g} ms), no spin echo")
-    if found := sorted(sequences & {"GR", "EP"}):
-        return Criterion(holds=False, sentence=f"the scanning sequence is {', '.join(found)}, no spin echo")
+def _t1_weighted(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
+    if no_spin_echo := _no_spin_echo(images):
+        return Criterion(holds=False, sentence=no_spin_echo)
     tr = consensus_number(image.repetition_time_ms for image in images)
     te = consensus_number(image.echo_time_ms for image in images)
-    if not tr or not te:
-        return Criterion(
-            holds=False, sentence="the images give no repetition and echo time, or several: the weighting is unknown"
-        )
-    times = f"TR {tr:g} ms, TE {te:g} ms"
-    if tr > MAX_T1_TR_MS or te > MAX_T1_TE_MS:
+    times = ", ".join(
+        f"{name} {value:g} ms" if value else f"{name} unknown" for name, value in (("TR", tr), ("TE", te))
+    )
+    if (tr or 0.0) > MAX_T1_TR_MS or (te or 0.0) > MAX_T1_TE_MS:
         return Criterion(
             holds=False, sentence=f"not T1-weighted: {times} (T1 up to TR {MAX_T1_TR_MS:g}, TE {MAX_T1_TE_MS:g})"
         )
-    return Criterion(holds=True, sentence=f"T1-weighted spin echo: {times}")
+    if tr and te:
+        return Criterion(holds=True, sentence=f"T1-weighted spin echo: {times}")
+    if any((image.repetition_time_ms and not tr) or (image.echo_time_ms and not te) for image in images):
+        return Criterion(holds=False, sentence="the images give several repetition or echo times: several weightings")
+    if found := sorted({match.group() for text in texts for match in OTHER_WEIGHTING.finditer(text)}):
+        return Criterion(holds=False, sentence=f"described as of another weighting ({', '.join(found)})")
+    return Criterion(
+        holds=False, silent=True, sentence="the images give no repetition and echo time: the weighting is unknown"
+    )
+
+
+def _t2_weighted(images: Sequence[ImageHeader]) -> bool:
+    tr = consensus_number(image.repetition_time_ms for image in images) or 0.0
+    te = consensus_number(image.echo_time_ms for image in images) or 0.0
+    return _no_spin_echo(images) is None and tr >= MIN_T2_TR_MS and te >= MIN_T2_TE_MS
+
+
+def _no_spin_echo(images: Sequence[ImageHeader]) -> str | None:
+    """What they are instead, or ``None``."""
+    sequences = {value.upper() for image in images for value in image.scanning_sequence}
+    inversion = max((image.inversion_time_ms or 0.0 for image in images), default=0.0)
+    if "IR" in sequences or inversion > 0:
+        return f"an inversion recovery (inversion time {inversion:g} ms), no spin echo"
+    found = sorted(sequences & {"GR", "EP"})
+    return f"the scanning sequence is {', '.join(found)}, no spin echo" if found else None
 
 
 def _fat_saturation(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
@@ -344,7 +386,7 @@ def _positions_mm(images: Sequence[ImageHeader]) -> tuple[float, ...]:
 
 def _slices(positions: Sequence[float]) -> Criterion:
     sentence = f"{len(positions)} slice positions"
-    return Criterion(holds=len(positions) >= MINIMUM_SLICES, sentence=sentence)
+    return Criterion(holds=len(positions) >= MINIMUM_SLICES, silent=bool(positions), sentence=sentence)
 
 
 def missing_slices(

@@ -9,7 +9,7 @@ import math
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -82,6 +82,8 @@ class Header:
     image: ImageHeader
     frames: tuple[ImageHeader, ...] = ()
     """Of a multi-frame image, frame 1 first; ``image`` is then what its top level says."""
+    frame_of_reference_uid: str | None = None
+    """Images that share it lie in one space: a point of one is the same point of the other."""
 
     @property
     def images(self) -> tuple[ImageHeader, ...]:
@@ -134,6 +136,7 @@ def read_header(path: Path) -> Header:
             study_date=_date(dataset, "StudyDate"),
             image=_image_header(dataset),
             frames=tuple(_image_header(frame) for frame in _frames(dataset)),
+            frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
         )
 
 
@@ -154,21 +157,31 @@ def read_slice(path: Path, *, frame: int | None = None) -> Slice:
     FileNotFoundError
         There is no such file.
     """
+    (found,) = read_slices(path, [frame])
+    return found
+
+
+def read_slices(path: Path, frames: Sequence[int | None]) -> list[Slice]:
+    """The pixels of several frames of one stored image, in the order asked for; raises as :func:`read_slice`."""
     dataset = _read(path, stop_before_pixels=False)
     with _quiet():
         if "PixelData" not in dataset:
             raise DicomReadError("the pixels are missing or cut off")
-        source = _slice_elements(dataset, frame)
-        spacing = _numbers(source, "PixelSpacing")
-        if spacing is None or len(spacing) != 2:
-            raise DicomReadError("the image gives no pixel spacing")
         if (_integer(dataset, "Rows") or 0) * (_integer(dataset, "Columns") or 0) > MAX_PIXELS:
             raise DicomReadError(f"the image claims more than {MAX_PIXELS} pixels")
-        try:
-            stored = dataset.pixel_array if frame is None else pixel_array(dataset, index=frame - 1)
-            signal = np.asarray(_rescaled(stored, dataset, source), dtype=np.float64)
-        except CONTENT_ERRORS as error:
-            raise DicomReadError(f"the pixels cannot be decoded: {_one_line(error)}") from error
+        return [_slice(dataset, frame) for frame in frames]
+
+
+def _slice(dataset: Dataset, frame: int | None) -> Slice:
+    source = _slice_elements(dataset, frame)
+    spacing = _numbers(source, "PixelSpacing")
+    if spacing is None or len(spacing) != 2:
+        raise DicomReadError("the image gives no pixel spacing")
+    try:
+        stored = dataset.pixel_array if frame is None else pixel_array(dataset, index=frame - 1)
+        signal = np.asarray(_rescaled(stored, dataset, source), dtype=np.float64)
+    except CONTENT_ERRORS as error:
+        raise DicomReadError(f"the pixels cannot be decoded: {_one_line(error)}") from error
     if signal.ndim != 2:
         raise DicomReadError(f"one slice is needed; the pixels have the shape {signal.shape}")
     return Slice(signal=signal, spacing_mm=(spacing[0], spacing[1]))

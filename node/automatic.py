@@ -1,0 +1,161 @@
+"""The automatic measurement of a study: its candidate series in their order, until the image of one is accepted.
+
+The headers say which series may be the sagittal T1 and in which order (:func:`analytics.vbq.series.candidates`); the
+images decide. Used by the step, which knows the files by the database, and by ``vbq-node measure``, which knows them
+by their paths.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from analytics.model import MeasurementStatus, VbqScore
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.protocol import consensus
+from analytics.vbq.series import Verdict, candidates, judge
+from node.dicom.stack import Place, Stack, StoredImage, read_stacks
+
+SEVERITY = {MeasurementStatus.MEASURED: 0, MeasurementStatus.REVIEW: 1, MeasurementStatus.REJECTED: 2}
+FAULTS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a measurement that meets the unforeseen raises: that costs one series its score, not the node its work."""
+
+log = structlog.get_logger()
+
+
+class Measure(Protocol):
+    """:func:`analytics.vbq.measure.measure_stack`, or another measurement with the same contract."""
+
+    def __call__(
+        self, images: Sequence[SagittalImage], *, t2_images: Sequence[SagittalImage] = (), t1_stated: bool = True
+    ) -> AutomaticMeasurement: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySeries:
+    """One series of a study: its images, and what its headers say that it is."""
+
+    uid: str
+    images: Sequence[StoredImage]
+    verdict: Verdict
+    studies: frozenset[str]
+    """That its images name; one, unless something is wrong."""
+
+    @property
+    def frame_of_reference(self) -> str | None:
+        """The space that all its images share, if they say so with one voice."""
+        return consensus(image.header.frame_of_reference_uid for image in self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesMeasurement:
+    """What came of one series; ``place`` and ``image`` are of the slice that was measured."""
+
+    series_uid: str
+    status: MeasurementStatus
+    reasons: tuple[str, ...]
+    place: Place | None = None
+    score: VbqScore | None = None
+    vbq_sd: float | None = None
+    levels_confidence: float | None = None
+    image: SagittalImage | None = None
+    outlines: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+def series_of(uid: str, images: Sequence[StoredImage]) -> StudySeries:
+    """A series from its images."""
+    return StudySeries(
+        uid=uid,
+        images=images,
+        verdict=judge([image for stored in images for image in stored.header.images]),
+        studies=frozenset(stored.header.study_instance_uid for stored in images),
+    )
+
+
+def in_order(series: Mapping[str, StudySeries]) -> list[StudySeries]:
+    """The series of a study that may be its sagittal T1, the best first; none whose images name several studies."""
+    verdicts = {uid: one.verdict for uid, one in series.items() if len(one.studies) == 1}
+    return [series[uid] for uid in candidates(verdicts)]
+
+
+def companion(series: Mapping[str, StudySeries], t1: StudySeries) -> StudySeries | None:
+    """The sagittal T2 of the same study in the same space, which shows where the fluid is; the one with most slices."""
+    space = t1.frame_of_reference
+    found = [
+        one
+        for one in series.values()
+        if one.verdict.sagittal_t2
+        and space is not None
+        and one.frame_of_reference == space
+        # Of images that each name a space of their own, none is known to share it.
+        and all(image.header.frame_of_reference_uid for image in (*one.images, *t1.images))
+    ]
+    return min(found, key=lambda one: (-one.verdict.slices, one.uid), default=None)
+
+
+def measure_study(series: Mapping[str, StudySeries], measure: Measure) -> Iterator[SeriesMeasurement]:
+    """Measure the candidates of a study one after the other, until one is not rejected by its image."""
+    for one in in_order(series):
+        t2 = companion(series, one)
+        result = measure_series(one, t2, measure)
+        yield result
+        if result.status is not MeasurementStatus.REJECTED:
+            return
+
+
+def measure_series(series: StudySeries, t2: StudySeries | None, measure: Measure) -> SeriesMeasurement:
+    """Measure one series; where it holds several stacks, the one that comes out best."""
+    stacks = read_stacks(series.images)
+    if not stacks:
+        return _rejected(series, "none of its images can be read and placed in the patient")
+    t2_stacks = read_stacks(t2.images) if t2 else []
+    t2_images = t2_stacks[0].images if t2_stacks else ()
+    results = [_measure_stack(series, stack, t2_images, measure) for stack in stacks]
+    best = min(results, key=lambda result: SEVERITY[result.status])
+    usable = [result for result in results if result.status is not MeasurementStatus.REJECTED]
+    if len(usable) > 1:
+        doubt = f"{len(usable)} stacks of the series can be measured; this one has the most slices of the best"
+        return _doubted(best, (doubt,))
+    return best
+
+
+def _measure_stack(
+    series: StudySeries, stack: Stack, t2_images: Sequence[SagittalImage], measure: Measure
+) -> SeriesMeasurement:
+    try:
+        found = measure(stack.images, t2_images=t2_images, t1_stated=series.verdict.sagittal_t1)
+    except FAULTS as error:
+        log.exception("the automatic measurement failed", series=series.uid)
+        return _rejected(series, f"the automatic measurement failed ({type(error).__name__})")
+    at = found.slice_index
+    result = SeriesMeasurement(
+        series_uid=series.uid,
+        status=found.status,
+        reasons=(*found.reasons, *stack.notes, *series.verdict.protocol.warnings),
+        place=None if at is None else stack.places[at],
+        score=found.score,
+        vbq_sd=found.vbq_sd,
+        levels_confidence=found.levels_confidence,
+        image=None if at is None else stack.images[at],
+        outlines=found.outlines,
+    )
+    return _doubted(result, stack.doubts)
+
+
+def _doubted(result: SeriesMeasurement, doubts: Sequence[str]) -> SeriesMeasurement:
+    """The result with what a person must know first; a measured one then waits for a person."""
+    if not doubts:
+        return result
+    doubtful = result.status is MeasurementStatus.MEASURED
+    return replace(
+        result,
+        status=MeasurementStatus.REVIEW if doubtful else result.status,
+        reasons=(*doubts, *result.reasons),
+    )
+
+
+def _rejected(series: StudySeries, reason: str) -> SeriesMeasurement:
+    return SeriesMeasurement(series_uid=series.uid, status=MeasurementStatus.REJECTED, reasons=(reason,))

@@ -1,0 +1,232 @@
+"""Stacks of sagittal slices: which images of a series lie parallel behind each other, and their pixels.
+
+A series as it arrives may hold images twice, of several sizes, of several directions, several stacks one above the
+other, and images that cannot be read. Every one that is left out is said.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.vbq.automatic import SagittalImage
+from analytics.vbq.series import PARALLEL_COSINE, SAGITTAL_COSINE, ImageHeader
+from node.dicom.reader import Header, Slice, read_slices
+from node.errors import DicomReadError
+
+SAME_PLACE_MM = 0.1
+"""Centres nearer to each other than this along the normal are one place: headers round to tenths."""
+SAME_STACK_MM = 20.0
+"""Corners of the slices of one stack lie within this of each other in the plane; two blocks of a spine do not."""
+SAME_SPACING = 0.01
+"""Relative."""
+SECOND_STACK_SHARE = 0.5
+"""A further stack with at least this share of the largest one's slices may be the one that is meant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """A stored object: its file, and its header as read before."""
+
+    path: Path
+    header: Header
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a slice is found: its instance, and the frame (1-based) of a multi-frame one."""
+
+    sop_instance_uid: str
+    instance_number: int | None
+    frame_number: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Parallel slices in the order of their place, each with where it is found.
+
+    ``doubts`` are what a person must know before the result is used, ``notes`` what is merely said.
+    """
+
+    images: tuple[SagittalImage, ...]
+    places: tuple[Place, ...]
+    doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Slice:
+    """A slice before its pixels are read."""
+
+    path: Path
+    place: Place
+    size: tuple[int, int]
+    spacing_mm: tuple[float, float]
+    position_mm: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    """Direction of increasing column index, of increasing row index, and the normal, a row each."""
+
+    @property
+    def file(self) -> tuple[Path, int | None]:
+        """What tells slices apart: two objects may bear one UID."""
+        return self.path, self.place.frame_number
+
+    @property
+    def along_mm(self) -> float:
+        return float(self.position_mm @ self.axes[2])
+
+    @property
+    def order(self) -> tuple[float, int, str, int]:
+        number = self.place.instance_number
+        return (
+            round(self.along_mm, 1),
+            number if number is not None else 2**31,
+            self.place.sop_instance_uid,
+            self.place.frame_number or 0,
+        )
+
+
+def read_stacks(images: Iterable[StoredImage]) -> list[Stack]:
+    """The sagittal stacks of a series with their pixels, the largest first; usually one.
+
+    Further stacks are given only where they have at least half as many slices as the largest. Without any sagittal
+    slice that can be read the list is empty.
+    """
+    given = _slices(images)
+    slices = [one for one in given if isinstance(one, _Slice)]
+    unplaced = len(given) - len(slices)
+    groups = [group for group in _groups(slices) if abs(group[0].axes[2, 0]) >= SAGITTAL_COSINE]
+    groups = sorted(groups, key=lambda group: (-len(group), group[0].order))
+    if not groups:
+        return []
+    kept = [group for group in groups if len(group) >= SECOND_STACK_SHARE * len(groups[0])]
+    doubts = _count(unplaced, "image says", "images say", "not where and how it lies (position, direction, spacing)")
+    found = []
+    for group in kept:
+        others = _count(len(slices) - len(group), "image", "images", "of another size, direction or place left out")
+        stack = _read(group, doubts=doubts, notes=others)
+        if stack.images:
+            found.append(stack)
+    return found
+
+
+def _count(number: int, one: str, many: str, what: str) -> tuple[str, ...]:
+    return (f"{number} {one if number == 1 else many} {what}",) if number else ()
+
+
+# ---- geometry --------------------------------------------------------------------------------------------------
+def _slices(images: Iterable[StoredImage]) -> list[_Slice | None]:
+    """Every slice of the objects; ``None`` for one that does not say how it lies."""
+    found: list[_Slice | None] = []
+    for stored in images:
+        header = stored.header
+        for number, image in enumerate(header.images, start=1):
+            place = Place(
+                sop_instance_uid=header.sop_instance_uid,
+                instance_number=header.instance_number,
+                frame_number=number if header.frames else None,
+            )
+            found.append(_placed(stored.path, place, image))
+    return found
+
+
+def _placed(path: Path, place: Place, image: ImageHeader) -> _Slice | None:
+    spacing, position, direction = image.pixel_spacing_mm, image.position_mm, image.orientation
+    if not image.rows or not image.columns or not spacing or len(spacing) != 2 or min(spacing) <= 0:
+        return None
+    if not position or len(position) != 3 or not direction or len(direction) != 6:
+        return None
+    across, down = np.array(direction[:3]), np.array(direction[3:])
+    normal = np.cross(across, down)
+    # Unit vectors at right angles; a zeroed, skewed or scaled orientation gives other lengths.
+    if any(abs(float(np.linalg.norm(vector)) - 1) > 0.01 for vector in (across, down, normal)):
+        return None
+    return _Slice(
+        path=path,
+        place=place,
+        size=(image.rows, image.columns),
+        spacing_mm=(spacing[0], spacing[1]),
+        position_mm=np.array(position),
+        axes=np.stack([across, down, normal]),
+    )
+
+
+def _groups(slices: Iterable[_Slice]) -> list[list[_Slice]]:
+    """Slices of one size, direction and place in the plane, each group in the order of the places."""
+    groups: list[list[_Slice]] = []
+    for one in sorted(slices, key=lambda one: one.order):
+        group = next((group for group in groups if _belong(group[0], one)), None)
+        if group is None:
+            groups.append([one])
+        else:
+            group.append(one)
+    return groups
+
+
+def _belong(first: _Slice, other: _Slice) -> bool:
+    if first.size != other.size or not np.allclose(first.spacing_mm, other.spacing_mm, rtol=SAME_SPACING):
+        return False
+    # Direction by direction: an image turned upside down is parallel, but no neighbour.
+    if float((first.axes * other.axes).sum(axis=1).min()) < PARALLEL_COSINE:
+        return False
+    moved = first.axes[:2] @ (other.position_mm - first.position_mm)
+    return float(np.abs(moved).max()) <= SAME_STACK_MM
+
+
+# ---- pixels ----------------------------------------------------------------------------------------------------
+def _read(group: Sequence[_Slice], *, doubts: tuple[str, ...], notes: tuple[str, ...]) -> Stack:
+    pixels, unread = _pixels(group)
+    kept: list[tuple[_Slice, Slice]] = []
+    again = 0
+    for one, read in ((one, pixels[one.file]) for one in group if one.file in pixels):
+        if not kept or abs(kept[-1][0].along_mm - one.along_mm) > SAME_PLACE_MM:
+            kept.append((one, read))
+        elif not np.array_equal(kept[-1][1].signal, read.signal, equal_nan=True):
+            again += 1
+    differing = _count(
+        again, "further image lies", "further images lie", "at the place of another and shows something else"
+    )
+    return Stack(
+        images=tuple(_image(one, read) for one, read in kept),
+        places=tuple(one.place for one, _ in kept),
+        doubts=(*doubts, *unread, *differing),
+        notes=notes,
+    )
+
+
+def _pixels(group: Sequence[_Slice]) -> tuple[dict[tuple[Path, int | None], Slice], tuple[str, ...]]:
+    """The pixels by file and frame, and in words how many could not be read."""
+    found: dict[tuple[Path, int | None], Slice] = {}
+    failures: dict[str, int] = {}
+    by_path: dict[Path, list[_Slice]] = {}
+    for one in group:
+        by_path.setdefault(one.path, []).append(one)
+    for path, slices in by_path.items():
+        try:
+            read = read_slices(path, [one.place.frame_number for one in slices])
+        except FileNotFoundError:
+            failures["the file is missing"] = failures.get("the file is missing", 0) + len(slices)
+        except DicomReadError as error:
+            failures[str(error)] = failures.get(str(error), 0) + len(slices)
+        else:
+            found.update({one.file: pixels for one, pixels in zip(slices, read, strict=True)})
+    return found, tuple(
+        text
+        for why, number in failures.items()
+        for text in _count(number, "image", "images", f"could not be read: {why}")
+    )
+
+
+def _image(one: _Slice, pixels: Slice) -> SagittalImage:
+    x, y, z = (float(value) for value in one.position_mm)
+    across, down = one.axes[0], one.axes[1]
+    return SagittalImage(
+        signal=pixels.signal,
+        spacing_mm=one.spacing_mm,
+        position_mm=(x, y, z),
+        orientation=(
+            float(across[0]), float(across[1]), float(across[2]), float(down[0]), float(down[1]), float(down[2])
+        ),
+    )  # fmt: skip

@@ -169,9 +169,18 @@ def load_slice(archive: Archive, found: FoundSlice) -> Slice:
 
 
 def add_reading(
-    db: Database, archive: Archive, *, series_uid: str, reader: str, rois_text: str, now: datetime
+    db: Database,
+    archive: Archive,
+    *,
+    series_uid: str,
+    reader: str,
+    rois_text: str,
+    now: datetime,
+    approves: str | None = None,
 ) -> AddedReading:
     """Check a reading against its series and keep it as a fact; the steps make the measurement of it.
+
+    ``approves`` names the algorithm whose circles these are, where the reader took them as they were.
 
     Raises
     ------
@@ -193,11 +202,53 @@ def add_reading(
     except (DicomReadError, ScoreError) as error:
         raise ReadingError(f"slice {reading.instance_number}: {error}") from error
     with writing(db):
-        stored, new = _store(db, series_uid, name, to_canonical_json(reading), now)
+        stored, new = _store(db, series_uid, name, to_canonical_json(reading), approves, now)
     return AddedReading(reading_id=stored, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median)
 
 
-def _store(db: Database, series_uid: str, reader: str, rois: str, now: datetime) -> tuple[int, bool]:
+def approve(db: Database, archive: Archive, *, series_uid: str, reader: str, now: datetime) -> AddedReading:
+    """Take the circles of the automatic measurement of a series as a person's reading, and keep it as a fact.
+
+    Raises
+    ------
+    ReadingError
+        There is no automatic measurement of the series with a score, or as :func:`add_reading`. Nothing is stored.
+    """
+    found = db.execute(
+        "SELECT m.instance_number, m.frame_number, m.rois, m.algorithm_name || ' ' || m.algorithm_version "
+        "FROM derived_measurement AS m JOIN derived_series AS s USING (series_instance_uid) "
+        "WHERE m.series_instance_uid = ? AND m.source = 'auto' AND m.current = 1 AND m.vbq_mean IS NOT NULL "
+        # What was measured before a late image came is not what is there to be looked at.
+        "AND s.stale = 0",
+        [series_uid],
+    ).fetchone()
+    if found is None:
+        raise ReadingError(
+            f"series {series_uid} has no automatic measurement with a score that could be approved; the view "
+            "'measurements' shows what there is, and `vbq-node reading add` takes circles of your own"
+        )
+    instance_number, frame_number, rois, algorithm = found
+    if instance_number is None:
+        raise ReadingError("the slice bears no InstanceNumber by which a reading could name it")
+    circles = {
+        name: Circle(row=roi["row"], col=roi["col"], radius_px=roi["radius_px"])
+        for name, roi in json.loads(rois).items()
+    }
+    reading = Reading(instance_number=instance_number, frame_number=frame_number, rois=circles)
+    return add_reading(
+        db,
+        archive,
+        series_uid=series_uid,
+        reader=reader,
+        rois_text=to_canonical_json(reading),
+        now=now,
+        approves=algorithm,
+    )
+
+
+def _store(
+    db: Database, series_uid: str, reader: str, rois: str, approves: str | None, now: datetime
+) -> tuple[int, bool]:
     """Its number, and whether it is new: only the newest reading of the series can be the same one again."""
     newest = db.execute(
         "SELECT reading_id, reader, rois FROM fact_reading WHERE series_instance_uid = ? "
@@ -207,9 +258,9 @@ def _store(db: Database, series_uid: str, reader: str, rois: str, now: datetime)
     if newest and newest[1:] == (reader, rois):
         return int(newest[0]), False
     (reading_id,) = db.execute(
-        "INSERT INTO fact_reading (series_instance_uid, reader, rois, added_at) VALUES (?, ?, ?, ?) "
+        "INSERT INTO fact_reading (series_instance_uid, reader, rois, approves, added_at) VALUES (?, ?, ?, ?, ?) "
         "RETURNING reading_id",
-        [series_uid, reader, rois, to_text(now)],
+        [series_uid, reader, rois, approves, to_text(now)],
     ).fetchone()
     _touch_patient(db, series_uid)
     return int(reading_id), True

@@ -69,3 +69,27 @@ def reading_add(
         raise InputError(f"cannot read {rois}: {error}") from error
     added = add_reading(db, archive, series_uid=series_uid, reader=reader, rois_text=text, now=now())
     out.print("reading stored" if added.new else "this reading is in effect already", highlight=False)
+
+
+@reading_app.command("approve")
+def reading_approve(
+    series_uid: Annotated[str, typer.Argument(help="The SeriesInstanceUID of the automatic measurement.")],
+    reader: Annotated[str, typer.Option("--reader", help="Who has looked at it.")],
+    config: Config = None,
+) -> None:
+    """Take the circles of the automatic measurement as your own reading, as they are.
+
+    For a result that waits with status review, after looking at its picture (`vbq-node measure --overlay`). To move
+    circles give your own with `reading add`.
+    """
+    from node.readings import approve
+
+    settings = read_settings(config)
+    db, archive = open_node(settings)
+    added = approve(db, archive, series_uid=series_uid, reader=reader, now=now())
+    out.print(
+        f"approved: VBQ {added.vbq_mean:.3f} (mean form), {added.vbq_median:.3f} (median form)"
+        if added.new
+        else "this reading is in effect already",
+        highlight=False,
+    )

@@ -28,9 +28,10 @@ SECOND_STACK_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
-    """A stored object: its file, and its header as read before."""
+    """A stored object: its file, what names its bytes (their SHA-256 where it is known), and its header."""
 
     path: Path
+    content: str
     header: Header
 
 

@@ -4,9 +4,7 @@
 which nothing new has come for the set time. That time is counted from the database, so a restart loses nothing.
 """
 
-import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
@@ -14,14 +12,15 @@ from datetime import date, datetime, timedelta
 from sqlite_utils import Database
 
 from analytics.vbq.protocol import consensus, scanner_stratum
-from analytics.vbq.series import Verdict, choose, judge
 from node.archive import PUBLIC_ID_DIGITS, Archive
+from node.automatic import StudySeries, in_order
 from node.clock import to_text
-from node.dicom.reader import Header, header_from_json, header_to_json, read_header
+from node.dicom.reader import Header, header_to_json, read_header
 from node.errors import DicomReadError
 from node.settings import Settings
 from node.steps.completeness import completeness
 from node.steps.identity import touch
+from node.steps.study import by_series, content_hash, inputs_hash, study_images
 from node.store.database import insert, writing
 
 BATCH = 64
@@ -57,22 +56,6 @@ WHERE uid IS NOT NULL
        FROM derived_instance AS i WHERE i.study_instance_uid = uid) <= ?
 """
 
-# Every image of every series that has an image in the study, of whatever study that image says it is.
-STUDY_IMAGES = """
-SELECT o.sha256, i.headers,
-       (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = o.object_id)
-FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
-WHERE i.series_instance_uid IN (SELECT series_instance_uid FROM derived_instance WHERE study_instance_uid = ?)
-ORDER BY o.sha256
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Image:
-    sha256: str
-    header: Header
-    received_at: str
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Patient:
@@ -84,15 +67,6 @@ class _Patient:
     sex: str | None = None
     contradictions: Sequence[str] = ()
     """In what the images contradict each other."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Series:
-    uid: str
-    study_uid: str
-    images: Sequence[_Image]
-    verdict: Verdict
-    of_several_studies: bool
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------
@@ -168,18 +142,33 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
     quiet_since = to_text(now - timedelta(seconds=settings.dicom.quiet_s))
     studies = [uid for (uid,) in db.execute(QUIET_STUDIES, [quiet_since])]
     for uid in studies:
-        series = _judge_study(db, uid)
-        patient = _patient(uid, series, settings)
-        chosen = choose({one.uid: one.verdict for one in series if _is_t1(one)})
+        images = study_images(db, Archive(settings.storage.folder), uid)
+        received_at = {image.content: image.received_at for image in images}
+        series = by_series(images)
+        patient = _patient(uid, series.values(), settings)
+        candidates = [one.uid for one in in_order(series)]
+        inputs = inputs_hash(series)
         with writing(db):
-            _store_problems(db, uid, series, patient)
-            for one in series:
+            _store_problems(db, uid, series.values(), patient)
+            for one in series.values():
                 _replaced(db, one.uid)
-                row = _row(one, patient, series, chosen)
-                insert(db, "derived_series", [row | _completeness(db, one)])
+                row = _row(one, patient, candidates) | {"inputs_sha256": inputs if one.uid in candidates else None}
+                newest = max(received_at[image.content] for image in one.images)
+                insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest)])
+            _forget_measurements(db, series, candidates)
             if patient.authority is not None and patient.patient_id is not None:
                 touch(db, patient.authority, patient.patient_id)
     return len(studies)
+
+
+def _forget_measurements(db: Database, series: Iterable[str], candidates: Collection[str]) -> None:
+    """Automatic ones of series that are none to measure any more; all where there is nothing left to measure."""
+    for uid in series:
+        if uid not in candidates:
+            db.execute(
+                "DELETE FROM derived_measurement WHERE series_instance_uid = ? AND source = 'auto' AND current >= ?",
+                [uid, 1 if candidates else 0],
+            )
 
 
 def _replaced(db: Database, series_uid: str) -> None:
@@ -194,31 +183,7 @@ def _replaced(db: Database, series_uid: str) -> None:
             touch(db, authority, patient_id)
 
 
-def _judge_study(db: Database, study_uid: str) -> list[_Series]:
-    by_series: dict[str, list[_Image]] = defaultdict(list)
-    for sha256, headers, received_at in db.execute(STUDY_IMAGES, [study_uid]):
-        header = header_from_json(headers)
-        by_series[header.series_instance_uid].append(_Image(sha256=sha256, header=header, received_at=received_at))
-    found = []
-    for uid, images in sorted(by_series.items()):
-        studies = {image.header.study_instance_uid for image in images}
-        found.append(
-            _Series(
-                uid=uid,
-                study_uid=min(studies),
-                images=images,
-                verdict=judge([image for stored in images for image in stored.header.images]),
-                of_several_studies=len(studies) > 1,
-            )
-        )
-    return found
-
-
-def _is_t1(series: _Series) -> bool:
-    return series.verdict.sagittal_t1 and not series.of_several_studies
-
-
-def _patient(study_uid: str, series: Sequence[_Series], settings: Settings) -> _Patient:
+def _patient(study_uid: str, series: Collection[StudySeries], settings: Settings) -> _Patient:
     """Whose the study is: what its MR images say; other objects only where there is no MR image."""
     headers = [image.header for one in series for image in one.images if image.header.study_instance_uid == study_uid]
     headers = [header for header in headers if header.image.modality == "MR"] or headers
@@ -241,7 +206,7 @@ def _patient(study_uid: str, series: Sequence[_Series], settings: Settings) -> _
     )
 
 
-def _store_problems(db: Database, study_uid: str, series: Sequence[_Series], patient: _Patient) -> None:
+def _store_problems(db: Database, study_uid: str, series: Iterable[StudySeries], patient: _Patient) -> None:
     source = f"study {study_uid}"
     db.execute("DELETE FROM derived_problem WHERE step = 'catalogue' AND source = ?", [source])
     if patient.contradictions:
@@ -251,21 +216,21 @@ def _store_problems(db: Database, study_uid: str, series: Sequence[_Series], pat
             "Correct it in the PACS",
         )  # fmt: skip
     for one in series:
-        if one.of_several_studies:
+        if len(one.studies) > 1:
             _insert_problem(
                 db, "catalogue", source, "contradictory-series",
                 f"images of series {one.uid} name different studies; it is set aside. Correct it in the PACS",
             )  # fmt: skip
 
 
-def _row(one: _Series, patient: _Patient, series: Iterable[_Series], chosen: str | None) -> dict[str, str | int | None]:
-    owner = _Patient() if one.of_several_studies else patient
+def _row(one: StudySeries, patient: _Patient, candidates: Sequence[str]) -> dict[str, str | int | None]:
+    owner = _Patient() if len(one.studies) > 1 else patient
     headers = [image.header for image in one.images]
     images = [image for header in headers for image in header.images]
     study_date = consensus(header.study_date for header in headers)
     return {
         "series_instance_uid": one.uid,
-        "study_instance_uid": one.study_uid,
+        "study_instance_uid": min(one.studies),
         "patient_authority": owner.authority,
         "patient_id": owner.patient_id,
         "birth_date": owner.birth_date.isoformat() if owner.birth_date else None,
@@ -275,24 +240,30 @@ def _row(one: _Series, patient: _Patient, series: Iterable[_Series], chosen: str
         "description": consensus(image.series_description for image in images),
         "scanner_stratum": scanner_stratum(images),
         "instances": _instances(one),
-        "instances_sha256": _content_hash(one.images),
-        "role": "t1_sagittal" if _is_t1(one) else "other",
-        "chosen": int(one.uid == chosen),
-        "reasons": json.dumps(_reasons(one, series, chosen), ensure_ascii=False),
+        "instances_sha256": content_hash(one.images),
+        "role": _role(one, candidates),
+        "chosen": int([one.uid] == candidates[:1]),
+        "reasons": json.dumps(_reasons(one, candidates), ensure_ascii=False),
         "protocol": json.dumps(asdict(one.verdict.protocol), ensure_ascii=False),
     }
 
 
-def _completeness(db: Database, one: _Series) -> dict[str, str | int | None]:
+def _role(one: StudySeries, candidates: Collection[str]) -> str:
+    if one.uid not in candidates:
+        return "other"
+    return "t1_sagittal" if one.verdict.sagittal_t1 else "undecided"
+
+
+def _completeness(db: Database, one: StudySeries, *, last_received_at: str) -> dict[str, str | int | None]:
     # Only a sagittal stack is known to be even; the blocks of an axial one lie at the discs.
-    missing_slices = one.verdict.missing_slices if _is_t1(one) else 0
-    last_received_at = max(image.received_at for image in one.images)
+    sagittal = one.verdict.sagittal_t1 and len(one.studies) == 1
+    missing_slices = one.verdict.missing_slices if sagittal else 0
     return {
         "last_received_at": last_received_at,
         "missing_slices": missing_slices,
         **completeness(
             db,
-            study_uid=one.study_uid,
+            study_uid=min(one.studies),
             series_uid=one.uid,
             instances=_instances(one),
             missing_slices=missing_slices,
@@ -301,24 +272,22 @@ def _completeness(db: Database, one: _Series) -> dict[str, str | int | None]:
     }
 
 
-def _instances(one: _Series) -> int:
+def _instances(one: StudySeries) -> int:
     return len({image.header.sop_instance_uid for image in one.images})
 
 
-def _content_hash(images: Iterable[_Image]) -> str:
-    """Changes with every image that comes, goes or differs, and with nothing else."""
-    return hashlib.sha256("\n".join(sorted(image.sha256 for image in images)).encode("ascii")).hexdigest()
-
-
-def _reasons(one: _Series, series: Iterable[_Series], chosen: str | None) -> list[str]:
+def _reasons(one: StudySeries, candidates: Sequence[str]) -> list[str]:
     reasons = list(one.verdict.reasons)
-    if one.of_several_studies:
+    if len(one.studies) > 1:
         reasons.insert(0, "against: its images name different studies")
-    candidates = sum(_is_t1(other) for other in series)
-    if one.uid == chosen and candidates > 1:
-        reasons.insert(0, f"chosen: the best of {candidates} sagittal T1 series of the study")
-    elif one.uid == chosen:
+    if one.uid not in candidates:
+        return reasons
+    if one.uid != candidates[0]:
+        reasons.insert(0, f"not chosen: series {candidates[0]} of the study is better suited")
+    elif one.verdict.image_decides:
+        reasons.insert(0, "chosen: the headers of no series of the study say that it is the one; its image decides")
+    elif len(candidates) > 1:
+        reasons.insert(0, f"chosen: the best of {len(candidates)} possible sagittal T1 series of the study")
+    else:
         reasons.insert(0, "chosen: the only sagittal T1 series of the study")
-    elif _is_t1(one):
-        reasons.insert(0, f"not chosen: series {chosen} of the study is better suited")
     return reasons

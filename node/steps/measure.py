@@ -1,4 +1,4 @@
-"""The measure step: readings and the series as they stand now become scores, each measured, doubtful or refused."""
+"""The measure step, of readings: the circles that people placed become scores, measured, doubtful or refused."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from analytics.vbq.score import ScoreError, score
 from node.archive import Archive
 from node.errors import DicomReadError, ReadingError
 from node.readings import FoundSlice, find_slice, load_slice, parse_rois
-from node.settings import Settings
 from node.steps.identity import touch
 from node.store.database import insert, writing
 
@@ -57,7 +56,7 @@ class _Result:
     score: VbqScore | None = None
 
 
-def measure_series(db: Database, archive: Archive, settings: Settings) -> int:
+def measure_readings(db: Database, archive: Archive) -> int:
     """Measure every reading whose series has changed or that is new; returns how many."""
     rows = db.execute(PENDING, [ALGORITHM_NAME, ALGORITHM_VERSION]).fetchall()
     for row in rows:
@@ -118,7 +117,8 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
 
 
 def _wrong_series(pending: _Pending) -> Sequence[str]:
-    if pending.role == "t1_sagittal":
+    # Of an undecided one the headers say nothing; the person who read it has seen what it is.
+    if pending.role in {"t1_sagittal", "undecided"}:
         return []
     against = [reason.removeprefix("against: ") for reason in pending.series_reasons if reason.startswith("against: ")]
     return [f"the series is no sagittal lumbar T1 without fat saturation or contrast: {'; '.join(against)}"]
@@ -126,9 +126,7 @@ def _wrong_series(pending: _Pending) -> Sequence[str]:
 
 def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | None]:
     measured = result.score
-    rois = {
-        name: _roi(circle, measured.rois[name] if measured else None) for name, circle in sorted(result.circles.items())
-    }
+    signals = measured.rois if measured else {}
     return {
         "series_instance_uid": pending.series_uid,
         "source": f"reading:{pending.reader}",
@@ -141,13 +139,14 @@ def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | No
         "reasons": json.dumps(list(result.reasons), ensure_ascii=False),
         "vbq_mean": measured.vbq_mean if measured else None,
         "vbq_median": measured.vbq_median if measured else None,
-        "rois": json.dumps(rois),
+        "rois": json.dumps({n: roi_json(c, signals.get(n)) for n, c in sorted(result.circles.items())}),
         "algorithm_name": ALGORITHM_NAME,
         "algorithm_version": ALGORITHM_VERSION,
     }
 
 
-def _roi(circle: Circle, signal: RoiSignal | None) -> Mapping[str, float]:
+def roi_json(circle: Circle, signal: RoiSignal | None) -> dict[str, float]:
+    """A circle in 0-based native pixels, with what its pixels say where that is known."""
     if signal is None:
         return asdict(circle)
     return {

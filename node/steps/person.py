@@ -92,9 +92,9 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
             f"SELECT s.series_instance_uid, s.study_date, s.birth_date, s.sex, s.scanner_stratum, m.status, {form} "
             "FROM derived_series AS s "
             "JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id "
-            # The newest reading of a series is the one in effect.
-            "LEFT JOIN derived_measurement AS m ON m.series_instance_uid = s.series_instance_uid AND m.reading_id = "
-            "(SELECT max(reading_id) FROM derived_measurement AS n WHERE n.series_instance_uid = s.series_instance_uid)"
+            # In effect is the newest reading of a series, without one the automatic measurement.
+            "LEFT JOIN derived_measurement AS m ON m.rowid = (SELECT n.rowid FROM derived_measurement AS n "
+            "WHERE n.series_instance_uid = s.series_instance_uid AND n.current = 1 ORDER BY n.reading_id DESC LIMIT 1)"
             " WHERE i.person = ? AND (s.chosen = 1 OR m.status IS NOT NULL)",
             [key],
         )

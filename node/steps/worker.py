@@ -22,7 +22,7 @@ from node.steps.index import catalogue_studies, index_objects
 from node.steps.interpret import interpret_frames
 from node.steps.link import link_persons
 from node.steps.lock import deriving
-from node.steps.measure import measure_series
+from node.steps.measure import measure_readings
 from node.store.database import open_database
 from node.store.snapshot import publish
 
@@ -84,7 +84,7 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
         "studies": catalogue_studies(db, settings, now=at),
         "answers": take_answers(db),
         "messages": interpret_frames(db, settings),
-        "measurements": measure_series(db, archive, settings),
+        "readings": measure_readings(db, archive),
         "patients": link_persons(db, settings),
     }
     if any(done.values()):

@@ -72,6 +72,7 @@ CREATE TABLE fact_reading (
     series_instance_uid TEXT NOT NULL,
     reader TEXT NOT NULL,
     rois TEXT NOT NULL CHECK (json_valid(rois)),
+    approves TEXT,                       -- name and version of the algorithm whose circles the reader took as they were
     added_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX fact_reading_series ON fact_reading (series_instance_uid);
@@ -140,8 +141,9 @@ CREATE TABLE derived_series (
     scanner_stratum TEXT,
     instances INTEGER NOT NULL,
     instances_sha256 TEXT NOT NULL,
-    role TEXT NOT NULL CHECK (role IN ('t1_sagittal', 'other')),
+    role TEXT NOT NULL CHECK (role IN ('t1_sagittal', 'undecided', 'other')),
     chosen INTEGER NOT NULL CHECK (chosen IN (0, 1)),
+    inputs_sha256 TEXT,                  -- of what an automatic measurement of the study looks at; of candidates only
     reasons TEXT NOT NULL CHECK (json_valid(reasons)),
     protocol TEXT NOT NULL CHECK (json_valid(protocol)),
     last_received_at TEXT NOT NULL,
@@ -153,13 +155,18 @@ CREATE TABLE derived_series (
 ) STRICT;
 CREATE INDEX derived_series_patient ON derived_series (patient_authority, patient_id);
 CREATE INDEX derived_series_study ON derived_series (study_instance_uid);
+CREATE INDEX derived_series_chosen ON derived_series (study_instance_uid, series_instance_uid, inputs_sha256, stale)
+    WHERE chosen = 1;
 
--- One row per reading (later also per algorithm version) of a series as it stood (instances_sha256).
+-- One row per reading of a series as it stands (instances_sha256 is that of its row in derived_series), and one per
+-- automatic measurement of it as it stood each time its study had become quiet (inputs_sha256; current = 1: as it
+-- stands). In effect is the newest reading, without one the current automatic measurement.
 CREATE TABLE derived_measurement (
     series_instance_uid TEXT NOT NULL,
-    source TEXT NOT NULL,
-    reading_id INTEGER NOT NULL REFERENCES fact_reading,
+    source TEXT NOT NULL,                -- auto, or reading:NAME
+    reading_id INTEGER REFERENCES fact_reading,
     instances_sha256 TEXT NOT NULL,
+    current INTEGER NOT NULL DEFAULT 1 CHECK (current IN (0, 1)),
     sop_instance_uid TEXT,
     instance_number INTEGER,
     frame_number INTEGER,
@@ -167,11 +174,18 @@ CREATE TABLE derived_measurement (
     reasons TEXT NOT NULL CHECK (json_valid(reasons)),
     vbq_mean REAL,
     vbq_median REAL,
+    vbq_sd REAL,
+    levels_confidence REAL,
     rois TEXT NOT NULL CHECK (json_valid(rois)),
     algorithm_name TEXT NOT NULL,
     algorithm_version TEXT NOT NULL,
-    PRIMARY KEY (series_instance_uid, reading_id)
+    CHECK ((source = 'auto') = (reading_id IS NULL))
 ) STRICT;
+CREATE UNIQUE INDEX derived_measurement_reading ON derived_measurement (series_instance_uid, reading_id)
+    WHERE reading_id IS NOT NULL;
+CREATE UNIQUE INDEX derived_measurement_auto ON derived_measurement (series_instance_uid, instances_sha256)
+    WHERE reading_id IS NULL;
+CREATE INDEX derived_measurement_series ON derived_measurement (series_instance_uid, current, reading_id);
 
 -- One row per message of a frame (a frame may be a batch).
 CREATE TABLE derived_message (

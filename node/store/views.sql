@@ -30,14 +30,18 @@ LEFT JOIN derived_person AS p ON p.person = l.person;
 
 CREATE VIEW measurements AS
 SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_number, m.source, m.status, m.reasons,
-       m.vbq_mean, m.vbq_median,
+       m.vbq_mean, m.vbq_median, m.vbq_sd, m.levels_confidence,
        m.rois ->> '$.L1.mean' AS l1_signal, m.rois ->> '$.L2.mean' AS l2_signal,
        m.rois ->> '$.L3.mean' AS l3_signal, m.rois ->> '$.L4.mean' AS l4_signal,
        m.rois ->> '$.CSF.mean' AS csf_signal, m.rois,
        m.algorithm_name, m.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
        s.scanner_stratum,
-       m.reading_id = (SELECT max(reading_id) FROM derived_measurement AS newer
-                       WHERE newer.series_instance_uid = m.series_instance_uid) AS in_effect
+       (SELECT r.approves FROM fact_reading AS r WHERE r.reading_id = m.reading_id) AS approved_algorithm,
+       m.current,
+       -- The newest reading; no reading is NULL, which comes last.
+       m.rowid = (SELECT newest.rowid FROM derived_measurement AS newest
+                  WHERE newest.series_instance_uid = m.series_instance_uid AND newest.current = 1
+                  ORDER BY newest.reading_id DESC LIMIT 1) AS in_effect
 FROM derived_measurement AS m
 JOIN derived_series AS s USING (series_instance_uid);
 
@@ -101,10 +105,10 @@ SELECT s.series_instance_uid, s.study_instance_uid, s.patient_authority, s.patie
        s.completeness, s.expected_instances, s.completeness_reasons, s.last_received_at,
        s.role, s.chosen, s.reasons, s.protocol,
        CASE WHEN s.stale = 1 THEN 'arriving'
-            WHEN s.chosen = 0 THEN 'set aside'
             ELSE coalesce((SELECT m.status FROM derived_measurement AS m
-                           WHERE m.series_instance_uid = s.series_instance_uid
-                           ORDER BY m.reading_id DESC LIMIT 1), 'waiting for a measurement') END AS state
+                           WHERE m.series_instance_uid = s.series_instance_uid AND m.current = 1
+                           ORDER BY m.reading_id DESC LIMIT 1),
+                          iif(s.chosen = 1, 'waiting for a measurement', 'set aside')) END AS state
 FROM derived_series AS s
 UNION ALL
 SELECT i.series_instance_uid, min(i.study_instance_uid), NULL, NULL, NULL, NULL, min(i.modality), NULL, NULL, count(*),
@@ -171,7 +175,12 @@ WHERE m.status IN ('held', 'refused')
 UNION ALL
 SELECT 'measure', 'series ' || m.series_instance_uid, m.status,
        (SELECT group_concat(value, '; ') FROM json_each(m.reasons))
-FROM measurements AS m WHERE m.status IN ('review', 'rejected') AND m.in_effect = 1
+FROM measurements AS m
+WHERE m.status IN ('review', 'rejected') AND m.in_effect = 1
+  -- The image of one candidate was rejected, that of the next was not: the study has its score, or waits for it there.
+  AND NOT (m.status = 'rejected' AND m.source = 'auto' AND EXISTS (
+      SELECT 1 FROM derived_series AS s JOIN derived_measurement AS other USING (series_instance_uid)
+      WHERE s.study_instance_uid = m.study_instance_uid AND other.current = 1 AND other.status <> 'rejected'))
 UNION ALL
 SELECT 'link', 'patient ' || b.patient, 'held-blood-count',
        (SELECT group_concat(value, '; ') FROM json_each(b.notes))

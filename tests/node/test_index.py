@@ -288,7 +288,7 @@ def test_the_better_of_two_is_chosen_and_the_other_says_so(world: World):
     reasons = {uid[-1]: json.loads(str(row["reasons"]))[0] for uid, row in world.series().items()}
     assert reasons == {
         "1": "not chosen: series 1.2.826.0.1.3680043.8.498.1.2 of the study is better suited",
-        "2": "chosen: the best of 2 sagittal T1 series of the study",
+        "2": "chosen: the best of 2 possible sagittal T1 series of the study",
     }
 
 

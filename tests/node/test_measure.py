@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from analytics.model import MeasurementStatus
 from node.readings import add_reading
-from node.steps.measure import measure_series
+from node.steps.measure import measure_readings
 from node.store.database import writing
 from tests.node.dicom_samples import NOON, SHARED, mr_image, stack
 from tests.node.test_index import World
@@ -58,7 +58,7 @@ def read(world: World, *, series: str = SERIES, reader: str = "A", number: int =
 
 
 def measure(world: World) -> int:
-    return measure_series(world.db, world.archive, world.settings)
+    return measure_readings(world.db, world.archive)
 
 
 def only(world: World) -> dict[str, object]:

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from node.dicom.reader import read_header, read_slice
 from node.errors import DicomReadError, ReadingError
 from node.readings import add_reading
-from node.steps.measure import measure_series
+from node.steps.measure import measure_readings
 from tests.node.dicom_samples import NOON, SHARED, mr_image, stack, write_file
 from tests.node.multi_frame_samples import enhanced, legacy_converted
 from tests.node.test_index import World
@@ -151,7 +151,7 @@ def test_a_reading_names_the_frame_and_is_measured(world: World):
     with pytest.raises(ReadingError, match=r"no frame 7 \(frames: 6\)"):
         read(world, rois={"slice": 1, "frame": 7, **CIRCLES})
     read(world, rois={"slice": 1, "frame": 3, **CIRCLES})
-    assert measure_series(world.db, world.archive, world.settings) == 1
+    assert measure_readings(world.db, world.archive) == 1
     assert world.rows("SELECT status, vbq_mean, instance_number, frame_number, sop_instance_uid FROM measurements") == [
         ("measured", 2.5, 1, 3, one.SOPInstanceUID)
     ]
@@ -179,7 +179,7 @@ def test_a_real_series_as_one_object_gives_the_reader_s_number(world: World, mak
     uid = str(images[0].SeriesInstanceUID)
     assert world.series()[uid]["chosen"] == 1
     read(world, series=uid, rois={**rois, "slice": 1, "frame": frame})
-    measure_series(world.db, world.archive, world.settings)
+    measure_readings(world.db, world.archive)
     ((status, mean, median),) = world.rows("SELECT status, vbq_mean, vbq_median FROM measurements")
     assert status == "measured"
     assert (mean, median) == pytest.approx((3.068, 3.052), abs=6e-4)

@@ -13,7 +13,7 @@ from node.archive import Archive
 from node.errors import ReadingError
 from node.readings import add_reading, parse_rois, to_canonical_json
 from node.steps.index import catalogue_studies, index_objects
-from node.steps.measure import measure_series
+from node.steps.measure import measure_readings
 from node.store.database import open_database
 from tests.node.dicom_samples import NOON, mr_image, receive, settings_for, stack
 
@@ -100,6 +100,7 @@ def test_a_reading_becomes_a_fact_and_the_patient_pending(db: Database, tmp_path
         "reader": "A",
         "rois": '{"slice":3,"CSF":[18.0,15.0,2.0],"L1":[4.0,6.0,2.0],"L2":[11.0,6.0,2.0],"L3":[18.0,6.0,2.0],'
         '"L4":[25.0,6.0,2.0]}',
+        "approves": None,
         "added_at": "2026-03-02T13:00:00.000000+00:00",
     }
     assert list(db["derived_person"].rows) == []
@@ -120,7 +121,7 @@ def test_a_reader_who_returns_to_an_earlier_reading_puts_it_in_effect_again(db: 
     add(db, tmp_path, text(L1=[5, 6, 2]), hours=2)
     third = add(db, tmp_path, text(), hours=3)
     assert third.new
-    measure_series(db, Archive(tmp_path), settings_for(tmp_path))
+    measure_readings(db, Archive(tmp_path))
     shown = db.execute("SELECT vbq_mean, in_effect FROM measurements ORDER BY in_effect DESC").fetchall()
     assert shown[0] == (first.vbq_mean, 1)
     assert [in_effect for _, in_effect in shown] == [1, 0, 0]

@@ -1,0 +1,110 @@
+"""The measure step, automatic: the candidate series of every quiet study, until the image of one is accepted.
+
+A study is the unit of work: all that it had become each time it was quiet is measured and stored at once, so a kill
+at any instant loses at most one study's work. Which study is pending is a query.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from sqlite_utils import Database
+
+from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from node.archive import Archive
+from node.automatic import Measure, SeriesMeasurement, StudySeries, measure_study
+from node.settings import Settings
+from node.steps.identity import touch
+from node.steps.measure import roi_json
+from node.steps.study import study_images, versions
+from node.store.database import insert, writing
+
+AUTO = "auto"
+BATCH = 8
+"""Studies measured before the other steps, and a request to stop, get their turn."""
+
+PENDING = """
+FROM derived_series AS s
+WHERE s.chosen = 1 AND s.stale = 0
+  AND NOT EXISTS (SELECT 1 FROM derived_measurement AS m WHERE m.series_instance_uid = s.series_instance_uid
+                  AND m.reading_id IS NULL AND m.current = 1 AND m.instances_sha256 = s.inputs_sha256
+                  AND m.algorithm_name = ? AND m.algorithm_version = ?)
+"""
+"""Completed by what is asked for; the parameters are :data:`ALGORITHM`."""
+
+ALGORITHM = (AUTOMATIC_NAME, AUTOMATIC_VERSION)
+
+
+def measure_automatically(db: Database, archive: Archive, settings: Settings, measure: Measure) -> int:
+    """Measure some of the studies that are new, have changed or were measured by another version; returns how many.
+
+    Parameters
+    ----------
+    measure
+        :func:`analytics.vbq.measure.measure_stack`.
+    """
+    studies = [
+        uid
+        for (uid,) in db.execute(
+            f"SELECT s.study_instance_uid {PENDING} ORDER BY s.study_instance_uid LIMIT ?", [*ALGORITHM, BATCH]
+        )
+    ]
+    for uid in studies:
+        images = study_images(db, archive, uid)
+        found = versions(images, uid, quiet_s=settings.dicom.quiet_s)
+        newest = next(reversed(found), None)
+        rows = [
+            row for inputs, series in found.items() for row in _rows(series, inputs, measure, current=inputs == newest)
+        ]
+        with writing(db):
+            _replace(db, uid, rows)
+    return len(studies)
+
+
+def pending_studies(db: Database) -> int:
+    """How many studies the step still has to measure."""
+    return int(db.execute(f"SELECT count(*) {PENDING}", ALGORITHM).fetchone()[0])
+
+
+def _rows(
+    series: Mapping[str, StudySeries], inputs: str, measure: Measure, *, current: bool
+) -> Iterator[dict[str, str | int | float | None]]:
+    for result in measure_study(series, measure):
+        yield _row(result, inputs, current=current)
+
+
+def _replace(db: Database, study_uid: str, rows: list[dict[str, str | int | float | None]]) -> None:
+    """Put these automatic measurements of a study in the place of earlier ones, and say that they are news."""
+    known = db.execute(
+        "SELECT series_instance_uid, patient_authority, patient_id FROM derived_series WHERE study_instance_uid = ?",
+        [study_uid],
+    ).fetchall()
+    for uid in {uid for uid, _, _ in known} | {str(row["series_instance_uid"]) for row in rows}:
+        db.execute("DELETE FROM derived_measurement WHERE series_instance_uid = ? AND reading_id IS NULL", [uid])
+    insert(db, "derived_measurement", rows)
+    for authority, patient_id in {(authority, patient_id) for _, authority, patient_id in known}:
+        if authority is not None and patient_id is not None:
+            touch(db, authority, patient_id)
+
+
+def _row(result: SeriesMeasurement, inputs: str, *, current: bool) -> dict[str, str | int | float | None]:
+    place, measured = result.place, result.score
+    signals = measured.rois if measured else {}
+    return {
+        "series_instance_uid": result.series_uid,
+        "source": AUTO,
+        "reading_id": None,
+        "instances_sha256": inputs,
+        "current": int(current),
+        "sop_instance_uid": place.sop_instance_uid if place else None,
+        "instance_number": place.instance_number if place else None,
+        "frame_number": place.frame_number if place else None,
+        "status": result.status.value,
+        "reasons": json.dumps(list(result.reasons), ensure_ascii=False),
+        "vbq_mean": measured.vbq_mean if measured else None,
+        "vbq_median": measured.vbq_median if measured else None,
+        "vbq_sd": result.vbq_sd,
+        "levels_confidence": result.levels_confidence,
+        "rois": json.dumps({name: roi_json(roi.circle, roi) for name, roi in sorted(signals.items())}),
+        "algorithm_name": AUTOMATIC_NAME,
+        "algorithm_version": AUTOMATIC_VERSION,
+    }

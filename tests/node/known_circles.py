@@ -1,0 +1,48 @@
+"""A measurement with the contract of the automatic one that knows where the circles lie: for the tests of what is
+around it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analytics.model import Circle, MeasurementStatus
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.score import score
+
+
+@dataclass
+class KnownCircles:
+    """Scores the middle slice under these circles; says what ``verdicts`` holds for a mean signal of that slice.
+
+    ``asked`` remembers what it was called with: number of images, of T2 images, and whether a T1 is stated.
+    """
+
+    circles: Mapping[str, Sequence[float]]
+    rejects: Mapping[float, str] = field(default_factory=dict)
+    doubts: Mapping[float, str] = field(default_factory=dict)
+    asked: list[tuple[int, int, bool]] = field(default_factory=list)
+
+    def __call__(
+        self, images: Sequence[SagittalImage], *, t2_images: Sequence[SagittalImage] = (), t1_stated: bool = True
+    ) -> AutomaticMeasurement:
+        self.asked.append((len(images), len(t2_images), t1_stated))
+        middle = len(images) // 2
+        mean = round(float(images[middle].signal.mean()), 1)
+        outlines = {"L1": np.array([[4.0, 8.0], [4.0, 18.0], [16.0, 18.0], [16.0, 8.0]])}
+        if mean in self.rejects:
+            return AutomaticMeasurement(
+                status=MeasurementStatus.REJECTED, reasons=(self.rejects[mean],), slice_index=None, score=None,
+                vbq_sd=None, levels_confidence=None, outlines={},
+            )  # fmt: skip
+        rois = {name: Circle(row=row, col=col, radius_px=radius) for name, (row, col, radius) in self.circles.items()}
+        doubtful = (self.doubts[mean],) if mean in self.doubts else ()
+        return AutomaticMeasurement(
+            status=MeasurementStatus.REVIEW if doubtful else MeasurementStatus.MEASURED,
+            reasons=doubtful,
+            slice_index=middle,
+            score=score(images[middle].signal, rois, spacing_mm=images[middle].spacing_mm),
+            vbq_sd=0.061,
+            levels_confidence=0.97,
+            outlines=outlines,
+        )

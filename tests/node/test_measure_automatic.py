@@ -1,0 +1,292 @@
+"""The automatic step: which series is measured, what is stored, what a person decides, and what late images change."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from node.errors import ReadingError
+from node.readings import add_reading, approve
+from node.steps.measure import measure_readings
+from node.steps.measure_automatic import measure_automatically, pending_studies
+from node.store.database import writing
+from tests.node.dicom_samples import NOON
+from tests.node.known_circles import KnownCircles
+from tests.node.multi_frame_samples import enhanced
+from tests.node.test_index import World
+from tests.node.test_measure import CIRCLES, LATER, SERIES, painted
+
+SPACE = "1.2.826.0.1.3680043.8.498.77"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    one = World(tmp_path)
+    yield one
+    one.db.close()
+
+
+def arrive(world: World, *datasets: Dataset, hours: int = 0) -> None:
+    """Images that come then, and an hour of quiet after them."""
+    world.receive(*datasets, at=NOON + timedelta(hours=hours))
+    world.index()
+    world.catalogue(now=LATER + timedelta(hours=hours))
+
+
+def mean_of(images: list[Dataset]) -> float:
+    return round(float(np.frombuffer(images[0].PixelData, np.uint16).mean()), 1)
+
+
+def measure(world: World, double: KnownCircles | None = None) -> KnownCircles:
+    double = double or KnownCircles(CIRCLES)
+    measure_automatically(world.db, world.archive, world.settings, double)
+    return double
+
+
+def shown(world: World) -> list[dict[str, object]]:
+    return list(world.db.query("SELECT * FROM measurements ORDER BY source, current"))
+
+
+def t2(**values: object) -> list[Dataset]:
+    return painted(
+        series="2", SeriesDescription="t2_tse_sag", RepetitionTime=3500, EchoTime=110, SeriesNumber=2,
+        FrameOfReferenceUID=SPACE, **values,
+    )  # fmt: skip
+
+
+def test_the_chosen_series_is_measured_once_and_its_patient_is_pending(world: World):
+    images = painted()
+    arrive(world, *images)
+    world.db["derived_person"].insert({"person": "HOSPITAL|0012345", "pseudonym": "P1"})
+    assert pending_studies(world.db) == 1
+    assert measure(world).asked == [(6, 0, True)]
+    assert pending_studies(world.db) == 0
+    assert measure(world).asked == []
+    (row,) = shown(world)
+    assert (row["source"], row["status"], row["reasons"], row["vbq_mean"]) == ("auto", "measured", "[]", 2.5)
+    assert (row["vbq_sd"], row["levels_confidence"], row["in_effect"]) == (0.061, 0.97, 1)
+    assert (row["instance_number"], row["sop_instance_uid"]) == (3, images[2].SOPInstanceUID)
+    assert (row["algorithm_name"], row["algorithm_version"]) == ("vbq-auto", "1")
+    assert json.loads(str(row["rois"]))["L1"]["mean"] == 300.0
+    assert list(world.db["derived_person"].rows) == []
+    assert world.rows("SELECT state FROM series") == [("measured",)]
+
+
+def test_another_version_of_the_algorithm_measures_again(world: World, monkeypatch: pytest.MonkeyPatch):
+    arrive(world, *painted())
+    measure(world)
+    monkeypatch.setattr("node.steps.measure_automatic.ALGORITHM", ("vbq-auto", "2"))
+    monkeypatch.setattr("node.steps.measure_automatic.AUTOMATIC_VERSION", "2")
+    assert len(measure(world).asked) == 1
+    assert [row["algorithm_version"] for row in shown(world)] == ["2"]
+
+
+def test_the_t2_of_the_same_space_is_given_and_no_other(world: World):
+    arrive(world, *painted(FrameOfReferenceUID=SPACE), *t2())
+    assert measure(world).asked == [(6, 6, True)]
+
+
+@pytest.mark.parametrize("space", [None, SPACE + ".1"])
+def test_a_t2_of_another_or_of_no_known_space_is_not_given(world: World, space: str | None):
+    t1_space = {} if space is None else {"FrameOfReferenceUID": space}
+    arrive(world, *painted(**t1_space), *t2())
+    assert measure(world).asked == [(6, 0, True)]
+
+
+def test_a_late_t2_measures_again(world: World):
+    arrive(world, *painted(FrameOfReferenceUID=SPACE))
+    measure(world)
+    arrive(world, *t2(), hours=2)
+    assert measure(world).asked == [(6, 0, True), (6, 6, True)]
+
+
+def late(number: int) -> Dataset:
+    """One more image of the same series, in the place after the others."""
+    return painted(InstanceNumber=number, ImagePositionPatient=[4.8 * number, -10, 10])[0]
+
+
+def test_late_images_make_a_new_version_and_the_old_one_stays(world: World):
+    arrive(world, *painted())
+    measure(world)
+    arrive(world, late(7), hours=2)
+    assert shown(world)[0]["in_effect"] == 1
+    assert measure(world).asked == [(6, 0, True), (7, 0, True)]
+    found = [(row["current"], row["in_effect"], row["instance_number"]) for row in shown(world)]
+    assert found == [(0, 0, 3), (1, 1, 4)]
+
+
+def test_until_the_study_is_quiet_again_the_earlier_measurement_holds(world: World):
+    arrive(world, *painted())
+    measure(world)
+    world.receive(late(7), at=LATER)
+    world.index()
+    assert measure(world).asked == []
+    assert [(row["status"], row["in_effect"]) for row in shown(world)] == [("measured", 1)]
+    assert world.rows("SELECT state FROM series") == [("arriving",)]
+
+
+def test_deriving_again_from_the_facts_finds_the_same_versions(world: World):
+    arrive(world, *painted())
+    measure(world)
+    arrive(world, late(7), hours=2)
+    arrive(world, *t2(), hours=4)
+    arrive(world, late(8), hours=6)
+    measure(world)
+    before = shown(world)
+    assert [row["current"] for row in before] == [0, 0, 1]
+    with writing(world.db):
+        for table in ("derived_instance", "derived_series", "derived_measurement"):
+            world.db.execute(f"DELETE FROM {table}")
+    world.index()
+    world.catalogue(now=LATER + timedelta(hours=6))
+    measure(world)
+    assert shown(world) == before
+
+
+def test_images_that_leave_nothing_to_measure_take_the_measurement_away(world: World):
+    arrive(world, *painted())
+    measure(world)
+    arrive(world, late(7), hours=2)
+    measure(world)
+    # The same series is said to be of another study as well.
+    arrive(world, painted(StudyInstanceUID="1.2.826.0.1.3680043.8.498.9", InstanceNumber=9)[0], hours=4)
+    assert shown(world) == []
+    assert pending_studies(world.db) == 0
+
+
+def repeat() -> list[Dataset]:
+    """A second T1 of the same study, of other signals."""
+    dim = np.frombuffer(painted()[0].PixelData, np.uint16) * np.uint16(2)
+    return painted(series="3", SeriesNumber=9, PixelData=dim.tobytes())
+
+
+def test_the_next_candidate_is_measured_when_the_image_of_the_first_is_rejected(world: World):
+    arrive(world, *painted(), *repeat())
+    measure(world, KnownCircles(CIRCLES, rejects={mean_of(painted()): "motion"}))
+    rows = world.rows("SELECT series_instance_uid, status, vbq_mean, in_effect FROM measurements ORDER BY 1")
+    assert rows == [(SERIES, "rejected", None, 1), (SERIES[:-1] + "3", "measured", 2.5, 1)]
+    assert world.rows("SELECT state FROM series ORDER BY series_instance_uid") == [("rejected",), ("measured",)]
+    assert world.rows("SELECT * FROM problems WHERE step = 'measure'") == [], "the study has its score"
+    assert pending_studies(world.db) == 0
+
+
+def test_a_doubtful_first_candidate_waits_for_a_person_and_is_not_passed_over(world: World):
+    arrive(world, *painted(), *repeat())
+    measure(world, KnownCircles(CIRCLES, doubts={mean_of(painted()): "L5 may be S1"}))
+    assert world.rows("SELECT series_instance_uid, status FROM measurements") == [(SERIES, "review")]
+    assert world.rows("SELECT code, detail FROM problems WHERE step = 'measure'") == [("review", "L5 may be S1")]
+
+
+SILENT = {"RepetitionTime": None, "EchoTime": None, "SeriesDescription": None, "StudyDescription": None}
+
+
+@pytest.mark.parametrize("change", [SILENT, {"slices": 4}, {"slices": 1}])
+def test_where_the_headers_are_silent_the_image_decides(world: World, change: dict[str, object]):
+    images = painted(**{name: value for name, value in change.items() if name != "slices"})
+    arrive(world, *images[: int(str(change.get("slices", 6)))])
+    assert [(row["role"], row["chosen"]) for row in world.series().values()] == [("undecided", 1)]
+    ((_, _, t1_stated),) = measure(world).asked
+    assert not t1_stated
+    assert [row["status"] for row in shown(world)] == ["measured"]
+
+
+def test_images_that_contradict_each_other_are_said_and_wait_for_a_person(world: World):
+    other = np.frombuffer(painted()[0].PixelData, np.uint16) + np.uint16(1)
+    arrive(world, *painted(), painted(InstanceNumber=9, PixelData=other.tobytes())[2], painted()[1])
+    measure(world)
+    (row,) = shown(world)
+    assert (row["status"], row["vbq_mean"]) == ("review", 2.5)
+    assert json.loads(str(row["reasons"])) == ["1 further image lies at the place of another and shows something else"]
+
+
+def test_an_image_that_is_lost_is_said_and_waits_for_a_person(world: World):
+    arrive(world, *painted())
+    (lost,) = world.rows(
+        "SELECT sha256 FROM fact_object JOIN derived_instance USING (object_id) WHERE instance_number = 1"
+    )
+    world.archive.path(str(lost[0])).unlink()
+    assert measure(world).asked == [(5, 0, True)]
+    (row,) = shown(world)
+    assert (row["status"], json.loads(str(row["reasons"]))) == (
+        "review", ["1 image could not be read: the file is missing"]
+    )  # fmt: skip
+
+
+def test_a_fault_costs_one_series_its_score_and_nothing_else(world: World):
+    arrive(world, *painted())
+
+    def faulty(*_: object, **__: object) -> None:
+        raise ValueError("unforeseen")
+
+    measure_automatically(world.db, world.archive, world.settings, faulty)  # type: ignore[arg-type]
+    (row,) = shown(world)
+    assert (row["status"], row["reasons"]) == ("rejected", '["the automatic measurement failed (ValueError)"]')
+    assert pending_studies(world.db) == 0
+
+
+def test_an_enhanced_series_names_instance_and_frame(world: World):
+    arrive(world, enhanced(painted()))
+    measure(world)
+    (row,) = shown(world)
+    assert (row["status"], row["instance_number"], row["frame_number"]) == ("measured", 1, 3)
+
+
+def test_nothing_is_half_stored_when_storing_fails(world: World):
+    arrive(world, *painted())
+    world.db.execute(
+        "CREATE TEMP TRIGGER full BEFORE INSERT ON main.derived_measurement BEGIN SELECT RAISE(ABORT, 'full'); END"
+    )
+    with pytest.raises(Exception, match="full"):
+        measure(world)
+    world.db.execute("DROP TRIGGER temp.full")
+    assert pending_studies(world.db) == 1
+    measure(world)
+    assert pending_studies(world.db) == 0
+
+
+# ---- what a person decides -------------------------------------------------------------------------------------
+def doubtful(world: World) -> None:
+    arrive(world, *painted())
+    measure(world, KnownCircles(CIRCLES, doubts={mean_of(painted()): "CSF cannot be told from roots"}))
+
+
+def test_an_approved_review_is_measured_as_that_persons_reading(world: World):
+    doubtful(world)
+    added = approve(world.db, world.archive, series_uid=SERIES, reader="Dr. A", now=LATER)
+    assert (added.new, added.vbq_mean) == (True, 2.5)
+    assert not approve(world.db, world.archive, series_uid=SERIES, reader="Dr. A", now=LATER).new
+    measure_readings(world.db, world.archive)
+    found = [(r["source"], r["status"], r["in_effect"], r["approved_algorithm"]) for r in shown(world)]
+    assert found == [("auto", "review", 0, None), ("reading:Dr. A", "measured", 1, "vbq-auto 1")]
+    assert world.rows("SELECT * FROM problems WHERE step = 'measure'") == []
+    assert world.rows("SELECT state FROM series") == [("measured",)]
+
+
+def test_moved_circles_supersede_the_automatic_ones_also_after_it_is_measured_anew(world: World):
+    doubtful(world)
+    text = json.dumps({"slice": 4, **CIRCLES, "L1": [11, 12, 3]})
+    add_reading(world.db, world.archive, series_uid=SERIES, reader="B", rois_text=text, now=LATER)
+    measure_readings(world.db, world.archive)
+    arrive(world, late(7), hours=2)
+    measure(world)
+    measure_readings(world.db, world.archive)
+    found = [(row["source"], row["in_effect"]) for row in shown(world)]
+    assert found == [("auto", 0), ("auto", 0), ("reading:B", 1)]
+
+
+def test_what_has_no_score_or_is_arriving_cannot_be_approved(world: World):
+    arrive(world, *painted())
+    with pytest.raises(ReadingError, match="no automatic measurement with a score"):
+        approve(world.db, world.archive, series_uid=SERIES, reader="A", now=LATER)
+    measure(world)
+    world.receive(late(7), at=LATER)
+    world.index()
+    with pytest.raises(ReadingError, match="no automatic measurement with a score"):
+        approve(world.db, world.archive, series_uid=SERIES, reader="A", now=LATER)
+    with pytest.raises(ReadingError, match="no automatic measurement with a score"):
+        approve(world.db, world.archive, series_uid="1.2.3", reader="A", now=LATER)
+    assert list(world.db["fact_reading"].rows) == []

@@ -54,7 +54,8 @@ def add_series(db: Database, uid: str, study_date: date, *, vbq: float | None = 
             "series_instance_uid": uid, "study_instance_uid": f"{uid}.0", "patient_authority": "LOCAL",
             "patient_id": NUMBER, "birth_date": "1960-01-01", "sex": "F", "study_date": study_date.isoformat(),
             "scanner_stratum": "A 1.5T", "instances": 15, "instances_sha256": "x", "role": "t1_sagittal", "chosen": 1,
-            "reasons": "[]", "protocol": "{}",
+            "reasons": "[]", "protocol": "{}", "last_received_at": to_text(utc(2, 1)),
+            "missing_slices": 0, "completeness": "unverified", "completeness_reasons": "[]",
         }  # fmt: skip
         insert(db, "derived_series", [row | columns])
         if vbq is not None:

@@ -211,7 +211,17 @@ def put_unread_series(db: Database, uid: str, received_at: str) -> None:
     instance = {"object_id": number, "sop_instance_uid": f"{uid}.1", "series_instance_uid": uid}
     insert(db, "derived_instance", [instance | {"study_instance_uid": f"{uid}.0", "headers": "{}"}])
     series = {"series_instance_uid": uid, "study_instance_uid": f"{uid}.0", "patient_id": "1", "instances": 1}
-    series |= {"instances_sha256": "x", "role": "t1_sagittal", "chosen": 1, "reasons": "[]", "protocol": "{}"}
+    series |= {
+        "last_received_at": received_at,
+        "missing_slices": 0,
+        "completeness": "unverified",
+        "completeness_reasons": "[]",
+        "instances_sha256": "x",
+        "role": "t1_sagittal",
+        "chosen": 1,
+        "reasons": "[]",
+        "protocol": "{}",
+    }
     insert(db, "derived_series", [series])
 
 

@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkstemp
 
 from node.errors import StoreError
 
@@ -58,6 +59,7 @@ class Archive:
         OSError
             The data folder cannot be used.
         """
+        self._root.parent.mkdir(parents=True, exist_ok=True)
         with (self._root.parent / LOCK_NAME).open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,7 +114,7 @@ class Archive:
     def store(self, *, header: bytes, dataset: bytes, transfer_syntax_uid: str) -> StoredObject:
         """Make a data set durable; when this returns, the file and its directory entry survive power loss.
 
-        Several threads may store at once, the same content too.
+        Several threads and processes may store at once, the same content too.
 
         Parameters
         ----------
@@ -128,29 +130,79 @@ class Archive:
         OSError
             Nothing is left behind under a final name nor in ``incoming/``.
         """
-        digest = _begun(transfer_syntax_uid)
-        digest.update(dataset)
-        sha256 = digest.hexdigest()
-        final = self.path(sha256)
-        if not _is_whole(final, len(dataset)):
-            self._write(final, header, dataset)
-        # Even a known file is synced again: the process that renamed it may have died before its fsync returned.
-        _sync_folder(final.parent)
-        return StoredObject(sha256=sha256, size_bytes=final.stat().st_size)
+        incoming = self.begin(header=header, transfer_syntax_uid=transfer_syntax_uid)
+        incoming.write(dataset)
+        return incoming.finish()
 
-    def _write(self, final: Path, header: bytes, dataset: bytes) -> None:
-        with NamedTemporaryFile(dir=self._incoming, delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(header)
-                file.write(dataset)
-                file.flush()
-                os.fchmod(file.fileno(), FILE_MODE)
-                os.fsync(file.fileno())
-                temporary.rename(final)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+    def begin(self, *, header: bytes, transfer_syntax_uid: str) -> "Incoming":
+        """Begin to store a data set that comes in pieces; parameters and errors as of :meth:`store`."""
+        return Incoming(self, self._incoming, header, transfer_syntax_uid)
+
+
+class Incoming:
+    """A data set on its way into the archive, written to ``incoming/`` piece by piece as it comes.
+
+    It ends with :meth:`finish` or :meth:`discard`; whatever fails discards it by itself.
+    """
+
+    def __init__(self, archive: Archive, folder: Path, header: bytes, transfer_syntax_uid: str) -> None:
+        self._archive = archive
+        self._digest = _begun(transfer_syntax_uid)
+        self.dataset_bytes = 0
+        descriptor, name = mkstemp(dir=folder)
+        self._file, self._path = FileIO(descriptor, "wb"), Path(name)
+        self._put(header)
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Append to the data set.
+
+        Raises
+        ------
+        OSError
+            The disk is full or fails; nothing of the data set is left.
+        """
+        self._digest.update(piece)
+        self.dataset_bytes += len(piece)
+        self._put(piece)
+
+    def finish(self) -> StoredObject:
+        """Make it durable; when this returns, the file and its directory entry survive power loss.
+
+        Raises
+        ------
+        OSError
+            As :meth:`write`.
+        """
+        sha256 = self._digest.hexdigest()
+        final = self._archive.path(sha256)
+        try:
+            if _is_whole(final, self.dataset_bytes):
+                self.discard()
+            else:
+                os.fchmod(self._file.fileno(), FILE_MODE)
+                os.fsync(self._file.fileno())
+                self._path.rename(final)
+                self._file.close()
+            # Even a known file's is synced again: the process that renamed it may have died before its fsync returned.
+            _sync_folder(final.parent)
+            return StoredObject(sha256=sha256, size_bytes=final.stat().st_size)
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _put(self, piece: bytes | memoryview) -> None:
+        rest = memoryview(piece)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except BaseException:
+            self.discard()
+            raise
 
 
 def _begun(transfer_syntax_uid: str) -> "hashlib._Hash":

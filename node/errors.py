@@ -11,6 +11,7 @@
     ├── ListenError            a port cannot be opened
     ├── PeerError              another DICOM node does not do what it is asked
     │   └── UnreachableError   it cannot be reached, or does not let this node in
+    ├── ProtocolError          the other side of a DICOM connection does not keep to the protocol
     ├── DicomReadError         a stored DICOM object cannot be read as what it claims to be
     ├── MessageError           bytes cannot be read as HL7 v2
     └── NightError             a nightly run cannot be done or has failed
@@ -55,6 +56,10 @@ class PeerError(NodeError):
 
 class UnreachableError(PeerError):
     """Another DICOM node cannot be reached, or does not let this node in."""
+
+
+class ProtocolError(NodeError):
+    """The other side of a DICOM connection does not keep to the protocol."""
 
 
 class DicomReadError(NodeError):

@@ -154,6 +154,7 @@ class DicomPeer(Section):
 
     ae_titles: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    max_associations: Annotated[int, Field(ge=1)] | None = None
     query: QueryAe | None = None
     forward: RemoteAe | None = None
 
@@ -188,11 +189,16 @@ class DicomTls(Section):
     client_ca: Path | None = None
 
 
+Accept = Literal["mr", "study", "all"]
+
+
 class Dicom(Listener):
     """The DICOM receiver."""
 
     port: Port = 11112
     ae_title: AeTitle = "VBQNODE"
+    accept: Accept = "study"
+    processes: Annotated[int, Field(ge=1, le=64)] = 2
     max_associations: Annotated[int, Field(ge=1)] = 20
     quiet_s: Annotated[float, Field(ge=0)] = 120.0
     check_called_ae: bool = False
@@ -225,6 +231,13 @@ class Dicom(Listener):
             return "its AE title is not in dicom.peers"
         if self.senders and not any(_is_in(address, peer.addresses) for peer in named):
             return "its AE title is that of a peer at another address"
+        return None
+
+    def peer_name(self, *, address: str, calling_ae: str) -> str | None:
+        """Which of the peers it is; ``None`` where it is none of them."""
+        for name, peer in self.peers.items():
+            if calling_ae in peer.ae_titles and _is_in(address, peer.addresses):
+                return name
         return None
 
 

@@ -5,18 +5,21 @@ study does not fail at the sender.
 """
 
 from pydicom import uid
-from pynetdicom.presentation import PresentationContext, build_context
 
-VERIFICATION = uid.UID("1.2.840.10008.1.1")
+from node.settings import Accept
+
+VERIFICATION = "1.2.840.10008.1.1"
 """C-ECHO."""
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model (PS3.4, annex J)."""
 
-UNCOMPRESSED = (
+UNCOMPRESSED: tuple[str, ...] = (
     uid.ExplicitVRLittleEndian,
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
     uid.DeflatedExplicitVRLittleEndian,
 )
-LOSSLESS = (
+LOSSLESS: tuple[str, ...] = (
     uid.JPEGLosslessSV1,
     uid.JPEGLossless,
     uid.JPEGLSLossless,
@@ -25,20 +28,28 @@ LOSSLESS = (
     uid.HTJ2KLosslessRPCL,
     uid.RLELossless,
 )
+LOSSY: tuple[str, ...] = (
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000,
+    uid.HTJ2K,
+)
+"""Taken of what is set aside, as sent; never of an image that could be measured."""
 
-MR_IMAGES = (
+MR_IMAGES: tuple[str, ...] = (
     uid.MRImageStorage,
     uid.EnhancedMRImageStorage,
     uid.LegacyConvertedEnhancedMRImageStorage,
 )
-OTHER_IMAGES = (
+OTHER_IMAGES: tuple[str, ...] = (
     uid.EnhancedMRColorImageStorage,
     uid.SecondaryCaptureImageStorage,
     uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
     uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
-WITHOUT_PIXELS = (
+WITHOUT_PIXELS: tuple[str, ...] = (
     uid.MRSpectroscopyStorage,
     uid.RawDataStorage,
     uid.BasicTextSRStorage,
@@ -49,11 +60,34 @@ WITHOUT_PIXELS = (
     uid.GrayscaleSoftcopyPresentationStateStorage,
     uid.ColorSoftcopyPresentationStateStorage,
     uid.EncapsulatedPDFStorage,
+    "1.3.12.2.1107.5.9.1",  # CSA Non-Image Storage, which Siemens scanners send along with their series
 )
 
+_STANDARD = "1.2.840.10008."
+_STANDARD_STORAGE = "1.2.840.10008.5.1.4.1.1."
+"""The Storage SOP classes of PS3.4, annex B, stand under this, private ones outside of the standard's root."""
 
-def accepted_contexts() -> list[PresentationContext]:
-    """Everything the receiver takes; of the syntaxes a sender offers, the first here is agreed on."""
-    images = [build_context(name, [*UNCOMPRESSED, *LOSSLESS]) for name in (*MR_IMAGES, *OTHER_IMAGES)]
-    others = [build_context(name, [*UNCOMPRESSED]) for name in WITHOUT_PIXELS]
-    return [build_context(VERIFICATION, [*UNCOMPRESSED]), *images, *others]
+
+def transfer_syntaxes(sop_class_uid: str, *, accept: Accept) -> tuple[str, ...]:
+    """The transfer syntaxes taken of a SOP class, the preferred one first; none when the class is not taken.
+
+    Parameters
+    ----------
+    accept
+        Setting ``dicom.accept``: ``"mr"`` the images that could be measured, ``"study"`` also what comes along with
+        them, ``"all"`` every Storage SOP class and every private one.
+    """
+    if sop_class_uid in MR_IMAGES:
+        return UNCOMPRESSED + LOSSLESS
+    if sop_class_uid in (VERIFICATION, STORAGE_COMMITMENT):
+        return UNCOMPRESSED
+    if accept != "mr" and sop_class_uid in WITHOUT_PIXELS:
+        return UNCOMPRESSED
+    named = accept != "mr" and sop_class_uid in OTHER_IMAGES
+    if named or (accept == "all" and (sop_class_uid.startswith(_STANDARD_STORAGE) or _is_private(sop_class_uid))):
+        return UNCOMPRESSED + LOSSLESS + LOSSY
+    return ()
+
+
+def _is_private(sop_class_uid: str) -> bool:
+    return not sop_class_uid.startswith(_STANDARD)

@@ -1,5 +1,6 @@
 """TLS for the receiver, and for the connections that this node opens."""
 
+import socket
 import ssl
 
 from node.errors import ListenError, UnreachableError
@@ -7,6 +8,21 @@ from node.settings import ClientTls, DicomTls
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 """Of TLS 1.2: forward secrecy and authenticated encryption only. Those of TLS 1.3 all are so."""
+
+HANDSHAKE_TIMEOUT_S = 10.0
+"""For the whole handshake."""
+
+
+def secure(tls: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
+    """Shake hands with a peer that has connected, within :data:`HANDSHAKE_TIMEOUT_S`.
+
+    Raises
+    ------
+    OSError
+        It takes too long, or the two do not agree.
+    """
+    connection.settimeout(HANDSHAKE_TIMEOUT_S)
+    return tls.wrap_socket(connection, server_side=True)
 
 
 def server_context(tls: DicomTls) -> ssl.SSLContext:

@@ -152,7 +152,7 @@ def free_port() -> int:
 
 def settings_for(folder: Path, **dicom: object) -> Settings:
     """Settings of a receiver on a free port of loopback."""
-    return Settings.model_validate({"storage": {"folder": folder}, "dicom": {"port": free_port(), **dicom}})
+    return Settings.model_validate({"storage": {"folder": folder}, "dicom": {"port": free_port(), "processes": 1, **dicom}})
 
 
 @contextmanager

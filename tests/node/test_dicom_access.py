@@ -12,7 +12,7 @@ import pytest
 from pydicom.uid import MRImageStorage
 from pynetdicom import AE
 
-from node.dicom import listener
+from node.dicom import tls
 from node.dicom.listener import run_receiver
 from node.errors import ListenError
 from node.settings import Settings
@@ -153,7 +153,7 @@ def test_only_tls_from_1_2_on_with_forward_secrecy(tmp_path: Path, certificates:
 def test_silent_peers_in_mid_handshake_hold_nobody_up(
     tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(listener, "HANDSHAKE_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT_S", 1.5)
     settings = over_tls(tmp_path / "data", certificates, max_associations=2)
     (path,) = sendable(tmp_path / "out", [mr_image()])
     with receiver(settings):
@@ -208,7 +208,7 @@ def test_certificates_that_cannot_be_used_are_one_clear_line(tmp_path: Path, cer
 def test_established_associations_survive_the_handshake_time_out(
     tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(listener, "HANDSHAKE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT_S", 0.5)
     settings = over_tls(tmp_path / "data", certificates)
     context = ssl.create_default_context(cafile=certificates.folder / "ca.pem")
     context.check_hostname = False

@@ -1,0 +1,137 @@
+"""Serves connections, each in a thread of its own."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+
+from node.archive import Archive
+from node.dicom import dimse
+from node.dicom.association import Association, Ignored, Slots
+from node.dicom.intake import Answer, Intake, Peer, Sink
+from node.dicom.recorder import Recorder
+from node.dicom.tls import secure, server_context
+from node.dicom.upper_layer import Context
+from node.settings import Settings
+
+MAX_WAITING = 256
+"""Connections of one process that have not been let in yet, at most; further ones are closed at once."""
+CLOSING_S = 2.0
+"""How long associations may go on when the receiver is told to stop, before they are cut."""
+
+log = structlog.get_logger()
+
+
+class Acceptor:
+    """All connections of one process.
+
+    Parameters
+    ----------
+    slots
+        Who counts the associations; over all processes.
+
+    Raises
+    ------
+    ListenError
+        The certificates of the settings cannot be used.
+    """
+
+    def __init__(self, settings: Settings, archive: Archive, recorder: Recorder, slots: Slots) -> None:
+        self._settings = settings.dicom
+        self._tls = server_context(settings.dicom.tls) if settings.dicom.tls else None
+        self._intake = Intake(settings, archive, recorder)
+        self._slots = slots
+        self._lock = threading.Lock()
+        self._open: dict[threading.Thread, socket.socket] = {}
+
+    def take(
+        self, connection: socket.socket, address: str, *, secured: bool, done: Callable[[], None] | None = None
+    ) -> None:
+        """Serve a connection in a thread of its own.
+
+        Parameters
+        ----------
+        secured
+            It came to the port of TLS.
+        done
+            Called at its end, from that thread.
+        """
+        thread = threading.Thread(target=self._run, args=[connection, address, secured, done], name="association")
+        # A connection that hangs does not hold up the end of the process.
+        thread.daemon = True
+        with self._lock:
+            crowded = len(self._open) >= MAX_WAITING + self._settings.max_associations
+            if not crowded:
+                self._open[thread] = connection
+        if crowded:
+            log.warning("connection refused", peer=address, reason="too many connections wait to be let in")
+            connection.close()
+            if done:
+                done()
+        else:
+            thread.start()
+
+    def end(self) -> None:
+        """Give the associations a moment to end by themselves, then cut them."""
+        deadline = monotonic() + CLOSING_S
+        with self._lock:
+            running = list(self._open)
+        for thread in running:
+            thread.join(max(0.0, deadline - monotonic()))
+        with self._lock:
+            left = dict(self._open)
+        for connection in left.values():
+            _cut(connection)
+        for thread in left:
+            thread.join()
+
+    def store(self, request: dimse.Command, context: Context, peer: Peer) -> Sink:
+        """Begin with the object of a C-STORE."""
+        return self._intake.begin(request, context, peer)
+
+    def action(self, request: dimse.Command, context: Context, peer: Peer) -> Sink:
+        """Begin with the data set of an N-ACTION."""
+        return Ignored(Answer(status=dimse.UNRECOGNISED_OPERATION))
+
+    def _run(self, connection: socket.socket, address: str, secured: bool, done: Callable[[], None] | None) -> None:
+        try:
+            self._serve(connection, address, self._tls if secured else None)
+        finally:
+            with self._lock:
+                del self._open[threading.current_thread()]
+            if done:
+                done()
+
+    def _serve(self, connection: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
+        # Answers are small; without this each could wait for the peer's delayed acknowledgement.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connection:
+            if tls is None:
+                self._associate(connection, address)
+            elif not self._settings.allows(address):
+                reason = "its address is not in dicom.allow or dicom.peers"
+                log.warning("connection refused", peer=address, reason=reason)
+            else:
+                try:
+                    secured = secure(tls, connection)
+                except OSError as error:
+                    log.warning("connection refused", peer=address, reason=str(error))
+                    return
+                with self._lock:
+                    self._open[threading.current_thread()] = secured
+                with secured:
+                    self._associate(secured, address)
+
+    def _associate(self, connection: socket.socket, address: str) -> None:
+        Association(connection, address, settings=self._settings, slots=self._slots, services=self).serve()
+
+
+def _cut(connection: socket.socket) -> None:
+    try:
+        # Of the socket itself: one of TLS is in use by another thread.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    except OSError:
+        log.debug("a connection ended by itself in the last moment")

@@ -1,0 +1,305 @@
+"""One association from its request to its end, in the thread of its connection.
+
+References
+----------
+DICOM PS3.8, section 9.2 (the acceptor's side of the state machine); PS3.7, section 9 and 10 (messages).
+"""
+
+import socket
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+import structlog
+
+from node.dicom import dimse, upper_layer
+from node.dicom.contexts import STORAGE_COMMITMENT, VERIFICATION, transfer_syntaxes
+from node.dicom.intake import Answer, Peer, Sink
+from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.dicom.upper_layer import AssociationRequest, Context, Reject, Wire
+from node.errors import ProtocolError
+from node.settings import Dicom
+
+REQUEST_TIMEOUT_S = 10.0
+"""A connection that has not asked for an association by then is closed."""
+IDLE_TIMEOUT_S = 60.0
+"""An association on which nothing came for so long, or one message takes longer, is aborted."""
+LINGER_S = 2.0
+"""How long the other side may take to close the connection, once the last word is said."""
+MAX_COMMAND_BYTES = 64 * 1024
+
+COMMAND, LAST = 1, 2
+"""Bits of the message control header (PS3.8, annex E.2)."""
+
+log = structlog.get_logger()
+
+
+class Slots(Protocol):
+    """Who decides whether one association more is within the limits."""
+
+    def enter(self, peer: str | None) -> bool:
+        """Take a slot for this peer of the settings; false: there is none left."""
+
+    def leave(self, peer: str | None) -> None:
+        """Give it back."""
+
+
+class Services(Protocol):
+    """What messages are for."""
+
+    def store(self, request: dimse.Command, context: Context, peer: Peer) -> Sink:
+        """Begin with the object of a C-STORE."""
+
+    def action(self, request: dimse.Command, context: Context, peer: Peer) -> Sink:
+        """Begin with the data set of an N-ACTION."""
+
+
+@dataclass
+class _Message:
+    """A message that is coming in."""
+
+    context_id: int
+    command_bytes: bytearray = field(default_factory=bytearray)
+    command: dimse.Command | None = None
+    sink: Sink | None = None
+
+
+class Association:
+    """The acceptor's side."""
+
+    def __init__(
+        self, connection: socket.socket, address: str, *, settings: Dicom, slots: Slots, services: Services
+    ) -> None:
+        self._wire = Wire(connection)
+        self._address = address
+        self._settings = settings
+        self._slots = slots
+        self._services = services
+        self._contexts: dict[int, Context] = {}
+        self._message: _Message | None = None
+        self._max_pdu_bytes = 0
+        self._peer = Peer(address=address, calling_ae="", called_ae="", name=None)
+        self._stored = self._refused = 0
+
+    def serve(self) -> None:
+        """Hold the association until it ends, one way or another; the connection is then at its end, too."""
+        request = self._requested()
+        if request is None:
+            return
+        refusal = self._refusal(request)
+        if refusal is not None:
+            self._reject(*refusal)
+        elif not self._slots.enter(self._peer.name):
+            self._reject(upper_layer.TOO_MANY, "there are as many associations as the settings allow")
+        else:
+            try:
+                self._hold(request)
+            finally:
+                self._slots.leave(self._peer.name)
+        self._linger()
+
+    def _requested(self) -> AssociationRequest | None:
+        """Hear the request; ``None`` for one who only looks whether the port is open, or talks something else.
+
+        No limit counts before it is here in full: load balancers connect only to close again.
+        """
+        try:
+            kind, length = self._wire.header(within_s=REQUEST_TIMEOUT_S)
+            if kind != upper_layer.ASSOCIATE_RQ or length > upper_layer.MAX_REQUEST_BYTES:
+                known = upper_layer.ASSOCIATE_RQ <= kind <= upper_layer.ABORT
+                self._wire.send(
+                    upper_layer.abort(upper_layer.UNEXPECTED_PDU if known else upper_layer.UNRECOGNISED_PDU)
+                )
+                log.warning("connection refused", peer=self._address, reason="it does not ask for an association")
+                return None
+            request = upper_layer.parse_request(self._wire.body(length))
+        except ProtocolError as error:
+            log.warning("connection refused", peer=self._address, reason=str(error))
+            self._say(upper_layer.abort(upper_layer.INVALID_PARAMETER))
+            return None
+        except (EOFError, OSError):
+            return None
+        name = self._settings.peer_name(address=self._address, calling_ae=request.calling_ae)
+        self._peer = Peer(address=self._address, calling_ae=request.calling_ae, called_ae=request.called_ae, name=name)
+        self._max_pdu_bytes = request.max_pdu_bytes
+        return request
+
+    def _refusal(self, request: AssociationRequest) -> tuple[Reject, str] | None:
+        if not request.protocol_version & 1:
+            return upper_layer.VERSION_UNKNOWN, "it speaks another version of the protocol"
+        if request.application_context != upper_layer.APPLICATION_CONTEXT:
+            return upper_layer.APPLICATION_CONTEXT_UNKNOWN, "its application context is not that of DICOM"
+        reason = self._settings.refusal(address=self._address, calling_ae=request.calling_ae)
+        if reason is not None:
+            return upper_layer.CALLING_AE_UNKNOWN, reason
+        if self._settings.check_called_ae and request.called_ae != self._settings.ae_title:
+            return upper_layer.CALLED_AE_UNKNOWN, "it calls for another AE title than dicom.ae_title"
+        return None
+
+    def _reject(self, why: Reject, reason: str) -> None:
+        peer = self._peer
+        log.warning(
+            "association rejected",
+            reason=reason,
+            peer=peer.address,
+            calling_ae=peer.calling_ae,
+            called_ae=peer.called_ae,
+        )
+        self._say(upper_layer.reject(why))
+
+    def _hold(self, request: AssociationRequest) -> None:
+        began = monotonic()
+        who = {"peer": self._peer.address, "calling_ae": self._peer.calling_ae}
+        log.info("association", **who, called_ae=self._peer.called_ae)
+        try:
+            outcome = self._converse(request)
+        except ProtocolError as error:
+            outcome = f"aborted, {error}"
+            self._say(upper_layer.abort(upper_layer.INVALID_PARAMETER))
+        except TimeoutError as error:
+            outcome = f"aborted, {error}"
+            self._say(upper_layer.abort())
+        except (EOFError, OSError) as error:
+            outcome = f"cut, {error}"
+        finally:
+            if self._message is not None and self._message.sink is not None:
+                self._message.sink.discard()
+        log.info(
+            "association ended",
+            **who,
+            outcome=outcome,
+            stored=self._stored,
+            refused=self._refused,
+            seconds=round(monotonic() - began, 1),
+        )
+
+    def _converse(self, request: AssociationRequest) -> str:
+        """Answer the request and then every message; returns how it ended."""
+        accept = self._settings.accept
+        self._contexts, items = upper_layer.negotiate(
+            request.proposals, lambda name: transfer_syntaxes(name, accept=accept)
+        )
+        self._wire.send(
+            upper_layer.accept(
+                request, items, class_uid=IMPLEMENTATION_CLASS_UID, version_name=IMPLEMENTATION_VERSION_NAME
+            )
+        )
+        while True:
+            kind, length = self._wire.header(within_s=IDLE_TIMEOUT_S)
+            if kind == upper_layer.P_DATA_TF:
+                self._take(length)
+            elif kind == upper_layer.RELEASE_RQ:
+                self._wire.send(upper_layer.release_answer())
+                return "released"
+            elif kind == upper_layer.ABORT:
+                return "aborted by the other side"
+            else:
+                raise ProtocolError(f"a PDU of type {kind} in the middle of an association")
+
+    def _take(self, length: int) -> None:
+        """The presentation data values of one P-DATA-TF."""
+        while length:
+            if length < 6:
+                raise ProtocolError("a P-DATA-TF is cut off")
+            value, context_id, control = self._wire.value_header()
+            if not 2 <= value <= length - 4:
+                raise ProtocolError("a presentation data value is longer than its P-DATA-TF")
+            self._fragment(context_id, control, value - 2)
+            length -= value + 4
+
+    def _fragment(self, context_id: int, control: int, length: int) -> None:
+        if context_id not in self._contexts:
+            raise ProtocolError("a message in a presentation context that was not agreed on")
+        message = self._message
+        if message is None:
+            message = self._message = _Message(context_id=context_id)
+        if message.context_id != context_id or bool(control & COMMAND) != (message.sink is None):
+            raise ProtocolError("the fragments of two messages are mixed")
+        if message.sink is None:
+            if len(message.command_bytes) + length > MAX_COMMAND_BYTES:
+                raise ProtocolError("a command is too long")
+            message.command_bytes += self._wire.body(length)
+            if control & LAST:
+                self._commanded(message)
+        else:
+            while length:
+                piece = self._wire.some(length)
+                message.sink.write(piece)
+                length -= len(piece)
+            if control & LAST:
+                self._message = None
+                self._answer(message, message.sink.finish())
+
+    def _commanded(self, message: _Message) -> None:
+        """The command is here in full: answer it, or begin to take its data set."""
+        command = message.command = dimse.parse(bytes(message.command_bytes))
+        if command.has_dataset:
+            message.sink = self._sink(command, self._contexts[message.context_id])
+            return
+        self._message = None
+        if command.field & dimse.RESPONSE or command.field == dimse.C_CANCEL_RQ:
+            return
+        self._answer(message, self._without_dataset(command, self._contexts[message.context_id]))
+
+    def _sink(self, command: dimse.Command, context: Context) -> Sink:
+        of_commitment = context.abstract_syntax == STORAGE_COMMITMENT
+        if command.field == dimse.C_STORE_RQ and not of_commitment and context.abstract_syntax != VERIFICATION:
+            return self._services.store(command, context, self._peer)
+        if command.field == dimse.N_ACTION_RQ and of_commitment:
+            return self._services.action(command, context, self._peer)
+        return Ignored(Answer(status=dimse.UNRECOGNISED_OPERATION))
+
+    def _without_dataset(self, command: dimse.Command, context: Context) -> Answer:
+        if command.field == dimse.C_ECHO_RQ and context.abstract_syntax == VERIFICATION:
+            return Answer(status=dimse.SUCCESS)
+        if command.field == dimse.C_STORE_RQ:
+            return Answer(status=dimse.CANNOT_UNDERSTAND, comment="it has no data set")
+        if command.field == dimse.N_ACTION_RQ:
+            return Answer(status=dimse.INVALID_ARGUMENT, comment="it has no data set")
+        return Answer(status=dimse.UNRECOGNISED_OPERATION)
+
+    def _answer(self, message: _Message, answer: Answer) -> None:
+        command = message.command
+        if command is None or command.field & dimse.RESPONSE:
+            return
+        if command.field == dimse.C_STORE_RQ:
+            self._stored += answer.status == dimse.SUCCESS
+            self._refused += answer.status != dimse.SUCCESS
+        content = dimse.response(command, answer.status, comment=answer.comment)
+        self._wire.send(upper_layer.data(message.context_id, command=content, max_pdu_bytes=self._max_pdu_bytes))
+
+    def _say(self, last_word: bytes) -> None:
+        """Send what ends the association; whether it arrives no longer matters."""
+        try:
+            self._wire.send(last_word)
+        except OSError as error:
+            log.debug("the other side does not hear", peer=self._address, error=str(error))
+
+    def _linger(self) -> None:
+        """Let the other side read the last word and close: to close first with bytes unread would take it back."""
+        connection = self._wire.connection
+        deadline = monotonic() + LINGER_S
+        try:
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(LINGER_S)
+            while connection.recv(upper_layer.BUFFER_BYTES) and monotonic() < deadline:
+                pass
+        except OSError:
+            return
+
+
+class Ignored:
+    """Takes a data set that nothing is done with."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def write(self, piece: memoryview) -> None:
+        """Read and thrown away."""
+
+    def finish(self) -> Answer:
+        """The answer given at the beginning."""
+        return self._answer
+
+    def discard(self) -> None:
+        """There is nothing."""

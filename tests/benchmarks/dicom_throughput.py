@@ -1,13 +1,16 @@
-"""How fast the receiver takes images, beside DCMTK's storescp and pynetdicom's storescp app; run by hand.
+"""How fast the receiver takes images, beside DCMTK's storescp, Orthanc and pynetdicom's storescp app; run by hand.
 
-``python -m tests.benchmarks.dicom_throughput [--images N] [--pixels N] [--senders N] [--repeats N]``
+``python -m tests.benchmarks.dicom_throughput [--images N] [--pixels N] [--senders N] [--repeats N] [--processes N]``
 
 Every receiver gets the same files from the same sender (``dcmsend``, TCP_NODELAY=1), the receivers in turn in each
-repeat, each time into an empty folder; shown are medians and their ratio to the node. Only the node syncs file,
-folder and record to the disk before it answers; what DCMTK and pynetdicom have answered may be lost with the power.
+repeat, each time into an empty folder; shown are medians and their ratio to the node, and the largest resident memory
+of any of its processes (Linux counts what they share in each). The node syncs file, folder and record to the disk
+before it answers; Orthanc, as it comes, syncs each file; what DCMTK and pynetdicom have answered may be lost with the
+power.
 """
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -17,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,31 +28,50 @@ import numpy as np
 from tests.node.dicom_samples import free_port, mr_image, receiver_process, settings_for, write_file
 
 READY_S = 20.0
-Receiver = Callable[[Path, int], AbstractContextManager[None]]
+Receiver = Callable[[Path, int], AbstractContextManager[int]]
+"""In which it runs, in a folder and on a port; gives its process id."""
 SENDER = {**os.environ, "TCP_NODELAY": "1"}
 
 
 @contextmanager
-def node(folder: Path, port: int) -> Iterator[None]:
+def node(folder: Path, port: int, *, processes: int) -> Iterator[int]:
     """The receiver of this software."""
-    with receiver_process(settings_for(folder, port=port)):
-        yield
+    with receiver_process(settings_for(folder, port=port, processes=processes)) as process:
+        yield process.pid
 
 
 def command(*arguments: str) -> Receiver:
     """A receiver that is a program; ``FOLDER`` and ``PORT`` among its arguments are filled in."""
 
     @contextmanager
-    def run(folder: Path, port: int) -> Iterator[None]:
+    def run(folder: Path, port: int) -> Iterator[int]:
         filled = [one.replace("FOLDER", str(folder)).replace("PORT", str(port)) for one in arguments]
         with subprocess.Popen(filled, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=SENDER) as process:
             try:
                 wait_for(port)
-                yield
+                yield process.pid
             finally:
                 process.terminate()
 
     return run
+
+
+@contextmanager
+def orthanc(folder: Path, port: int) -> Iterator[int]:
+    """Orthanc with its defaults, on a port and in a folder of its own."""
+    settings = {
+        "StorageDirectory": str(folder / "db"),
+        "IndexDirectory": str(folder / "db"),
+        "DicomPort": port,
+        "DicomAlwaysAllowStore": True,
+        "DicomCheckCalledAet": False,
+        "HttpServerEnabled": False,
+        "Plugins": [],
+    }
+    path = folder / "orthanc.json"
+    path.write_text(json.dumps(settings))
+    with command("Orthanc", str(path))(folder, port) as pid:
+        yield pid
 
 
 def wait_for(port: int) -> None:
@@ -60,12 +83,16 @@ def wait_for(port: int) -> None:
         time.sleep(0.1)
 
 
-RECEIVERS: dict[str, Receiver] = {
-    "vbq-node (durable, recorded)": node,
-    "DCMTK storescp": command("storescp", "-od", "FOLDER", "PORT"),
-    "DCMTK storescp --fork": command("storescp", "--fork", "-od", "FOLDER", "PORT"),
-    "pynetdicom storescp": command(sys.executable, "-m", "pynetdicom", "storescp", "PORT", "-od", "FOLDER", "-q"),
-}
+def peak_mb(pid: int) -> float:
+    """The largest resident memory that a process, or one of its children, has ever had."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    peaks = [
+        int(line.split()[1])
+        for one in (str(pid), *children)
+        for line in Path(f"/proc/{one}/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    ]
+    return max(peaks) / 1000
 
 
 def make_files(folder: Path, *, images: int, pixels: int, senders: int) -> list[list[str]]:
@@ -79,11 +106,11 @@ def make_files(folder: Path, *, images: int, pixels: int, senders: int) -> list[
     return groups
 
 
-def images_per_s(receiver: Receiver, groups: Sequence[Sequence[str]]) -> float:
-    """One run of all senders at once against a fresh receiver."""
+def run_once(receiver: Receiver, groups: Sequence[Sequence[str]]) -> tuple[float, float]:
+    """One run of all senders at once against a fresh receiver: images per second, and its memory in MB."""
     folder, port = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".benchmark-")), free_port()
     try:
-        with receiver(folder, port):
+        with receiver(folder, port) as pid:
             began = time.monotonic()
             running = [
                 subprocess.Popen(["dcmsend", "127.0.0.1", str(port), *group], env=SENDER, stderr=subprocess.PIPE)
@@ -91,11 +118,12 @@ def images_per_s(receiver: Receiver, groups: Sequence[Sequence[str]]) -> float:
             ]
             said = [one.communicate()[1] for one in running]
             elapsed = time.monotonic() - began
+            memory = peak_mb(pid)
         if any(one.returncode for one in running):
             raise SystemExit(f"a sender failed: {said}")
     finally:
         shutil.rmtree(folder)
-    return sum(map(len, groups)) / elapsed
+    return sum(map(len, groups)) / elapsed, memory
 
 
 def main() -> None:
@@ -105,18 +133,31 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=516, help="516 gives 534 kB, 92 gives 18 kB")
     parser.add_argument("--senders", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--processes", type=int, nargs="*", default=[2], help="of the node, as dicom.processes")
+    parser.add_argument("--only", default="", help="receivers whose names hold this, beside the node")
     given = parser.parse_args()
-    rates: dict[str, list[float]] = {name: [] for name in RECEIVERS}
+    receivers: dict[str, Receiver] = {
+        **{f"vbq-node, {count} processes": partial(node, processes=count) for count in given.processes},
+        "Orthanc": orthanc,
+        "DCMTK storescp": command("storescp", "-od", "FOLDER", "PORT"),
+        "DCMTK storescp --fork": command("storescp", "--fork", "-od", "FOLDER", "PORT"),
+        "pynetdicom storescp": command(sys.executable, "-m", "pynetdicom", "storescp", "PORT", "-od", "FOLDER", "-q"),
+    }
+    receivers = {name: one for name, one in receivers.items() if given.only in name or name.startswith("vbq")}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in receivers}
     with tempfile.TemporaryDirectory() as files:
         groups = make_files(Path(files), images=given.images, pixels=given.pixels, senders=given.senders)
         for _ in range(given.repeats):
-            for name, receiver in RECEIVERS.items():
-                rates[name].append(images_per_s(receiver, groups))
-    own = statistics.median(rates["vbq-node (durable, recorded)"])
-    for name, found in rates.items():
-        middle = statistics.median(found)
-        spread = f"{min(found):.0f}–{max(found):.0f}"
-        print(f"{name:32} {middle:7.0f} images/s ({spread}), the node is {own / middle:.2f} × it")
+            for name, receiver in receivers.items():
+                found[name].append(run_once(receiver, groups))
+    own = statistics.median(rate for rate, _ in next(iter(found.values())))
+    for name, runs in found.items():
+        rates = sorted(rate for rate, _ in runs)
+        middle = statistics.median(rates)
+        print(
+            f"{name:24} {middle:7.0f} images/s ({rates[0]:.0f}–{rates[-1]:.0f}), the node is {own / middle:.2f} × it; "
+            f"{max(memory for _, memory in runs):.0f} MB"
+        )
 
 
 if __name__ == "__main__":

@@ -151,8 +151,10 @@ def free_port() -> int:
 
 
 def settings_for(folder: Path, **dicom: object) -> Settings:
-    """Settings of a receiver on a free port of loopback."""
-    return Settings.model_validate({"storage": {"folder": folder}, "dicom": {"port": free_port(), "processes": 1, **dicom}})
+    """Settings of a receiver on a free port of loopback; in one process, unless they say otherwise."""
+    return Settings.model_validate(
+        {"storage": {"folder": folder}, "dicom": {"port": free_port(), "processes": 1, **dicom}}
+    )
 
 
 @contextmanager

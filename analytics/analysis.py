@@ -5,16 +5,19 @@ of the logistic model (all of Table 2, with the logarithms of the ratios per sta
 """
 
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
 from analytics.correlation import Correlation, spearman
 from analytics.logistic import LogisticFit, logistic_model
+from analytics.readers import ReaderReport, compare_readers
 from analytics.regression import OlsFit, Refusal, fit_vbq_model
-from analytics.roc import Roc, roc
+from analytics.roc import AucComparison, Roc, compare_areas, roc
 from analytics.sensitivity import WinsorisedFit, log_ratio_model, winsorised_model
 from analytics.shape import ShapeReport, shape_report
+from analytics.strata import StrataReport, by_scanner
 from analytics.tables import TableOne, median_cut, table_one
 from analytics.validation import Validation, validate
 
@@ -42,7 +45,11 @@ class Choices:
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """Every part of the analysis, or why it is not there. ``cut`` is ``None`` where nobody has a VBQ."""
+    """Every part of the analysis, or why it is not there. ``cut`` is ``None`` where nobody has a VBQ.
+
+    ``areas`` compares the ROC areas of two markers each. ``scanners`` is ``None`` where the table does not name them,
+    ``readers`` where no readings were given.
+    """
 
     choices: Choices
     cut: float | None
@@ -55,6 +62,9 @@ class Analysis:
     logistic: LogisticFit | Refusal
     shape: ShapeReport | Refusal
     curves: dict[str, Roc | Refusal]
+    areas: dict[str, AucComparison | Refusal]
+    scanners: StrataReport | Refusal | None
+    readers: ReaderReport | None
 
     def refusals(self) -> tuple[str, ...]:
         """What is not there and why, a sentence each."""
@@ -67,8 +77,10 @@ class Analysis:
             "logistic model": self.logistic,
             "curves and interactions": self.shape,
             **{f"ROC of {name}": one for name, one in self.curves.items()},
+            "model by scanner": self.scanners,
         }
-        return tuple(f"{name}: {part.reason}" for name, part in parts.items() if isinstance(part, Refusal))
+        refused = tuple(f"{name}: {part.reason}" for name, part in parts.items() if isinstance(part, Refusal))
+        return (*refused, *(self.readers.refusals() if self.readers else ()))
 
     def alerts(self) -> tuple[str, ...]:
         """What a person should look at before believing the numbers."""
@@ -84,14 +96,16 @@ class Analysis:
         return {**asdict(self), "refusals": list(self.refusals()), "alerts": list(self.alerts())}
 
 
-def analyse(cohort: pd.DataFrame, choices: Choices) -> Analysis:
+def analyse(cohort: pd.DataFrame, choices: Choices, *, readings: pd.DataFrame | None = None) -> Analysis:
     """Analyse a cohort.
 
     Parameters
     ----------
     cohort
-        One row per episode with the promised columns, and ``choices.outcome`` if there is one; rows not eligible are
-        the caller's to leave out.
+        One row per episode with the promised columns, and ``choices.outcome`` if there is one; with
+        ``scanner_stratum`` the model is also given by scanner. Rows not eligible are the caller's to leave out.
+    readings
+        As for :func:`analytics.readers.compare_readers`.
     """
     median = median_cut(cohort)
     cut = choices.cut if choices.cut is not None else median if isinstance(median, float) else None
@@ -108,16 +122,37 @@ def analyse(cohort: pd.DataFrame, choices: Choices) -> Analysis:
         logistic=_no_cut(cohort) if cut is None else logistic_model(cohort, cut=cut),
         shape=shape_report(cohort),
         curves=_curves(cohort, cut, choices),
+        areas=_areas(cohort, cut, choices),
+        scanners=by_scanner(cohort) if "scanner_stratum" in cohort else None,
+        readers=None if readings is None else compare_readers(readings),
     )
 
 
 def _curves(cohort: pd.DataFrame, cut: float | None, choices: Choices) -> dict[str, Roc | Refusal]:
-    if choices.outcome is not None:
-        return {name: roc(cohort[name], cohort[choices.outcome], seed=choices.seed) for name in ("vbq", *RATIOS)}
-    if cut is None:
+    outcome = _outcome(cohort, cut, choices)
+    if outcome is None:
         return {name: _no_cut(cohort) for name in RATIOS}
-    high = (cohort["vbq"] >= cut).astype("float64").where(cohort["vbq"].notna())
-    return {name: roc(cohort[name], high, seed=choices.seed, circular=CIRCULAR) for name in RATIOS}
+    circular = CIRCULAR if choices.outcome is None else None
+    return {name: roc(cohort[name], outcome, seed=choices.seed, circular=circular) for name in _markers(choices)}
+
+
+def _areas(cohort: pd.DataFrame, cut: float | None, choices: Choices) -> dict[str, AucComparison | Refusal]:
+    outcome = _outcome(cohort, cut, choices)
+    if outcome is None:
+        return {}
+    pairs = combinations(_markers(choices), 2)
+    return {f"{one} − {other}": compare_areas(cohort[one], cohort[other], outcome) for one, other in pairs}
+
+
+def _markers(choices: Choices) -> tuple[str, ...]:
+    return RATIOS if choices.outcome is None else ("vbq", *RATIOS)
+
+
+def _outcome(cohort: pd.DataFrame, cut: float | None, choices: Choices) -> pd.Series | None:
+    """The outcome column, or else high VBQ; ``None`` where nobody has a VBQ."""
+    if choices.outcome is not None:
+        return cohort[choices.outcome]
+    return None if cut is None else (cohort["vbq"] >= cut).astype("float64").where(cohort["vbq"].notna())
 
 
 def _no_cut(cohort: pd.DataFrame) -> Refusal:

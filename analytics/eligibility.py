@@ -6,6 +6,7 @@ References
 operation, (4) MRI within 3 months, (5) blood count within 30 days, (6) complete data; exclusion (1)–(6).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 
@@ -84,3 +85,10 @@ def exclusion_reasons(
     if missing:
         reasons.append(f"incomplete data: {', '.join(missing)}")
     return tuple(reasons)
+
+
+def kind_of_reason(reason: str) -> str:
+    """A reason without its particulars, so that alike ones are counted together."""
+    head = reason.partition(" (")[0].partition(":")[0]
+    head = re.sub(r" of \d{4}-\d{2}-\d{2}", "", head)
+    return re.sub(r"^age \S+ is ", "age ", head)

@@ -23,7 +23,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analytics.diagnostics import breusch_pagan, reset, robust_se, shapiro
+from analytics.diagnostics import (
+    breusch_pagan,
+    breusch_pagan_classic,
+    condition_number,
+    durbin_watson,
+    reset,
+    robust_se,
+    shapiro,
+)
 from analytics.linear import CONFIDENCE, Array, Estimate, LinearFit, cooks_distance, estimates, fit_linear, press
 from analytics.regression import PREDICTORS, Refusal, complete_rows, design_matrix, fit_vbq_model
 
@@ -59,7 +67,8 @@ class Validation:
     """Of the paper's model on the cohort. ``r2_corrected`` is R² less its bootstrap ``optimism``.
 
     ``loo_rmse`` is the root mean squared error of predicting each patient from the others, in VBQ units;
-    ``unfitted`` counts bootstrap samples that no model fits. ``shapiro_p`` is ``None`` above 5,000 patients.
+    ``unfitted`` counts bootstrap samples that no model fits. ``shapiro_p`` is ``None`` above 5,000 patients;
+    ``durbin_watson`` is of the rows as they came; ``condition_number`` is of the predictors' correlations.
     """
 
     n: int
@@ -72,8 +81,13 @@ class Validation:
     seed: int
     robust_terms: tuple[Estimate, ...]
     breusch_pagan_p: float
+    breusch_pagan_classic_p: float
     reset_p: float
     shapiro_p: float | None
+    durbin_watson: float
+    condition_number: float
+    aic: float
+    bic: float
     influential: tuple[Influential, ...]
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -123,8 +137,13 @@ def validate(cohort: pd.DataFrame, *, seed: int, bootstraps: int = BOOTSTRAPS) -
         seed=seed,
         robust_terms=estimates(fit, robust_se(fit, "HC3")),
         breusch_pagan_p=breusch_pagan(fit).p,
+        breusch_pagan_classic_p=breusch_pagan_classic(fit).p,
         reset_p=reset(fit).p,
         shapiro_p=shapiro(fit).p if fit.n <= MOST_FOR_SHAPIRO else None,
+        durbin_watson=durbin_watson(fit),
+        condition_number=condition_number(fit),
+        aic=fit.aic,
+        bic=fit.bic,
         influential=_influential(fit, ids),
     )
 

@@ -8,8 +8,10 @@ import csv
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +21,22 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from analytics.agreement import BlandAltman
 from analytics.analysis import Analysis, Choices, analyse
-from analytics.cohort import COLUMNS
+from analytics.cohort import COLUMNS, DATE_COLUMNS
+from analytics.eligibility import kind_of_reason
 from analytics.figures import png, scatter_alt_text, scatter_figure, svg
+from analytics.figures_cohort import bland_altman_figure, over_time
 from analytics.figures_model import calibration, coefficients, residuals, roc_curves
-from analytics.regression import OlsFit
+from analytics.flow import Flow, FlowStep, flow_figure
+from analytics.readers import AUTOMATIC
+from analytics.regression import OlsFit, Refusal
 from analytics.roc import Roc
+from analytics.strata import UNKNOWN
 from analytics.validation import paper_engine
-from node.analysis_tables import LABELS, tables
+from node.agreement import read_readings
+from node.analysis_tables import tables
+from node.cells import LABELS
 from node.cohort_import import CohortRow, read_cohort
 from node.errors import CohortError, InputError
 
@@ -36,9 +46,14 @@ if TYPE_CHECKING:
 SCATTERED = ("age", "nlr", "plr")
 """Figures 2–4 of the paper."""
 
+SCANNER = "scanner_stratum"
+"""The column that names the scanner, if the table has it."""
+
 WRITTEN = (
     "analysis", "report", "table1", "correlations", "table2", "effects", "log_ratios", "winsorised", "logistic",
-    "shape", "paper", "roc", "scatter_age", "scatter_nlr", "scatter_plr", "coefficients", "residuals", "calibration",
+    "shape", "interactions", "diagnostics", "influence", "scanners", "paper", "paper_table1", "roc", "areas",
+    "agreement", "limits", "flow", "scatter_age", "scatter_nlr", "scatter_plr", "coefficients", "residuals",
+    "calibration", "over_time", "bland_altman", "bland_altman_automatic",
 )  # fmt: skip
 """Names of the files that an analysis may write, with these endings."""
 SUFFIXES = (".json", ".csv", ".html", ".png", ".svg")
@@ -63,12 +78,17 @@ class Run:
     eligible: int
     excluded: tuple[Excluded, ...]
     problems: tuple[str, ...]
+    flow: Flow
     cohort: pd.DataFrame
+    readings: pd.DataFrame | None
     analysis: Analysis
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; every number is finite."""
-        rows = {"rows": self.rows, "refused": self.refused, "excluded": len(self.excluded), "analysed": self.eligible}
+        rows: dict[str, Any] = {
+            "rows": self.rows, "refused": self.refused, "excluded": len(self.excluded), "analysed": self.eligible,
+            **self.flow.to_json_dict(),
+        }  # fmt: skip
         left_out = [{"id": one.id, "reasons": list(one.reasons)} for one in self.excluded]
         origin = {"table_sha256": self.sha256, "software": self.software, "flow": rows, "excluded": left_out}
         return {**origin, "problems": list(self.problems), **self.analysis.to_json_dict()}
@@ -93,26 +113,31 @@ class Picture:
         return base64.b64encode(self.png).decode()
 
 
-def analyse_file(path: Path, choices: Choices) -> Run:
-    """Read a cohort table and analyse its eligible rows.
+def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None) -> Run:
+    """Read a cohort table and analyse its eligible rows; ``readings`` is a table of several readers' VBQ.
 
     Raises
     ------
     CohortError
         The table as a whole cannot be read.
     InputError
-        The outcome column is not there, or holds something else than 1, 0 and blanks.
+        The outcome column is not there, or holds something else than 1, 0 and blanks; or the readings are no table.
     """
+    readers = None if readings is None else read_readings(readings)
     content, table = read_cohort(path, more_columns=True)
     excluded = {row.id: reasons for row in table.rows if (reasons := _reasons(row))}
     used = sorted((row for row in table.rows if row.id not in excluded), key=lambda row: row.id)
     if not used:
         raise CohortError(f"cohort table {path}: none of its {len(table.rows)} rows is eligible")
-    cohort = pd.DataFrame([{name: row.checked.values[name] for name in COLUMNS} for row in used], columns=list(COLUMNS))
+    columns = (*COLUMNS, *DATE_COLUMNS)
+    cohort = pd.DataFrame([{name: row.checked.values[name] for name in columns} for row in used], columns=list(columns))
     numeric = [name for name in COLUMNS if name not in ("id", "diagnosis")]
     cohort[numeric] = cohort[numeric].astype("float64")
     if choices.outcome is not None:
         cohort[choices.outcome] = [_outcome(row, choices.outcome) for row in used]
+    if any(SCANNER in row.others for row in used):
+        cohort[SCANNER] = [row.others.get(SCANNER, "") for row in used]
+    analysis = analyse(cohort, choices, readings=readers)
     return Run(
         sha256=hashlib.sha256(content).hexdigest(),
         software=f"vbq-node {version('vbq-node')}",
@@ -121,8 +146,28 @@ def analyse_file(path: Path, choices: Choices) -> Run:
         eligible=len(used),
         excluded=tuple(Excluded(id=name, reasons=excluded[name]) for name in sorted(excluded)),
         problems=tuple(table.problem_lines()),
+        flow=_flow(table.refused, list(excluded.values()), analysis.model),
         cohort=cohort,
-        analysis=analyse(cohort, choices),
+        readings=readers,
+        analysis=analysis,
+    )
+
+
+def _flow(refused: int, excluded: list[tuple[str, ...]], model: OlsFit | Refusal) -> Flow:
+    """Every row of the table on its way into the model."""
+    given = len(excluded) + model.n_rows
+    reasons = Counter(kind_of_reason(reasons[0]) for reasons in excluded)
+    return Flow(
+        steps=(
+            FlowStep(
+                label="Rows of the table",
+                n=given + refused,
+                left={"malformed, without an id, or repeated": refused} if refused else {},
+            ),
+            FlowStep(label="Patients", n=given, left=dict(reasons)),
+            FlowStep(label="Eligible", n=model.n_rows, left=model.omitted),
+            FlowStep(label="In the multivariable model", n=model.n_used, left={}),
+        )
     )
 
 
@@ -175,6 +220,7 @@ def write(run: Run, folder: Path) -> None:
 def pictures(run: Run) -> Iterator[Picture]:
     """Every figure that the analysis has."""
     a, cohort = run.analysis, run.cohort
+    yield Picture(name="flow", caption=run.flow.in_words(), figure=flow_figure(run.flow))
     for name in SCATTERED:
         figure = scatter_figure(cohort, name, x_label=LABELS[name])
         yield Picture(name=f"scatter_{name}", caption=scatter_alt_text(cohort, name, LABELS[name]), figure=figure)
@@ -191,3 +237,44 @@ def pictures(run: Run) -> Iterator[Picture]:
         positive = cohort[a.choices.outcome] if a.choices.outcome else (cohort["vbq"] >= a.cut).astype("float64")
         words = f"ROC curves against {a.choices.outcome or f'VBQ ≥ {a.cut:g}'}; the dot is Youden's cut."
         yield Picture(name="roc", caption=words, figure=roc_curves(cohort, positive, curves, LABELS))
+    yield from _over_time(cohort)
+    yield from _bland_altman(run)
+
+
+def _over_time(cohort: pd.DataFrame) -> Iterator[Picture]:
+    dated = cohort[cohort["vbq"].notna()]
+    days = dated["mri_date"].where(dated["mri_date"].notna(), dated["surgery_date"])
+    dated, days = dated[days.notna()], days[days.notna()]
+    if dated.empty:
+        return
+    scanners = dated[SCANNER].tolist() if SCANNER in dated else [UNKNOWN] * len(dated)
+    figure = over_time(
+        [date.fromisoformat(day) for day in days], dated["vbq"].to_numpy(float), [name or UNKNOWN for name in scanners]
+    )
+    words = (
+        f"VBQ of {len(dated)} patients by the day of the MRI (of the operation where that is missing), with each "
+        f"scanner's running mean, and how many patients each scanner has had; {len(cohort) - len(dated)} have no date."
+    )
+    yield Picture(name="over_time", caption=words, figure=figure)
+
+
+def _bland_altman(run: Run) -> Iterator[Picture]:
+    """Of the first pair of readers, and of the first pair with the automatic measurement."""
+    if run.analysis.readers is None or run.readings is None:
+        return
+    pairs = [pair for pair in run.analysis.readers.pairs if isinstance(pair.limits, BlandAltman)]
+    of_people = [pair for pair in pairs if pair.first != AUTOMATIC][:1]
+    of_machine = [pair for pair in pairs if pair.first == AUTOMATIC][:1]
+    for name, pair in (
+        *(("bland_altman", pair) for pair in of_people),
+        *(("bland_altman_automatic", pair) for pair in of_machine),
+    ):
+        one, other = (run.readings[column].to_numpy(float) for column in (pair.first, pair.second))
+        limits = pair.limits
+        assert isinstance(limits, BlandAltman)
+        figure = bland_altman_figure(one, other, limits, names=(pair.first, pair.second))
+        words = (
+            f"Bland–Altman plot of {pair.first} less {pair.second}: bias {limits.bias:+.3f}, 95 % limits of agreement "
+            f"{limits.lower_limit:+.3f} to {limits.upper_limit:+.3f}, n = {limits.n}.".replace("-", "−")
+        )
+        yield Picture(name=name, caption=words, figure=figure)

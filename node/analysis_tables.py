@@ -1,40 +1,21 @@
 """The tables of an analysis as people read them: text cells, ready for CSV and HTML."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from analytics.analysis import Analysis
 from analytics.logistic import LogisticFit
-from analytics.paper import ADJUSTED_R2, RHO, TABLE_2
 from analytics.regression import OlsFit
-from analytics.roc import Roc, Share
+from analytics.roc import AucComparison, Roc, Share
 from analytics.sensitivity import WinsorisedFit
 from analytics.shape import ShapeReport
+from analytics.strata import StrataReport
 from analytics.tables import TableOne
 from analytics.validation import Validation
-
-LABELS = {
-    "(Intercept)": "Intercept", "vbq": "VBQ", "age": "Age (years)", "sex_male": "Sex (male)", "smoking": "Smoking",
-    "diabetes": "Diabetes", "hypertension": "Hypertension", "calcium": "Calcium", "diagnosis": "Diagnosis",
-    "bmi": "BMI (kg/m²)", "nlr": "NLR", "plr": "PLR", "ln_nlr": "ln NLR", "ln_plr": "ln PLR",
-}  # fmt: skip
-
-TESTS = {
-    "student": "Student's t", "welch": "Welch's t", "mann_whitney": "Mann–Whitney", "chi2": "χ²",
-    "chi2_yates": "χ² (Yates)", "fisher": "Fisher's exact",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table: ``name`` for the file, the first column of ``rows`` names the line."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
+from node.agreement_tables import agreement_tables
+from node.cells import LABELS, TESTS, Table, interval, number, p_value
+from node.model_tables import diagnostics, influence, interactions, scanners
+from node.paper_tables import beside_table_1, beside_table_2
 
 
 def tables(analysis: Analysis) -> list[Table]:
@@ -52,26 +33,24 @@ def _tables(a: Analysis) -> Iterator[Table]:
     yield from _sensitivity(a)
     if isinstance(a.shape, ShapeReport):
         yield _shape(a.shape)
+        yield interactions(a.shape)
+    if isinstance(a.validation, Validation):
+        yield diagnostics(a.validation)
+        yield influence(a.validation)
+    if isinstance(a.scanners, StrataReport):
+        yield scanners(a.scanners)
     curves = {name: curve for name, curve in a.curves.items() if isinstance(curve, Roc)}
-    if isinstance(a.model, OlsFit):
-        yield _beside_the_paper(a, a.model)
     if curves:
         yield _curves(curves, a.choices.outcome or f"VBQ ≥ {a.cut:g}")
-
-
-def number(value: float | None, decimals: int = 3) -> str:
-    """A number with a minus sign, or a dash."""
-    return "–" if value is None else f"{value:.{decimals}f}".replace("-", "−")
-
-
-def interval(low: float | None, high: float | None, decimals: int = 3) -> str:
-    """Both ends of an interval."""
-    return "–" if low is None or high is None else f"{number(low, decimals)} to {number(high, decimals)}"
-
-
-def p_value(p: float | None) -> str:
-    """A p value as the paper prints it."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    areas = {name: one for name, one in a.areas.items() if isinstance(one, AucComparison)}
+    if areas:
+        yield _areas(areas)
+    if a.readers is not None:
+        yield from agreement_tables(a.readers)
+    if isinstance(a.table_one, TableOne):
+        yield beside_table_1(a.table_one)
+    if isinstance(a.model, OlsFit):
+        yield beside_table_2(a.model, a.correlations)
 
 
 def _table_one(t: TableOne) -> Table:
@@ -129,8 +108,7 @@ def _model(model: OlsFit, validation: Any) -> Table:
         note += (
             f" R² corrected for optimism {number(valid.r2_corrected)} ({valid.bootstraps} bootstrap samples, "
             f"{valid.unfitted} without a fit, seed {valid.seed}); error of predicting each patient from the others "
-            f"{number(valid.loo_rmse)} VBQ. Breusch–Pagan p {p_value(valid.breusch_pagan_p)}, RESET p "
-            f"{p_value(valid.reset_p)}, Shapiro–Wilk p {p_value(valid.shapiro_p)}."
+            f"{number(valid.loo_rmse)} VBQ."
         )
     return Table(
         name="table2",
@@ -138,24 +116,6 @@ def _model(model: OlsFit, validation: Any) -> Table:
         columns=("", "b", "95 % CI", "β standardised", "t", "p", "VIF", "Partial R²", "Bootstrap 95 % CI of b"),
         rows=rows,
         note=note,
-    )
-
-
-def _beside_the_paper(a: Analysis, model: OlsFit) -> Table:
-    """Each cell: this cohort's value, then the paper's."""
-    rows = []
-    for term in (term for term in model.terms if term.term in TABLE_2):
-        mine = (term.b, term.beta_std, term.t, term.vif, term.partial_r2)
-        pairs = zip(mine, TABLE_2[term.term], (4, 3, 2, 2, 3), strict=True)
-        rho = a.correlations[term.term].rho if term.term in RHO else None
-        cells = [f"{number(ours, places)} | {number(theirs, places)}" for ours, theirs, places in pairs]
-        rows.append((LABELS[term.term], *cells, f"{number(rho)} | {number(RHO.get(term.term))}"))
-    return Table(
-        name="paper",
-        title="This cohort beside the paper's (this | paper)",
-        columns=("", "b", "β standardised", "t", "VIF", "Partial R²", "Spearman's ρ"),
-        rows=tuple(rows),
-        note=f"Adjusted R² {number(model.adj_r2)} | {number(ADJUSTED_R2)}. The paper: 200 patients of one centre.",
     )
 
 
@@ -240,3 +200,14 @@ def _curves(curves: dict[str, Roc], outcome: str) -> Table:
         note=f"n = {one.n}, prevalence {number(one.prevalence, 2)}; {one.bootstraps} bootstrap samples, seed "
         f"{one.seed}." + (f" Circular: {one.circular}." if one.circular else ""),
     )  # fmt: skip
+
+
+def _areas(areas: dict[str, AucComparison]) -> Table:
+    names = {name: " − ".join(LABELS[marker] for marker in name.split(" − ")) for name in areas}
+    rows = tuple((names[name], number(one.difference), number(one.z, 2), p_value(one.p)) for name, one in areas.items())
+    return Table(
+        name="areas",
+        title="ROC areas compared (DeLong, paired)",
+        columns=("", "Difference of the areas", "z", "p"),
+        rows=rows,
+    )

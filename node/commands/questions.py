@@ -114,6 +114,12 @@ def analyse(
         str | None,
         typer.Option("--outcome", help="Column of 1 and 0 that VBQ and the ratios are judged against (ROC, Youden)."),
     ] = None,
+    readings: Annotated[
+        Path | None,
+        typer.Option(
+            "--readings", help="CSV of a subject and each reader's VBQ, for their agreement; one may be `automatic`."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstraps.")] = 1,
 ) -> None:
     """Run the paper's whole analysis on a cohort table: JSON, tables, figures and one report.html; nothing is stored.
@@ -125,7 +131,7 @@ def analyse(
 
     if cut is not None and not isfinite(cut):
         raise InputError(f"VBQ has no group at or above {cut}")
-    done = analyse_file(cohort, Choices(seed=seed, cut=cut, clipped=clipped, outcome=outcome))
+    done = analyse_file(cohort, Choices(seed=seed, cut=cut, clipped=clipped, outcome=outcome), readings=readings)
     write(done, folder)
     refusals, alerts = done.analysis.refusals(), done.analysis.alerts()
     lines = [
@@ -139,3 +145,24 @@ def analyse(
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     if refusals:
         raise typer.Exit(3)
+
+
+@app.command()
+def agreement(config: Config = None, as_json: AsJson = False) -> None:
+    """Show how far the readers of this node agree, with each other and with the automatic measurement."""
+    from analytics.readers import compare_readers
+    from node.agreement import stored_readings
+    from node.agreement_tables import agreement_tables
+
+    settings = read_settings(config)
+    db, _ = open_node(settings)
+    stored = stored_readings(db, form=settings.measurement.form)
+    report = compare_readers(stored.table)
+    if as_json:
+        print_json({"approved_left_out": stored.approved, **report.to_json_dict()})
+        return
+    for table in agreement_tables(report):
+        print_table(table.title, table.columns, table.rows)
+        out.print(table.note, markup=False, highlight=False)
+    if stored.approved:
+        out.print(f"{stored.approved} approved automatic measurements are no readings of their own", highlight=False)

@@ -1,7 +1,6 @@
 """The counts of a night: what arrived, was measured, linked and held, and whether the sums add up."""
 
 import json
-import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -9,6 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from analytics.eligibility import kind_of_reason
 from analytics.regression import OlsFit, Refusal
 from node.status import pending
 
@@ -63,7 +63,7 @@ def read_counts(db: Database, *, night: date, fit: OlsFit | Refusal) -> Counts:
     reasons: Counter[str] = Counter()
     for (text,) in db.execute("SELECT exclusion_reasons FROM cohort WHERE eligible = 0"):
         # One reason each, the first, so that the numbers add up.
-        reasons.update([_kind_of(reason) for reason in json.loads(text)][:1])
+        reasons.update([kind_of_reason(reason) for reason in json.loads(text)][:1])
     return Counts(
         objects=_number(db, "SELECT count(*) FROM fact_object"),
         objects_unreadable=_number(db, "SELECT count(*) FROM derived_problem WHERE code = 'unreadable'"),
@@ -154,13 +154,6 @@ def _cohort_sums(
         ("eligible rows = rows given to the model", eligible, fit.n_rows),
         ("rows given to the model = used + left out", fit.n_rows, fit.n_used + sum(fit.omitted.values())),
     )
-
-
-def _kind_of(reason: str) -> str:
-    """A reason without its particulars, so that alike ones are counted together."""
-    head = reason.partition(" (")[0].partition(":")[0]
-    head = re.sub(r" of \d{4}-\d{2}-\d{2}", "", head)
-    return re.sub(r"^age \S+ is ", "age ", head)
 
 
 def _groups(db: Database, sql: str) -> dict[str, int]:

@@ -15,6 +15,10 @@ from tests.acceptance.harness import vbq_node
 SCRIPT = Path(__file__).parent / "statistics_against_r.py"
 
 
+NEED_MORE = {"scanners", "over_time", "agreement", "limits", "bland_altman", "bland_altman_automatic"}
+"""What an analysis writes only of a table with scanners and dates, or with readings."""
+
+
 def against_r(inputs: Path, expected: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(SCRIPT), "--inputs", str(inputs), "--expected", str(expected)],
@@ -55,7 +59,7 @@ def test_the_paper_s_analysis_twice_the_same(cohort200: Path, shared_data: Path,
     vbq_node("analyse", str(elsewhere), "--out", str(tmp_path / "two"))
     files = everything(tmp_path / "one")
     assert files == everything(tmp_path / "two")
-    assert {Path(name).stem for name in files} == set(WRITTEN)
+    assert {Path(name).stem for name in files} == set(WRITTEN) - NEED_MORE
     assert {Path(name).suffix for name in files} == set(SUFFIXES)
     for name in (name for name in files if name.endswith(".svg")):
         assert ElementTree.fromstring(files[name]).tag.endswith("svg")
@@ -70,11 +74,20 @@ def test_the_paper_s_analysis_twice_the_same(cohort200: Path, shared_data: Path,
     assert "must not be used" in found["curves"]["nlr"]["circular"]
     # Table 2 of the paper: NLR 0.0196 (0.0021 to 0.0372), β 0.1513, VIF 1.95, partial R² 0.025; per 50 PLR 0.075.
     assert "NLR,0.0196,0.0021 to 0.0372,0.151,2.20,0.029,1.95,0.025," in files["table2.csv"].decode()
-    assert "NLR,0.0196 | 0.0196,0.151 | 0.151,2.20 | 2.21,1.95 | 1.95,0.025 | 0.025,0.534 | 0.534" in (
-        files["paper.csv"].decode()
-    )
+    assert (
+        "NLR,0.0196 | 0.0196,0.151 | 0.151,2.20 | 2.21,0.0021 to 0.0372 | 0.0021 to 0.0372,1.95 | 1.95,0.025 | 0.025,"
+        "0.029 | 0.028,0.534 | 0.534"
+    ) in files["paper.csv"].decode()
+    # Table 1 of the paper: age 68.63 ± 7.95 against 59.69 ± 6.25, diabetes 60 of 99 against 40 of 101, p 0.005.
+    printed = files["paper_table1.csv"].decode()
+    assert "Age (years),68.63 ± 7.95 | 68.63 ± 7.95,59.69 ± 6.25 | 59.69 ± 6.25,< 0.001 | < 0.001" in printed
+    assert '"Diabetes, yes / no",60 / 39 | 60 / 39,40 / 61 | 40 / 61,0.005 | 0.005' in printed
+    delong = json.loads((expected / "roc_cohort200.json").read_text())["nlr_vs_plr_delong"]
+    assert found["areas"]["nlr − plr"]["p"] == pytest.approx(delong["p"], rel=1e-9)
+    assert found["validation"]["durbin_watson"] == pytest.approx(ols["durbin_watson"], rel=1e-9)
+    assert found["validation"]["bic"] == pytest.approx(ols["BIC"], rel=1e-9)
     report = files["report.html"].decode()
-    assert report.count("data:image/png;base64,") == 7
+    assert report.count("data:image/png;base64,") == 8
     assert "http" not in report.replace("http://www.w3.org", "")
 
 
@@ -83,7 +96,12 @@ def test_messy_rows_are_left_out_by_name_and_reason(shared_data: Path, tmp_path:
     assert "201 rows: 1 refused, 26 excluded, 174 analysed" in said
     assert "id S088: plr 2210 contradicts platelets 386 / lymphocytes 1.35" in said
     found = json.loads((tmp_path / "analysis.json").read_text())
-    assert found["flow"] == {"rows": 201, "refused": 1, "excluded": 26, "analysed": 174}
+    flow = found["flow"]
+    steps = flow.pop("steps")
+    assert flow == {"rows": 201, "refused": 1, "excluded": 26, "analysed": 174}
+    assert [step["n"] for step in steps] == [201, 200, 174, 174]
+    assert steps[0]["left"] == {"malformed, without an id, or repeated": 1}
+    assert sum(steps[1]["left"].values()) == 26
     assert found["model"]["n_used"] == 174
     assert "S088" in (tmp_path / "report.html").read_text()
 
@@ -124,3 +142,32 @@ def test_markers_are_judged_against_an_outcome_column(cohort200: Path, tmp_path:
     missing = vbq_node("analyse", str(cohort200), "--out", str(tmp_path), "--outcome", "dxa", check=False)
     assert missing.returncode == 1
     assert "no outcome column 'dxa'" in missing.stderr
+
+
+def test_scanners_dates_and_readings_are_analysed_where_they_are_given(
+    cohort200: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    header, *rows = cohort200.read_text().splitlines()
+    more = [f"{row},2025-{1 + i % 12:02d}-05,{'AB'[i % 2]} 1.5 T" for i, row in enumerate(rows)]
+    table = tmp_path / "cohort.csv"
+    table.write_text("\n".join([f"{header},mri_date,scanner_stratum", *more]) + "\n")
+    readings = shared_data / "statistics/inputs/readers60.csv"
+    out = tmp_path / "out"
+    vbq_node("analyse", str(table), "--out", str(out), "--readings", str(readings))
+    names = {file.stem for file in out.iterdir()}
+    assert names == set(WRITTEN) - {"bland_altman_automatic"}
+    found = json.loads((out / "analysis.json").read_text())
+    (pair,) = found["readers"]["pairs"]
+    icc = json.loads((shared_data / "statistics/expected/icc.json").read_text())["readers60"]
+    for mine, theirs in (("single_agreement", "ICC2"), ("single_consistency", "ICC3")):
+        for key, r_key in (("icc", "icc"), ("ci_low", "lo"), ("ci_high", "hi")):
+            assert pair["agreement"][mine][key] == pytest.approx(icc["psych"][theirs][r_key], rel=1e-7)
+    assert [pair["limits"]["lower_limit"], pair["limits"]["upper_limit"]] == pytest.approx(
+        icc["bland_altman"]["loa"], rel=1e-7
+    )
+    assert [(one["name"], one["n"]) for one in found["scanners"]["strata"]] == [("A 1.5 T", 100), ("B 1.5 T", 100)]
+    readings = tmp_path / "wrong.csv"
+    readings.write_text("id,r1,r2\nS1,2.9,2,8\n")
+    said = vbq_node("analyse", str(table), "--out", str(out), "--readings", str(readings), check=False)
+    assert said.returncode == 1
+    assert "line 2: 4 cells, the header has 3" in said.stderr

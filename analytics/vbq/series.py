@@ -356,9 +356,9 @@ def _contrast(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
 
 def _lumbar(images: Sequence[ImageHeader]) -> Criterion:
     """The most particular text that names a part of the body decides: of the series, its body part, the study."""
-    series = _named_parts(_texts(images, "series_description", "protocol_name"))
-    body_part = _named_parts(_texts(images, "body_part"))
-    study = _named_parts(_texts(images, "study_description"))
+    series = named_parts(_texts(images, "series_description", "protocol_name"))
+    body_part = named_parts(_texts(images, "body_part"))
+    study = named_parts(_texts(images, "study_description"))
     named = series or body_part or study
     if "lumbar" in named:
         return Criterion(holds=True, sentence="the lumbar spine is named")
@@ -370,7 +370,8 @@ def _lumbar(images: Sequence[ImageHeader]) -> Criterion:
     return Criterion(holds=False, sentence=f"another part of the body is named ({others})")
 
 
-def _named_parts(texts: Sequence[str]) -> frozenset[str]:
+def named_parts(texts: Sequence[str]) -> frozenset[str]:
+    """The parts of the body that lower-case texts name: ``lumbar``, and others in the words that were found."""
     lumbar = {"lumbar" for text in texts if LUMBAR.search(text)}
     return frozenset(lumbar | {match.group() for text in texts for match in OTHER_PARTS.finditer(text)})
 

@@ -1,15 +1,168 @@
-"""Other DICOM nodes: what is sent on to them."""
+"""Other DICOM nodes: what is brought from them, and what is sent on to them."""
 
-from typing import Annotated
+from dataclasses import asdict
+from datetime import date, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, err, open_node, out, print_json, print_table, read_settings
+from node.errors import InputError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+    from node.archive import Archive
+    from node.fetch import Brought
+    from node.fetch_plan import Plan
+    from node.settings import Settings
 
 app = typer.Typer()
 forward_app = typer.Typer(help="What is sent on to the peers with a `forward` address.", no_args_is_help=True)
 app.add_typer(forward_app, name="forward")
+
+
+@app.command()
+def fetch(
+    peer: Annotated[str, typer.Option("--peer", help="The PACS, as dicom.peers names it; it needs a `query` address.")],
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="The first study date.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="The last study date, included.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", help="One StudyInstanceUID, in place of --from and --to.")
+    ] = None,
+    unnamed: Annotated[
+        bool, typer.Option("--unnamed", help="Also studies that name no part of the body anywhere.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be brought; bring nothing.")] = False,
+    images_per_minute: Annotated[
+        int | None, typer.Option("--images-per-minute", min=1, help="No more than these; else as the settings say.")
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find lumbar MR studies in a PACS and bring what is not here yet; run it again to go on where it was stopped.
+
+    Exit code 0 when everything found is here, 3 when some series could not be brought (they are listed, and stay in
+    `problems` until a later fetch brings them), 1 when the PACS cannot be used.
+    """
+    settings = read_settings(config)
+    db, archive = open_node(settings, create=True)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=err, disable=not err.is_terminal,
+    ) as progress:  # fmt: skip
+        plan = _plan(db, settings, peer, (first, last), study, unnamed, progress)
+        brought = None if dry_run else _bring(db, archive, settings, peer, plan, images_per_minute, progress)
+    if as_json:
+        print_json(_fetch_json(peer, plan, brought))
+    else:
+        for line in _fetch_lines(plan, brought):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if brought and brought.failures:
+        raise typer.Exit(3)
+
+
+def _plan(
+    db: "Database",
+    settings: "Settings",
+    peer: str,
+    period: tuple[datetime | None, datetime | None],
+    study: str | None,
+    unnamed: bool,
+    progress: Progress,
+) -> "Plan":
+    from node.fetch import find, find_study
+    from node.fetch_plan import days
+
+    first, last = period
+    if study is not None and first is None and last is None:
+        return find_study(db, settings, peer, study)
+    if study is not None or first is None or last is None:
+        raise InputError("give --from and --to, or --study")
+    if last < first:
+        raise InputError("--to is before --from")
+    dates = (first.date(), last.date())
+    task = progress.add_task("looking, day by day", total=len(days(*dates)))
+    return find(db, settings, peer, period=dates, unnamed=unnamed, progress=lambda: progress.advance(task))
+
+
+def _bring(
+    db: "Database",
+    archive: "Archive",
+    settings: "Settings",
+    peer: str,
+    plan: "Plan",
+    images_per_minute: int | None,
+    progress: Progress,
+) -> "Brought":
+    from node.fetch import Fetch
+
+    task = progress.add_task("images", total=plan.images)
+    done = 0
+    with Fetch(db, archive, settings, peer, images_per_minute=images_per_minute) as bringing:
+        for study in plan.wanted:
+            bringing.study(study, partial(_show, progress, task, done))
+            done += sum(series.instances for series in study.series)
+            progress.update(task, completed=done)
+        return bringing.brought
+
+
+def _show(progress: Progress, task: TaskID, before: int, images: int) -> None:
+    progress.update(task, completed=before + images)
+
+
+def _fetch_json(peer: str, plan: "Plan", brought: "Brought | None") -> dict[str, object]:
+    return {
+        "peer": peer,
+        "studies": plan.studies,
+        "skipped": [
+            {"study_instance_uid": one.uid, "study_date": _text(one.study_date), "reason": one.reason}
+            for one in plan.skipped
+        ],
+        "wanted": [
+            {
+                "study_instance_uid": one.uid,
+                "study_date": _text(one.study_date),
+                "series": {series.uid: series.instances for series in one.series},
+            }
+            for one in plan.wanted
+        ],
+        "series_here": plan.series_here,
+        "dry_run": brought is None,
+        "series_brought": brought.series if brought else 0,
+        "images_brought": brought.images if brought else 0,
+        "failures": [asdict(failure) for failure in brought.failures.values()] if brought else [],
+    }
+
+
+def _text(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _fetch_lines(plan: "Plan", brought: "Brought | None") -> list[str]:
+    series = sum(len(study.series) for study in plan.wanted)
+    lines = [
+        f"{plan.studies} MR studies found, {len(plan.skipped)} of them not to be brought; of the others "
+        f"{plan.series_here} MR series are here, {series} are not, or not all of them ({plan.images} images)"
+    ]
+    lines += [f"  not brought: study {one.uid} of {one.study_date}: {one.reason}" for one in plan.skipped]
+    if brought is None:
+        lines += [
+            f"  to bring: study {one.uid} of {one.study_date}: {len(one.series)} series, "
+            f"{sum(series.instances for series in one.series)} images"
+            for one in plan.wanted
+        ]
+        return lines
+    lines.append(f"{brought.images} images came, {brought.series} series are here now, {len(brought.failures)} are not")
+    lines += [f"  failed: series {one.series_uid}: {one.error}" for one in brought.failures.values()]
+    return lines
 
 
 @forward_app.command("list")

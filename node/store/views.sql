@@ -142,7 +142,7 @@ WHERE s.patient_id IS NULL
 UNION ALL
 SELECT 'completeness', 'series ' || s.series_instance_uid, 'incomplete',
        (SELECT group_concat(value, '; ') FROM json_each(s.completeness_reasons))
-       || '; have the PACS send the study again, or bring it with `vbq-node fetch --study ' || s.study_instance_uid || '`'
+       || '; have the PACS send the study again, or bring it with `vbq-node fetch --peer PACS --study ' || s.study_instance_uid || '`'
 FROM derived_series AS s WHERE s.role = 't1_sagittal' AND s.completeness = 'incomplete' AND s.stale = 0
 UNION ALL
 SELECT 'completeness', 'peer ' || peer, 'no-answer',

@@ -86,7 +86,7 @@ def test_an_answer_of_the_pacs_takes_effect_and_rebuild_arrives_at_the_same(worl
     (problem,) = world.rows("SELECT source, code, detail FROM problems")
     assert problem[:2] == (f"series {STUDY}.1", "incomplete")
     assert str(problem[2]).startswith("2 of 11 images are missing by the count of pacs; ")
-    assert f"vbq-node fetch --study {STUDY}" in str(problem[2])
+    assert f"vbq-node fetch --peer PACS --study {STUDY}" in str(problem[2])
     # The two that were missing, and the next answer.
     world.receive(*stack(11)[9:], at=LATER)
     world.index()

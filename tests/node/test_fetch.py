@@ -1,0 +1,163 @@
+"""Fetching from a PACS that does not do what it should: a DICOM node that misbehaves as it is told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.events import Event
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+from sqlite_utils import Database
+
+from node import fetch
+from node.archive import Archive
+from node.dicom.retrieve import NotKnownThereError
+from node.errors import PeerError, UnreachableError
+from node.fetch import Fetch, find, find_study
+from node.fetch_plan import WantedStudy
+from node.settings import Settings
+from node.store.database import open_database
+from tests.node.dicom_samples import free_port, mr_image, receive, receiver
+
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+SERIES = f"{STUDY}.1"
+IMAGES = ["1.2.3.1", "1.2.3.2", "1.2.3.3"]
+
+
+@dataclass
+class Pacs:
+    """Knows one study of one day, and answers C-MOVE with the statuses it is given; nothing is ever moved."""
+
+    port: int = field(default_factory=free_port)
+    day: str = "20260302"
+    ignores_the_date: bool = False
+    description: str = "MRI lumbar spine"
+    answers: list[Dataset] = field(default_factory=list)
+    moves: list[Dataset] = field(default_factory=list)
+    hang_up: int = 0
+    """So many times it hangs up when asked to move."""
+
+    @contextmanager
+    def up(self, *models: str) -> Iterator[None]:
+        entity = AE(ae_title="PACSQR")
+        for model in models or (FIND, MOVE):
+            entity.add_supported_context(model, [ImplicitVRLittleEndian])
+        handlers = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_MOVE, self._move)]
+        server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+    def _find(self, event: Event) -> Iterator[tuple[int, Dataset | None]]:
+        question, answer = event.identifier, Dataset()
+        level = question.QueryRetrieveLevel
+        answer.StudyInstanceUID = STUDY
+        if level == "STUDY" and (self.ignores_the_date or question.StudyDate == self.day):
+            answer.StudyDate, answer.StudyDescription = self.day, self.description
+            yield 0xFF00, answer
+        elif level == "SERIES":
+            answer.SeriesInstanceUID, answer.Modality, answer.NumberOfSeriesRelatedInstances = SERIES, "MR", 3
+            yield 0xFF00, answer
+        elif level == "IMAGE":
+            for uid in IMAGES:
+                answer.SOPInstanceUID = uid
+                yield 0xFF00, answer
+
+    def _move(self, event: Event) -> Iterator[object]:
+        self.moves.append(event.identifier)
+        if self.hang_up:
+            self.hang_up -= 1
+            event.assoc.abort()
+            return
+        # Address and number of images first, then how it ended (as pynetdicom has it): it moves to nowhere.
+        yield None, None
+
+
+FIND, MOVE = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.pacs = Pacs()
+        query = {"ae_title": "PACSQR", "host": "127.0.0.1", "port": self.pacs.port, "images_per_minute": 10_000}
+        self.settings = Settings.model_validate(
+            {
+                "storage": {"folder": folder},
+                "dicom": {"port": free_port(), "peers": {"pacs": {"query": query}}},
+            }
+        )
+        self.folder, self.archive = folder, Archive(folder)
+        self.db: Database = open_database(folder, create=True)
+
+    def found(self, day: date = date(2026, 3, 2)) -> list[WantedStudy]:
+        return find(self.db, self.settings, "pacs", period=(day, day), unnamed=False).wanted
+
+    def fetch_first(self) -> Fetch:
+        with Fetch(self.db, self.archive, self.settings, "pacs") as fetching:
+            fetching.study(self.found()[0])
+        return fetching
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(fetch, "PAUSES_S", (0.0, 0.0))
+    one = World(tmp_path)
+    yield one
+    one.db.close()
+
+
+def test_a_day_is_a_day_even_where_the_pacs_ignores_it(world: World) -> None:
+    world.pacs.ignores_the_date = True
+    with world.pacs.up():
+        assert [study.uid for study in world.found()] == [STUDY]
+        assert world.found(date(2026, 3, 3)) == []
+
+
+def test_a_move_destination_that_the_pacs_does_not_know_ends_the_fetch(world: World) -> None:
+    said = "PACSQR does not know the AE title VBQNODE: enter this node there"
+    with receiver(world.settings), world.pacs.up(), pytest.raises(NotKnownThereError, match=said):
+        world.fetch_first()
+    # All of the series, as none of it is here.
+    assert [move.QueryRetrieveLevel for move in world.pacs.moves] == ["SERIES"]
+
+
+def test_only_the_missing_images_are_asked_for(world: World) -> None:
+    receive(world.folder, mr_image(SOPInstanceUID=IMAGES[1]))
+    with receiver(world.settings), world.pacs.up(), pytest.raises(NotKnownThereError):
+        world.fetch_first()
+    assert [(move.QueryRetrieveLevel, list(move.SOPInstanceUID)) for move in world.pacs.moves] == [
+        ("IMAGE", [IMAGES[0], IMAGES[2]])
+    ]
+
+
+def test_a_pacs_that_hangs_up_is_tried_again_and_then_left(world: World) -> None:
+    world.pacs.hang_up = 9
+    said = "hung up; run the same command again to go on where it stopped"
+    with receiver(world.settings), world.pacs.up(), pytest.raises(UnreachableError, match=said):
+        world.fetch_first()
+    assert len(world.pacs.moves) == 3
+
+
+def test_what_is_here_is_not_asked_for_and_the_count_is_kept(world: World) -> None:
+    receive(world.folder, *(mr_image(SOPInstanceUID=uid) for uid in IMAGES))
+    with receiver(world.settings), world.pacs.up():
+        fetching = world.fetch_first()
+    assert world.pacs.moves == []
+    assert (fetching.brought.series, fetching.brought.failures) == (0, {})
+    assert world.db.execute("SELECT peer, series FROM fact_study_query").fetchall() == [("pacs", f'{{"{SERIES}": 3}}')]
+
+
+def test_a_pacs_without_queries_or_moves_is_named(world: World) -> None:
+    with world.pacs.up(MOVE), pytest.raises(UnreachableError, match="accepts nothing of what this node asks for"):
+        find_study(world.db, world.settings, "pacs", STUDY)
+    with receiver(world.settings), world.pacs.up(FIND), pytest.raises(PeerError, match="accepts nothing"):
+        world.fetch_first()

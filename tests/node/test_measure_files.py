@@ -1,0 +1,193 @@
+"""``vbq-node measure`` without its command: what is found in folders, which series is measured, what each line says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from analytics.model import MeasurementStatus
+from node.errors import InputError
+from node.measure_files import find, measure_all, needs_a_person, picture, to_json_dict
+from tests.node.dicom_samples import stack, write_file
+from tests.node.known_circles import KnownCircles
+from tests.node.multi_frame_samples import enhanced
+from tests.node.test_measure import CIRCLES, painted
+
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+FIELDS = [
+    "series_instance_uid", "sop_instance_uid", "instance_number", "status", "reasons", "vbq_mean", "vbq_median",
+    "rois", "uncertainty", "levels_confidence", "protocol", "algorithm",
+]  # fmt: skip
+"""As promised, in this order."""
+
+
+def write(folder: Path, *images: Dataset) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for image in images:
+        write_file(folder / f"IM{len(list(folder.iterdir())):05}", image)
+
+
+def measured(*paths: Path, double: KnownCircles | None = None) -> dict[str, dict[str, object]]:
+    found = find(list(paths))
+    lines = [
+        json.dumps(to_json_dict(series, result), allow_nan=False)
+        for series, result in measure_all(found, double or KnownCircles(CIRCLES))
+    ]
+    rows = [json.loads(line) for line in lines]
+    assert all(list(row) == FIELDS for row in rows)
+    return {row["series_instance_uid"].removeprefix(f"{STUDY}."): row for row in rows}
+
+
+def whole_study() -> list[Dataset]:
+    """What stands beside the T1 in a lumbar examination."""
+    return [
+        *stack(3, series="2", SeriesDescription="localizer", ScanningSequence="GR", RepetitionTime=8, EchoTime=4),
+        *painted(series="3", SeriesDescription="t2_tse_sag", RepetitionTime=3500, EchoTime=110),
+        *painted(series="4", SeriesDescription="t2_tirm_sag", ScanningSequence=["SE", "IR"], InversionTime=150),
+        *stack(series="5", SeriesDescription="t1_tse_tra", ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+        *painted(series="6", SeriesDescription="t1_tse_sag KM", ContrastBolusAgent="Gadovist"),
+        *painted(series="7", SeriesDescription="t1_tse_sag fs", ScanOptions="FS"),
+        *painted(series="8", SeriesDescription="t1_tse_sag", SeriesNumber=9),
+        *painted(series="1"),
+    ]
+
+
+def test_a_whole_study_has_one_measured_series_and_a_reason_for_every_other(tmp_path: Path):
+    write(tmp_path / "A" / "B", *whole_study())
+    rows = measured(tmp_path)
+    assert {uid: row["status"] for uid, row in rows.items()} == {
+        "1": "measured", "2": "rejected", "3": "rejected", "4": "rejected", "5": "rejected", "6": "rejected",
+        "7": "rejected", "8": "rejected",
+    }  # fmt: skip
+    why = {uid: " ".join(row["reasons"]) for uid, row in rows.items()}  # type: ignore[arg-type]
+    for uid, words in {
+        "2": "localiser", "3": "not T1-weighted: TR 3500 ms, TE 110 ms", "4": "inversion recovery",
+        "5": "not sagittal", "6": "a contrast agent was given", "7": "fat-saturated",
+        "8": f"not chosen: series {STUDY}.1 of the study is better suited",
+    }.items():  # fmt: skip
+        assert words in why[uid]
+    assert {row["vbq_mean"] for uid, row in rows.items() if uid != "1"} == {None}
+
+
+def test_one_line_holds_what_is_promised(tmp_path: Path):
+    images = painted(MagneticFieldStrength=1.494)
+    write(tmp_path, *images)
+    row = measured(tmp_path)["1"]
+    assert (row["sop_instance_uid"], row["instance_number"]) == (images[2].SOPInstanceUID, 3)
+    assert (row["status"], row["reasons"], row["vbq_mean"], row["vbq_median"]) == ("measured", [], 2.5, 2.5)
+    assert row["rois"]["L1"] == {  # type: ignore[index]
+        "row": 10.0, "col": 12.0, "radius_px": 3.0, "radius_mm": 2.625, "mean": 300.0, "sd": 0.0, "pixels": 29,
+    }  # fmt: skip
+    assert list(row["rois"]) == ["L1", "L2", "L3", "L4", "CSF"]  # type: ignore[call-overload]
+    assert (row["uncertainty"], row["levels_confidence"]) == ({"vbq_sd": 0.061}, 0.97)
+    assert row["algorithm"] == {"name": "vbq-auto", "version": "1"}
+    protocol = row["protocol"]
+    assert isinstance(protocol, dict)
+    assert (protocol["repetition_time_ms"], protocol["field_strength_t"]) == (620.0, 1.5)
+    assert (protocol["contrast"], protocol["prescan_normalisation"]) == (False, ["NORM"])
+
+
+def test_a_frame_of_a_multi_frame_image_is_named(tmp_path: Path):
+    write(tmp_path, enhanced(painted()))
+    row = measured(tmp_path)["1"]
+    assert (row["status"], row["instance_number"]) == ("measured", 1)
+    assert row["protocol"]["frame_number"] == 3  # type: ignore[index]
+
+
+def test_a_value_outside_the_accepted_range_is_measured_and_said(tmp_path: Path):
+    write(tmp_path, *painted(EchoTime=25))
+    row = measured(tmp_path)["1"]
+    assert row["status"] == "measured"
+    assert str(row["reasons"]).startswith("['echo time 25 ms is outside 8–20 ms")
+
+
+def test_a_folder_as_people_have_them(tmp_path: Path):
+    """Two studies without identity in one folder, one image in another, things that are no DICOM images beside them."""
+    anonymous = {"PatientID": "", "PatientName": "", "StudyDate": "", "AccessionNumber": ""}
+    other = painted(series="9", StudyInstanceUID="1.2.826.0.1.3680043.8.498.2", **anonymous)
+    mine = painted(**anonymous)
+    write(tmp_path / "mixed", *mine[:5], *other)
+    write(tmp_path / "one more", mine[5], mine[0])
+    (tmp_path / "mixed" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x02\x00UI\x04\x001.2\0")
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7")
+    (tmp_path / "empty").touch()
+    double = KnownCircles(CIRCLES)
+    rows = measured(tmp_path, double=double)
+    assert {uid: row["status"] for uid, row in rows.items()} == {"1": "measured", "9": "measured"}
+    assert [asked[0] for asked in double.asked] == [6, 6], "the same image twice is one slice"
+    found = find([tmp_path])
+    assert {path.name for path in found.unread} == {"DICOMDIR", "report.pdf", "empty"}
+    assert found.named == frozenset()
+
+
+def test_files_by_name_and_what_is_not_there(tmp_path: Path):
+    write(tmp_path, *painted())
+    files = sorted(tmp_path.iterdir())
+    assert measured(*files)["1"]["status"] == "measured"
+    text = tmp_path / "notes.txt"
+    text.write_text("not an image")
+    found = find([text, files[0]])
+    assert (found.unread[text], text in found.named, found.series) == ("not a DICOM Part 10 file", True, 1)
+    with pytest.raises(InputError, match=r"nothing-here: there is no such file or folder"):
+        find([tmp_path / "nothing-here"])
+
+
+SILENT = {"RepetitionTime": None, "EchoTime": None, "SeriesDescription": None, "StudyDescription": None}
+
+
+@pytest.mark.parametrize("slices", [1, 4, 6])
+def test_where_the_headers_are_silent_the_image_decides(tmp_path: Path, slices: int):
+    write(tmp_path, *painted(**SILENT)[:slices])
+    double = KnownCircles(CIRCLES)
+    assert measured(tmp_path, double=double)["1"]["status"] == "measured"
+    assert double.asked == [(slices, 0, False)]
+
+
+def test_of_two_silent_series_the_one_whose_image_is_accepted(tmp_path: Path):
+    bright = np.frombuffer(painted()[0].PixelData, np.uint16) * np.uint16(3)
+    write(tmp_path, *painted(**SILENT, PixelData=bright.tobytes()), *painted(series="2", **SILENT))
+    double = KnownCircles(CIRCLES, rejects={round(float(bright.mean()), 1): "fluid is brighter than marrow: T2"})
+    rows = measured(tmp_path, double=double)
+    assert (rows["1"]["status"], rows["1"]["reasons"]) == ("rejected", ["fluid is brighter than marrow: T2"])
+    assert rows["2"]["status"] == "measured"
+
+
+def test_a_series_of_several_studies_is_rejected_once(tmp_path: Path):
+    images = painted()
+    images[1].StudyInstanceUID = "1.2.826.0.1.3680043.8.498.2"
+    write(tmp_path, *images)
+    row = measured(tmp_path)["1"]
+    assert (row["status"], row["reasons"]) == ("rejected", ["its images name different studies"])
+
+
+def test_inverted_grey_values_are_refused_with_the_reason(tmp_path: Path):
+    write(tmp_path, *painted(PhotometricInterpretation="MONOCHROME1"))
+    row = measured(tmp_path)["1"]
+    assert row["status"] == "rejected"
+    assert "greater values do not mean more signal (not MONOCHROME2)" in row["reasons"]  # type: ignore[operator]
+
+
+def test_the_picture_bears_the_uid_of_its_slice(tmp_path: Path):
+    images = painted()
+    write(tmp_path, *images)
+    ((_, result),) = measure_all(find([tmp_path]), KnownCircles(CIRCLES))
+    drawn = picture(result)
+    assert drawn is not None
+    name, content = drawn
+    assert name == f"{images[2].SOPInstanceUID}.png"
+    assert content.startswith(b"\x89PNG")
+    assert b"Synthetic" not in content
+
+
+def test_the_exit_code_asks_for_a_person_where_a_study_has_no_score():
+    measured, review, rejected = MeasurementStatus
+    assert not needs_a_person([("A", measured), ("A", rejected), ("B", rejected), ("B", measured)])
+    assert needs_a_person([("A", measured), ("B", review)])
+    assert needs_a_person([("A", rejected)])
+
+
+def test_an_empty_folder_has_nothing(tmp_path: Path):
+    found = find([tmp_path])
+    assert (found.series, found.unread) == (0, {})

@@ -39,7 +39,7 @@ class Extension:
     """The paper's model with more columns; ``test`` is the joint F test of what was added.
 
     ``knots`` are the ages (years) between which a spline bends, the boundary knots first and last; ``curve`` is the
-    expected VBQ of the reference patient at the given ages. Both are empty where
+    expected VBQ of the reference patient at :data:`GRID_YEARS` within the ages of the cohort. Both are empty where
     there is no spline.
     """
 
@@ -93,9 +93,7 @@ def natural_spline(x: Array, knots: Sequence[float]) -> Array:
     return np.column_stack([slope(index) - last for index in range(len(knots) - 2)])
 
 
-def shape_report(
-    cohort: pd.DataFrame, *, reference: Mapping[str, float] | None = None, ages: Sequence[float] | None = None
-) -> ShapeReport | Refusal:
+def shape_report(cohort: pd.DataFrame, *, reference: Mapping[str, float] | None = None) -> ShapeReport | Refusal:
     """Test age squared, three splines of age and the age × ratio interactions against the paper's model.
 
     Parameters
@@ -104,8 +102,6 @@ def shape_report(
         As for :func:`analytics.regression.fit_vbq_model`.
     reference
         The predictors, age aside, of the patient whose expected VBQ the curves show; what is not given is the mean.
-    ages
-        At which the curves are given, years; :data:`GRID_YEARS` within the ages of the cohort without it.
 
     A cohort that the paper's model cannot be fitted on, or whose predictors are aliased, or where an extension adds
     nothing that can be estimated, is refused.
@@ -118,7 +114,7 @@ def shape_report(
         return rows.refusal(f"the model has no estimate for {', '.join(plain.aliased)}")
     if len(np.unique(rows.frame["age"])) < 2 * len(RESTRICTED_QUANTILES):
         return rows.refusal("too few different ages for a curve")
-    base = _Base(rows.frame, reference or {}, ages)
+    base = _Base(rows.frame, reference or {})
     knots = base.knots()
     extensions = [base.extend("quadratic", {"age²": base.age_c**2})]
     extensions += [base.spline(name, places) for name, places in knots.items()]
@@ -137,7 +133,7 @@ def shape_report(
 class _Base:
     """The paper's model on complete rows, ready to be extended."""
 
-    def __init__(self, frame: pd.DataFrame, reference: Mapping[str, float], ages: Sequence[float] | None) -> None:
+    def __init__(self, frame: pd.DataFrame, reference: Mapping[str, float]) -> None:
         self.frame = frame
         self.vbq = frame["vbq"].to_numpy(dtype=np.float64)
         self.age = frame["age"].to_numpy(dtype=np.float64)
@@ -146,8 +142,6 @@ class _Base:
         self.reference = self.columns.mean(axis=0)
         for name, value in reference.items():
             self.reference[self.names.index(name)] = value
-        within = [age for age in GRID_YEARS if self.age.min() <= age <= self.age.max()]
-        self.grid = np.array(within if ages is None else ages, dtype=np.float64)
         self.unestimated: set[str] = set()
 
     def knots(self) -> dict[str, tuple[float, ...]]:
@@ -208,7 +202,8 @@ class _Base:
         return fit_linear(self.vbq, np.column_stack([self.columns, *added.values()]), (*self.names, *added))
 
     def _curve(self, fit: LinearFit, knots: Sequence[float]) -> tuple[tuple[float, float], ...]:
-        at = np.tile(self.reference, (len(self.grid), 1))
-        at[:, self.names.index("age")] = self.grid
-        expected = np.column_stack([at, natural_spline(self.grid, knots)]) @ fit.b
-        return tuple(zip(self.grid.tolist(), expected.tolist(), strict=True))
+        grid = np.array([age for age in GRID_YEARS if self.age.min() <= age <= self.age.max()])
+        at = np.tile(self.reference, (len(grid), 1))
+        at[:, self.names.index("age")] = grid
+        expected = np.column_stack([at, natural_spline(grid, knots)]) @ fit.b
+        return tuple(zip(grid.tolist(), expected.tolist(), strict=True))

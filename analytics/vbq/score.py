@@ -66,6 +66,17 @@ def score(image: NDArray[np.float64], rois: Mapping[str, Circle], *, spacing_mm:
     )
 
 
+def circle_mean(image: NDArray[np.float64], circle: Circle) -> float:
+    """Mean signal of the pixels whose centres lie within a circle.
+
+    Raises
+    ------
+    ScoreError
+        The circle is not finite or not wholly in the image.
+    """
+    return float(image[_members(image.shape, "circle", circle)].mean())
+
+
 def _signal(image: NDArray[np.float64], name: str, circle: Circle, spacing_mm: tuple[float, float]) -> RoiSignal:
     values = image[_members(image.shape, name, circle)]
     if values.size < MINIMUM_PIXELS:

@@ -17,7 +17,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
         one.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with real data."""
     if not SHARED.is_dir():

@@ -31,7 +31,6 @@ def test_every_expected_number_is_met_and_a_wrong_one_is_found(shared_data: Path
     done = against_r(statistics / "inputs", statistics / "expected")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ols_cohort200.json: passed 1184 of 1184" in done.stdout
-    assert "logit_cohort200.json: passed 259 of 259" in done.stdout
     (tmp_path / "expected").mkdir()
     shutil.copy(statistics / "tolerances.json", tmp_path)
     numbers = json.loads((statistics / "expected/table1_cohort200.json").read_text())
@@ -41,10 +40,6 @@ def test_every_expected_number_is_met_and_a_wrong_one_is_found(shared_data: Path
     assert spoilt.returncode == 1
     assert "passed 242 of 243" in spoilt.stdout
     assert "/continuous/age/t/t: expected" in spoilt.stdout
-    shutil.copy(statistics / "expected/table1_cohort200.json", tmp_path / "expected/table1_other_site.json")
-    lost = against_r(statistics / "inputs", tmp_path / "expected")
-    assert "table1_other_site.json: NOT computed: FileNotFoundError" in lost.stdout
-    assert "needs other_site.csv" in lost.stdout
 
 
 @pytest.fixture

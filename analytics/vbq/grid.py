@@ -1,0 +1,116 @@
+"""From a native sagittal slice to the grid the networks see, and back: by geometry, never by assumption."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from analytics.vbq.automatic import SagittalImage
+
+GRID_MM = 1.1
+"""Spacing of the grid on which bodies, discs and canal are segmented; 256 pixels span 282 mm, the paper's field."""
+MAX_EXTENT_MM = 560.0
+"""A field of view beyond this is no image of a spine, or its spacing is wrong."""
+MIN_EXTENT_MM = 60.0
+"""A field of view that could hold two lumbar bodies at most."""
+BRIGHT_PERCENTILE = 99.0
+"""Of the pixels that are not air: the signal that becomes 1 in what the network sees."""
+AIR = 0.02
+"""Of the greatest signal: what lies below is air or nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A slice turned so that rows run to the feet and columns to the back, on square pixels.
+
+    Attributes
+    ----------
+    signal
+        (rows, columns) in the units of the native slice.
+    spacing_mm
+        Of its square pixels.
+    transposed, flipped
+        How the native axes were turned: first transposed, then flipped along (rows, columns).
+    native_shape, native_spacing_mm
+        Of the slice it came from.
+    """
+
+    signal: NDArray[np.float64]
+    spacing_mm: float
+    transposed: bool
+    flipped: tuple[bool, bool]
+    native_shape: tuple[int, int]
+    native_spacing_mm: tuple[float, float]
+
+    def to_native(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2) rows and columns of the grid as rows and columns of the native slice, both 0-based."""
+        shape, spacing = self._turned()
+        turned = (np.asarray(points, dtype=np.float64) + 0.5) * self.spacing_mm / np.asarray(spacing) - 0.5
+        for axis in (0, 1):
+            if self.flipped[axis]:
+                turned[..., axis] = shape[axis] - 1 - turned[..., axis]
+        out: NDArray[np.float64] = turned[..., ::-1] if self.transposed else turned
+        return out
+
+    def from_native(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2) rows and columns of the native slice as rows and columns of the grid, both 0-based."""
+        shape, spacing = self._turned()
+        turned = np.array(points, dtype=np.float64)
+        if self.transposed:
+            turned = turned[..., ::-1].copy()
+        for axis in (0, 1):
+            if self.flipped[axis]:
+                turned[..., axis] = shape[axis] - 1 - turned[..., axis]
+        out: NDArray[np.float64] = (turned + 0.5) * np.asarray(spacing) / self.spacing_mm - 0.5
+        return out
+
+    def _turned(self) -> tuple[tuple[int, int], tuple[float, float]]:
+        if not self.transposed:
+            return self.native_shape, self.native_spacing_mm
+        return self.native_shape[::-1], self.native_spacing_mm[::-1]
+
+
+def to_grid(image: SagittalImage, spacing_mm: float = GRID_MM) -> Grid:
+    """Turn and resample a native slice (linear, after a Gaussian where the grid is coarser)."""
+    along_columns, along_rows = np.asarray(image.orientation[:3]), np.asarray(image.orientation[3:])
+    # The axis of the slice that runs more along the patient's long axis becomes the rows.
+    transposed = bool(abs(along_columns[2]) > abs(along_rows[2]))
+    down, back = (along_columns, along_rows) if transposed else (along_rows, along_columns)
+    flipped = (bool(down[2] > 0), bool(back[1] < 0))
+    grid = Grid(
+        signal=np.empty((0, 0)),
+        spacing_mm=spacing_mm,
+        transposed=transposed,
+        flipped=flipped,
+        native_shape=(image.signal.shape[0], image.signal.shape[1]),
+        native_spacing_mm=image.spacing_mm,
+    )
+    return _filled(grid, image.signal)
+
+
+def _filled(grid: Grid, signal: NDArray[np.float64]) -> Grid:
+    turned = signal.T if grid.transposed else signal
+    turned = np.flip(turned, tuple(axis for axis in (0, 1) if grid.flipped[axis]))
+    shape, spacing = turned.shape, grid.native_spacing_mm[:: -1 if grid.transposed else 1]
+    zoom = [grid.spacing_mm / mm for mm in spacing]
+    smooth = ndimage.gaussian_filter(turned, [0.4 * step if step > 1 else 0.0 for step in zoom])
+    size = [max(1, round(shape[axis] / zoom[axis])) for axis in (0, 1)]
+    at = np.meshgrid(*((np.arange(size[axis]) + 0.5) * zoom[axis] - 0.5 for axis in (0, 1)), indexing="ij")
+    return Grid(
+        signal=ndimage.map_coordinates(smooth, at, order=1, mode="nearest"),
+        spacing_mm=grid.spacing_mm,
+        transposed=grid.transposed,
+        flipped=grid.flipped,
+        native_shape=grid.native_shape,
+        native_spacing_mm=grid.native_spacing_mm,
+    )
+
+
+def normalised(signal: NDArray[np.float64]) -> NDArray[np.float32]:
+    """What the network sees: the root of the signal over its bright end, 0 … 1; all zero where nothing is seen."""
+    peak = float(np.max(signal, initial=0.0))
+    if not np.isfinite(peak) or peak <= 0:
+        return np.zeros(signal.shape, dtype=np.float32)
+    bright = float(np.percentile(signal[signal > AIR * peak], BRIGHT_PERCENTILE))
+    return np.sqrt(np.clip(signal / bright, 0.0, 1.0)).astype(np.float32)

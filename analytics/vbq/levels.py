@@ -1,0 +1,184 @@
+"""Which body is which: counted from the sacrum up, with everything that makes the count doubtful."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.model import LEVELS
+from analytics.vbq.bodies import axes, heights_mm
+from analytics.vbq.spine import BODY, S1, Part, Spine, steps_mm
+
+FROM_THE_SACRUM = ("L5", "L4", "L3", "L2", "L1")
+SURE = 0.75
+"""From this confidence on the levels are taken as named right."""
+LEVEL_INDEX = {name: index for index, name in enumerate(FROM_THE_SACRUM)}
+
+BODY_AREA_MM2 = 380.0
+BODY_HEIGHT_MM = 17.0
+"""Medians below these are no adult lumbar spine: cervical and upper thoracic bodies, children, other things."""
+LOW_AREA = 0.72
+"""Of the median area of the four bodies above it: a smaller lowest body may be the first sacral one."""
+LOW_DISC = 0.55
+"""Of the median length of the discs above: a shorter lowest disc may be the one under S1."""
+LONG_REMNANT = 0.72
+"""Length of the S1/S2 disc over that of L5/S1; on 98 of 100 ordinary slices it is below 0.69."""
+SECOND_S1 = 0.3
+"""Of the area of S1: a disc or another first sacral body under it that is larger is no ordinary remnant."""
+UNEVEN_STEP = 1.38
+"""A step over the median of its chain: a body is missing between, or two are one."""
+TALL_BODY = 1.45
+"""Over the median height: two bodies that were taken as one."""
+CRUSHED_BODY = 0.62
+"""Of the median height of the chain: a fracture."""
+EDGE_PX = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Indexes into the bodies of a spine, by level; empty when nothing can be counted.
+
+    ``confidence`` 0 … 1; ``doubts`` say in words what lowered it; ``refusals`` why there are no L1 to L4.
+    """
+
+    index: dict[str, int]
+    confidence: float
+    doubts: tuple[str, ...]
+    refusals: tuple[str, ...]
+
+
+def name_levels(spine: Spine, probability: NDArray[np.float32]) -> Levels:
+    """Count from the sacrum up; ``probability`` (classes, rows, columns) is what the spine was found in."""
+    refusals = _refusals(spine)
+    if refusals:
+        return Levels(index={}, confidence=0.0, doubts=(), refusals=refusals)
+    doubts = [
+        *_doubts_of_sacrum(spine, probability),
+        *_doubts_of_lowest(spine),
+        *_doubts_of_chain(spine),
+    ]
+    confidence = 1.0
+    for factor, _ in doubts:
+        confidence *= factor
+    return Levels(
+        index=dict(LEVEL_INDEX),
+        confidence=round(confidence, 3),
+        doubts=tuple(sentence for _, sentence in doubts),
+        refusals=(),
+    )
+
+
+def _refusals(spine: Spine) -> tuple[str, ...]:
+    if len(spine.bodies) < len(FROM_THE_SACRUM):
+        return (f"only {len(spine.bodies)} stacked vertebral bodies are seen; L1 to L5 are needed",)
+    lowest = spine.bodies[: len(FROM_THE_SACRUM)]
+    if not spine.canal.any():
+        return ("no spinal canal is seen",)
+    area, height = float(np.median([body.area_mm2 for body in lowest])), float(np.median(heights_mm(spine)[:5]))
+    if area < BODY_AREA_MM2 or height < BODY_HEIGHT_MM:
+        return (f"the bodies are too small for a lumbar spine: median {area:.0f} mm², {height:.0f} mm high",)
+    return _canal_refusals(spine, lowest)
+
+
+def _canal_refusals(spine: Spine, bodies: Sequence[Part]) -> tuple[str, ...]:
+    behind: list[str] = []
+    before: list[str] = []
+    for name, body in zip(FROM_THE_SACRUM, bodies, strict=True):
+        columns = np.flatnonzero(spine.canal[round(body.centre[0])])
+        if columns.size:
+            (behind if columns.mean() > body.centre[1] else before).append(name)
+    if len(before) > len(behind):
+        return ("the canal runs in front of the bodies: the image is turned otherwise than its headers say",)
+    if missing := [name for name in LEVELS if name not in behind]:
+        return (f"the spinal canal leaves the slice at {', '.join(missing)}",) if "L3" in missing else ()
+    return ()
+
+
+def _doubts_of_sacrum(spine: Spine, probability: NDArray[np.float32]) -> list[tuple[float, str]]:
+    if spine.s1 is None:
+        return [(0.3, "the first sacral body is not seen: the levels cannot be counted from it")]
+    found = []
+    lowest = spine.bodies[0]
+    if spine.s1.centre[0] <= lowest.centre[0]:
+        found.append((0.2, "what looks like the first sacral body does not lie below the lowest lumbar one"))
+    step = float(np.hypot(*np.subtract(spine.s1.centre, lowest.centre))) * spine.spacing_mm
+    if step > UNEVEN_STEP * float(np.median(steps_mm(spine)[:4])) + 4:
+        found.append((0.3, "a body seems to be missing between L5 and the sacrum"))
+    mixed = float(np.mean(probability[S1][lowest.mask]))
+    if mixed > 0.12:
+        found.append((1 - min(0.6, 2 * mixed), "the lowest body may be the first sacral one"))
+    pure = float(np.mean(probability[BODY][spine.s1.mask]))
+    if pure > 0.12:
+        found.append((1 - min(0.6, 2 * pure), "the first sacral body may be a lumbar one"))
+    return [*found, *_transitional(spine, spine.s1)]
+
+
+def _transitional(spine: Spine, s1: Part) -> list[tuple[float, str]]:
+    """A long disc or another such body under S1: lumbarised, or a sacralised L5 that was counted as S1."""
+    last = spine.discs[0]
+    if any(part.area_mm2 > SECOND_S1 * s1.area_mm2 for part in spine.below_s1):
+        return [(0.5, "transitional lumbosacral anatomy: a second full disc or first sacral body is seen under S1")]
+    remnant = spine.sacral_disc
+    if last is None or remnant is None:
+        return []
+    ratio = length_mm(remnant, spine.spacing_mm) / length_mm(last, spine.spacing_mm)
+    if ratio < LONG_REMNANT:
+        return []
+    return [(0.5, f"transitional lumbosacral anatomy: the disc under S1 has {ratio:.0%} of the length of L5/S1")]
+
+
+def length_mm(part: Part, spacing_mm: float) -> float:
+    """The longer extent of a disc."""
+    rows, columns = np.nonzero(part.mask)
+    points = np.stack([rows, columns], axis=1) - np.array(part.centre)
+    _, _, directions = np.linalg.svd(points, full_matrices=False)
+    low, high = np.percentile(points @ directions[0], [2, 98])
+    return float(high - low) * spacing_mm
+
+
+def _doubts_of_lowest(spine: Spine) -> list[tuple[float, str]]:
+    found = []
+    above = [body.area_mm2 for body in spine.bodies[1:5]]
+    share = spine.bodies[0].area_mm2 / float(np.median(above))
+    if share < LOW_AREA:
+        found.append((0.6, f"L5 is small ({share:.0%} of the bodies above it): it may be the first sacral body"))
+    discs = [length_mm(disc, spine.spacing_mm) for disc in spine.discs[1:5] if disc is not None]
+    last = spine.discs[0]
+    if last is None:
+        found.append((0.6, "no disc is seen under L5"))
+    elif discs and length_mm(last, spine.spacing_mm) < LOW_DISC * float(np.median(discs)):
+        found.append((0.6, "the disc under L5 is short: it may be the one under the first sacral body"))
+    return found
+
+
+def _doubts_of_chain(spine: Spine) -> list[tuple[float, str]]:
+    found = []
+    steps, heights = steps_mm(spine)[:4], heights_mm(spine)[:5]
+    middle_step, middle_height = float(np.median(steps)), float(np.median(heights))
+    for number, step in enumerate(steps):
+        if step > UNEVEN_STEP * middle_step:
+            pair = f"{FROM_THE_SACRUM[number + 1]} and {FROM_THE_SACRUM[number]}"
+            found.append((0.4, f"the step between {pair} is long: a body may be missing"))
+    for number, height in enumerate(heights):
+        if height > TALL_BODY * middle_height:
+            found.append((0.4, f"{FROM_THE_SACRUM[number]} is very tall: two bodies may be taken as one"))
+    for number in range(1, 5):
+        if spine.discs[number] is None:
+            found.append((0.8, f"no disc is seen under {FROM_THE_SACRUM[number]}"))
+    top = spine.bodies[LEVEL_INDEX["L1"]]
+    if bool(top.mask[: EDGE_PX + 1].any()):
+        found.append((0.6, "L1 is cut off by the edge of the image"))
+    return found
+
+
+def crushed(spine: Spine) -> Sequence[str]:
+    """The levels among L1 to L4 that are much lower than their neighbours: fractures."""
+    heights = heights_mm(spine)[:5]
+    middle = float(np.median(heights))
+    return [name for name in LEVELS if heights[LEVEL_INDEX[name]] < CRUSHED_BODY * middle]
+
+
+def up_of(spine: Spine, name: str) -> NDArray[np.float64]:
+    """Unit vector (rows, columns) to the head at a level."""
+    return axes(spine, LEVEL_INDEX[name])[0]

@@ -1,0 +1,137 @@
+"""The automatic measurement against people: five real series with two readers, sixty T1 slices with two readers."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from analytics.agreement import agreement
+from analytics.model import CSF, LEVELS, Circle, MeasurementStatus
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.measure import measure_stack
+from analytics.vbq.score import score
+
+READINGS = Path(__file__).parents[1] / "readings" / "pairs"
+READERS = (("reader_C", "reader_D"), ("reader_E", "reader_F"))
+PAIR_SPACING_MM = 280 / 384
+SAME_BODY_MM = 14.0
+"""Half the height of a body: a circle nearer than this to a reader's lies in the same one."""
+
+
+def stack(folder: Path) -> tuple[list[SagittalImage], list[int]]:
+    """The slices of the largest series in a folder, and their InstanceNumbers."""
+    images = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+    series = [image.SeriesInstanceUID for image in images]
+    chosen = [image for image in images if image.SeriesInstanceUID == max(series, key=series.count)]
+    return [
+        SagittalImage(
+            signal=image.pixel_array.astype(np.float64),
+            spacing_mm=tuple(map(float, image.PixelSpacing)),
+            position_mm=tuple(map(float, image.ImagePositionPatient)),
+            orientation=tuple(map(float, image.ImageOrientationPatient)),
+        )
+        for image in chosen
+    ], [int(image.InstanceNumber) for image in chosen]
+
+
+def reading_vbq(signal: NDArray[np.float64], reading: dict[str, Sequence[float]], spacing_mm: tuple[float, float]):
+    circles = {
+        name: Circle(row=reading[name][0], col=reading[name][1], radius_px=reading[name][2]) for name in (*LEVELS, CSF)
+    }
+    return score(signal, circles, spacing_mm=spacing_mm).vbq_mean
+
+
+def same_bodies(found: AutomaticMeasurement, readings: Sequence[dict[str, Sequence[float]]], spacing_mm: float) -> bool:
+    """Every level lies in the body that at least one reader named so."""
+    return any(
+        all(
+            np.hypot(found.score.rois[n].circle.row - r[n][0], found.score.rois[n].circle.col - r[n][1]) * spacing_mm
+            < SAME_BODY_MM
+            for n in LEVELS
+        )
+        for r in readings
+    )
+
+
+@pytest.fixture(scope="module")
+def real_series(shared_data: Path):
+    found = []
+    for patient in range(1, 6):
+        images, numbers = stack(shared_data / f"t1-tse-dicom/patient{patient}")
+        readings = [
+            json.loads((shared_data / f"readings/reader_{reader}/patient{patient}.json").read_text()) for reader in "AB"
+        ]
+        found.append((measure_stack(images), images, numbers, readings))
+    return found
+
+
+def test_the_slice_and_the_levels_of_the_readers_in_five_real_series(real_series):
+    for found, images, numbers, readings in real_series:
+        assert found.status is MeasurementStatus.MEASURED
+        assert numbers[found.slice_index] in {reading["slice"] for reading in readings}
+        assert same_bodies(found, readings, images[found.slice_index].spacing_mm[0])
+
+
+def test_vbq_of_five_real_series_against_the_mean_of_two_readers(real_series):
+    errors = []
+    for found, images, numbers, readings in real_series:
+        by_number = dict(zip(numbers, images, strict=True))
+        slices = [by_number[reading["slice"]] for reading in readings]
+        both = [reading_vbq(one.signal, r, one.spacing_mm) for one, r in zip(slices, readings, strict=True)]
+        errors.append(found.score.vbq_mean - np.mean(both))
+        assert abs(errors[-1]) < 1.96 * found.vbq_sd
+    # The readers differ from each other by 0.071 on series of this kind.
+    assert np.sqrt(np.mean(np.square(errors))) <= 0.07
+
+
+@pytest.fixture(scope="module")
+def slices(shared_data: Path):
+    """(measurement, the two readers' scores, the two readings) of the sixty slices."""
+    out = []
+    for pair in READERS:
+        for path in sorted((READINGS / pair[0]).glob("*.json")):
+            readings = [json.loads((READINGS / reader / path.name).read_text()) for reader in pair]
+            with Image.open(shared_data / "lumbar-t1-t2-pairs" / f"{path.stem}_t1.png") as picture:
+                signal = np.asarray(picture, dtype=np.float64)
+            image = SagittalImage(
+                signal=signal,
+                spacing_mm=(PAIR_SPACING_MM, PAIR_SPACING_MM),
+                position_mm=(0.0, 0.0, 0.0),
+                orientation=(0.0, 1.0, 0.0, 0.0, 0.0, -1.0),
+            )
+            scores = [reading_vbq(signal, reading, image.spacing_mm) for reading in readings]
+            out.append((measure_stack([image]), scores, readings))
+    return out
+
+
+def test_sixty_slices_against_two_readers_each(slices):
+    measured = [(m, s) for m, s, _ in slices if m.status is MeasurementStatus.MEASURED]
+    assert len(measured) >= 0.8 * len(slices)
+    automatic = np.array([m.score.vbq_mean for m, _ in measured])
+    people = np.array([np.mean(s) for _, s in measured])
+    errors = automatic - people
+    assert np.sqrt(np.mean(errors**2)) <= 0.10
+    assert abs(errors.mean()) <= 0.03
+    assert agreement(np.column_stack([automatic, people])).single_agreement.icc >= 0.96
+    inside = np.abs(errors) < 1.96 * np.array([m.vbq_sd for m, _ in measured])
+    assert 0.90 <= inside.mean() <= 0.98
+
+
+def test_no_measured_slice_has_a_level_that_no_reader_named_so(slices):
+    wrong = [
+        readings
+        for found, _, readings in slices
+        if found.status is MeasurementStatus.MEASURED and not same_bodies(found, readings, PAIR_SPACING_MM)
+    ]
+    assert wrong == []
+
+
+def test_where_both_readers_could_not_tell_the_fluid_nothing_is_measured(slices):
+    unsure = [found for found, _, readings in slices if not any(reading["csf_sure"] for reading in readings)]
+    assert len(unsure) >= 4
+    assert all(found.status is not MeasurementStatus.MEASURED for found in unsure)

@@ -157,6 +157,7 @@ class DicomPeer(Section):
     max_associations: Annotated[int, Field(ge=1)] | None = None
     query: QueryAe | None = None
     forward: RemoteAe | None = None
+    commitment: RemoteAe | None = None
 
     @field_validator("addresses")
     @classmethod
@@ -171,6 +172,8 @@ class DicomPeer(Section):
             raise ValueError("one that sends needs both ae_titles and addresses")
         if not (self.ae_titles or self.query or self.forward):
             raise ValueError("it neither sends (ae_titles and addresses) nor is asked (query) nor sent to (forward)")
+        if self.commitment and not self.ae_titles:
+            raise ValueError("commitment is for one that sends: it needs ae_titles and addresses")
         return self
 
     @property

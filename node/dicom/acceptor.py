@@ -7,14 +7,17 @@ from collections.abc import Callable
 from time import monotonic
 
 import structlog
+from sqlite_utils.utils import sqlite3
 
 from node.archive import Archive
 from node.dicom import dimse
-from node.dicom.association import Association, Ignored, Slots
-from node.dicom.intake import Answer, Intake, Peer, Sink
+from node.dicom.association import Association, Slots
+from node.dicom.commitment import Report, RequestSink, heard_now, report_now
+from node.dicom.intake import Intake, Peer, Sink
 from node.dicom.recorder import Recorder
 from node.dicom.tls import secure, server_context
 from node.dicom.upper_layer import Context
+from node.errors import StoreError
 from node.settings import Settings
 
 MAX_WAITING = 256
@@ -42,6 +45,9 @@ class Acceptor:
     def __init__(self, settings: Settings, archive: Archive, recorder: Recorder, slots: Slots) -> None:
         self._settings = settings.dicom
         self._tls = server_context(settings.dicom.tls) if settings.dicom.tls else None
+        self._folder = settings.storage.folder
+        self._archive = archive
+        self._recorder = recorder
         self._intake = Intake(settings, archive, recorder)
         self._slots = slots
         self._lock = threading.Lock()
@@ -92,9 +98,25 @@ class Acceptor:
         """Begin with the object of a C-STORE."""
         return self._intake.begin(request, context, peer)
 
-    def action(self, request: dimse.Command, context: Context, peer: Peer) -> Sink:
-        """Begin with the data set of an N-ACTION."""
-        return Ignored(Answer(status=dimse.UNRECOGNISED_OPERATION))
+    def commit(self, request: dimse.Command, context: Context, peer: Peer, stored: Callable[[int], None]) -> Sink:
+        """Begin with a request for Storage Commitment."""
+        return RequestSink(self._recorder, request, context.transfer_syntax, peer, stored)
+
+    def report(self, request_id: int) -> Report | None:
+        """The answer to such a request, made now from what is on the disk."""
+        try:
+            return report_now(self._folder, self._archive, request_id)
+        except (StoreError, sqlite3.Error) as error:
+            log.error("storage commitment not answered for now", error=str(error))
+            return None
+
+    def heard(self, report: Report) -> None:
+        """The other side has confirmed the answer."""
+        try:
+            heard_now(self._folder, report)
+        except (StoreError, sqlite3.Error) as error:
+            # It stays pending and is answered once more.
+            log.error("storage commitment answered, but not noted", error=str(error))
 
     def _run(self, connection: socket.socket, address: str, secured: bool, done: Callable[[], None] | None) -> None:
         try:

@@ -6,6 +6,7 @@ DICOM PS3.8, section 9.2 (the acceptor's side of the state machine); PS3.7, sect
 """
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
@@ -13,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from node.dicom import dimse, upper_layer
+from node.dicom.commitment import WELL_KNOWN_INSTANCE, Report, encoded
 from node.dicom.contexts import STORAGE_COMMITMENT, VERIFICATION, transfer_syntaxes
 from node.dicom.intake import Answer, Peer, Sink
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -26,6 +28,8 @@ IDLE_TIMEOUT_S = 60.0
 """An association on which nothing came for so long, or one message takes longer, is aborted."""
 LINGER_S = 2.0
 """How long the other side may take to close the connection, once the last word is said."""
+REPORT_AFTER_S = 1.0
+"""Who says nothing for so long after a request for Storage Commitment waits for its answer on this association."""
 MAX_COMMAND_BYTES = 64 * 1024
 
 COMMAND, LAST = 1, 2
@@ -50,8 +54,14 @@ class Services(Protocol):
     def store(self, request: dimse.Command, context: Context, peer: Peer) -> Sink:
         """Begin with the object of a C-STORE."""
 
-    def action(self, request: dimse.Command, context: Context, peer: Peer) -> Sink:
-        """Begin with the data set of an N-ACTION."""
+    def commit(self, request: dimse.Command, context: Context, peer: Peer, stored: Callable[[int], None]) -> Sink:
+        """Begin with a request for Storage Commitment; ``stored`` is told its number once it is durable."""
+
+    def report(self, request_id: int) -> Report | None:
+        """The answer to such a request, made now; ``None`` when there is none to give."""
+
+    def heard(self, report: Report) -> None:
+        """The other side has confirmed the answer."""
 
 
 @dataclass
@@ -80,6 +90,8 @@ class Association:
         self._max_pdu_bytes = 0
         self._peer = Peer(address=address, calling_ae="", called_ae="", name=None)
         self._stored = self._refused = 0
+        self._due: list[int] = []
+        self._reported: dict[int, Report] = {}
 
     def serve(self) -> None:
         """Hold the association until it ends, one way or another; the connection is then at its end, too."""
@@ -185,6 +197,8 @@ class Association:
             )
         )
         while True:
+            if self._due and self._wire.is_silent(REPORT_AFTER_S):
+                self._report(self._due.pop(0))
             kind, length = self._wire.header(within_s=IDLE_TIMEOUT_S)
             if kind == upper_layer.P_DATA_TF:
                 self._take(length)
@@ -233,6 +247,8 @@ class Association:
     def _commanded(self, message: _Message) -> None:
         """The command is here in full: answer it, or begin to take its data set."""
         command = message.command = dimse.parse(bytes(message.command_bytes))
+        if command.field == dimse.N_EVENT_REPORT_RQ | dimse.RESPONSE:
+            self._confirmed(command)
         if command.has_dataset:
             message.sink = self._sink(command, self._contexts[message.context_id])
             return
@@ -241,12 +257,45 @@ class Association:
             return
         self._answer(message, self._without_dataset(command, self._contexts[message.context_id]))
 
+    def _report(self, request_id: int) -> None:
+        """Answer a request for Storage Commitment over this association: the other side keeps it open for that."""
+        report = self._services.report(request_id)
+        agreed = [one for one in self._contexts.items() if one[1].abstract_syntax == STORAGE_COMMITMENT]
+        if report is None or not agreed:
+            return
+        number, context = agreed[0]
+        self._reported[request_id] = report
+        event = report.dataset(retrieve_ae=self._settings.ae_title)
+        command: dict[int, int | bytes | str] = {
+            dimse.AFFECTED_CLASS: STORAGE_COMMITMENT,
+            dimse.COMMAND_FIELD: dimse.N_EVENT_REPORT_RQ,
+            dimse.MESSAGE_ID: request_id % 65_536,
+            dimse.DATASET_TYPE: 1,
+            dimse.AFFECTED_INSTANCE: WELL_KNOWN_INSTANCE,
+            dimse.EVENT_TYPE: report.event_type,
+        }
+        self._wire.send(
+            upper_layer.data(
+                number,
+                command=dimse.encode(command),
+                dataset=encoded(event, context.transfer_syntax),
+                max_pdu_bytes=self._max_pdu_bytes,
+            )
+        )
+
+    def _confirmed(self, command: dimse.Command) -> None:
+        answered = command.number(dimse.MESSAGE_ID_ANSWERED)
+        for request_id, report in list(self._reported.items()):
+            if request_id % 65_536 == answered and command.number(dimse.STATUS) == dimse.SUCCESS:
+                del self._reported[request_id]
+                self._services.heard(report)
+
     def _sink(self, command: dimse.Command, context: Context) -> Sink:
         of_commitment = context.abstract_syntax == STORAGE_COMMITMENT
         if command.field == dimse.C_STORE_RQ and not of_commitment and context.abstract_syntax != VERIFICATION:
             return self._services.store(command, context, self._peer)
         if command.field == dimse.N_ACTION_RQ and of_commitment:
-            return self._services.action(command, context, self._peer)
+            return self._services.commit(command, context, self._peer, self._due.append)
         return Ignored(Answer(status=dimse.UNRECOGNISED_OPERATION))
 
     def _without_dataset(self, command: dimse.Command, context: Context) -> Answer:

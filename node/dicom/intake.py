@@ -19,7 +19,7 @@ from node.dicom.recorder import Receipt, Recorder
 from node.dicom.upper_layer import Context
 from node.settings import Settings
 
-UID = re.compile(r"[0-9.]{1,64}")
+UID_TEXT = re.compile(r"[0-9.]{1,64}")
 """What a UID is made of; leading zeros and the like occur and do no harm."""
 BYTES_PER_MB = 1_000_000
 
@@ -124,7 +124,7 @@ class StoredObjectSink:
         }
         self._incoming: Incoming | None = None
         self._refused: Answer | None = None
-        if not all(UID.fullmatch(uid) for uid in self._identity.values()):
+        if not all(UID_TEXT.fullmatch(uid) for uid in self._identity.values()):
             self._refused = Answer(status=dimse.CANNOT_UNDERSTAND, comment="it is named by what is no UID")
             log.warning("object refused", reason=self._refused.comment, peer=peer.address, calling_ae=peer.calling_ae)
             return

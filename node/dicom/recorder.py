@@ -7,12 +7,13 @@ several images.
 
 import queue
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
@@ -42,7 +43,9 @@ class Receipt:
     peer_address: str
 
 
-_Waiting = tuple[Receipt, "Future[None]"]
+Result = TypeVar("Result")
+_Waiting = tuple[Callable[[Database], Any], "Future[Any]"]
+"""What inserts rows, and where its result goes once they are committed."""
 
 
 class Recorder:
@@ -84,9 +87,19 @@ class Recorder:
         sqlite3.Error, TimeoutError
             It is not known to be committed; it must not be acknowledged.
         """
-        done: Future[None] = Future()
-        self._queue.put((receipt, done))
-        done.result(timeout=ANSWER_TIMEOUT_S)
+        self.write(lambda db: insert_receipt(db, receipt))
+
+    def write(self, insert: Callable[[Database], Result]) -> Result:
+        """Return what a function that inserts rows returns, once they are committed and survive power loss.
+
+        Raises
+        ------
+        sqlite3.Error, TimeoutError
+            They are not known to be committed.
+        """
+        done: Future[Result] = Future()
+        self._queue.put((insert, done))
+        return done.result(timeout=ANSWER_TIMEOUT_S)
 
     def require_alive(self) -> None:
         """Raise when nothing can be recorded any more, so that the receiver ends instead of failing every image.
@@ -126,8 +139,7 @@ class Recorder:
     def _commit(self, db: Database, group: list[_Waiting]) -> None:
         try:
             with writing(db):
-                for receipt, _ in group:
-                    insert_receipt(db, receipt)
+                results = [insert(db) for insert, _ in group]
         except sqlite3.Error as error:
             # A commit that failed (a full disk) may leave its transaction open; the next one must be able to begin.
             if db.conn.in_transaction:
@@ -135,8 +147,8 @@ class Recorder:
             for _, done in group:
                 done.set_exception(error)
         else:
-            for _, done in group:
-                done.set_result(None)
+            for (_, done), result in zip(group, results, strict=True):
+                done.set_result(result)
 
 
 def insert_receipt(db: Database, receipt: Receipt) -> None:

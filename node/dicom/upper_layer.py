@@ -9,7 +9,9 @@ References
 DICOM PS3.8, section 9.3 (structure of the PDUs) and 9.2 (what may follow on what).
 """
 
+import selectors
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -263,6 +265,14 @@ class Wire:
         found: tuple[int, int] = _HEADER.unpack(self.exact(_HEADER.size))
         self._deadline = monotonic() + within_s
         return found
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether nothing comes for so long."""
+        if self._end > self._start or (isinstance(self.connection, ssl.SSLSocket) and self.connection.pending()):
+            return False
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection, selectors.EVENT_READ)
+            return not selector.select(seconds)
 
     def value_header(self) -> tuple[int, int, int]:
         """Length of a presentation data value with its own header, context number, and message control header."""

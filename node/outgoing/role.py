@@ -65,16 +65,26 @@ def _work(settings: Settings, stop: threading.Event) -> list[Work]:
 
     register(db, destinations)
     db.close()
+    archive = Archive(settings.storage.folder)
+    commitments = partial(_answer_commitments, archive=archive, settings=settings, stop=stop)
     if not asked and not destinations:
-        return []
+        return [commitments]
     from node.outgoing.forward import send_due
     from node.outgoing.questions import ask_due
 
-    archive = Archive(settings.storage.folder)
     return [
+        commitments,
         *(partial(ask_due, settings=settings, peer_name=name, stop=stop) for name in asked),
         *(partial(send_due, archive=archive, settings=settings, peer_name=name, stop=stop) for name in destinations),
     ]
+
+
+def _answer_commitments(db: Database, archive: Archive, settings: Settings, stop: threading.Event) -> int:
+    if not db.execute("SELECT EXISTS (SELECT 1 FROM fact_commitment_request)").fetchone()[0]:
+        return 0
+    from node.outgoing.commitments import answer_due
+
+    return answer_due(db, archive, settings, stop)
 
 
 def _repeat(folder: Path, work: Work, stop: threading.Event) -> None:

@@ -48,6 +48,17 @@ CREATE TABLE fact_correction (
 ) STRICT;
 CREATE INDEX fact_correction_object ON fact_correction (object_id);
 
+-- A sender asked whether objects are kept (Storage Commitment, N-ACTION): [[SOP Class UID, SOP Instance UID], …]. One
+-- without a row in record_commitment is pending.
+CREATE TABLE fact_commitment_request (
+    request_id INTEGER PRIMARY KEY,
+    transaction_uid TEXT NOT NULL,
+    requested_at TEXT NOT NULL,
+    calling_ae TEXT NOT NULL,
+    peer_address TEXT NOT NULL,
+    instances TEXT NOT NULL CHECK (json_valid(instances))
+) STRICT;
+
 -- One row per distinct MLLP frame (the bytes between SB and EB). Same bytes again: a further receipt only.
 CREATE TABLE fact_frame (
     frame_id INTEGER PRIMARY KEY,
@@ -376,6 +387,15 @@ CREATE TABLE record_flag (
 ) STRICT;
 CREATE INDEX record_flag_episode ON record_flag (episode, flag_id);
 
+-- What was answered to a request for Storage Commitment, and confirmed as heard: how many objects were found on the
+-- disk as received, and which not, with the reason code: [[SOP Class UID, SOP Instance UID, code], …].
+CREATE TABLE record_commitment (
+    request_id INTEGER PRIMARY KEY REFERENCES fact_commitment_request,
+    answered_at TEXT NOT NULL,
+    committed INTEGER NOT NULL,
+    failed TEXT NOT NULL CHECK (json_valid(failed))
+) STRICT;
+
 CREATE TABLE record_report (
     report_id TEXT PRIMARY KEY,
     night TEXT NOT NULL,
@@ -455,6 +475,14 @@ CREATE TABLE state_forward (
     PRIMARY KEY (peer, object_id)
 ) STRICT;
 CREATE INDEX state_forward_due ON state_forward (peer, next_attempt_at) WHERE status = 'waiting';
+
+-- Requests for Storage Commitment whose answer could not be delivered yet.
+CREATE TABLE state_commitment (
+    request_id INTEGER PRIMARY KEY REFERENCES fact_commitment_request,
+    attempts INTEGER NOT NULL,
+    next_attempt_at TEXT NOT NULL,
+    last_error TEXT NOT NULL
+) STRICT;
 
 -- What did not agree between archive and records when the receiver last started: the file of a record is missing or
 -- cut off (damaged), or a file without a record is not what its name says (foreign).

@@ -159,6 +159,16 @@ SELECT 'forward', 'object ' || substr(o.sha256, 1, 12), 'undeliverable',
        f.peer || ' did not take it in ' || f.attempts || ' attempts: ' || f.last_error
 FROM state_forward AS f JOIN fact_object AS o USING (object_id) WHERE f.status = 'dead'
 UNION ALL
+SELECT 'commitment', 'request ' || r.request_id, 'undeliverable',
+       r.calling_ae || ' asked whether ' || json_array_length(r.instances) || ' objects are kept; the answer was not heard in '
+       || s.attempts || ' attempts: ' || s.last_error
+FROM fact_commitment_request AS r JOIN state_commitment AS s USING (request_id) WHERE s.attempts >= 2
+UNION ALL
+SELECT 'commitment', 'request ' || r.request_id, 'not-kept',
+       r.calling_ae || ' asked whether ' || json_array_length(r.instances) || ' objects are kept; it was told that '
+       || json_array_length(c.failed) || ' are not here or are damaged'
+FROM fact_commitment_request AS r JOIN record_commitment AS c USING (request_id) WHERE json_array_length(c.failed) > 0
+UNION ALL
 SELECT 'link', 'patient ' || p.pseudonym, 'candidate',
        'number ' || a.patient_id || ' of ' || a.authority || ' differs from ' || b.patient_id
        || ' in leading zeros only; they are not linked: `vbq-node identity confirm` or `reject` says whether they are one patient'

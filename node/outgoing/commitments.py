@@ -21,7 +21,7 @@ from node.outgoing.pauses import doubled
 from node.settings import RemoteAe, Settings
 from node.store.database import writing
 
-GRACE = timedelta(seconds=5)
+GRACE = timedelta(seconds=3)
 """So long a request is left to the association it came over."""
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=4)

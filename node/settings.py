@@ -182,14 +182,26 @@ class DicomPeer(Section):
         return frozenset({*self.ae_titles, *(one.ae_title for one in (self.query, self.forward) if one)})
 
 
-class DicomTls(Section):
-    """DICOM over TLS, beside the plain port (which may stay on loopback)."""
+class ServerTls(Section):
+    """A listener over TLS, beside the plain port (which may stay on loopback)."""
 
     host: str = "127.0.0.1"
-    port: Port = 2762
+    port: Port
     certificate: Path
     key: Path
     client_ca: Path | None = None
+
+
+class DicomTls(ServerTls):
+    """DICOM over TLS."""
+
+    port: Port = 2762
+
+
+class Hl7Tls(ServerTls):
+    """MLLP over TLS."""
+
+    port: Port = 2576
 
 
 Accept = Literal["mr", "study", "all"]
@@ -274,7 +286,9 @@ class Hl7(Listener):
     port: Port = 2575
     max_frame_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     idle_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    max_connections: Annotated[int, Field(ge=1)] = 500
     default_charset: Codec = "latin-1"
+    tls: Hl7Tls | None = None
     senders: dict[str, Sender] = {}
 
     @field_validator("senders")
@@ -284,6 +298,9 @@ class Hl7(Listener):
             if name.count("|") != 1:
                 raise ValueError(f'{name!r} is no sender; write it as "APPLICATION|FACILITY" (MSH-3 and MSH-4)')
         return value
+
+    def _hosts(self) -> tuple[str, ...]:
+        return (self.host, self.tls.host) if self.tls else (self.host,)
 
     @property
     def charsets(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ import socket
 import ssl
 
 from node.errors import ListenError, UnreachableError
-from node.settings import ClientTls, DicomTls
+from node.settings import ClientTls, ServerTls
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 """Of TLS 1.2: forward secrecy and authenticated encryption only. Those of TLS 1.3 all are so."""
@@ -25,8 +25,8 @@ def secure(tls: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
     return tls.wrap_socket(connection, server_side=True)
 
 
-def server_context(tls: DicomTls) -> ssl.SSLContext:
-    """What the receiver offers.
+def server_context(tls: ServerTls, name: str = "dicom.tls") -> ssl.SSLContext:
+    """What a receiver offers; ``name`` is that of its settings.
 
     Raises
     ------
@@ -47,9 +47,7 @@ def server_context(tls: DicomTls) -> ssl.SSLContext:
             context.load_verify_locations(tls.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:
-        raise ListenError(
-            f"DICOM over TLS: {error.strerror or error}; check dicom.tls.certificate, key and client_ca"
-        ) from error
+        raise ListenError(f"TLS: {error.strerror or error}; check {name}.certificate, key and client_ca") from error
     return context
 
 

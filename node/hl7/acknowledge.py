@@ -8,7 +8,7 @@ from typing import Literal
 
 from node.errors import MessageError
 from node.hl7.interpret import PRODUCTION
-from node.hl7.messages import NO_RULES, Header, codec_of, split_messages
+from node.hl7.messages import NO_RULES, Header, codec_of, split_headers
 
 Outcome = Literal["accepted", "error", "rejected"]
 """Stored; not stored, send again; stored but never used."""
@@ -61,7 +61,7 @@ def receive(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_
         text = raw.decode(codec)
     except (MessageError, UnicodeDecodeError):
         codec, text = "latin-1", raw.decode("latin-1")
-    messages = split_messages(text)
+    messages = split_headers(text)
     headers = [one.header for one in messages if one.header is not None]
     refusal = None
     if not headers:

@@ -205,6 +205,17 @@ def split_messages(text: str) -> list[Message]:
     return [*messages, _message(group)]
 
 
+_ALONE = re.compile(r"[ \t\ufeff\r\n]*(MSH[^\r\n]*)[\r\n]+(?=[ \t]*[A-Z][A-Z0-9]{2}[^A-Za-z0-9 ])")
+
+
+def split_headers(text: str) -> list[Message]:
+    """The messages of a frame without their segments where it is one message, which needs no look at the rest."""
+    first = _ALONE.match(text)
+    if first is None or re.search(r"[\r\n][ \t\ufeff]*MSH", text[first.end(1) :]):
+        return split_messages(text)
+    return [_message([first[1]])]
+
+
 def _logical_lines(text: str) -> list[str]:
     lines: list[str] = []
     for line in re.split(r"\r\n|\r|\n", text):

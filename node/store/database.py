@@ -26,7 +26,9 @@ BUSY_TIMEOUT_MS = 30_000
 IMMUTABLE_PREFIXES = ("fact_", "record_")
 
 
-def open_database(folder: Path, *, create: bool = False, pseudonym_key: str | None = None) -> Database:
+def open_database(
+    folder: Path, *, create: bool = False, pseudonym_key: str | None = None, any_thread: bool = False
+) -> Database:
     """Open the node's database; one connection per thread.
 
     Parameters
@@ -39,6 +41,8 @@ def open_database(folder: Path, *, create: bool = False, pseudonym_key: str | No
     pseudonym_key
         The secret from which study ids are made, for a new database only; random unless given (the demo gives it,
         so that its ids repeat).
+    any_thread
+        The caller sees to it that threads which share the connection use it one after the other.
 
     Raises
     ------
@@ -54,7 +58,9 @@ def open_database(folder: Path, *, create: bool = False, pseudonym_key: str | No
             raise StoreError(
                 f"no database at {path}; name the node's settings file with --config, or make one: vbq-node run"
             )
-        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+        connection = sqlite3.connect(
+            path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=not any_thread
+        )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

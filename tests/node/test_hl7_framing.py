@@ -30,7 +30,19 @@ def test_byte_by_byte() -> None:
 
 
 def test_end_without_carriage_return() -> None:
-    assert FrameDecoder(100).feed(b"\x0bA\x1c\x0bB\x1c") == [b"A", b"B"]
+    decoder = FrameDecoder(100)
+    assert decoder.feed(b"\x0bA\x1c\x0bB\x1c") == [b"A"]
+    assert decoder.ended
+    assert decoder.pause() == [b"B"], "nothing follows"
+    assert decoder.feed(b"\r\x0bC\x1c") == [] and decoder.feed(b"\x0bD\x1c\r") == [b"C", b"D"]
+    assert decoder.junk_bytes == 0
+
+
+def test_end_sign_inside_a_message() -> None:
+    decoder = FrameDecoder(100)
+    assert feed(decoder, [b"\x0bNTE|\x1cA\x1c", b"B\x1c\r"]) == [b"NTE|\x1cA\x1cB"]
+    assert feed(decoder, [b"\x0bA\x1c \x0bB\x1c\r"]) == [b"A", b"B"], "a blank behind the end is none of it"
+    assert (decoder.junk_bytes, decoder.cut_frames) == (1, 0)
 
 
 def test_junk_between_frames_is_dropped_and_counted() -> None:

@@ -237,7 +237,7 @@ def test_listener_that_cannot_store_any_more_ends(tmp_path: Path, monkeypatch: p
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        with pytest.raises(StoreError, match="stores HL7 messages has failed"):
+        with pytest.raises(StoreError, match="storing HL7 messages has failed"):
             run_listener(settings_for(tmp_path, port), threading.Event(), ready=up.set)
     finally:
         up.set()

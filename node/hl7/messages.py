@@ -211,7 +211,8 @@ _ALONE = re.compile(r"[ \t\ufeff\r\n]*(MSH[^\r\n]*)[\r\n]+(?=[ \t]*[A-Z][A-Z0-9]
 def split_headers(text: str) -> list[Message]:
     """The messages of a frame without their segments where it is one message, which needs no look at the rest."""
     first = _ALONE.match(text)
-    if first is None or re.search(r"[\r\n][ \t\ufeff]*MSH", text[first.end(1) :]):
+    # Where MSH stands in the text of a message only, it is split in vain.
+    if first is None or text.find("MSH", first.end(1)) >= 0:
         return split_messages(text)
     return [_message([first[1]])]
 

@@ -1,7 +1,8 @@
 """Durably acknowledged messages per second beside a bare write and fsync, and interpretation beside hl7apy.
 
-Run by hand: ``python -m tests.benchmarks.hl7_throughput [--seconds S]``. Everything of one run is measured on the same
-machine, file system and load, so the ratios are what to compare.
+Run by hand: ``python -m tests.benchmarks.hl7_throughput [--seconds S] [--rounds N]``. All is measured in turn, round
+by round, on the same machine, file system and load, so the ratios are what to compare. Where the package ``hl7``
+(python-hl7) is installed, its asyncio server, which stores nothing, stands beside the listener; it is no dependency.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from hl7apy.parser import parse_message
@@ -22,7 +24,7 @@ from node.hl7.framing import FrameDecoder, frame
 from node.hl7.interpret import interpret_frame
 from node.settings import Settings
 
-SENDERS = (1, 8)
+SENDERS = (1, 4, 8)
 START_PATIENCE_S = 30.0
 
 
@@ -63,12 +65,14 @@ def send(port: int, first: int, until: float, latencies_s: list[float]) -> None:
             number += 1
 
 
-def acknowledged(port: int, senders: int, seconds: float) -> dict[str, float]:
+def acknowledged(port: int, senders: int, seconds: float, turn: int) -> dict[str, float]:
     """Acknowledged messages per second of all senders, and how long an acknowledgement takes."""
     latencies: list[list[float]] = [[] for _ in range(senders)]
     until = time.monotonic() + seconds
     threads = [
-        threading.Thread(target=send, args=(port, (senders * 100 + one) * 1_000_000, until, latencies[one]))
+        threading.Thread(
+            target=send, args=(port, ((turn * 100 + senders) * 100 + one) * 1_000_000, until, latencies[one])
+        )
         for one in range(senders)
     ]
     for thread in threads:
@@ -84,7 +88,11 @@ def listener(folder: Path, port: int) -> subprocess.Popen[bytes]:
     """A real listener in a process of its own, ready."""
     config = folder / "node.toml"
     config.write_text(f'[storage]\nfolder = "data"\n[hl7]\nport = {port}\n[logging]\nlevel = "warning"\n')
-    process = subprocess.Popen([sys.executable, "-m", "node", "hl7", "--config", str(config)])
+    return ready(subprocess.Popen([sys.executable, "-m", "node", "hl7", "--config", str(config)]), port)
+
+
+def ready(process: subprocess.Popen[bytes], port: int) -> subprocess.Popen[bytes]:
+    """Wait until the process listens."""
     until = time.monotonic() + START_PATIENCE_S
     while time.monotonic() < until:
         try:
@@ -110,29 +118,74 @@ def interpretation_rates(seconds: float) -> tuple[float, float]:
     return rates[0], rates[1]
 
 
+PYTHON_HL7 = """
+import asyncio, sys
+from hl7.mllp import start_hl7_server
+
+async def answer(reader, writer):
+    while not writer.is_closing():
+        message = await reader.readmessage()
+        writer.writemessage(message.create_ack())
+        await writer.drain()
+
+async def main():
+    async with await start_hl7_server(answer, port=int(sys.argv[1])) as server:
+        await server.serve_forever()
+
+asyncio.run(main())
+"""
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def python_hl7(port: int) -> subprocess.Popen[bytes]:
+    """The asyncio server of python-hl7 in a process of its own, ready."""
+    return ready(subprocess.Popen([sys.executable, "-c", PYTHON_HL7, str(port)], stderr=subprocess.DEVNULL), port)
+
+
+def measured(folder: Path, seconds: float, rounds: int) -> dict[str, object]:
+    """Each thing in turn, round by round; medians over the rounds."""
+    servers = {"listener": (free_port(), listener)}
+    if find_spec("hl7"):
+        servers["python_hl7"] = (free_port(), lambda _, port: python_hl7(port))
+    processes = [start(folder, port) for port, start in servers.values()]
+    bare: list[float] = []
+    found: dict[str, list[dict[str, float]]] = {}
+    try:
+        for turn in range(rounds):
+            bare.append(bare_rate(folder, seconds))
+            for name, (port, _) in servers.items():
+                for senders in SENDERS:
+                    rates = acknowledged(port, senders, seconds, turn)
+                    rates["ratio_to_bare"] = rates["per_s"] / bare[-1]
+                    found.setdefault(f"{name}_senders_{senders}", []).append(rates)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+    medians = {
+        name: {key: round(statistics.median(one[key] for one in some), 3) for key in some[0]}
+        for name, some in found.items()
+    }
+    beside = "measured" if "python_hl7" in servers else "not measured: the package hl7 (python-hl7) is not installed"
+    return {"bare_fsync_per_s": statistics.median(bare), "acknowledged": medians, "python_hl7": beside}
+
+
 def main() -> None:
     """Run it and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each part")
-    seconds = parser.parse_args().seconds
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        bare = bare_rate(Path(name), seconds)
-        process = listener(Path(name), port)
-        try:
-            found = {senders: acknowledged(port, senders, seconds) for senders in SENDERS}
-        finally:
-            process.terminate()
-            process.wait()
-    ours, hl7apy = interpretation_rates(seconds)
-    report = {
-        "message_bytes": len(message(0)),
-        "bare_fsync_per_s": bare,
-        "acknowledged": {
-            f"senders_{senders}": {**rates, "ratio_to_bare": rates["per_s"] / bare} for senders, rates in found.items()
-        },
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each part")
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+        report = {"message_bytes": len(message(0)), **measured(Path(name), asked.seconds, asked.rounds)}
+    ours, hl7apy = interpretation_rates(asked.seconds)
+    report |= {
         "interpreted_per_s": ours,
         "hl7apy_parse_message_per_s": hl7apy,
         "interpretation_ratio": ours / hl7apy,

@@ -33,7 +33,9 @@ PENDING = {
 COUNTS = {
     "objects received": "SELECT count(*) FROM fact_object",
     "objects received again": "SELECT (SELECT count(*) FROM fact_object_receipt) - (SELECT count(*) FROM fact_object)",
+    "objects in quarantine": "SELECT count(*) FROM derived_problem WHERE step = 'index' AND code <> 'corrected'",
     "series": "SELECT count(*) FROM derived_series",
+    "series incomplete": "SELECT count(*) FROM derived_series WHERE completeness = 'incomplete' AND stale = 0",
     "lumbar T1 series chosen": "SELECT count(*) FROM derived_series WHERE chosen = 1",
     "series without a patient id": "SELECT count(*) FROM derived_series WHERE patient_id IS NULL",
     "series measured": "SELECT count(DISTINCT series_instance_uid) FROM derived_measurement WHERE status = 'measured'",
@@ -50,6 +52,7 @@ COUNTS = {
     "imported rows": "SELECT count(*) FROM derived_import_row",
     "cohort rows eligible": "SELECT count(*) FROM cohort WHERE eligible = 1",
     "problems": "SELECT count(*) FROM problems",
+    "objects to be sent on": "SELECT count(*) FROM state_forward WHERE status = 'waiting'",
     "mails waiting": "SELECT count(*) FROM state_delivery WHERE status = 'waiting'",
     "mails undeliverable": "SELECT count(*) FROM state_delivery WHERE status = 'dead'",
 }

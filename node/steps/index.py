@@ -17,6 +17,7 @@ from node.automatic import StudySeries, in_order
 from node.clock import to_text
 from node.dicom.reader import Header, header_to_json, read_header
 from node.errors import DicomReadError
+from node.quarantine import CORRECTED
 from node.settings import Settings
 from node.steps.completeness import completeness
 from node.steps.identity import touch
@@ -33,7 +34,8 @@ SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instan
 """
 
 PENDING_OBJECTS = f"""
-SELECT o.object_id, o.sha256 FROM fact_object AS o
+SELECT o.object_id, o.sha256, EXISTS (SELECT 1 FROM fact_correction AS c WHERE c.object_id = o.object_id)
+FROM fact_object AS o
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.object_id)
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'index'
                   AND p.source = 'object ' || substr(o.sha256, 1, {PUBLIC_ID_DIGITS}))
@@ -74,13 +76,18 @@ def index_objects(db: Database, archive: Archive) -> int:
     """Read the header of every object that has none yet; returns how many objects were dealt with."""
     done = 0
     while db.execute(UNINDEXED).fetchone()[0] and (rows := db.execute(PENDING_OBJECTS, [BATCH]).fetchall()):
-        read = [(object_id, sha256, _read(archive, sha256)) for object_id, sha256 in rows]
+        read = [
+            (object_id, sha256, None if corrected else _read(archive, sha256)) for object_id, sha256, corrected in rows
+        ]
         with writing(db):
             for object_id, sha256, header in read:
-                if isinstance(header, Header):
+                source = f"object {sha256[:PUBLIC_ID_DIGITS]}"
+                if header is None:
+                    _insert_problem(db, "index", source, CORRECTED, "a corrected object stands in its place")
+                elif isinstance(header, Header):
                     _insert_instance(db, object_id, header)
                 else:
-                    _insert_problem(db, "index", f"object {sha256[:PUBLIC_ID_DIGITS]}", "unreadable", header)
+                    _insert_problem(db, "index", source, "unreadable", header)
         done += len(rows)
     return done
 

@@ -16,6 +16,7 @@ from node.archive import Archive
 from node.clock import now
 from node.cohort_import import derive_imports
 from node.metrics import serve_metrics
+from node.quarantine import mirror
 from node.settings import Settings
 from node.steps.completeness import take_answers
 from node.steps.index import catalogue_studies, index_objects
@@ -65,6 +66,7 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
                 with deriving(folder) as mine:
                     if mine:
                         done = run_pending(db, archive, settings, at=now())
+                        mirror(db, archive, folder)
                         if _changes(db) != published and monotonic() >= publish_at:
                             # Of others' changes those before the round are in it, of its own all.
                             publish_at = _publish(db, settings)

@@ -9,18 +9,20 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import cli
+from node.clock import now
 from node.dicom.reader import Header
 from node.errors import DicomReadError
 from node.quarantine import mirror
 from node.rebuild import rebuild
 from node.steps import index
-from tests.node.dicom_samples import dcmtk, encode, mr_image, stack
-from tests.node.test_index import LATER, World
+from tests.node.dicom_samples import dcmtk, encode, mr_image, settings_for, stack
+from tests.node.test_index import World
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     one = World(tmp_path / "data")
+    one.settings = settings_for(one.folder, quiet_s=0)
     yield one
     one.db.close()
 
@@ -84,7 +86,7 @@ def test_kept_with_the_reason_and_taken_in_once_it_is_corrected(
     steps(world)
     assert folder(world) == []
     assert world.rows("SELECT * FROM problems") == []
-    world.catalogue(now=LATER.replace(year=LATER.year + 10))
+    world.catalogue(now=now())
     assert world.rows("SELECT instances FROM series") == [(12,)]
     assert world.rows("SELECT corrected_by FROM fact_correction") == [("engineer",)]
     assert world.archive.path(sha256).is_file(), "what was received is kept"

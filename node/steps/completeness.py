@@ -12,6 +12,7 @@ from typing import Literal
 
 from sqlite_utils import Database
 
+from node.steps.identity import touch
 from node.store.database import insert, writing
 
 # Of each peer the newest; a peer that does not know the series gives no count.
@@ -22,6 +23,22 @@ WHERE q.study_instance_uid = :study
   AND q.query_id = (SELECT max(newer.query_id) FROM fact_study_query AS newer
                     WHERE newer.study_instance_uid = q.study_instance_uid AND newer.peer = q.peer)
 ORDER BY q.peer
+"""
+
+INCOMPLETE = "images of the series are missing: the slice that it should be read from may be among them"
+"""Reason that makes an automatic measurement of an incomplete series wait for a person."""
+
+TO_DOUBT = """
+SELECT m.rowid, s.patient_authority, s.patient_id
+FROM derived_series AS s JOIN derived_measurement AS m USING (series_instance_uid)
+WHERE s.completeness = 'incomplete' AND s.stale = 0
+  AND m.source = 'auto' AND m.current = 1 AND m.status = 'measured'
+"""
+NO_LONGER_IN_DOUBT = """
+SELECT m.rowid, s.patient_authority, s.patient_id
+FROM derived_measurement AS m JOIN derived_series AS s USING (series_instance_uid)
+WHERE m.source = 'auto' AND m.current = 1 AND m.status = 'review' AND m.reasons ->> '$[#-1]' = ?
+  AND s.completeness <> 'incomplete' AND s.stale = 0
 """
 
 NEW_ANSWERS = """
@@ -118,6 +135,34 @@ def take_answers(db: Database) -> int:
             _judge_again(db, study_uid)
         insert(db, "derived_study_query", [{"query_id": query_id} for query_id, _ in new])
     return len(new)
+
+
+def doubt_incomplete(db: Database) -> int:
+    """Have automatic measurements of incomplete series wait for a person, and no longer once they are complete.
+
+    What a person has read stands: who placed the circles has seen the images. Returns how many measurements changed.
+    """
+    doubted = db.execute(TO_DOUBT).fetchall()
+    settled = db.execute(NO_LONGER_IN_DOUBT, [INCOMPLETE]).fetchall()
+    if not doubted and not settled:
+        return 0
+    with writing(db):
+        for rowid, _, _ in doubted:
+            db.execute(
+                "UPDATE derived_measurement SET status = 'review', reasons = json_insert(reasons, '$[#]', ?) "
+                "WHERE rowid = ?",
+                [INCOMPLETE, rowid],
+            )
+        for rowid, _, _ in settled:
+            db.execute(
+                "UPDATE derived_measurement SET status = 'measured', reasons = json_remove(reasons, '$[#-1]') "
+                "WHERE rowid = ?",
+                [rowid],
+            )
+        for _, authority, patient_id in (*doubted, *settled):
+            if authority is not None and patient_id is not None:
+                touch(db, authority, patient_id)
+    return len(doubted) + len(settled)
 
 
 def _judge_again(db: Database, study_uid: str) -> None:

@@ -18,7 +18,7 @@ from node.cohort_import import derive_imports
 from node.metrics import serve_metrics
 from node.quarantine import mirror
 from node.settings import Settings
-from node.steps.completeness import take_answers
+from node.steps.completeness import doubt_incomplete, take_answers
 from node.steps.index import catalogue_studies, index_objects
 from node.steps.interpret import interpret_frames
 from node.steps.link import link_persons
@@ -87,6 +87,7 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
         "answers": take_answers(db),
         "messages": interpret_frames(db, settings),
         "readings": measure_readings(db, archive),
+        "doubts": doubt_incomplete(db),
         "patients": link_persons(db, settings),
     }
     if any(done.values()):

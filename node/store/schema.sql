@@ -166,6 +166,7 @@ CREATE TABLE derived_series (
 ) STRICT;
 CREATE INDEX derived_series_patient ON derived_series (patient_authority, patient_id);
 CREATE INDEX derived_series_study ON derived_series (study_instance_uid);
+CREATE INDEX derived_series_incomplete ON derived_series (series_instance_uid) WHERE completeness = 'incomplete';
 CREATE INDEX derived_series_chosen ON derived_series (study_instance_uid, series_instance_uid, inputs_sha256, stale)
     WHERE chosen = 1;
 
@@ -196,6 +197,8 @@ CREATE UNIQUE INDEX derived_measurement_reading ON derived_measurement (series_i
     WHERE reading_id IS NOT NULL;
 CREATE UNIQUE INDEX derived_measurement_auto ON derived_measurement (series_instance_uid, instances_sha256)
     WHERE reading_id IS NULL;
+CREATE INDEX derived_measurement_review ON derived_measurement (series_instance_uid)
+    WHERE status = 'review' AND source = 'auto' AND current = 1;
 CREATE INDEX derived_measurement_series ON derived_measurement (series_instance_uid, current, reading_id);
 
 -- One row per message of a frame (a frame may be a batch).

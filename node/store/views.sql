@@ -146,7 +146,8 @@ UNION ALL
 SELECT 'completeness', 'series ' || s.series_instance_uid, 'incomplete',
        (SELECT group_concat(value, '; ') FROM json_each(s.completeness_reasons))
        || '; have the PACS send the study again, or bring it with `vbq-node fetch --peer PACS --study ' || s.study_instance_uid || '`'
-FROM derived_series AS s WHERE s.role = 't1_sagittal' AND s.completeness = 'incomplete' AND s.stale = 0
+FROM derived_series AS s
+WHERE s.completeness = 'incomplete' AND s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
 UNION ALL
 SELECT 'completeness', 'peer ' || peer, 'no-answer',
        count(*) || ' studies wait for its count of images; it said last: ' || max(last_error)

@@ -8,7 +8,14 @@ import pytest
 
 from node.clock import to_text
 from node.rebuild import rebuild
-from node.steps.completeness import Answer, Completeness, judge_completeness, take_answers
+from node.steps.completeness import (
+    INCOMPLETE,
+    Answer,
+    Completeness,
+    doubt_incomplete,
+    judge_completeness,
+    take_answers,
+)
 from node.store.database import insert, writing
 from tests.node.dicom_samples import NOON, stack
 from tests.node.test_index import AXIAL, LATER, World
@@ -139,3 +146,31 @@ def test_the_blocks_of_an_axial_series_are_no_gaps(world: World) -> None:
     world.index()
     world.catalogue()
     assert shown(world) == [("unverified", 9, None)]
+
+
+def test_an_automatic_measurement_waits_while_images_are_missing(world: World) -> None:
+    world.receive(*stack(9))
+    world.index()
+    world.catalogue()
+    series, warning = f"{STUDY}.1", "echo time 25 ms is outside 8–20 ms"
+    with writing(world.db):
+        row = {
+            "series_instance_uid": series, "source": "auto", "instances_sha256": "0", "status": "measured",
+            "reasons": json.dumps([warning], ensure_ascii=False), "vbq_mean": 3.1, "rois": "{}",
+            "algorithm_name": "any", "algorithm_version": "1",
+        }  # fmt: skip
+        insert(world.db, "derived_measurement", [row])
+    state = "SELECT state, (SELECT reasons FROM derived_measurement) FROM series"
+    assert doubt_incomplete(world.db) == 0, "unverified is no doubt"
+    world.db["derived_person"].insert({"person": "HOSPITAL|0012345", "pseudonym": "P1"})
+    answer(world, {series: 11})
+    take_answers(world.db)
+    assert (doubt_incomplete(world.db), doubt_incomplete(world.db)) == (1, 0)
+    assert world.rows(state) == [
+        ("review", json.dumps([warning, INCOMPLETE], ensure_ascii=False, separators=(",", ":")))
+    ]
+    assert world.rows("SELECT * FROM derived_person") == [], "the person is linked anew"
+    answer(world, {series: 9}, minutes=60)
+    take_answers(world.db)
+    assert (doubt_incomplete(world.db), doubt_incomplete(world.db)) == (1, 0)
+    assert world.rows(state) == [("measured", json.dumps([warning], ensure_ascii=False))]

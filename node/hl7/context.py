@@ -82,6 +82,7 @@ def read_patient(
     zone: ZoneInfo,
     decimal_comma: bool = False,
     medications: tuple[Medication, ...] = (),
+    visit: tuple[str, Literal["opened", "cancelled"] | None] = ("", None),
 ) -> PatientExtract | None:
     """Demographics, observations and diagnoses of one patient's part of a message; ``None`` when it says nothing.
 
@@ -99,7 +100,7 @@ def read_patient(
         if name == "OBR":
             panel_time = read_time(scan_segment(line, delimiters).text(7), zone)
         elif name == "OBX" and (term := _observation_term(scan_segment(line, delimiters), analytes)):
-            found = _observation(read_segment(line, delimiters), term, panel_time, zone, decimal_comma)
+            found = _observation(scan_segment(line, delimiters), term, panel_time, zone, decimal_comma)
             observations.extend([found] if found else [])
         elif name == "DG1":
             found_diagnosis = _diagnosis(read_segment(line, delimiters), zone)
@@ -110,6 +111,8 @@ def read_patient(
         observations=tuple(dict.fromkeys(observations)),
         diagnoses=tuple(dict.fromkeys(diagnoses)),
         medications=medications,
+        visit=visit[0],
+        visit_event=visit[1],
     )
     return None if extract == PatientExtract() else extract
 
@@ -186,6 +189,8 @@ def read_appointment(
     return AppointmentExtract(
         placer=schedule.text(1),
         filler=schedule.text(2),
+        order_placer=schedule.text(26),
+        order_filler=schedule.text(27),
         event=event,
         planned_at=planned.at if planned else None,
         date_only=planned.date_only if planned else False,

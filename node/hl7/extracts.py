@@ -64,15 +64,24 @@ class PatientExtract(_Extract):
     observations: tuple[Observation, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     medications: tuple[Medication, ...] = ()
+    visit: str = ""
+    """The number of the visit that an ADT message is about."""
+    visit_event: Literal["opened", "cancelled"] | None = None
+    """What the message does to the visit: of one that is cancelled no diagnosis holds."""
 
 
 class AppointmentExtract(_Extract):
-    """A booking, change or cancellation of an appointment."""
+    """A booking, change or cancellation of an appointment, or what an order or an admission says of an operation."""
 
     kind: Literal["appointment"] = "appointment"
+    source: Literal["schedule", "order", "admission"] = "schedule"
     placer: str
     filler: str
-    """The numbers of the booking in the system that asked for it and in the one that keeps it; one may be empty."""
+    """The numbers of the booking in the system that asked for it and in the one that keeps it; one may be empty. Of an
+    admission the visit and the code of the procedure."""
+    order_placer: str = ""
+    order_filler: str = ""
+    """The numbers of the order behind it."""
     event: Literal["booked", "moved", "modified", "cancelled"]
     planned_at: datetime | None
     date_only: bool

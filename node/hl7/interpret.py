@@ -21,6 +21,7 @@ from node.hl7.context import (
 from node.hl7.extracts import AppointmentExtract, Extract, Medication, UnmergeExtract
 from node.hl7.medication import read_medications
 from node.hl7.messages import Header, Message, read_frame
+from node.hl7.procedures import read_orders, read_procedures, visit_of
 from node.hl7.results import read_specimens
 from node.hl7.segments import Segment, read_segment
 from node.hl7.times import read_time
@@ -29,7 +30,8 @@ from node.settings import Sender, Settings
 PRODUCTION = "P"
 RESULT_MESSAGES = ("ORU", "OUL", "ORF")
 DRUG_MESSAGES = ("RDE", "RAS")
-KNOWN_MESSAGES = (*RESULT_MESSAGES, *DRUG_MESSAGES, "ADT", "SIU")
+ORDER_MESSAGES = ("ORM", "OMG", "OMI")
+KNOWN_MESSAGES = (*RESULT_MESSAGES, *DRUG_MESSAGES, *ORDER_MESSAGES, "ADT", "SIU")
 MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
 UNDO_EVENTS = ("A37",)
 
@@ -200,7 +202,13 @@ def _patient_items(
         if header.message_code in DRUG_MESSAGES:
             medications = read_medications(lines, header.delimiters, drugs=load_eligibility().drugs, zone=zone)
         known = read_patient(
-            pid, lines, analytes=analytes, zone=zone, decimal_comma=rules.decimal_comma, medications=medications
+            pid,
+            lines,
+            analytes=analytes,
+            zone=zone,
+            decimal_comma=rules.decimal_comma,
+            medications=medications,
+            visit=visit_of(header.trigger, lines, header.delimiters) if header.message_code == "ADT" else ("", None),
         )
         extracts.extend([known] if known else [])
     if header.message_code in RESULT_MESSAGES:
@@ -214,6 +222,13 @@ def _patient_items(
         extracts.extend(specimens)
     if appointment is not None:
         extracts.append(appointment)
+    if header.message_code in ORDER_MESSAGES:
+        extracts.extend(read_orders(lines, header.delimiters, eligibility=load_eligibility(), zone=zone))
+    if header.message_code == "ADT":
+        procedures = read_procedures(
+            header.trigger, lines, header.delimiters, eligibility=load_eligibility(), zone=zone
+        )
+        extracts.extend(procedures)
     if header.message_code == "ADT" and header.trigger in MERGE_EVENTS:
         merges = [read_segment(line, header.delimiters) for line in lines if line[:3] == "MRG"]
         retired = [read_merge(mrg, settings.identity) for mrg in merges]

@@ -6,6 +6,7 @@ What was said undated counts from when it was said: nothing sent after the opera
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from analytics.eligibility import body_mass_index, in_drug_window, plausible_bmi
@@ -21,6 +22,16 @@ class Known:
     said: Sequence[Said]
     zone: ZoneInfo
     eligibility: Eligibility
+
+    @cached_property
+    def _cancelled_visits(self) -> set[str]:
+        """The visits that were opened by mistake: the newest word on them is that they are cancelled."""
+        newest = {
+            one.extract.visit: one.extract.visit_event
+            for one in sorted(self.said, key=lambda one: one.order)
+            if isinstance(one.extract, PatientExtract) and one.extract.visit_event
+        }
+        return {visit for visit, event in newest.items() if event == "cancelled"}
 
     def _by(self, moment: datetime | None, day: date | None) -> bool:
         """Whether something observed (or, undated, sent) then was known by the end of that day."""
@@ -58,7 +69,7 @@ class Known:
         known = [
             (diagnosis.recorded_at or one.sent_at, one.order, diagnosis.code)
             for one in self.said
-            if isinstance(one.extract, PatientExtract)
+            if isinstance(one.extract, PatientExtract) and one.extract.visit not in self._cancelled_visits
             for diagnosis in one.extract.diagnoses
             if self._by(diagnosis.recorded_at or one.sent_at, day)
         ]

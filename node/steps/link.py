@@ -25,7 +25,8 @@ from node.hl7.catalogue import Eligibility, load_eligibility
 from node.settings import Settings
 from node.steps.identity import apply_decisions
 from node.steps.known import Known
-from node.steps.person import Person, PlannedOperation, blood_counts, demographics, planned_operations, read_person
+from node.steps.operations import PlannedOperation, fold_operations
+from node.steps.person import Person, blood_counts, demographics, read_person
 from node.store.database import insert, writing
 
 BATCH_PERSONS = 100
@@ -73,7 +74,7 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
     for table in ("derived_blood_count", "derived_operation", "derived_link"):
         db.execute(f"DELETE FROM {table} WHERE person = ?", [person.key])
     counts = blood_counts(person.said)
-    operations, unplaced = planned_operations(person.said)
+    operations = fold_operations(person.said)
     birth_date, sex, contradiction = demographics(person)
     pseudonym = _pseudonym(key, "P", person.key)
     insert(
@@ -89,9 +90,9 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
             }
         ],
     )
-    _replace_problems(db, f"patient {pseudonym}", unplaced)
+    _replace_problems(db, f"patient {pseudonym}", operations.unplaced)
     insert(db, "derived_blood_count", [_count_row(person.key, count) for count in counts])
-    insert(db, "derived_operation", [_operation_row(person.key, planned) for planned in operations])
+    insert(db, "derived_operation", [_operation_row(person.key, planned) for planned in operations.planned])
     linker = _Linker(
         person=person,
         zone=zone,
@@ -102,8 +103,9 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
         birth_date=birth_date,
         sex=sex,
         contradiction=contradiction,
+        done=[moment.astimezone(zone).date() for moment in operations.done],
     )
-    insert(db, "derived_link", linker.rows(operations))
+    insert(db, "derived_link", linker.rows(operations.planned))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,8 @@ class _Linker:
     birth_date: date | None
     sex: str | None
     contradiction: str | None
+    done: Sequence[date]
+    """Days of operations that were told of only afterwards."""
 
     def rows(self, operations: Sequence[PlannedOperation]) -> list[dict[str, object]]:
         """One row per operation; without any, the provisional pair if there is one."""
@@ -252,6 +256,7 @@ class _Linker:
             for planned in operations
             if not planned.operation.cancelled
         ]
+        dates += self.done
         return max((other for other in dates if other < day), default=None)
 
 

@@ -3,7 +3,6 @@
 The order of arrival never matters: what was sent later holds, and of what was sent at the same time the bytes decide.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,9 +10,9 @@ from datetime import date, datetime
 from sqlite_utils import Database
 
 from analytics.blood import CombinedCount, SpecimenResults, combine
-from analytics.model import MeasurementStatus, Mri, Operation
+from analytics.model import MeasurementStatus, Mri
 from node.clock import from_text
-from node.hl7.extracts import AppointmentExtract, Extract, PatientExtract, SpecimenExtract, from_json
+from node.hl7.extracts import Extract, PatientExtract, SpecimenExtract, from_json
 from node.settings import Settings
 
 
@@ -35,17 +34,6 @@ class Series:
     birth_date: date | None
     sex: str | None
     scanner_stratum: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedOperation:
-    """An operation as folded over all messages about its booking."""
-
-    operation: Operation
-    procedure: str
-    moved_from: datetime | None
-    first_number: str
-    """The patient number in the first message about it: names the episode, whatever is merged later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,65 +115,6 @@ def blood_counts(said: Iterable[Said]) -> list[CombinedCount]:
             if isinstance(one.extract, SpecimenExtract)
         ]
     )
-
-
-def planned_operations(said: Iterable[Said]) -> tuple[list[PlannedOperation], list[str]]:
-    """Fold the bookings; also those operations that no message gives a date for, in words."""
-    told = [(one, one.extract) for one in said if isinstance(one.extract, AppointmentExtract)]
-    operations: list[PlannedOperation] = []
-    unplaced: list[str] = []
-    for booking, events in _bookings(told):
-        if not any(extract.operation for _, extract in events):
-            continue
-        times = [extract.planned_at for _, extract in events if extract.planned_at is not None]
-        if not times:
-            unplaced.append(f"operation {booking} has no planned date in any message about it")
-            continue
-        dated = [extract for _, extract in events if extract.planned_at is not None][-1]
-        earlier = [moment for moment in times if moment != times[-1]]
-        operations.append(
-            PlannedOperation(
-                operation=Operation(
-                    booking=booking,
-                    planned_at=times[-1],
-                    date_only=dated.date_only,
-                    cancelled=events[-1][1].event == "cancelled",
-                ),
-                procedure=next((e.procedure for _, e in reversed(events) if e.procedure), ""),
-                moved_from=earlier[-1] if earlier else None,
-                first_number=events[0][0].number,
-            )
-        )
-    return operations, unplaced
-
-
-Told = tuple[Said, AppointmentExtract]
-
-
-def _bookings(told: Iterable[Told]) -> list[tuple[str, list[Told]]]:
-    """The messages about each booking, and what its first message calls it.
-
-    Those that share a filler number are about one booking, whatever placer numbers they have. A message without one
-    is about every booking that shares its placer number: two appointments under one order keep apart, and what
-    cancels the order cancels both.
-    """
-    by_filler: dict[str, list[Told]] = {}
-    by_placer: dict[str, list[Told]] = {}
-    for one in told:
-        numbers, number = (by_filler, one[1].filler) if one[1].filler else (by_placer, one[1].placer)
-        numbers.setdefault(number, []).append(one)
-    groups = list(by_filler.values())
-    for placer, events in by_placer.items():
-        same_order = [group for group in by_filler.values() if any(extract.placer == placer for _, extract in group)]
-        for group in same_order:
-            group.extend(events)
-        groups.extend([] if same_order else [events])
-    for group in groups:
-        group.sort(key=lambda one: one[0].order)
-    first = Counter(group[0][1].booking for group in groups)
-    # What is about two bookings names neither.
-    named = [next((e for _, e in group if e.filler or first[e.booking] < 2), group[0][1]) for group in groups]
-    return sorted(((name.booking, group) for name, group in zip(named, groups, strict=True)), key=lambda one: one[0])
 
 
 def _newest(told: Iterable[PatientExtract]) -> tuple[date | None, str | None]:

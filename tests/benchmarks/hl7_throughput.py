@@ -25,7 +25,7 @@ from node.hl7.interpret import interpret_frame
 from node.settings import Settings
 
 SENDERS = (1, 4, 8)
-START_PATIENCE_S = 30.0
+START_PATIENCE_S = 120.0
 
 
 def message(number: int) -> bytes:

@@ -241,8 +241,9 @@ class Association:
                 message.sink.write(piece)
                 length -= len(piece)
             if control & LAST:
+                answer = message.sink.finish()
                 self._message = None
-                self._answer(message, message.sink.finish())
+                self._answer(message, answer)
 
     def _commanded(self, message: _Message) -> None:
         """The command is here in full: answer it, or begin to take its data set."""

@@ -30,8 +30,10 @@ NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 RECEIVER = """
 import sys, threading
 from node.dicom.listener import run_receiver
+from node.logs import configure_logging
 from node.settings import Settings
 settings = Settings.model_validate_json(sys.argv[1])
+configure_logging(settings.logging)
 run_receiver(settings, threading.Event(), ready=lambda: print("ready", flush=True))
 """
 

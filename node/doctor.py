@@ -4,11 +4,12 @@ import shutil
 import smtplib
 import socket
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from node.clock import now
-from node.errors import StoreError
+from node.errors import PeerError, StoreError
 from node.settings import Listener, Settings
 from node.store.database import DATABASE_NAME, open_database
 
@@ -26,12 +27,13 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Check folder, disk, database, ports, mail and time zone; nothing is changed."""
+    """Check folder, disk, database, ports, peers, mail and time zone; nothing is changed."""
     return [
         _folder(settings.storage.folder),
         _disk(settings.storage.folder),
         _database(settings.storage.folder),
         *(_port(name, getattr(settings, name)) for name in ("dicom", "hl7", "metrics")),
+        *_peers(settings),
         _mail(settings),
         Finding(
             check="time zone",
@@ -84,6 +86,23 @@ def _port(name: str, listener: Listener) -> Finding:
             return Finding(check=f"port {name}", ok=False, detail=f"{listener.host}: {error.strerror}")
     detail = "something listens (this node, if it is running)" if used else "free"
     return Finding(check=f"port {name}", ok=True, detail=f"{listener.host}:{listener.port} {detail}")
+
+
+def _peers(settings: Settings) -> Iterator[Finding]:
+    """A C-ECHO to every address at which a peer is asked or sent to."""
+    from node.dicom.peer import echo
+
+    for name, peer in settings.dicom.peers.items():
+        for what, remote in (("query", peer.query), ("forward", peer.forward), ("commitment", peer.commitment)):
+            if remote is None:
+                continue
+            try:
+                echo(remote, ae_title=settings.dicom.ae_title)
+            except PeerError as error:
+                yield Finding(check=f"peer {name}, {what}", ok=False, detail=str(error))
+            else:
+                place = f"{remote.ae_title} at {remote.host}:{remote.port}"
+                yield Finding(check=f"peer {name}, {what}", ok=True, detail=f"{place} answers")
 
 
 def _mail(settings: Settings) -> Finding:

@@ -82,7 +82,7 @@ def problems(config: Config = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
-    """Check settings, folder, disk, ports, mail and time zone. Exit code 1 when something is wrong."""
+    """Check settings, folder, disk, ports, peers (C-ECHO), mail and time zone. Exit code 1 when something is wrong."""
     from node.doctor import examine
 
     findings = examine(read_settings(config))

@@ -11,11 +11,12 @@ from typing import Any
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.presentation import PresentationContext, build_context
 
+from node.dicom.contexts import VERIFICATION
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.dicom.tls import client_context
-from node.errors import UnreachableError
+from node.errors import PeerError, UnreachableError
 from node.settings import RemoteAe
 
 CONNECT_TIMEOUT_S = 10.0
@@ -87,6 +88,20 @@ def associated(
         raise
     if association.is_established:
         association.release()
+
+
+def echo(remote: RemoteAe, *, ae_title: str) -> None:
+    """Ask a peer whether it is there (C-ECHO).
+
+    Raises
+    ------
+    PeerError
+        It cannot be reached, or does not answer as it should.
+    """
+    with associated(remote, [build_context(VERIFICATION)], ae_title=ae_title) as association:
+        status = association.send_c_echo()
+        if status.get("Status") != 0x0000:
+            raise PeerError(f"{remote.ae_title} at {remote.host}:{remote.port} did not answer C-ECHO with Success")
 
 
 def _address(remote: RemoteAe) -> str:

@@ -22,6 +22,7 @@ from node.archive import Archive
 from node.clock import to_text
 from node.dicom.part10 import file_header
 from node.dicom.recorder import Receipt, Recorder
+from node.doctor import examine
 from node.errors import InputError, StoreError
 from node.outgoing.destinations import GIVE_UP_AFTER_ATTEMPTS, list_destinations, register, retry
 from node.outgoing.forward import send_due
@@ -378,6 +379,18 @@ def test_a_destination_taken_from_the_settings_is_forgotten_and_begins_anew(worl
     receive(world.folder, *stack(3)[2:])
     with world.archived.up(STORE):
         assert world.send(minutes=3) == 1
+
+
+def test_the_doctor_echoes_every_address_of_a_peer(world: World) -> None:
+    with world.pacs.up(FIND):
+        found = {one.check: one for one in examine(world.settings)}
+    assert found["peer pacs, query"].ok
+    assert found["peer pacs, query"].detail == f"REMOTE at localhost:{world.pacs.port} answers"
+    assert not found["peer archive, forward"].ok
+    assert "cannot be reached" in found["peer archive, forward"].detail
+    assert {name for name in found if name.startswith("peer")} == {
+        "peer pacs, query", "peer old, query", "peer archive, forward", "peer scanner, forward",
+    }  # fmt: skip
 
 
 # ---- the role --------------------------------------------------------------------------------------------------

@@ -129,9 +129,15 @@ class _Reader:
     def neutrophils(self, scale: Scale, methods: Collection[Method]) -> _Cell:
         """Total neutrophils, else bands + segmented; segmented alone only where no bands are reported."""
         total = self.cell("neutrophils", scale, methods)
-        if total.value is not None or total.reason.endswith(CONFLICT):
-            return total
         segmented = self.cell("segmented", scale, methods)
+        if total.value is not None and segmented.value is not None and total.value < segmented.value:
+            if differ([total.value, segmented.value]):
+                reason = f"neutrophils are less than the segmented ones among them: {CONFLICT}"
+                return _Cell(value=None, reason=reason, sources=total.sources + segmented.sources)
+        elif total.reason.endswith(CONFLICT):
+            return total
+        if total.value is not None:
+            return total
         if not segmented.sources:
             return total
         if not self.has("bands", METHODS):

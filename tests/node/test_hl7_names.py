@@ -115,6 +115,11 @@ def test_a_code_and_a_name_that_disagree_are_held(code: str) -> None:
         "x^NLR",
         "x^Neutrophil/Lymphocyte ratio",
         "x^Eosinophils",
+        "x^中性粒细胞碱性磷酸酶",
+        "x^Neutrophil elastase",
+        "x^Neutrófilos en banda",
+        "x^Anti-Neutrophile zytoplasmatische Ak",
+        "x^Unreife Granulozyten",
     ],
 )
 def test_what_is_not_the_neutrophils(code: str) -> None:
@@ -159,6 +164,28 @@ def test_counts_that_look_like_percentages_are_held() -> None:
     found = count(obx("NEU#", "60"), obx("LYM#", "20"), obx("PLT", "210"))
     assert found["status"] == "held"
     assert any("look like percentages" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("bands", "segmented"),
+    [
+        ("a^Neutrophile stabk.", "b^Neutrophile segm."),
+        ("a^Neutrophiles non segm.", "b^Neutrophiles segm."),
+        ("a^Neutro. non-segmentés", "b^Neutro. segmentés"),
+        ("a^Stabkernige Granulozyten", "b^Segmentkernige Granulozyten"),
+        ("a^中性杆状核粒细胞", "b^中性分叶核粒细胞"),
+        ("a^Bastones", "b^Segmentados"),
+    ],
+)
+def test_neutrophils_are_bands_and_segmented(bands: str, segmented: str) -> None:
+    found = count(obx(bands, "0.4"), obx(segmented, "3.8"), obx("LYM#", "1.4"))
+    assert (found["neutrophils_10e9_per_l"], found["nlr"]) == (pytest.approx(4.2), pytest.approx(3))
+    assert count(obx(bands, "0.4"), obx("LYM#", "1.4"))["nlr"] is None
+
+
+def test_a_total_that_is_less_than_its_segmented_part_is_none() -> None:
+    found = count(obx("n^Neutrophils", "0.4"), obx("s^Segmented neutrophils", "3.8"), obx("LYM#", "1.4"))
+    assert (found["status"], found["nlr"]) == ("held", None)
 
 
 def test_methods_are_not_mixed_and_the_reason_is_said() -> None:

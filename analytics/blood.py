@@ -26,6 +26,7 @@ METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
 """Which methods may make one differential, in order of preference; automated and manual never together."""
 
 CONFLICT = "two different values"
+NOT_REPORTED = "not reported"
 MAX_PERCENT_SUM = 101.0
 """Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
 LIKE_PERCENT_SUM = 60.0
@@ -112,7 +113,7 @@ class _Reader:
         found = [result for result in self.results if wanted(result)]
         if not found:
             gone = any(wanted(result) for result in self.withdrawn)
-            return _Cell(value=None, reason=f"{what}: withdrawn" if gone else f"{what}: not reported")
+            return _Cell(value=None, reason=f"{what}: withdrawn" if gone else f"{what}: {NOT_REPORTED}")
         sources = tuple(result for result in found if result.value is not None)
         values = [result.value for result in sources if result.value is not None]
         if not values:
@@ -179,7 +180,10 @@ def _derived(counted: _Cell, percent: _Cell, leukocytes: _Cell) -> _Cell:
     if counted.value is not None or counted.reason.endswith(CONFLICT):
         return counted
     if percent.value is None or leukocytes.value is None:
-        return replace(counted, reason=counted.reason if percent.value is None else leukocytes.reason)
+        told = (
+            counted if percent.reason.endswith(NOT_REPORTED) or not counted.reason.endswith(NOT_REPORTED) else percent
+        )
+        return replace(counted, reason=told.reason if percent.value is None else leukocytes.reason)
     return _Cell(
         value=leukocytes.value * percent.value / 100,
         reason="",
@@ -212,7 +216,7 @@ def _choose_differential(reader: _Reader) -> tuple[_Differential, list[str]]:
         notes = ["neutrophils and lymphocytes are of different methods, which are not mixed"] if all(sides) else []
         return next((one for one in choices[1:] if one.lymphocytes.value is not None), choices[1]), notes
     chosen, methods = complete[0]
-    manual = any(result.method == "manual" for result in reader.results)
+    manual = any(result.method == "manual" and result.value is not None for result in reader.results)
     notes = _other_values(reader, methods)
     if manual and "manual" not in methods:
         return chosen, [*notes, "a manual differential is there as well; the automated one is used"]

@@ -87,9 +87,9 @@ class RawSender:
         self.socket.sendall(content)
         return self.answer()
 
-    def store(self, image: Dataset) -> int | None:
+    def store(self, image: Dataset | bytes, *, uid: str | None = None) -> int | None:
         """C-STORE; the status, or ``None`` when there was no answer."""
-        found = STATUS.search(self.say(store_request(image)))
+        found = STATUS.search(self.say(store_request(image, uid=uid)))
         return int.from_bytes(found[1], "little") if found else None
 
 

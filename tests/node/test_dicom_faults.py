@@ -30,7 +30,7 @@ from node.errors import StoreError
 from node.settings import Settings
 from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for
 from tests.node.raw_sender import ABORT, RELEASE, RawSender, association_request, raw_association, store_request
-from tests.node.test_dicom_listener import assert_stored, association, files, rows, settings, store_bytes
+from tests.node.test_dicom_listener import assert_stored, association, files, rows, settings
 
 __all__ = ["settings"]  # the fixture
 
@@ -65,9 +65,9 @@ def assert_only(settings: Settings, *images: Dataset) -> None:
 @pytest.mark.parametrize("uid", ["../../../etc/passwd", "1.2.é", "1.2 3"])
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_what_is_no_uid_is_refused_and_the_association_goes_on(settings: Settings, uid: str):
-    with receiver(settings), association(settings) as sender:
-        assert store_bytes(sender, encode(mr_image()), uid=uid) == 0xC000
-        assert store_bytes(sender, encode(mr_image()), uid="1.2.3") == 0
+    with receiver(settings), raw_association(settings.dicom.port) as sender:
+        assert sender.store(encode(mr_image()), uid=uid) == 0xC000
+        assert sender.store(encode(mr_image()), uid="1.2.3") == 0
     assert_stored(settings, {"1.2.3"})
     assert len(files(settings)) == 1
 
@@ -164,9 +164,10 @@ def test_reasons_of_rejection(settings: Settings):
 
 def test_every_association_and_how_it_ended_is_in_the_log(settings: Settings, capsys: pytest.CaptureFixture[str]):
     with receiver(settings):
-        with association(settings) as sender:
-            assert sender.send_c_store(mr_image(seed=1)).Status == 0
-            assert store_bytes(sender, encode(mr_image()), uid="a") == 0xC000
+        with raw_association(settings.dicom.port) as sender:
+            assert sender.store(mr_image(seed=1)) == 0
+            assert sender.store(mr_image(seed=2), uid="a") == 0xC000
+            assert sender.say(RELEASE)[:1] == b"\x06"
         with raw_association(settings.dicom.port) as raw:
             raw.socket.sendall(ABORT)
             assert raw.answer() == b""
@@ -367,8 +368,8 @@ def test_a_wrong_character_set_and_a_pixel_length_that_lies_are_kept_as_they_cam
         image[:-100],
         image + b"\x09\x00\x10\x00LO\x04\x00\xff\xff\xff\xff" + b"\x09\x00\x00\x10UN\0\0\xff\xff\xff\x7f",
     ]
-    with receiver(settings), association(settings) as sender:
-        assert [store_bytes(sender, one, uid=f"1.2.{number}") for number, one in enumerate(strange)] == [0] * 4
+    with receiver(settings), raw_association(settings.dicom.port) as sender:
+        assert [sender.store(one, uid=f"1.2.{number}") for number, one in enumerate(strange)] == [0] * 4
     archive = Archive(settings.storage.folder)
     kept = rows(settings, "SELECT sop_instance_uid, sha256 FROM fact_object ORDER BY sop_instance_uid")
     assert [archive.path(str(sha256)).read_bytes()[-200:] for _, sha256 in kept] == [one[-200:] for one in strange]

@@ -5,14 +5,12 @@ import hashlib
 import os
 import re
 import shutil
-import socket
 import struct
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -35,7 +33,6 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 
 from node.archive import Archive
 from node.dicom.listener import run_receiver
@@ -52,6 +49,7 @@ from tests.node.dicom_samples import (
     stack,
     write_file,
 )
+from tests.node.raw_sender import raw_association
 
 KEPT_AND_SET_ASIDE = (
     EnhancedMRImageStorage,
@@ -205,26 +203,9 @@ def test_what_is_not_measured_is_taken_too_and_other_modalities_are_not(settings
 def test_a_data_set_that_cannot_be_parsed_is_kept_all_the_same(settings: Settings):
     # As bytes on the wire: a valid image up to a length that lies about what follows.
     broken = encode(mr_image())[:300]
-    with receiver(settings), association(settings) as sender:
-        assert store_bytes(sender, broken, uid="1.2.3.4") == 0
+    with receiver(settings), raw_association(settings.dicom.port) as sender:
+        assert sender.store(broken, uid="1.2.3.4") == 0
     assert_stored(settings, {"1.2.3.4"})
-
-
-def store_bytes(sender: Association, dataset: bytes, *, uid: str) -> int:
-    """C-STORE of raw bytes."""
-    request = C_STORE()
-    request.MessageID, request.Priority = 1, 2
-    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = MRImageStorage, uid
-    request.DataSet = BytesIO(dataset)
-    # As send_c_store does: the sender's own reactor must not take the answer.
-    sender._reactor_checkpoint.clear()
-    while not sender._is_paused:
-        time.sleep(0.001)
-    sender.dimse.send_msg(request, sender.accepted_contexts[0].context_id)
-    _, answer = sender.dimse.get_msg(block=True)
-    sender._reactor_checkpoint.set()
-    assert isinstance(answer, C_STORE)
-    return int(answer.Status)
 
 
 @pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 0xA700), (errno.EDQUOT, 0xA700), (errno.EIO, 0x0110)])
@@ -310,24 +291,6 @@ def test_a_locked_database_is_answered_as_a_failure(settings: Settings, monkeypa
         other.close()
         assert sender.send_c_store(mr_image(seed=1)).Status == 0
     assert_stored(settings, {str(mr_image(seed=1).SOPInstanceUID)})
-
-
-def test_an_abort_in_mid_object_leaves_nothing(settings: Settings):
-    big = mr_image(Rows=1024, Columns=1024, PixelData=b"\1\2" * 1024 * 1024)
-    with receiver(settings):
-        sender = AE(ae_title="SENDER")
-        sender.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
-        one = sender.associate("127.0.0.1", settings.dicom.port)
-        # Half of a P-DATA-TF PDU, then the connection is gone.
-        connection = one.dul.socket.socket
-        content = encode(big)
-        connection.sendall(struct.pack(">BBL", 4, 0, len(content) + 6) + content[: len(content) // 2])
-        connection.shutdown(socket.SHUT_RDWR)
-        one.kill()
-        with association(settings) as other:
-            assert other.send_c_store(mr_image(seed=5)).Status == 0
-    assert_stored(settings, {str(mr_image(seed=5).SOPInstanceUID)})
-    assert len(files(settings)) == 1
 
 
 def test_an_address_that_is_not_allowed_is_rejected(tmp_path: Path):

@@ -106,7 +106,7 @@ def stored_readings(db: Database, *, form: Literal["mean", "median"]) -> StoredR
     """
     rows = db.execute(
         f"SELECT series_instance_uid, source, vbq_mean, vbq_median, vbq_{form} FROM derived_measurement "
-        "WHERE status = 'measured' ORDER BY series_instance_uid, source, reading_id, rowid"
+        "WHERE status = 'measured' AND current = 1 ORDER BY series_instance_uid, source, reading_id, rowid"
     ).fetchall()
     newest = {(series, source): (mean, median, vbq) for series, source, mean, median, vbq in rows}
     cells: dict[str, dict[str, float]] = {}

@@ -362,6 +362,19 @@ class Nightly(Section):
     remind_after_days: Annotated[int, Field(ge=1)] = 3
 
 
+class MailPolicy(Section):
+    """What the mail of one recipient holds."""
+
+    attach: tuple[Literal["csv", "pdf"], ...] = ()
+    tiers: Annotated[tuple[Literal["flagged", "intermediate", "lower"], ...], Field(min_length=1)] = (
+        "flagged",
+        "intermediate",
+        "lower",
+    )
+    quiet_nights: bool = True
+    patient_numbers: bool = False
+
+
 class Mail(Section):
     """The mail server and who gets the report. With no recipients nothing is sent."""
 
@@ -372,8 +385,16 @@ class Mail(Section):
     password_file: Path | None = None
     sender: str = "vbq-node@localhost"
     recipients: tuple[str, ...] = ()
+    policies: dict[str, MailPolicy] = {}
     administrator: str = ""
     timeout_s: Annotated[float, Field(gt=0)] = 30.0
+
+    @model_validator(mode="after")
+    def _of_recipients(self) -> "Mail":
+        for name in self.policies:
+            if name not in self.recipients:
+                raise ValueError(f"policies: {name!r} is not one of the recipients")
+        return self
 
 
 class Logging(Section):

@@ -71,7 +71,9 @@ def counts(db: Database) -> dict[str, int]:
 
 def status(db: Database, *, now: datetime) -> dict[str, object]:
     """Everything ``vbq-node status --json`` shows."""
-    night = db.execute("SELECT night, status, finished_at FROM state_run ORDER BY night DESC LIMIT 1").fetchone()
+    night = db.execute(
+        "SELECT night, status, finished_at, detail FROM state_run ORDER BY night DESC LIMIT 1"
+    ).fetchone()
     version = db.execute(
         "SELECT version FROM thresholds WHERE state = 'adopted' ORDER BY version DESC LIMIT 1"
     ).fetchone()
@@ -81,6 +83,6 @@ def status(db: Database, *, now: datetime) -> dict[str, object]:
         "pending": pending(db),
         "last_object_received_at": db.execute("SELECT max(received_at) FROM fact_object_receipt").fetchone()[0],
         "last_message_received_at": db.execute("SELECT max(received_at) FROM fact_frame_receipt").fetchone()[0],
-        "last_night": dict(zip(("night", "status", "finished_at"), night, strict=True)) if night else None,
+        "last_night": dict(zip(("night", "status", "finished_at", "detail"), night, strict=True)) if night else None,
         "threshold_version": version[0] if version else None,
     }

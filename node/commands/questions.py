@@ -64,7 +64,11 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
     for name in ("last_object_received_at", "last_message_received_at", "threshold_version"):
         rows.append((name.replace("_", " "), found[name] or "–"))
     night = found["last_night"]
-    rows.append(("last night", f"{night['night']} {night['status']}" if isinstance(night, dict) else "–"))
+    words = "–"
+    if isinstance(night, dict):
+        words = f"{night['night']} {night['status'].upper() if night['status'] == 'failed' else night['status']}"
+        words += f": {night['detail']}" if night["detail"] else ""
+    rows.append(("last night", words))
     print_table(f"vbq-node, {settings.site.name}", ("what", "number"), rows)
 
 

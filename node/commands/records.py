@@ -2,7 +2,7 @@
 
 import sys
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -63,13 +63,18 @@ def report_list(config: Config = None, as_json: AsJson = False) -> None:
 def report_show(
     night: Night,
     html: Annotated[bool, typer.Option("--html", help="The HTML with its figures, in place of the text.")] = False,
+    recipient: Annotated[str | None, typer.Option("--recipient", help="What this one was sent, by its policy.")] = None,
     config: Config = None,
 ) -> None:
     """Print the report of a night exactly as it was made."""
-    from node.nightly.reports import stored_report
+    from node.nightly.reports import stored_mail, stored_report
 
     db, _ = open_node(read_settings(config))
-    sys.stdout.write(stored_report(db, night.date(), "html" if html else "text"))
+    form: Literal["text", "html"] = "html" if html else "text"
+    if recipient is None:
+        sys.stdout.write(stored_report(db, night.date(), form))
+    else:
+        sys.stdout.write(stored_mail(db, night.date(), recipient, form))
 
 
 @report_app.command("resend")

@@ -17,8 +17,32 @@ NOT_YET_DUE = "studies arriving"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sum:
+    """Something counted as a whole and again by its parts, by two different queries: both must be the same."""
+
+    whole: str
+    n: int
+    parts: dict[str, int]
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether nothing is lost and nothing counted twice."""
+        return self.n == sum(self.parts.values())
+
+    def in_words(self) -> str:
+        """The equation with its numbers."""
+        parts = " + ".join(f"{number} {part}" for part, number in self.parts.items())
+        return f"{self.n} {self.whole} = {parts or '0'}"
+
+    def alarm(self) -> str:
+        """The equation that does not hold, and its two sides."""
+        parts = " + ".join(self.parts) or "nothing"
+        return f"{self.whole} = {parts}: {self.n} against {sum(self.parts.values())}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Everything the report counts, grouped by state or by reason; ``alarms`` name sums that do not add up."""
+    """Everything the report counts, grouped by state or by reason; ``alarms`` name ``sums`` that do not add up."""
 
     objects: int
     objects_unreadable: int
@@ -38,6 +62,7 @@ class Counts:
     problems: dict[str, int]
     to_derive: dict[str, int]
     """What the steps have still to do; not empty: the report is of what was derived so far."""
+    sums: tuple[Sum, ...]
     alarms: tuple[str, ...]
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -60,10 +85,8 @@ def read_counts(db: Database, *, night: date, fit: OlsFit | Refusal) -> Counts:
     links = _groups(db, "SELECT status, count(*) FROM derived_link GROUP BY status")
     eligible = _number(db, "SELECT count(*) FROM cohort WHERE eligible = 1")
     excluded = _number(db, "SELECT count(*) FROM cohort WHERE eligible = 0")
-    reasons: Counter[str] = Counter()
-    for (text,) in db.execute("SELECT exclusion_reasons FROM cohort WHERE eligible = 0"):
-        # One reason each, the first, so that the numbers add up.
-        reasons.update([kind_of_reason(reason) for reason in json.loads(text)][:1])
+    reasons = read_exclusions(db)
+    sums = _sums(db, series=series, messages=messages, links=links) + _cohort_sums(db, links, reasons, fit)
     return Counts(
         objects=_number(db, "SELECT count(*) FROM fact_object"),
         objects_unreadable=_number(db, "SELECT count(*) FROM derived_problem WHERE code = 'unreadable'"),
@@ -87,10 +110,17 @@ def read_counts(db: Database, *, night: date, fit: OlsFit | Refusal) -> Counts:
         excluded_by_reason=dict(sorted(reasons.items())),
         problems=_groups(db, "SELECT code, count(*) FROM problems GROUP BY code"),
         to_derive=left_to_derive(db),
-        alarms=_alarms(
-            _sums(db, series=series, messages=messages, links=links) + _cohort_sums(db, links, reasons, fit)
-        ),
+        sums=sums,
+        alarms=tuple(one.alarm() for one in sums if not one.adds_up),
     )
+
+
+def read_exclusions(db: Database) -> Counter[str]:
+    """How many rows of the cohort are not eligible, by kind of their first reason, so that the numbers add up."""
+    reasons: Counter[str] = Counter()
+    for (text,) in db.execute("SELECT exclusion_reasons FROM cohort WHERE eligible = 0"):
+        reasons.update([kind_of_reason(reason) for reason in json.loads(text)][:1])
+    return reasons
 
 
 def left_to_derive(db: Database) -> dict[str, int]:
@@ -98,61 +128,65 @@ def left_to_derive(db: Database) -> dict[str, int]:
     return {name: number for name, number in pending(db).items() if number and name != NOT_YET_DUE}
 
 
-def _alarms(sums: tuple[tuple[str, int, int], ...]) -> tuple[str, ...]:
-    return tuple(f"{what}: {left} against {right}" for what, left, right in sums if left != right)
-
-
-def _sums(
-    db: Database, *, series: dict[str, int], messages: dict[str, int], links: dict[str, int]
-) -> tuple[tuple[str, int, int], ...]:
+def _sums(db: Database, *, series: dict[str, int], messages: dict[str, int], links: dict[str, int]) -> tuple[Sum, ...]:
     """Sums that must add up: what was received is what was derived, nothing lost and nothing counted twice."""
+    to_index = (
+        "SELECT count(*) FROM fact_object AS o WHERE o.object_id NOT IN (SELECT object_id FROM derived_instance) "
+        "AND 'object ' || substr(o.sha256, 1, 12) NOT IN (SELECT source FROM derived_problem WHERE code = 'unreadable')"
+    )
     return (
-        (
-            "objects received = indexed + unreadable + still to index",
-            _number(db, "SELECT count(*) FROM fact_object"),
-            _number(db, "SELECT count(*) FROM derived_instance")
-            + _number(db, "SELECT count(*) FROM derived_problem WHERE code = 'unreadable'")
-            + _number(
-                db,
-                "SELECT count(*) FROM fact_object AS o WHERE o.object_id NOT IN "
-                "(SELECT object_id FROM derived_instance) AND 'object ' || substr(o.sha256, 1, 12) NOT IN "
-                "(SELECT source FROM derived_problem WHERE code = 'unreadable')",
-            ),
+        Sum(
+            whole="images received",
+            n=_number(db, "SELECT count(*) FROM fact_object"),
+            parts={
+                "indexed": _number(db, "SELECT count(*) FROM derived_instance"),
+                "unreadable": _number(db, "SELECT count(*) FROM derived_problem WHERE code = 'unreadable'"),
+                "still to index": _number(db, to_index),
+            },
         ),
-        (
-            "series seen = arriving + set aside + waiting + measured + review + rejected",
-            _number(db, "SELECT count(DISTINCT series_instance_uid) FROM derived_instance"),
-            sum(series.values()),
+        Sum(
+            whole="series seen",
+            n=_number(db, "SELECT count(DISTINCT series_instance_uid) FROM derived_instance"),
+            parts=series,
         ),
-        (
-            "messages received = interpreted + still to interpret",
-            _number(db, "SELECT count(*) FROM fact_frame"),
-            _number(db, "SELECT count(DISTINCT frame_id) FROM derived_message") + messages.get("pending", 0),
+        Sum(
+            whole="message frames received",
+            n=_number(db, "SELECT count(*) FROM fact_frame"),
+            parts={
+                "interpreted": _number(db, "SELECT count(DISTINCT frame_id) FROM derived_message"),
+                "still to interpret": messages.get("pending", 0),
+            },
         ),
-        (
-            "operations known = operations with a link row",
-            _number(db, "SELECT count(*) FROM derived_operation"),
-            sum(links.values()) - links.get("provisional", 0),
+        Sum(
+            whole="operations known",
+            n=_number(db, "SELECT count(*) FROM derived_operation"),
+            parts={status: number for status, number in links.items() if status != "provisional"},
         ),
     )
 
 
-def _cohort_sums(
-    db: Database, links: dict[str, int], reasons: Counter[str], fit: OlsFit | Refusal
-) -> tuple[tuple[str, int, int], ...]:
+def _cohort_sums(db: Database, links: dict[str, int], reasons: Counter[str], fit: OlsFit | Refusal) -> tuple[Sum, ...]:
     """Every row of the cohort is either in the model or left out of it for a stated reason."""
     eligible = _number(db, "SELECT count(*) FROM cohort WHERE eligible = 1")
     excluded = _number(db, "SELECT count(*) FROM cohort WHERE eligible = 0")
     return (
-        (
-            "cohort rows = linked, incomplete or held operations + imported rows",
-            eligible + excluded,
-            sum(links.get(status, 0) for status in ("linked", "incomplete", "held"))
-            + _number(db, "SELECT count(*) FROM derived_import_row"),
+        Sum(
+            whole="cohort rows",
+            n=eligible + excluded,
+            parts={
+                "linked, incomplete or held operations": sum(
+                    links.get(status, 0) for status in ("linked", "incomplete", "held")
+                ),
+                "imported rows": _number(db, "SELECT count(*) FROM derived_import_row"),
+            },
         ),
-        ("rows excluded = rows with a reason", excluded, reasons.total()),
-        ("eligible rows = rows given to the model", eligible, fit.n_rows),
-        ("rows given to the model = used + left out", fit.n_rows, fit.n_used + sum(fit.omitted.values())),
+        Sum(whole="rows excluded", n=excluded, parts={"with a first reason": reasons.total()}),
+        Sum(whole="eligible rows", n=eligible, parts={"given to the model": fit.n_rows}),
+        Sum(
+            whole="rows given to the model",
+            n=fit.n_rows,
+            parts={"used": fit.n_used, "left out": sum(fit.omitted.values())},
+        ),
     )
 
 

@@ -1,9 +1,11 @@
 """Mails as bytes, and their place in the outbox. The same report gives the same bytes for the same recipient.
 
-The structure is mixed(alternative(plain, related(html, png …))): attachments that a later policy adds have their place.
+The structure is mixed(alternative(plain, related(html, png …)), csv, pdf), the last two by the recipient's policy.
 """
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -20,10 +22,25 @@ SEVEN_BIT = "quoted-printable"
 """How texts are encoded: not every server between here and the recipient passes 8 bits."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A file of a mail; ``kind`` is its main and sub type."""
+
+    name: str
+    kind: tuple[str, str]
+    content: bytes
+
+
 def report_mail(
-    rendered: Rendered, settings: Settings, *, recipient: str, report_id: str, now: datetime
+    rendered: Rendered,
+    settings: Settings,
+    *,
+    recipient: str,
+    report_id: str,
+    now: datetime,
+    attached: Sequence[Attachment] = (),
 ) -> EmailMessage:
-    """The report for one recipient: plain text, and HTML with the figures inside."""
+    """The report for one recipient: plain text, HTML with the figures inside, and attachments."""
     mail = _mail(
         settings, recipient=recipient, report_id=report_id, subject=rendered.subject, text=rendered.text, now=now
     )
@@ -39,6 +56,9 @@ def report_mail(
             disposition="inline",
         )
     mail.make_mixed()
+    for one in attached:
+        coded = {"charset": "utf-8"} if one.kind[0] == "text" else None
+        mail.add_attachment(one.content, maintype=one.kind[0], subtype=one.kind[1], filename=one.name, params=coded)
     _fix_boundaries(mail)
     return mail
 

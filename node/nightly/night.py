@@ -16,7 +16,8 @@ import structlog
 from sqlite_utils import Database
 
 from analytics.drift import Drift, check_drift
-from analytics.figures import scatter, scatter_alt_text
+from analytics.figures import png, scatter, scatter_alt_text
+from analytics.flow import Flow, FlowStep, flow_figure
 from analytics.regression import OlsFit, Refusal, fit_vbq_model
 from analytics.shift import Shift, find_shifts
 from analytics.thresholds import Cuts, institutional_cuts, left_behind, quantile_cuts
@@ -25,10 +26,11 @@ from node.clock import to_text
 from node.errors import NightError
 from node.nightly import flags, ledger
 from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
-from node.nightly.counts import read_counts
+from node.nightly.counts import read_counts, read_exclusions
 from node.nightly.drift import Frozen, read_frozen
-from node.nightly.mail import notify_administrator, queue, report_mail
-from node.nightly.report import Content, Figure, Rendered, publish_report, render
+from node.nightly.mail import notify_administrator
+from node.nightly.recipients import queue_for_recipients
+from node.nightly.report import FLOW, Content, Figure, Rendered, publish_report, render
 from node.nightly.waiting import waiting_for_a_person
 from node.settings import Settings
 from node.store.database import insert, writing
@@ -48,6 +50,8 @@ class Basis:
 
     snapshot: Snapshot
     frozen: Frozen | None
+    excluded: dict[str, int]
+    """Rows of the cohort that are not eligible, by reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,8 @@ def run_night(db: Database, settings: Settings, *, night: date, now: datetime, d
 
 def read_basis(db: Database) -> Basis:
     """What a night would be computed from now."""
-    return Basis(snapshot=read_snapshot(db), frozen=read_frozen(db))
+    excluded = dict(sorted(read_exclusions(db).items()))
+    return Basis(snapshot=read_snapshot(db), frozen=read_frozen(db), excluded=excluded)
 
 
 def prepare(basis: Basis, settings: Settings) -> Prepared:
@@ -155,7 +160,7 @@ def prepare(basis: Basis, settings: Settings) -> Prepared:
         proposal=_propose(cohort, settings),
         drift=None if frozen is None else check_drift(frozen, cohort),
         shifts=() if frozen is None else find_shifts(frozen, cohort),
-        figures=_draw(cohort) if isinstance(fit, OlsFit) else (),
+        figures=(*(_draw(cohort) if isinstance(fit, OlsFit) else ()), _draw_flow(basis, fit)),
     )
 
 
@@ -175,6 +180,19 @@ def _draw(cohort: pd.DataFrame) -> tuple[Figure, ...]:
         )
         for column, label in FIGURES
     )
+
+
+def _draw_flow(basis: Basis, fit: OlsFit | Refusal) -> Figure:
+    """From the operations and imported rows into the model (STROBE)."""
+    last = "In the model" if isinstance(fit, OlsFit) else "Complete (no model)"
+    flow = Flow(
+        steps=(
+            FlowStep(label="Operations, imports", n=fit.n_rows + sum(basis.excluded.values()), left=basis.excluded),
+            FlowStep(label="Eligible", n=fit.n_rows, left=fit.omitted),
+            FlowStep(label=last, n=fit.n_used, left={}),
+        )
+    )
+    return Figure(name=FLOW, png=png(flow_figure(flow)), alt_text=flow.in_words())
 
 
 def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tuple[Prepared, Rendered]:
@@ -199,7 +217,7 @@ def _rehearse(db: Database, settings: Settings, *, night: date, now: datetime) -
     try:
         basis = read_basis(db)
         prepared = prepared if basis == prepared.basis else prepare(basis, settings)
-        rendered = _compose(db, settings, prepared, night=night, now=now)
+        rendered = render(_compose(db, settings, prepared, night=night, now=now))
     finally:
         db.execute("ROLLBACK")
     return NightOutcome(night=night, stored=False, fit=prepared.fit, rendered=rendered)
@@ -207,7 +225,8 @@ def _rehearse(db: Database, settings: Settings, *, night: date, now: datetime) -
 
 def _store(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> Rendered:
     _store_fit(db, settings, prepared, night=night, now=now)
-    rendered = _compose(db, settings, prepared, night=night, now=now)
+    content = _compose(db, settings, prepared, night=night, now=now)
+    rendered = render(content)
     report_id = f"{night.isoformat()}-nightly"
     insert(
         db,
@@ -226,17 +245,15 @@ def _store(db: Database, settings: Settings, prepared: Prepared, *, night: date,
             }
         ],
     )
-    for recipient in settings.mail.recipients:
-        mail = report_mail(rendered, settings, recipient=recipient, report_id=report_id, now=now)
-        queue(db, mail, recipient=recipient, report_id=report_id, now=now)
+    queue_for_recipients(db, settings, content, rendered, report_id=report_id, now=now)
     for missed in ledger.missed_before(ledger.nights(db), night):
         ledger.finish(db, missed, now, status="done", detail=f"caught up by {night}")
     ledger.finish(db, night, now, status="done")
     return rendered
 
 
-def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> Rendered:
-    """Store thresholds and flags, and render the report; inside a transaction."""
+def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> Content:
+    """Store thresholds and flags, and put the report together; inside a transaction."""
     fit_id = _fit_id(prepared, night)
     counts = read_counts(db, night=night, fit=prepared.fit)
     proposed = _store_proposal(db, settings, prepared, night=night, now=now)
@@ -249,28 +266,26 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         derivation_behind=bool(counts.to_derive),
     )
     flags.store(db, changes, night=night)
-    return render(
-        Content(
-            site=settings.site.name,
-            night=night,
-            fit_id=fit_id,
-            fit=prepared.fit,
-            alerts=_alerts(db, prepared.fit),
-            version=version,
-            proposed=proposed,
-            proposal=prepared.proposal,
-            drift=prepared.drift,
-            frozen=prepared.basis.frozen,
-            shifts=prepared.shifts,
-            changes=tuple(changes),
-            standing=tuple(standing),
-            waiting=waiting_for_a_person(
-                db, night=night, zone=settings.site.zone, remind_after_days=settings.nightly.remind_after_days
-            ),
-            missed=ledger.missed_before(ledger.nights(db), night),
-            counts=counts,
-            figures=prepared.figures,
-        )
+    return Content(
+        site=settings.site.name,
+        night=night,
+        fit_id=fit_id,
+        fit=prepared.fit,
+        alerts=_alerts(db, prepared.fit),
+        version=version,
+        proposed=proposed,
+        proposal=prepared.proposal,
+        drift=prepared.drift,
+        frozen=prepared.basis.frozen,
+        shifts=prepared.shifts,
+        changes=tuple(changes),
+        standing=tuple(standing),
+        waiting=waiting_for_a_person(
+            db, night=night, zone=settings.site.zone, remind_after_days=settings.nightly.remind_after_days
+        ),
+        missed=ledger.missed_before(ledger.nights(db), night),
+        counts=counts,
+        figures=prepared.figures,
     )
 
 

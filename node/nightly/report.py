@@ -9,7 +9,7 @@ import base64
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ from node.nightly.waiting import Waiting
 from node.thresholds import Version
 
 log = structlog.get_logger()
+
+FLOW = "flow"
+"""Name of the figure that stands by the counts; the others stand by the model."""
 
 REPORT_FOLDER = "reports"
 DATA_URI = "data:image/png;base64,"
@@ -86,6 +89,42 @@ class Content:
     missed: tuple[date, ...]
     counts: Counts
     figures: tuple[Figure, ...]
+    tiers: frozenset[Tier] | None = None
+    """The tiers whose changes are listed one by one; ``None``: all."""
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    """The hospital's patient number of each episode; empty: study ids only."""
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing that anybody has to know of tonight, but that everything works."""
+        trouble = self.counts.alarms or self.counts.to_derive or self.drift_alarm or self.missed or self.proposed
+        fine = isinstance(self.fit, OlsFit) and self.version is not None
+        return fine and not (self.changes or self.waiting or trouble)
+
+    def named(self, episode: str) -> str:
+        """The study id, with the patient's number where this recipient gets it."""
+        number = self.numbers.get(episode)
+        return f"{episode} [{number}]" if number else episode
+
+    def with_number(self, what: str) -> str:
+        """Words that begin with an episode, with the patient's number where this recipient gets it."""
+        episode, comma, rest = what.partition(",")
+        return f"{self.named(episode)}{comma}{rest}"
+
+    @property
+    def only(self) -> str:
+        """The tiers whose changes alone are listed, in words; empty: all."""
+        return "" if self.tiers is None else " and ".join(tier.value for tier in Tier if tier in self.tiers)
+
+    @property
+    def flow(self) -> Figure:
+        """The flow of patients."""
+        return next(figure for figure in self.figures if figure.name == FLOW)
+
+    @property
+    def model_figures(self) -> tuple[Figure, ...]:
+        """The figures of the model."""
+        return tuple(figure for figure in self.figures if figure.name != FLOW)
 
     @property
     def drift_alarm(self) -> bool:
@@ -127,7 +166,11 @@ class Content:
     def of(self, change: str) -> list[Flag]:
         """The changes of one kind: new, changed or resolved; flagged ones first."""
         order = [*Tier, None]
-        return sorted((one for one in self.changes if one.change == change), key=lambda one: order.index(one.tier))
+        told = (one for one in self.changes if one.change == change and self._tells(one))
+        return sorted(told, key=lambda one: order.index(one.tier))
+
+    def _tells(self, flag: Flag) -> bool:
+        return self.tiers is None or flag.tier in self.tiers or flag.previous in self.tiers
 
 
 @dataclass(frozen=True, kw_only=True)

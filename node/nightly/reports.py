@@ -1,6 +1,8 @@
 """Past reports: which there are, exactly as they were, and once more on their way."""
 
 from datetime import date, datetime
+from email import message_from_bytes
+from email.policy import SMTP
 from typing import Any, Literal
 
 from sqlite_utils import Database
@@ -33,6 +35,27 @@ def stored_report(db: Database, night: date, form: Literal["text", "html"]) -> s
     if row is None:
         raise InputError(f"there is no report of the night of {night}; `vbq-node report list` names those there are")
     return str(row[0] if form == "text" else row[1])
+
+
+def stored_mail(db: Database, night: date, recipient: str, form: Literal["text", "html"]) -> str:
+    """What a recipient was sent of a night's report; in the HTML the figures are named as ``cid:``.
+
+    Raises
+    ------
+    InputError
+        There is no report of that night, or none went to this recipient.
+    """
+    stored_report(db, night, form)
+    row = db.execute(
+        "SELECT m.mime FROM record_mail AS m JOIN record_report AS r USING (report_id) "
+        "WHERE r.night = ? AND r.kind = ? AND m.recipient = ?",
+        [night.isoformat(), KIND, recipient],
+    ).fetchone()
+    if row is None:
+        raise InputError(f"the report of {night} was not mailed to {recipient}")
+    mail = message_from_bytes(row[0], policy=SMTP)
+    body = mail.get_body(("plain",) if form == "text" else ("html",))
+    return "" if body is None else str(body.get_content()).replace("\r\n", "\n")
 
 
 def resend(db: Database, night: date, *, now: datetime) -> tuple[str, ...]:

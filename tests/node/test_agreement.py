@@ -40,6 +40,31 @@ def test_the_newest_reading_of_each_reader_counts(tmp_path: Path) -> None:
     db.close()
 
 
+def put_automatic(db: Database, series: str, vbq: float) -> None:
+    """An automatic measurement as the measure step leaves it."""
+    with writing(db):
+        row = {
+            "series_instance_uid": series, "source": "auto", "instances_sha256": "0" * 64, "status": "measured",
+            "reasons": "[]", "vbq_mean": vbq, "vbq_median": vbq + 0.1, "rois": "{}", "algorithm_name": "vbq-auto",
+            "algorithm_version": "1",
+        }  # fmt: skip
+        insert(db, "derived_measurement", [row])
+
+
+def test_an_approved_automatic_measurement_is_no_reading_of_its_own(tmp_path: Path) -> None:
+    db = open_world(tmp_path, rows=0)
+    put_readings(db, "1.2", ("ann", 2.9))
+    put_automatic(db, "1.2", 2.95)
+    put_readings(db, "1.3", ("ann", 3.1))  # the circles of the automatic measurement, taken over
+    put_automatic(db, "1.3", 3.1)
+    stored = stored_readings(db, form="mean")
+    assert stored.approved == 1
+    assert list(stored.table.columns) == ["ann", "automatic"]
+    assert stored.table.loc["1.2"].tolist() == [2.9, 2.95]
+    assert math.isnan(stored.table.loc["1.3", "ann"])
+    db.close()
+
+
 def test_one_reader_alone_is_said(tmp_path: Path) -> None:
     db = open_world(tmp_path, rows=0)
     put_readings(db, "1.2", ("ann", 2.9))

@@ -82,7 +82,7 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
         run(db, settings_for(tmp_path / name))
         seen.append(records(db))
         files = sorted((tmp_path / name / "reports" / "2026-03-02").iterdir())
-        assert [path.name for path in files] == ["age.png", "nlr.png", "plr.png", "report.html"]
+        assert [path.name for path in files] == ["age.png", "flow.png", "nlr.png", "plr.png", "report.html"]
         db.close()
     one, two = seen
     # The settings record nothing of the folder, so that every column is the same.
@@ -231,7 +231,7 @@ def test_the_mail_is_what_a_mail_client_expects(tmp_path: Path) -> None:
         "text/plain",
         "multipart/related",
         "text/html",
-        *["image/png"] * 3,
+        *["image/png"] * 4,
     ]
     html = mail.get_body(("html",))
     assert html is not None
@@ -239,6 +239,7 @@ def test_the_mail_is_what_a_mail_client_expects(tmp_path: Path) -> None:
     images = [part["Content-ID"].strip("<>") for part in mail.walk() if part.get_content_type() == "image/png"]
     assert all(f'src="cid:{name}"' in text for name in images)
     assert text.count('alt="Scatter plot') == 3
+    assert 'alt="Flow of patients: Operations, imports 121, then Eligible 121, then In the model 121."' in text
     assert '<html lang="en">' in text
     assert "Research use only" in text
     plain = mail.get_body(("plain",))
@@ -331,7 +332,7 @@ def test_sums_that_do_not_add_up_raise_an_alarm(tmp_path: Path) -> None:
     run(db, settings)
     subject, counts = db.execute("SELECT subject, counts FROM reports").fetchone()
     assert "ALARM" in subject
-    assert json.loads(counts)["alarms"] == ["operations known = operations with a link row: 1 against 0"]
+    assert json.loads(counts)["alarms"] == ["operations known = nothing: 1 against 0"]
     db.close()
 
 

@@ -65,7 +65,9 @@ def test_the_html_is_well_formed_and_can_be_read_aloud(tmp_path: Path) -> None:
     tables = [table for table in page.of("table") if table.get("role") != "presentation"]
     assert len(tables) == len(page.of("caption")) == 3  # new, regression, counts
     assert all(cell.get("scope") in ("col", "row") for cell in page.of("th"))
-    for figure in page.of("img"):
+    *scattered, flow = page.of("img")
+    assert "In the model 121" in str(flow["alt"])
+    for figure in scattered:
         assert "ρ = " in str(figure["alt"])
         assert "n = 121" in str(figure["alt"])
         assert re.search(r"p [=<] 0\.\d{3}, n", str(figure["alt"]))
@@ -131,9 +133,9 @@ def test_a_refused_fit_is_not_nothing_new(tmp_path: Path) -> None:
         assert "Nothing new" not in shown
         assert "No tier changed tonight; see above for what is missing" in shown
         assert "not calibrated yet: 30 complete rows, 80 are needed" in shown
-    assert "<img" not in html
+    assert html.count("<img") == 1, "the flow of patients only"
     (mime,) = db.execute("SELECT mime FROM record_mail").fetchone()
-    assert b"image/png" not in mime
+    assert mime.count(b"Content-Type: image/png") == 1
     db.close()
 
 
@@ -273,7 +275,7 @@ def test_the_attached_figures_are_those_of_the_files(tmp_path: Path) -> None:
     mail = email.message_from_bytes(mime, policy=email.policy.default)
     assert isinstance(mail, EmailMessage)
     images = {part.get_filename(): part.get_content() for part in mail.walk() if part.get_content_type() == "image/png"}
-    assert images == {name: (folder / name).read_bytes() for name in ("age.png", "nlr.png", "plr.png")}
+    assert images == {name: (folder / name).read_bytes() for name in ("age.png", "nlr.png", "plr.png", "flow.png")}
     assert all(png.startswith(b"\x89PNG") for png in images.values())
     body = mail.get_body(("html",))
     assert body is not None

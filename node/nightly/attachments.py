@@ -1,0 +1,126 @@
+"""What a recipient may want attached: the upcoming operations as CSV, and the whole report as PDF.
+
+The same report gives the same bytes (with the same matplotlib): no time, no random name is written into them.
+"""
+
+import csv
+import io
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from node.nightly.flags import Standing
+from node.nightly.report import Content, Figure, Rendered
+
+if TYPE_CHECKING:
+    from matplotlib.backends.backend_pdf import PdfPages
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+PAGE_INCHES = (8.27, 11.69)
+"""A4, upright."""
+MARGIN_INCHES = 0.7
+TEXT_POINTS = 7.6
+LINE_INCHES = 0.145
+LINE_CHARACTERS = 104
+FIGURES_ON_A_PAGE = 3
+
+CSV_COLUMNS = (
+    "id", "patient_number", "surgery_date", "tier", "tonight", "was", "near_cut", "values_against_cuts",
+    "threshold_version", "fit_id", "night",
+)  # fmt: skip
+
+
+def operations_csv(content: Content) -> bytes:
+    """Every upcoming operation with a tier that this recipient is told of, one row each, in UTF-8.
+
+    ``tonight`` says whether the tier is ``new`` or ``changed`` tonight, ``was`` what it was before;
+    ``patient_number`` is empty unless the recipient's policy says otherwise.
+    """
+    changes = {flag.episode: flag for flag in content.changes if flag.change != "resolved"}
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows, lineterminator="\r\n")
+    writer.writerow(CSV_COLUMNS)
+    for one in _told(content):
+        change = changes.get(one.episode)
+        writer.writerow(
+            (
+                one.episode, content.numbers.get(one.episode, ""), one.surgery_date, one.tier.value,
+                change.change if change else "", change.previous.value if change and change.previous else "",
+                "yes" if one.near_cut else "no", one.explanation,
+                content.version.version if content.version else "", content.fit_id, content.night.isoformat(),
+            )
+        )  # fmt: skip
+    return rows.getvalue().encode("utf-8")
+
+
+def _told(content: Content) -> Iterator[Standing]:
+    return (one for one in content.standing if content.tiers is None or one.tier in content.tiers)
+
+
+def report_pdf(rendered: Rendered, figures: tuple[Figure, ...]) -> bytes:
+    """The text of the report and its figures as A4 pages."""
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    buffer = io.BytesIO()
+    with PdfPages(buffer, metadata={"CreationDate": None, "Producer": None, "Creator": None}) as pages:
+        lines = list(_lines(rendered.text))
+        room = int((PAGE_INCHES[1] - 2 * MARGIN_INCHES) / LINE_INCHES)
+        total = -(-len(lines) // room) + -(-len(figures) // FIGURES_ON_A_PAGE)
+        number = 0
+        for start in range(0, len(lines), room):
+            number += 1
+            _text_page(pages, lines[start : start + room], f"{rendered.subject}   {number} / {total}")
+        for start in range(0, len(figures), FIGURES_ON_A_PAGE):
+            number += 1
+            _figure_page(pages, figures[start : start + FIGURES_ON_A_PAGE], f"{rendered.subject}   {number} / {total}")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    text: str
+    heading: bool = False
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    """Lines as they fit on the page; a heading follows an empty line."""
+    before = ""
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        wrapped = textwrap.wrap(line, LINE_CHARACTERS, subsequent_indent=indent, replace_whitespace=False)
+        yield from (_Line(text=part, heading=not before) for part in wrapped or [""])
+        before = line
+
+
+def _text_page(pages: "PdfPages", lines: list[_Line], foot: str) -> None:
+    page = _page(foot)
+    for number, line in enumerate(lines):
+        y = 1 - (MARGIN_INCHES + number * LINE_INCHES) / PAGE_INCHES[1]
+        page.text(
+            MARGIN_INCHES / PAGE_INCHES[0], y, line.text, family="DejaVu Sans Mono", fontsize=TEXT_POINTS, va="top",
+            fontweight="bold" if line.heading else "normal", color="#1b1f24", parse_math=False,
+        )  # fmt: skip
+    pages.savefig(page)  # type: ignore[no-untyped-call]
+
+
+def _figure_page(pages: "PdfPages", figures: tuple[Figure, ...], foot: str) -> None:
+    from matplotlib.image import imread
+
+    page = _page(foot)
+    share = (1 - 2 * MARGIN_INCHES / PAGE_INCHES[1]) / FIGURES_ON_A_PAGE
+    side = MARGIN_INCHES / PAGE_INCHES[0]
+    for number, figure in enumerate(figures):
+        bottom = 1 - MARGIN_INCHES / PAGE_INCHES[1] - (number + 1) * share
+        axes = page.add_axes((side, bottom + 0.01, 1 - 2 * side, share - 0.02))
+        axes.imshow(imread(io.BytesIO(figure.png), format="png"), interpolation="antialiased")
+        axes.set_axis_off()
+    pages.savefig(page)  # type: ignore[no-untyped-call]
+
+
+def _page(foot: str) -> "MatplotlibFigure":
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+    page = MatplotlibFigure(figsize=PAGE_INCHES)
+    page.text(0.5, 0.025, foot, fontsize=6.5, ha="center", color="#57606a", parse_math=False)
+    return page

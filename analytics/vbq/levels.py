@@ -18,6 +18,13 @@ LEVEL_INDEX = {name: index for index, name in enumerate(FROM_THE_SACRUM)}
 BODY_AREA_MM2 = 380.0
 BODY_HEIGHT_MM = 17.0
 """Medians below these are no adult lumbar spine: cervical and upper thoracic bodies, children, other things."""
+LARGE_AREA_MM2 = 1700.0
+LARGE_HEIGHT_MM = 34.0
+"""Medians above these are no human spine: the pixel spacing is wrong. 416 ordinary slices: 603–1150 mm², 21–29 mm."""
+SMALL_HEIGHT_MM = 19.5
+"""A median below this is rare in adults (none of 416 slices): lower thoracic bodies, a youth, a wrong spacing."""
+HEIGHT_TO_DEPTH = (0.52, 0.95)
+"""Median of height over depth; 0.58–0.88 on 416 slices. Beyond, rows or columns are not spaced as the headers say."""
 LOW_AREA = 0.72
 """Of the median area of the four bodies above it: a smaller lowest body may be the first sacral one."""
 LOW_DISC = 0.55
@@ -26,13 +33,25 @@ LONG_REMNANT = 0.72
 """Length of the S1/S2 disc over that of L5/S1; on 98 of 100 ordinary slices it is below 0.69."""
 SECOND_S1 = 0.3
 """Of the area of S1: a disc or another first sacral body under it that is larger is no ordinary remnant."""
-UNEVEN_STEP = 1.38
-"""A step over the median of its chain: a body is missing between, or two are one."""
-TALL_BODY = 1.45
-"""Over the median height: two bodies that were taken as one."""
-CRUSHED_BODY = 0.62
-"""Of the median height of the chain: a fracture."""
+UNEVEN_STEP = 1.3
+"""A step over the median of its chain (at most 1.19 on 416 slices): a body is missing between, or two are one."""
+SHORT_STEP = 0.72
+"""A step over the median of its chain (at least 0.79): half a body was taken for one."""
+TALL_BODY = 1.35
+"""Over the median height (at most 1.22): two bodies that were taken as one."""
+CRUSHED_BODY = 0.8
+"""Of the median height of the other four. Genant 1993: from a loss of 20 % on it is a fracture; of 416 slices one in
+200 has an L1 below 0.82."""
+CRUSHED_AREA = 0.72
+"""Of the median area of the other four: a wedge, or a body that is seen in part; below it lie 2 of 416 slices."""
 EDGE_PX = 1
+SACRUM_MM = 10.0
+"""Of the image must be left below S1 (15 mm or more on 416 slices): where the field ends, the last body seen may be
+any, and the network then takes it for S1."""
+SMALL_S1 = 0.6
+"""Of the median area of L1 to L5; 0.67–1.06 on 416 slices. A smaller one is cut off, or is not S1."""
+SACRAL_TURN_DEG = 11.0
+"""The way from L5 to S1 turns backwards against the way from L3 to L5: by 20–52° on 98 of 100 slices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +73,7 @@ def name_levels(spine: Spine, probability: NDArray[np.float32]) -> Levels:
     if refusals:
         return Levels(index={}, confidence=0.0, doubts=(), refusals=refusals)
     doubts = [
+        *_doubts_of_size(spine),
         *_doubts_of_sacrum(spine, probability),
         *_doubts_of_lowest(spine),
         *_doubts_of_chain(spine),
@@ -78,6 +98,8 @@ def _refusals(spine: Spine) -> tuple[str, ...]:
     area, height = float(np.median([body.area_mm2 for body in lowest])), float(np.median(heights_mm(spine)[:5]))
     if area < BODY_AREA_MM2 or height < BODY_HEIGHT_MM:
         return (f"the bodies are too small for a lumbar spine: median {area:.0f} mm², {height:.0f} mm high",)
+    if area > LARGE_AREA_MM2 or height > LARGE_HEIGHT_MM:
+        return (f"the bodies are too large for a spine: median {area:.0f} mm², {height:.0f} mm high",)
     return _canal_refusals(spine, lowest)
 
 
@@ -93,6 +115,19 @@ def _canal_refusals(spine: Spine, bodies: Sequence[Part]) -> tuple[str, ...]:
     if missing := [name for name in LEVELS if name not in behind]:
         return (f"the spinal canal leaves the slice at {', '.join(missing)}",) if "L3" in missing else ()
     return ()
+
+
+def _doubts_of_size(spine: Spine) -> list[tuple[float, str]]:
+    """Whether the bodies are as large and deep as lumbar ones; otherwise they are others, or the spacing is wrong."""
+    heights = np.array(heights_mm(spine)[:5])
+    areas = np.array([body.area_mm2 for body in spine.bodies[:5]])
+    height, ratio = float(np.median(heights)), float(np.median(heights**2 / areas))
+    found = []
+    if height < SMALL_HEIGHT_MM:
+        found.append((0.6, f"the bodies are low for lumbar ones of an adult: median {height:.0f} mm"))
+    if not HEIGHT_TO_DEPTH[0] <= ratio <= HEIGHT_TO_DEPTH[1]:
+        found.append((0.6, f"the bodies are {ratio:.2f} times as high as deep: the pixel spacing may be wrong"))
+    return found
 
 
 def _doubts_of_sacrum(spine: Spine, probability: NDArray[np.float32]) -> list[tuple[float, str]]:
@@ -111,7 +146,30 @@ def _doubts_of_sacrum(spine: Spine, probability: NDArray[np.float32]) -> list[tu
     pure = float(np.mean(probability[BODY][spine.s1.mask]))
     if pure > 0.12:
         found.append((1 - min(0.6, 2 * pure), "the first sacral body may be a lumbar one"))
-    return [*found, *_transitional(spine, spine.s1)]
+    return [*found, *_doubts_of_s1(spine, spine.s1), *_transitional(spine, spine.s1)]
+
+
+def _doubts_of_s1(spine: Spine, s1: Part) -> list[tuple[float, str]]:
+    """Whether S1 is one: turned backwards, of a size with the others, and with more of the sacrum seen under it."""
+    found = []
+    l5, l3 = spine.bodies[0].centre, spine.bodies[LEVEL_INDEX["L3"]].centre
+    turn = _degrees_backwards(l5, s1.centre) - _degrees_backwards(l3, l5)
+    if turn < SACRAL_TURN_DEG:
+        found.append((0.4, "the lowest body does not turn backwards as S1 does: the count may be off"))
+    left = (s1.mask.shape[0] - 1 - int(np.flatnonzero(s1.mask.any(axis=1))[-1])) * spine.spacing_mm
+    if left < SACRUM_MM:
+        found.append((0.4, "the field ends at the first sacral body: it may be another one"))
+    elif spine.sacral_disc is None:
+        found.append((0.5, "nothing of the sacrum is seen under its first body: it may be a lumbar one"))
+    share = s1.area_mm2 / float(np.median([body.area_mm2 for body in spine.bodies[:5]]))
+    if share < SMALL_S1:
+        found.append((0.6, f"the first sacral body is small or cut off ({share:.0%} of the bodies above it)"))
+    return found
+
+
+def _degrees_backwards(upper: tuple[float, float], lower: tuple[float, float]) -> float:
+    """Of the way from one centre down to another, against straight down."""
+    return float(np.degrees(np.arctan2(lower[1] - upper[1], lower[0] - upper[0])))
 
 
 def _transitional(spine: Spine, s1: Part) -> list[tuple[float, str]]:
@@ -160,6 +218,9 @@ def _doubts_of_chain(spine: Spine) -> list[tuple[float, str]]:
         if step > UNEVEN_STEP * middle_step:
             pair = f"{FROM_THE_SACRUM[number + 1]} and {FROM_THE_SACRUM[number]}"
             found.append((0.4, f"the step between {pair} is long: a body may be missing"))
+        if step < SHORT_STEP * middle_step:
+            pair = f"{FROM_THE_SACRUM[number + 1]} and {FROM_THE_SACRUM[number]}"
+            found.append((0.4, f"the step between {pair} is short: a part of a body may be taken for one"))
     for number, height in enumerate(heights):
         if height > TALL_BODY * middle_height:
             found.append((0.4, f"{FROM_THE_SACRUM[number]} is very tall: two bodies may be taken as one"))
@@ -173,10 +234,15 @@ def _doubts_of_chain(spine: Spine) -> list[tuple[float, str]]:
 
 
 def crushed(spine: Spine) -> Sequence[str]:
-    """The levels among L1 to L4 that are much lower than their neighbours: fractures."""
-    heights = heights_mm(spine)[:5]
-    middle = float(np.median(heights))
-    return [name for name in LEVELS if heights[LEVEL_INDEX[name]] < CRUSHED_BODY * middle]
+    """The levels among L1 to L4 that are much lower or smaller than the other four bodies: fractures."""
+    heights, areas = np.array(heights_mm(spine)[:5]), np.array([body.area_mm2 for body in spine.bodies[:5]])
+    found = []
+    for name in LEVELS:
+        at = LEVEL_INDEX[name]
+        height, area = (float(values[at] / np.median(np.delete(values, at))) for values in (heights, areas))
+        if height < CRUSHED_BODY or area < CRUSHED_AREA:
+            found.append(name)
+    return found
 
 
 def up_of(spine: Spine, name: str) -> NDArray[np.float64]:

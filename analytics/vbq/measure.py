@@ -120,6 +120,10 @@ def _look(usable: dict[int, SagittalImage]) -> list[SeenSlice]:
         elif best == order[high - 1] and high < len(order):
             seen[order[high]] = _see(order[high], usable[order[high]])
             high += 1
+        elif not seen[best].levels.index and high - low < len(order):
+            # Nothing to be counted in the middle and towards one end: the midline may lie anywhere.
+            low, high = 0, len(order)
+            seen |= {index: _see(index, usable[index]) for index in order if index not in seen}
         else:
             return [seen[index] for index in order[low:high]]
 
@@ -214,10 +218,12 @@ def _judged(
     beside = [value for value in (_vbq_or_none(other) for other in neighbours) if value is not None]
     doubts = [
         *level_doubts,
-        *quality.doubts(scored.score),
+        *quality.doubts(scored.score, head_up=not best.grid.transposed and not best.grid.flipped[0]),
         *_doubts_of_circles(scored),
-        *(f"{name} is much lower than its neighbours: fractured" for name in crushed(best.spine)),
+        *(f"{name} is much lower or smaller than its neighbours: fractured" for name in crushed(best.spine)),
         *appearance.doubts(best.grid, best.spine, scored.score, t1_stated=t1_stated),
+        *appearance.doubts_of_signal(best.image, scored.score),
+        *appearance.doubts_of_marrow(best.grid, best.spine, scored.score),
     ]
     spread = uncertainty.vbq_sd(best.image, scored.score, scored.fluid, beside)
     if spread > uncertainty.TOO_WIDE * scored.score.vbq_mean:

@@ -15,10 +15,14 @@ PLAUSIBLE_VBQ = (1.0, 8.0)
 (means 2.2–2.8 with standard deviations of 0.4–0.5)."""
 
 
-def doubts(score: VbqScore) -> tuple[str, ...]:
-    """Reasons for which a person must look at a score, a sentence each; empty when there are none."""
+def doubts(score: VbqScore, *, head_up: bool = True) -> tuple[str, ...]:
+    """Reasons for which a person must look at a score, a sentence each; empty when there are none.
+
+    ``head_up``: the rows of the image run from head to foot, so that the order of the circles can be checked.
+    """
     circles = {name: roi.circle for name, roi in score.rois.items()}
-    return (*_small(score), *_overlaps(circles), *_order(circles), *_implausible(score))
+    order = _order(circles) if head_up else ()
+    return (*_small(score), *_overlaps(circles), *order, *_implausible(score))
 
 
 def _small(score: VbqScore) -> Sequence[str]:

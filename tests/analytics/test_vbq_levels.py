@@ -1,0 +1,140 @@
+"""Which body is which, on drawn spines: the count from the sacrum, and every doubt about it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analytics.model import LEVELS
+from analytics.vbq.bodies import heights_mm
+from analytics.vbq.levels import LEVEL_INDEX, SURE, crushed, name_levels
+from analytics.vbq.spine import BODY, DISC, S1, find_spine, steps_mm
+from tests.analytics.drawn_spine import BACKWARDS_DEG, MM, Drawn, rectangle, sure
+
+ORDINARY = Drawn()
+
+
+def named(drawn: Drawn):
+    return name_levels(drawn.spine(), drawn.planes())
+
+
+def test_five_lumbar_bodies_over_a_sacrum_are_named_without_a_doubt():
+    spine, levels = ORDINARY.spine(), named(ORDINARY)
+    assert (levels.confidence, levels.doubts, levels.refusals) == (1.0, (), ())
+    for name in (*LEVELS, "L5"):
+        assert spine.bodies[levels.index[name]].centre == pytest.approx(ORDINARY.centres()[name], abs=0.7)
+    assert spine.s1.centre == pytest.approx(ORDINARY.centres()["S1"], abs=0.7)
+    assert len(spine.bodies) == 6
+    assert all(spine.discs[index] is not None for index in range(6))
+
+
+def test_heights_and_steps_are_those_that_were_drawn():
+    spine = ORDINARY.spine()
+    assert steps_mm(spine) == pytest.approx([36.0] * 5, abs=0.5)
+    # Between the 3rd and the 97th percentile of 26 mm lie 24.4; L5, L1 and T12 are tilted against their drawn axis.
+    assert heights_mm(spine) == pytest.approx([24.4] * 6, abs=0.8)
+
+
+def test_a_region_apart_from_the_chain_is_set_aside():
+    labels = ORDINARY.labels()
+    rectangle(labels, np.array([60.0, 20.0]), 0.0, 26.0, 30.0, BODY)
+    spine = find_spine(sure(labels), MM)
+    assert [body.centre for body in spine.bodies] == [body.centre for body in ORDINARY.spine().bodies]
+    assert spine.set_aside == ("1 regions that look like bodies lie apart from the chain",)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "reason"),
+    [
+        (Drawn(without=frozenset({"S1", "remnant"})), "first sacral body is not seen"),
+        (Drawn(without=frozenset({"remnant"})), "nothing of the sacrum is seen under"),
+        (Drawn(s1_row=236, without=frozenset({"remnant"})), "the field ends at the first sacral body"),
+        (Drawn(backwards_deg=(8.0, 4.0, *BACKWARDS_DEG[2:])), "does not turn backwards"),
+        (Drawn(heights={"S1": 13.0}), "first sacral body is small or cut off"),
+        (Drawn(heights={"L5": 17.0}), "L5 is small"),
+        (Drawn(without=frozenset({"L5/S1"})), "no disc is seen under L5"),
+        (Drawn(height=20.5, step=31.0, depth=28.0), "low for lumbar ones of an adult"),
+        (Drawn(depth=21.0), "the pixel spacing may be wrong"),
+    ],
+)
+def test_what_makes_the_count_doubtful_is_said_and_sends_it_to_a_person(drawn: Drawn, reason: str):
+    levels = named(drawn)
+    assert any(reason in doubt for doubt in levels.doubts)
+    assert levels.confidence < SURE
+
+
+def test_a_second_disc_or_a_long_remnant_under_s1_is_called_transitional():
+    under = ORDINARY.centres()["S1"] + 17.0 / MM * np.array([np.cos(np.pi / 4), np.sin(np.pi / 4)])
+    for value, deep in ((DISC, 30.0), (S1 + 1, 30.0)):
+        labels = ORDINARY.labels()
+        rectangle(labels, under, 45.0, 8.0, deep, value)
+        levels = name_levels(find_spine(sure(labels), MM), sure(labels))
+        assert any("transitional" in doubt for doubt in levels.doubts)
+        assert levels.confidence < SURE
+
+
+def test_a_lowest_body_that_the_network_half_takes_for_sacral_is_doubtful():
+    planes = ORDINARY.planes()
+    l5 = ORDINARY.spine().bodies[0].mask
+    planes[S1][l5], planes[BODY][l5] = 0.4, 0.55
+    levels = name_levels(find_spine(planes, MM), planes)
+    assert levels.doubts == ("the lowest body may be the first sacral one",)
+    assert levels.confidence < SURE
+
+
+def test_bodies_that_are_too_few_too_small_or_too_large_are_no_lumbar_spine():
+    few = named(Drawn(without=frozenset({"L1", "T12"})))
+    assert few.refusals == ("only 4 stacked vertebral bodies are seen; L1 to L5 are needed",)
+    assert few.index == {}
+    small = named(Drawn(height=15.0, step=24.0, depth=22.0))
+    assert "too small for a lumbar spine" in small.refusals[0]
+    drawn = Drawn()
+    large = name_levels(find_spine(drawn.planes(), MM * 1.5), drawn.planes())
+    assert "too large for a spine" in large.refusals[0]
+
+
+def test_a_canal_in_front_of_the_bodies_means_that_the_image_is_turned():
+    levels = named(Drawn(canal_mm=-28.0))
+    assert levels.refusals == (
+        "the canal runs in front of the bodies: the image is turned otherwise than its headers say",
+    )
+
+
+def test_without_a_canal_there_is_no_level():
+    assert named(Drawn(without=frozenset({"canal"}))).refusals == ("no spinal canal is seen",)
+
+
+def test_a_body_that_is_missing_in_the_chain_is_noticed():
+    # Without T12 there are four left; with a gap in the chain what is above it lies apart.
+    assert named(Drawn(without=frozenset({"L3"}))).refusals
+
+
+def test_two_bodies_taken_as_one_are_noticed():
+    labels = Drawn(without=frozenset({"T12"})).labels()
+    middle = (ORDINARY.centres()["L2"] + ORDINARY.centres()["L3"]) / 2
+    rectangle(labels, middle, -10.0, 12.0, 34.0, BODY)
+    planes = sure(labels)
+    levels = name_levels(find_spine(planes, MM), planes)
+    assert levels.refusals or levels.confidence < SURE
+
+
+def test_l1_at_the_upper_edge_is_cut_off():
+    drawn = replace(ORDINARY, s1_row=163, without=frozenset({"T12"}))
+    planes = drawn.planes()
+    planes = np.concatenate([planes[:, 2:], planes[:, :2] * 0], axis=1)
+    levels = name_levels(find_spine(planes, MM), planes)
+    assert "L1 is cut off by the edge of the image" in levels.doubts
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_a_body_of_three_quarters_of_the_height_is_fractured_and_one_of_nine_tenths_is_not(name: str):
+    assert list(crushed(Drawn(heights={name: 0.75 * 26}).spine())) == [name]
+    assert list(crushed(Drawn(heights={name: 0.9 * 26}).spine())) == []
+
+
+def test_the_count_does_not_depend_on_where_the_spine_lies_in_the_field():
+    # A prime step, so that the rounding of the drawing differs.
+    for row in (190, 197, 204, 211):
+        levels = named(replace(ORDINARY, s1_row=row))
+        assert levels.index == LEVEL_INDEX
+        assert levels.confidence == 1.0

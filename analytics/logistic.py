@@ -34,6 +34,9 @@ MINIMUM_EVENTS_PER_PARAMETER = 10
 """Patients of the smaller group that each coefficient needs (the paper: EPV > 10–15)."""
 
 MAXIMUM_STEPS = 100
+MODERATE_LOG_ODDS = 15.0
+"""Fitted log odds below this size at a converged maximum are no sign of separated groups."""
+
 STEP_TOLERANCE = 1e-9
 """Largest change of a fitted log odds at which the maximum is reached."""
 
@@ -137,9 +140,12 @@ def logistic_model(
             f"insufficient: {smaller} patients in the smaller of the groups at VBQ {cut:g}, {needed} are needed "
             f"({minimum_events_per_parameter} for each of {len(kept)} coefficients)"
         )
-    firth = separated(columns[:, kept], high)
-    likelihood = Likelihood(columns[:, kept], high, firth=firth)
-    peak = likelihood.maximise()
+    likelihood = Likelihood(columns[:, kept], high, firth=False)
+    peak = _moderate_maximum(likelihood)
+    firth = peak is None and separated(columns[:, kept], high)
+    if peak is None:
+        likelihood = Likelihood(columns[:, kept], high, firth=firth)
+        peak = likelihood.maximise()
     if not peak.converged:
         return rows.refusal("the likelihood's maximum was not found")
     fitted = _logistic(likelihood.columns @ peak.b)
@@ -157,6 +163,19 @@ def logistic_model(
         omitted=rows.omitted,
         aliased=tuple(name for index, name in enumerate(names) if index not in kept),
     )
+
+
+def _moderate_maximum(likelihood: "Likelihood") -> "Maximum | None":
+    """The maximum, if it is at moderate odds: it exists there only where nothing separates the groups.
+
+    ``None``: the linear programme of :func:`separated` has to say what it is.
+    """
+    try:
+        peak = likelihood.maximise()
+    except np.linalg.LinAlgError:  # the information vanished on the way to infinity
+        return None
+    moderate = float(np.abs(likelihood.columns @ peak.b).max()) < MODERATE_LOG_ODDS
+    return peak if peak.converged and moderate else None
 
 
 def _standardised(frame: pd.DataFrame, scales: dict[str, float]) -> pd.DataFrame:

@@ -259,11 +259,11 @@ def influence_alerts(fit: LinearFit, ids: Sequence[str]) -> tuple[str, ...]:
         f"id {ids[i]} has a leverage of {fit.leverage[i]:.2f}: it mostly determines its own fitted value"
         for i in np.flatnonzero(fit.leverage > HIGH_LEVERAGE).tolist()
     ]
-    for i in np.flatnonzero(np.isfinite(studentised)).tolist():
-        p = min(1.0, fit.n * 2 * float(stats.t.sf(abs(studentised[i]), fit.df_resid - 1)))
-        if p < OUTLIER_P:
-            shown = f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
-            alerts.append(
-                f"id {ids[i]} does not fit the model: studentised residual {studentised[i]:.2f}, Bonferroni p {shown}"
-            )
+    bonferroni = np.minimum(1.0, fit.n * 2 * stats.t.sf(np.abs(studentised), fit.df_resid - 1))
+    for i in np.flatnonzero(bonferroni < OUTLIER_P).tolist():
+        p = float(bonferroni[i])
+        shown = f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
+        alerts.append(
+            f"id {ids[i]} does not fit the model: studentised residual {studentised[i]:.2f}, Bonferroni p {shown}"
+        )
     return tuple(alerts)

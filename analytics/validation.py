@@ -160,7 +160,9 @@ def resample(fit: LinearFit, rng: np.random.Generator, times: int) -> Iterator[t
     chunk = max(1, CHUNK_CELLS // fit.n)
     for start in range(0, times, chunk):
         size = min(chunk, times - start)
-        yield fit_counted(fit, rng.multinomial(fit.n, np.full(fit.n, 1 / fit.n), size=size))
+        # Counting drawn patients is several times as fast as drawing the counts (multinomial).
+        counts = np.stack([np.bincount(rng.integers(fit.n, size=fit.n), minlength=fit.n) for _ in range(size)])
+        yield fit_counted(fit, counts)
 
 
 def fit_counted(fit: LinearFit, counts: NDArray[np.int64]) -> tuple[Array, Array]:

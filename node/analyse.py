@@ -69,7 +69,10 @@ class Excluded:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """An analysis with what became of the rows: ``rows`` = ``refused`` + excluded + ``eligible``."""
+    """An analysis with what became of the rows: ``rows`` = ``refused`` + ``not_eligible`` + ``eligible``.
+
+    ``excluded`` names those that are not eligible where they are known one by one.
+    """
 
     sha256: str
     software: str
@@ -83,10 +86,15 @@ class Run:
     readings: pd.DataFrame | None
     analysis: Analysis
 
+    @property
+    def not_eligible(self) -> int:
+        """Rows left out for a stated reason."""
+        return self.rows - self.refused - self.eligible
+
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; every number is finite."""
         rows: dict[str, Any] = {
-            "rows": self.rows, "refused": self.refused, "excluded": len(self.excluded), "analysed": self.eligible,
+            "rows": self.rows, "refused": self.refused, "excluded": self.not_eligible, "analysed": self.eligible,
             **self.flow.to_json_dict(),
         }  # fmt: skip
         left_out = [{"id": one.id, "reasons": list(one.reasons)} for one in self.excluded]

@@ -360,6 +360,7 @@ class Nightly(Section):
 
     at: time = time(4, 10)
     remind_after_days: Annotated[int, Field(ge=1)] = 3
+    analysis: bool = True
 
 
 class MailPolicy(Section):

@@ -139,7 +139,7 @@ def analyse(
     write(done, folder)
     refusals, alerts = done.analysis.refusals(), done.analysis.alerts()
     lines = [
-        f"{done.rows} rows: {done.refused} refused, {len(done.excluded)} excluded, {done.eligible} analysed",
+        f"{done.rows} rows: {done.refused} refused, {done.not_eligible} excluded, {done.eligible} analysed",
         *(f"  not given: {text}" for text in refusals),
         *(f"  look at: {text}" for text in alerts),
         *(f"  left out: id {one.id}: {'; '.join(one.reasons)}" for one in done.excluded),

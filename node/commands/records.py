@@ -2,6 +2,7 @@
 
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -75,6 +76,21 @@ def report_show(
         sys.stdout.write(stored_report(db, night.date(), form))
     else:
         sys.stdout.write(stored_mail(db, night.date(), recipient, form))
+
+
+@report_app.command("analysis")
+def report_analysis(
+    night: Night,
+    folder: Annotated[Path, typer.Option("--out", help="Where the results go; the folder is made.")],
+    config: Config = None,
+) -> None:
+    """Make the whole analysis of a night's cohort, as it was then, once more; files as `analyse` writes them."""
+    from node.analyse import write
+    from node.nightly.analysis import past_analysis
+
+    db, _ = open_node(read_settings(config))
+    write(past_analysis(db, night.date()), folder)
+    out.print(f"written to {folder / 'report.html'} and beside it", markup=False, highlight=False, soft_wrap=True)
 
 
 @report_app.command("resend")

@@ -90,6 +90,7 @@ def nightly(
     if watch:
         _run_role("nightly", config, supervised)
         return
+    from node.nightly.analysis import publish_analysis
     from node.nightly.night import run_night
     from node.nightly.outbox import deliver
     from node.steps.lock import deriving
@@ -106,6 +107,8 @@ def nightly(
         outcome = run_night(db, settings, night=day, now=moment, dry_run=dry_run)
     if not dry_run:
         deliver(db, settings, now=now())
+    if settings.nightly.analysis and not dry_run:
+        publish_analysis(db, settings.storage.folder)
     if as_json:
         print_json(outcome.to_json_dict())
     else:

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from analytics.drift import Drift, check_drift
 from analytics.figures import png, scatter, scatter_alt_text
-from analytics.flow import Flow, FlowStep, flow_figure
+from analytics.flow import flow_figure
 from analytics.regression import OlsFit, Refusal, fit_vbq_model
 from analytics.shift import Shift, find_shifts
 from analytics.thresholds import Cuts, institutional_cuts, left_behind, quantile_cuts
@@ -25,6 +25,7 @@ from node import __version__, thresholds
 from node.clock import to_text
 from node.errors import NightError
 from node.nightly import flags, ledger
+from node.nightly.analysis import cohort_flow
 from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
 from node.nightly.counts import read_counts, read_exclusions
 from node.nightly.drift import Frozen, read_frozen
@@ -183,15 +184,7 @@ def _draw(cohort: pd.DataFrame) -> tuple[Figure, ...]:
 
 
 def _draw_flow(basis: Basis, fit: OlsFit | Refusal) -> Figure:
-    """From the operations and imported rows into the model (STROBE)."""
-    last = "In the model" if isinstance(fit, OlsFit) else "Complete (no model)"
-    flow = Flow(
-        steps=(
-            FlowStep(label="Operations, imports", n=fit.n_rows + sum(basis.excluded.values()), left=basis.excluded),
-            FlowStep(label="Eligible", n=fit.n_rows, left=fit.omitted),
-            FlowStep(label=last, n=fit.n_used, left={}),
-        )
-    )
+    flow = cohort_flow(basis.excluded, fit)
     return Figure(name=FLOW, png=png(flow_figure(flow)), alt_text=flow.in_words())
 
 

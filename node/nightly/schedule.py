@@ -21,6 +21,7 @@ from node.clock import from_text
 from node.clock import now as clock_now
 from node.errors import NodeError
 from node.nightly import ledger
+from node.nightly.analysis import publish_analysis
 from node.nightly.counts import left_to_derive
 from node.nightly.night import run_night
 from node.nightly.outbox import deliver
@@ -107,6 +108,8 @@ def check(settings: Settings, started_at: datetime) -> None:
                     publish(db, settings.storage.folder)
         publish_report(db, settings.storage.folder)
         deliver(db, settings, now=clock_now())
+        if settings.nightly.analysis:
+            publish_analysis(db, settings.storage.folder)
     except NodeError as error:
         log.error("nightly check failed", error=str(error))
     finally:

@@ -3,8 +3,9 @@
 Run by hand: ``python -m tests.benchmarks.night [--rows 200 2000 20000] [--plain-most 2000] [--rounds 1]``. For each
 size a process of its own makes a node with that many imported rows and runs
 
-- the night as it is (read, fit, cut-offs, drift, figures, records, report, mail in the outbox), and after it
-- every model of ``vbq-node analyse`` with 2,000 bootstrap samples wherever there are any;
+- the night as it is (read, fit, cut-offs, drift, figures, records, report, mail with CSV and PDF in the outbox) and the
+  whole analysis as files (every model, 2,000 bootstrap samples of each kind, all figures); then, one by one,
+- the models of that analysis;
 
 and, up to ``--plain-most`` rows, the same statistics as loops over statsmodels and scipy. The plain loops are run over
 a share of their rounds and scaled (both are printed). CPU seconds are of the process with all its threads; where other
@@ -30,7 +31,6 @@ from scipy import stats
 from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.outliers_influence import OLSInfluence, variance_inflation_factor
 
-from analytics.analysis import Choices, analyse
 from analytics.correlation import spearman
 from analytics.figures import scatter
 from analytics.logistic import logistic_model
@@ -40,6 +40,7 @@ from analytics.sensitivity import log_ratio_model, winsorised_model
 from analytics.shape import shape_report
 from analytics.tables import median_cut, table_one
 from analytics.validation import validate
+from node.nightly.analysis import publish_analysis
 from node.nightly.cohort import cohort_frame, read_snapshot
 from node.nightly.night import run_night
 from node.settings import Mail, MailPolicy, Settings, Storage
@@ -109,7 +110,8 @@ def ours(count: int, folder: Path) -> dict[str, Any]:
     watch = Watch()
     watch.run("imports", warm)
     cohort = watch.run("read", lambda: cohort_frame(read_snapshot(db).text))
-    watch.run("night, all of it", lambda: run_night(db, settings, night=NIGHT, now=NOW))
+    watch.run("night up to the mail", lambda: run_night(db, settings, night=NIGHT, now=NOW))
+    watch.run("whole analysis and its figures", lambda: publish_analysis(db, folder))
     db.close()
     cut = median_cut(cohort)
     assert isinstance(cut, float)
@@ -127,7 +129,6 @@ def ours(count: int, folder: Path) -> dict[str, Any]:
         f"ROC of two, {BOOTSTRAPS} bootstraps",
         lambda: [roc(cohort[name], high, seed=1, bootstraps=BOOTSTRAPS) for name in ("nlr", "plr")],
     )
-    watch.run("all models at once (analyse)", lambda: analyse(cohort, Choices()))
     return watch.parts
 
 
@@ -179,7 +180,7 @@ def plain(count: int) -> dict[str, Any]:
     watch.run(
         "summary and VIF", lambda: (model.summary(), [variance_inflation_factor(x.values, i) for i in range(1, 8)])
     )
-    watch.run("studentised leave-one-out", lambda: OLSInfluence(model).get_resid_studentized_external())
+    watch.run("studentised leave-one-out", lambda: OLSInfluence(model).resid_studentized_external)
     watch.run("assumptions", lambda: het_breuschpagan(model.resid, x))
     watch.run("sensitivity models", sensitivity)
     watch.run("Table 1", table)

@@ -1,0 +1,101 @@
+"""The whole analysis of a night's cohort as files, made from the record of its fit alone.
+
+It is beside the report, not part of it: nothing waits for it, a folder that was lost is made again with the same bytes,
+and that of any past night can be made as well.
+"""
+
+import json
+import os
+import shutil
+from datetime import date
+from pathlib import Path
+
+import structlog
+from sqlite_utils import Database
+
+from analytics.analysis import Choices, analyse
+from analytics.cohort import DATE_COLUMNS
+from analytics.flow import Flow, FlowStep
+from analytics.regression import OlsFit, Refusal
+from node.analyse import Run, write
+from node.errors import InputError
+from node.nightly.cohort import cohort_frame
+from node.nightly.report import REPORT_FOLDER
+
+FOLDER = "analysis"
+SEED = 1
+"""Of the bootstraps of every night: the same cohort gives the same numbers."""
+
+log = structlog.get_logger()
+
+
+def publish_analysis(db: Database, folder: Path) -> None:
+    """Write the newest night's analysis under ``reports/<night>/analysis/`` where it is not there yet.
+
+    A folder that cannot be written is logged; the night itself is not touched.
+    """
+    row = db.execute("SELECT night, n_rows FROM record_fit ORDER BY night DESC LIMIT 1").fetchone()
+    if row is None or row[1] == 0:
+        return
+    parent = folder / REPORT_FOLDER / row[0]
+    target = parent / FOLDER
+    if target.exists():
+        return
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        unfinished = parent / f".{FOLDER}.{os.getpid()}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write(past_analysis(db, date.fromisoformat(row[0])), unfinished)
+        unfinished.rename(target)
+    except OSError as error:
+        log.error("the night's analysis could not be written", night=row[0], error=error.strerror)
+
+
+def past_analysis(db: Database, night: date) -> Run:
+    """Analyse the cohort of a night as it was then.
+
+    Raises
+    ------
+    InputError
+        There is no fit of that night, or nobody was eligible.
+    """
+    row = db.execute(
+        "SELECT f.snapshot, f.snapshot_sha256, f.code_version, r.counts FROM record_fit AS f "
+        "JOIN record_report AS r USING (fit_id) WHERE f.night = ?",
+        [night.isoformat()],
+    ).fetchone()
+    if row is None:
+        raise InputError(f"there is no fit of the night of {night}; the view fits lists those there are")
+    text, sha256, software, counts = row
+    cohort = cohort_frame(text)
+    if cohort.empty:
+        raise InputError(f"nobody was eligible on the night of {night}")
+    for name in DATE_COLUMNS:
+        cohort[name] = cohort[name].where(cohort[name] != "", None)
+    excluded: dict[str, int] = json.loads(counts)["excluded_by_reason"]
+    analysis = analyse(cohort, Choices(seed=SEED))
+    return Run(
+        sha256=sha256,
+        software=f"vbq-node {software}",
+        rows=len(cohort) + sum(excluded.values()),
+        refused=0,
+        eligible=len(cohort),
+        excluded=(),
+        problems=(),
+        flow=cohort_flow(excluded, analysis.model),
+        cohort=cohort,
+        readings=None,
+        analysis=analysis,
+    )
+
+
+def cohort_flow(excluded: dict[str, int], fit: OlsFit | Refusal) -> Flow:
+    """From the operations and imported rows into the model (STROBE); ``excluded`` counts the rows not eligible."""
+    last = "In the model" if isinstance(fit, OlsFit) else "Complete (no model)"
+    return Flow(
+        steps=(
+            FlowStep(label="Operations, imports", n=fit.n_rows + sum(excluded.values()), left=excluded),
+            FlowStep(label="Eligible", n=fit.n_rows, left=fit.omitted),
+            FlowStep(label=last, n=fit.n_used, left={}),
+        )
+    )

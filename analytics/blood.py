@@ -131,14 +131,8 @@ class _Reader:
         """Total neutrophils, else bands + segmented; segmented alone only where no bands are reported."""
         total = self.cell("neutrophils", scale, methods)
         segmented = self.cell("segmented", scale, methods)
-        if total.value is not None and segmented.value is not None and total.value < segmented.value:
-            if differ([total.value, segmented.value]):
-                reason = f"neutrophils are less than the segmented ones among them: {CONFLICT}"
-                return _Cell(value=None, reason=reason, sources=total.sources + segmented.sources)
-        elif total.reason.endswith(CONFLICT):
-            return total
-        if total.value is not None:
-            return total
+        if total.value is not None or total.reason.endswith(CONFLICT):
+            return self._checked(total, segmented)
         if not segmented.sources:
             return total
         if not self.has("bands", METHODS):
@@ -147,6 +141,15 @@ class _Reader:
         if segmented.value is None or bands.value is None:
             return _Cell(value=None, reason=segmented.reason or bands.reason, sources=segmented.sources)
         return _Cell(value=segmented.value + bands.value, reason="", sources=segmented.sources + bands.sources)
+
+    def _checked(self, total: _Cell, segmented: _Cell) -> _Cell:
+        """The total, when it is not less than the segmented ones, which are a part of it."""
+        if total.value is None or segmented.value is None or total.value >= segmented.value:
+            return total
+        if not differ([total.value, segmented.value]):
+            return total
+        reason = f"neutrophils are less than the segmented ones among them: {CONFLICT}"
+        return _Cell(value=None, reason=reason, sources=total.sources + segmented.sources)
 
     def lymphocytes(self, scale: Scale, methods: Collection[Method]) -> _Cell:
         """Lymphocytes by the same methods."""

@@ -37,6 +37,7 @@ class FrameStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._db: Database | None = None
+        self._patience_ms = 0
 
     def store_promptly(self, arrivals: Sequence[Arrival]) -> bool:
         """Store frames, unless another writer is in the way for longer than :data:`PROMPT_MS`.
@@ -74,7 +75,10 @@ class FrameStore:
     def _write(self, arrivals: Sequence[Arrival], patience_ms: int) -> None:
         if self._db is None:
             self._db = open_database(self._folder, any_thread=True)
-        self._db.conn.execute(f"PRAGMA busy_timeout = {patience_ms}")
+            self._patience_ms = 0
+        if patience_ms != self._patience_ms:
+            self._db.conn.execute(f"PRAGMA busy_timeout = {patience_ms}")
+            self._patience_ms = patience_ms
         _write(self._db, arrivals)
 
 

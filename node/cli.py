@@ -5,7 +5,7 @@ import sys
 import typer
 from sqlite_utils.utils import sqlite3
 
-from node.commands import decisions, facts, pacs, quarantine, questions, records, roles, upkeep
+from node.commands import decisions, facts, measure, pacs, quarantine, questions, records, roles, upkeep
 from node.commands.shell import err
 from node.errors import NodeError, StoreError
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (roles, facts, pacs, quarantine, questions, records, decisions, upkeep):
+for part in (roles, measure, facts, pacs, quarantine, questions, records, decisions, upkeep):
     app.add_typer(part.app)
 
 

@@ -6,6 +6,7 @@ from sqlite_utils import Database
 
 from node.clock import to_text
 from node.cohort_import import UNDERIVED
+from node.steps.measure_automatic import pending_studies
 
 PENDING = {
     "objects to index": """
@@ -61,7 +62,8 @@ COUNTS = {
 
 def pending(db: Database) -> dict[str, int]:
     """How many units of work each step still has; all zero when everything derived is up to date."""
-    return {name: int(db.execute(sql).fetchone()[0]) for name, sql in PENDING.items()}
+    found = {name: int(db.execute(sql).fetchone()[0]) for name, sql in PENDING.items()}
+    return found | {"studies to measure": pending_studies(db)}
 
 
 def counts(db: Database) -> dict[str, int]:

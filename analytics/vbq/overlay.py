@@ -40,6 +40,8 @@ STATUS = {
 }
 DARKEST, BRIGHTEST = 1.0, 99.5
 """Percentiles of the signal shown as black and white."""
+CANAL = "canal"
+"""The name of the one outline that is no vertebra's."""
 LABEL_GAP_MM = 4.0
 CSF_LABEL_MM = 24.0
 """Behind the circle, so that the label of the fluid does not lie on the sac."""
@@ -67,11 +69,11 @@ def overlay(image: SagittalImage, measured: Measured) -> bytes:
     axes = figure.add_axes(PICTURE)
     view = _View(image)
     _draw_slice(axes, view)
-    for outline in measured.outlines.values():
+    rois = measured.score.rois if measured.score else {}
+    for name, outline in measured.outlines.items():
         if len(outline):
-            across, down = view.place(np.vstack([outline, outline[:1]]))
-            axes.plot(across, down, color=OUTLINE_COLOUR, linewidth=0.8, alpha=0.8)
-    for name, roi in (measured.score.rois if measured.score else {}).items():
+            _draw_outline(axes, view, outline, name=None if name in rois or name == CANAL else name)
+    for name, roi in rois.items():
         _draw_circle(axes, view, name, roi, measured.outlines.get(name))
     _write(figure, measured)
     buffer = BytesIO()
@@ -119,6 +121,15 @@ def _draw_slice(axes: "Axes", view: _View) -> None:
     )  # fmt: skip
     for x, y, letter in ((0.015, 0.5, "A"), (0.985, 0.5, "P"), (0.5, 0.975, "H"), (0.5, 0.025, "F")):
         axes.text(x, y, letter, transform=axes.transAxes, color="white", alpha=0.7, ha="center", va="center")
+
+
+def _draw_outline(axes: "Axes", view: _View, outline: NDArray[np.float64], *, name: str | None) -> None:
+    """An outline, with a name where no circle bears it: who sees L5 and S1 can count for himself."""
+    across, down = view.place(np.vstack([outline, outline[:1]]))
+    axes.plot(across, down, color=OUTLINE_COLOUR, linewidth=0.8, alpha=0.8)
+    if name:
+        middle = ((across.min() + across.max()) / 2, (down.min() + down.max()) / 2)
+        axes.text(*middle, name, color=OUTLINE_COLOUR, fontsize=9.5, ha="center", va="center")
 
 
 def _draw_circle(axes: "Axes", view: _View, name: str, roi: RoiSignal, outline: NDArray[np.float64] | None) -> None:
@@ -174,7 +185,8 @@ def _about(measured: Measured, score: VbqScore) -> list[str]:
         lines.append(f"95 % interval {score.vbq_mean - reach:.2f} to {score.vbq_mean + reach:.2f}")
     lines.append(f"median form {score.vbq_median:.2f}")
     if measured.levels_confidence is not None:
-        lines.append(f"levels named with a confidence of {100 * measured.levels_confidence:.0f} %")
+        # Nobody is as sure as 100 %.
+        lines.append(f"levels named with a confidence of {min(99, round(100 * measured.levels_confidence))} %")
     return lines
 
 

@@ -42,7 +42,7 @@ from node.store.snapshot import publish
 QUIET_S = 2.0
 """How long a study must be quiet in the demo before it counts as complete."""
 
-SETTLE_TIMEOUT_S = 120.0
+SETTLE_TIMEOUT_S = 180.0
 MAIL_TIMEOUT_S = 30.0
 DRAWING_THREADS = 2
 READER = "demo"
@@ -112,9 +112,9 @@ def run_demo(
             _import_history(db, settings, hospital, place)
             with _progress(shown) as progress:
                 sent = play_hospital(hospital, settings, progress=progress)
-            with shown.status("the node indexes, interprets and links"):
+            with shown.status("the node indexes, interprets, measures and links"):
                 settle(db)
-            with shown.status("a reader places the circles, the node measures"):
+            with shown.status("a reader, who knows the drawings, places circles of his own"):
                 add_readings(db, settings, sent.readings)
                 settle(db)
             with shown.status(f"the night of {night}"):
@@ -230,14 +230,15 @@ def settle(db: Database, *, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
 
 
 def add_readings(db: Database, settings: Settings, readings: Mapping[str, Readings]) -> int:
-    """Read every series that waits for a measurement, as a person would; returns how many there were."""
+    """Read every chosen series, as a person would; returns how many there were.
+
+    The readings supersede the automatic measurements: the networks learnt from patients, and a drawing is none.
+    """
     archive = Archive(settings.storage.folder)
-    waiting = db.execute(
-        "SELECT series_instance_uid FROM series WHERE state = 'waiting for a measurement' ORDER BY series_instance_uid"
-    ).fetchall()
-    for (uid,) in waiting:
+    chosen = db.execute("SELECT series_instance_uid FROM series WHERE chosen = 1 ORDER BY 1").fetchall()
+    for (uid,) in chosen:
         add_reading(db, archive, series_uid=uid, reader=READER, rois_text=json.dumps(readings[uid]), now=now())
-    return len(waiting)
+    return len(chosen)
 
 
 # ---- the end -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from node.steps.study import study_images, versions
 from node.store.database import insert, writing
 
 AUTO = "auto"
-BATCH = 8
+BATCH = 4
 """Studies measured before the other steps, and a request to stop, get their turn."""
 
 PENDING = """

@@ -12,6 +12,7 @@ from time import monotonic
 import structlog
 from sqlite_utils import Database
 
+from analytics.vbq.measure import measure_stack
 from node.archive import Archive
 from node.clock import now
 from node.cohort_import import derive_imports
@@ -24,6 +25,7 @@ from node.steps.interpret import interpret_frames
 from node.steps.link import link_persons
 from node.steps.lock import deriving
 from node.steps.measure import measure_readings
+from node.steps.measure_automatic import measure_automatically
 from node.store.database import open_database
 from node.store.snapshot import publish
 
@@ -87,6 +89,7 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
         "answers": take_answers(db),
         "messages": interpret_frames(db, settings),
         "readings": measure_readings(db, archive),
+        "measurements": measure_automatically(db, archive, settings, measure_stack),
         "doubts": doubt_incomplete(db),
         "patients": link_persons(db, settings),
     }

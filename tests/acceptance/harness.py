@@ -138,13 +138,18 @@ class Node:
                 assert monotonic() < deadline, f"still pending: {pending(db)}, {list(left)}"
                 sleep(0.1)
 
-    def views(self, *, without: frozenset[str] = frozenset()) -> dict[str, list[str]]:
-        """The content of every view, each row as canonical JSON, sorted; ``without`` names columns as view.column."""
+    def views(self, *, without: frozenset[str] = frozenset(), as_it_stands: bool = False) -> dict[str, list[str]]:
+        """The content of every view, each row as canonical JSON, sorted; ``without`` names columns as view.column.
+
+        ``as_it_stands``: without measurements of earlier states of a study. Which there were depends on when its
+        images came.
+        """
+        kept = {"measurements": " WHERE current = 1"} if as_it_stands else {}
         with self.database() as db:
             return {
                 view: sorted(
                     json.dumps({k: v for k, v in row.items() if f"{view}.{k}" not in without}, sort_keys=True)
-                    for row in db.query(f"SELECT * FROM {view}")
+                    for row in db.query(f"SELECT * FROM {view}{kept.get(view, '')}")
                 )
                 for view in db.view_names()
             }

@@ -1,0 +1,126 @@
+"""``vbq-node measure``: VBQ in DICOM files and folders, without a node."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from node.automatic import SeriesMeasurement, StudySeries
+from node.commands.shell import AsJson, err, out
+from node.errors import InputError
+from node.measure_files import Found
+
+app = typer.Typer()
+
+Paths = Annotated[list[Path], typer.Argument(help="DICOM files, and folders that are searched whole.")]
+OverlayFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--overlay",
+        help="A folder for a picture of each measured slice: SOP_INSTANCE_UID.png, without patient data. It is made.",
+    ),
+]
+
+
+@app.command()
+def measure(paths: Paths, as_json: AsJson = False, overlay: OverlayFolder = None) -> None:
+    """Measure VBQ in DICOM files or folders; nothing is stored. With --json one JSON object per series, a line each.
+
+    Of each study the sagittal T1 series of the lumbar spine is measured; every other series is rejected and says why.
+
+    Exit code 0 when every study has a measured series, 3 when one has none or it waits for a person, 1 when there is
+    no DICOM image.
+    """
+    from analytics.vbq.measure import measure_stack
+    from node.measure_files import find, measure_all, needs_a_person, picture, to_json_dict
+
+    with _progress() as progress:
+        reading = progress.add_task("reading headers", total=None)
+        found = find(paths, lambda done, of: progress.update(reading, completed=done, total=of))
+        _say_unread(found)
+        if not found.studies:
+            raise InputError("there is no DICOM image among " + ", ".join(str(path) for path in paths))
+        if overlay is not None:
+            overlay.mkdir(parents=True, exist_ok=True)
+        measuring = progress.add_task("measuring series", total=found.series)
+        ends, shown = [], []
+        for series, result in measure_all(found, measure_stack):
+            if overlay is not None and (drawn := picture(result)):
+                name, content = drawn
+                (overlay / name).write_bytes(content)
+            if as_json:
+                line = json.dumps(to_json_dict(series, result), ensure_ascii=False, allow_nan=False)
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+            else:
+                # Without the pixels, which many series would not leave room for.
+                shown.append((series, _words(result)))
+            ends.append((min(series.studies), result.status))
+            progress.advance(measuring)
+    if not as_json:
+        _print(shown)
+    if needs_a_person(ends):
+        raise typer.Exit(3)
+
+
+def _progress() -> Progress:
+    # On a terminal only: a script that reads standard error gets lines.
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err, transient=True,
+        disable=not err.is_terminal,
+    )  # fmt: skip
+
+
+def _say_unread(found: Found) -> None:
+    """The files that were named, each; those that merely lie in a folder, by what is wrong with them."""
+    for path in sorted(found.unread.keys() & found.named):
+        err.print(f"{path}: {found.unread[path]}", markup=False, highlight=False, soft_wrap=True)
+    others = Counter(why for path, why in found.unread.items() if path not in found.named)
+    for why, number in sorted(others.items()):
+        left_out = f"{number} {'file' if number == 1 else 'files'} left out: {why}"
+        err.print(left_out, markup=False, highlight=False, soft_wrap=True)
+
+
+def _words(result: SeriesMeasurement) -> tuple[str, ...]:
+    """Status, score, slice and details, as the table shows them."""
+    score, place = result.score, result.place
+    details = list(result.reasons)
+    if score:
+        details.insert(0, ", ".join(f"{name} {roi.mean:.0f}" for name, roi in score.rois.items()))
+    interval = f" ± {1.96 * result.vbq_sd:.2f}" if result.vbq_sd is not None else ""
+    number = "" if place is None else "?" if place.instance_number is None else str(place.instance_number)
+    if place is not None and place.frame_number is not None:
+        number += f" frame {place.frame_number}"
+    return (
+        result.status.value,
+        f"{score.vbq_mean:.2f}{interval}" if score else "",
+        f"{score.vbq_median:.2f}" if score else "",
+        number,
+        "\n".join(details),
+    )
+
+
+COLOURS = {"measured": "green", "review": "yellow", "rejected": "red"}
+
+
+def _print(rows: list[tuple[StudySeries, tuple[str, ...]]]) -> None:
+    table = Table("series", show_lines=True)
+    for name in ("status", "VBQ ± 95 %", "median", "slice"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("mean signals, and why", ratio=1)
+    for series, (status, *cells) in rows:
+        table.add_row(Text(_name(series)), Text(status, style=COLOURS[status]), *(Text(cell) for cell in cells))
+    out.print(table)
+
+
+def _name(series: StudySeries) -> str:
+    """Number and description as the scanner gave them."""
+    first = series.images[0].header.image
+    number = f"{first.series_number} " if first.series_number is not None else ""
+    return f"{number}{first.series_description or 'no description'}"

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from analytics.model import MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
-from analytics.vbq.protocol import consensus
 from analytics.vbq.series import Verdict, candidates, judge
 from node.dicom.stack import Place, Stack, StoredImage, read_stacks
 
@@ -29,9 +28,7 @@ log = structlog.get_logger()
 class Measure(Protocol):
     """:func:`analytics.vbq.measure.measure_stack`, or another measurement with the same contract."""
 
-    def __call__(
-        self, images: Sequence[SagittalImage], *, t2_images: Sequence[SagittalImage] = (), t1_stated: bool = True
-    ) -> AutomaticMeasurement: ...
+    def __call__(self, images: Sequence[SagittalImage], *, t1_stated: bool = True) -> AutomaticMeasurement: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +40,6 @@ class StudySeries:
     verdict: Verdict
     studies: frozenset[str]
     """That its images name; one, unless something is wrong."""
-
-    @property
-    def frame_of_reference(self) -> str | None:
-        """The space that all its images share, if they say so with one voice."""
-        return consensus(image.header.frame_of_reference_uid for image in self.images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,39 +73,21 @@ def in_order(series: Mapping[str, StudySeries]) -> list[StudySeries]:
     return [series[uid] for uid in candidates(verdicts)]
 
 
-def companion(series: Mapping[str, StudySeries], t1: StudySeries) -> StudySeries | None:
-    """The sagittal T2 of the same study in the same space, which shows where the fluid is; the one with most slices."""
-    space = t1.frame_of_reference
-    found = [
-        one
-        for one in series.values()
-        if one.verdict.sagittal_t2
-        and space is not None
-        and one.frame_of_reference == space
-        # Of images that each name a space of their own, none is known to share it.
-        and all(image.header.frame_of_reference_uid for image in (*one.images, *t1.images))
-    ]
-    return min(found, key=lambda one: (-one.verdict.slices, one.uid), default=None)
-
-
 def measure_study(series: Mapping[str, StudySeries], measure: Measure) -> Iterator[SeriesMeasurement]:
     """Measure the candidates of a study one after the other, until one is not rejected by its image."""
     for one in in_order(series):
-        t2 = companion(series, one)
-        result = measure_series(one, t2, measure)
+        result = measure_series(one, measure)
         yield result
         if result.status is not MeasurementStatus.REJECTED:
             return
 
 
-def measure_series(series: StudySeries, t2: StudySeries | None, measure: Measure) -> SeriesMeasurement:
+def measure_series(series: StudySeries, measure: Measure) -> SeriesMeasurement:
     """Measure one series; where it holds several stacks, the one that comes out best."""
     stacks = read_stacks(series.images)
     if not stacks:
         return _rejected(series, "none of its images can be read and placed in the patient")
-    t2_stacks = read_stacks(t2.images) if t2 else []
-    t2_images = t2_stacks[0].images if t2_stacks else ()
-    results = [_measure_stack(series, stack, t2_images, measure) for stack in stacks]
+    results = [_measure_stack(series, stack, measure) for stack in stacks]
     best = min(results, key=lambda result: SEVERITY[result.status])
     usable = [result for result in results if result.status is not MeasurementStatus.REJECTED]
     if len(usable) > 1:
@@ -122,11 +96,9 @@ def measure_series(series: StudySeries, t2: StudySeries | None, measure: Measure
     return best
 
 
-def _measure_stack(
-    series: StudySeries, stack: Stack, t2_images: Sequence[SagittalImage], measure: Measure
-) -> SeriesMeasurement:
+def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> SeriesMeasurement:
     try:
-        found = measure(stack.images, t2_images=t2_images, t1_stated=series.verdict.sagittal_t1)
+        found = measure(stack.images, t1_stated=series.verdict.sagittal_t1)
     except FAULTS as error:
         log.exception("the automatic measurement failed", series=series.uid)
         return _rejected(series, f"the automatic measurement failed ({type(error).__name__})")

@@ -55,9 +55,6 @@ OTHER_PARTS = re.compile(
 )
 T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
 OTHER_WEIGHTING = re.compile(r"(?<![a-z0-9])(?:t2|pd|flair|proton\w*|dwi|diff\w*|adc|swi|myelo\w*)(?![a-z0-9])")
-MIN_T2_TR_MS = 1500.0
-MIN_T2_TE_MS = 60.0
-"""From these on a spin echo shows fluid bright: the T2 beside the T1 that shows where the fluid is."""
 WIDE_STEP = 1.5
 """A step this many times the usual one has room for a slice that is not there."""
 
@@ -125,8 +122,6 @@ class Verdict:
     """What one series is, and what spoke for and against."""
 
     sagittal_t1: bool
-    sagittal_t2: bool
-    """A sagittal T2-weighted spin echo without fat saturation of the same part of the body."""
     criteria: tuple[Criterion, ...]
     protocol: Protocol
     slices: int
@@ -173,12 +168,10 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         stated_step_mm=consensus_number(image.spacing_between_slices_mm for image in images),
     )
     lumbar = _lumbar(images)
-    whatever_weighting = (_image_kind(images), _original(images, words), _sagittal(images), fat, lumbar)
-    kind, original, sagittal, *_ = whatever_weighting
     criteria = (
-        kind,
-        original,
-        sagittal,
+        _image_kind(images),
+        _original(images, words),
+        _sagittal(images),
         _t1_weighted(images, texts),
         fat,
         contrast,
@@ -188,7 +181,6 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
     )
     return Verdict(
         sagittal_t1=all(criterion.holds is not False for criterion in criteria),
-        sagittal_t2=_t2_weighted(images) and all(criterion.holds is not False for criterion in whatever_weighting),
         criteria=criteria,
         protocol=protocol_of(
             images, fat_saturation=fat.holds is False, contrast=contrast.holds is False, positions_mm=positions
@@ -315,12 +307,6 @@ def _t1_weighted(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criteri
     return Criterion(
         holds=False, silent=True, sentence="the images give no repetition and echo time: the weighting is unknown"
     )
-
-
-def _t2_weighted(images: Sequence[ImageHeader]) -> bool:
-    tr = consensus_number(image.repetition_time_ms for image in images) or 0.0
-    te = consensus_number(image.echo_time_ms for image in images) or 0.0
-    return _no_spin_echo(images) is None and tr >= MIN_T2_TR_MS and te >= MIN_T2_TE_MS
 
 
 def _no_spin_echo(images: Sequence[ImageHeader]) -> str | None:

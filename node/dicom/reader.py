@@ -82,8 +82,6 @@ class Header:
     image: ImageHeader
     frames: tuple[ImageHeader, ...] = ()
     """Of a multi-frame image, frame 1 first; ``image`` is then what its top level says."""
-    frame_of_reference_uid: str | None = None
-    """Images that share it lie in one space: a point of one is the same point of the other."""
 
     @property
     def images(self) -> tuple[ImageHeader, ...]:
@@ -136,7 +134,6 @@ def read_header(path: Path) -> Header:
             study_date=_date(dataset, "StudyDate"),
             image=_image_header(dataset),
             frames=tuple(_image_header(frame) for frame in _frames(dataset)),
-            frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
         )
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from sqlite_utils import Database
 
 from node.archive import Archive
-from node.automatic import StudySeries, companion, in_order, series_of
+from node.automatic import StudySeries, in_order, series_of
 from node.clock import from_text
 from node.dicom.reader import header_from_json
 from node.dicom.stack import StoredImage
@@ -58,9 +58,7 @@ def content_hash(images: Iterable[StoredImage]) -> str:
 def inputs_hash(series: Mapping[str, StudySeries]) -> str | None:
     """Of everything that an automatic measurement of the study looks at; ``None`` when nothing can be measured."""
     candidates = in_order(series)
-    looked_at = {one.uid: one for one in candidates}
-    looked_at |= {t2.uid: t2 for one in candidates if (t2 := companion(series, one)) is not None}
-    return content_hash([image for one in looked_at.values() for image in one.images]) if candidates else None
+    return content_hash([image for one in candidates for image in one.images]) if candidates else None
 
 
 def versions(images: Sequence[ReceivedImage], study_uid: str, *, quiet_s: float) -> dict[str, dict[str, StudySeries]]:

@@ -13,20 +13,18 @@ from analytics.vbq.score import score
 
 @dataclass
 class KnownCircles:
-    """Scores the middle slice under these circles; says what ``verdicts`` holds for a mean signal of that slice.
+    """Scores the middle slice under these circles; rejects or doubts by the mean signal of that slice.
 
-    ``asked`` remembers what it was called with: number of images, of T2 images, and whether a T1 is stated.
+    ``asked`` remembers what it was called with: how many images, and whether a T1 is stated.
     """
 
     circles: Mapping[str, Sequence[float]]
     rejects: Mapping[float, str] = field(default_factory=dict)
     doubts: Mapping[float, str] = field(default_factory=dict)
-    asked: list[tuple[int, int, bool]] = field(default_factory=list)
+    asked: list[tuple[int, bool]] = field(default_factory=list)
 
-    def __call__(
-        self, images: Sequence[SagittalImage], *, t2_images: Sequence[SagittalImage] = (), t1_stated: bool = True
-    ) -> AutomaticMeasurement:
-        self.asked.append((len(images), len(t2_images), t1_stated))
+    def __call__(self, images: Sequence[SagittalImage], *, t1_stated: bool = True) -> AutomaticMeasurement:
+        self.asked.append((len(images), t1_stated))
         middle = len(images) // 2
         mean = round(float(images[middle].signal.mean()), 1)
         outlines = {"L1": np.array([[4.0, 8.0], [4.0, 18.0], [16.0, 18.0], [16.0, 8.0]])}

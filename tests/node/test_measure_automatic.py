@@ -14,13 +14,11 @@ from node.readings import add_reading, approve
 from node.steps.measure import measure_readings
 from node.steps.measure_automatic import measure_automatically, pending_studies
 from node.store.database import writing
-from tests.node.dicom_samples import NOON
+from tests.node.dicom_samples import NOON, stack
 from tests.node.known_circles import KnownCircles
 from tests.node.multi_frame_samples import enhanced
 from tests.node.test_index import World
 from tests.node.test_measure import CIRCLES, LATER, SERIES, painted
-
-SPACE = "1.2.826.0.1.3680043.8.498.77"
 
 
 @pytest.fixture
@@ -51,19 +49,12 @@ def shown(world: World) -> list[dict[str, object]]:
     return list(world.db.query("SELECT * FROM measurements ORDER BY source, current"))
 
 
-def t2(**values: object) -> list[Dataset]:
-    return painted(
-        series="2", SeriesDescription="t2_tse_sag", RepetitionTime=3500, EchoTime=110, SeriesNumber=2,
-        FrameOfReferenceUID=SPACE, **values,
-    )  # fmt: skip
-
-
 def test_the_chosen_series_is_measured_once_and_its_patient_is_pending(world: World):
     images = painted()
     arrive(world, *images)
     world.db["derived_person"].insert({"person": "HOSPITAL|0012345", "pseudonym": "P1"})
     assert pending_studies(world.db) == 1
-    assert measure(world).asked == [(6, 0, True)]
+    assert measure(world).asked == [(6, True)]
     assert pending_studies(world.db) == 0
     assert measure(world).asked == []
     (row,) = shown(world)
@@ -85,25 +76,6 @@ def test_another_version_of_the_algorithm_measures_again(world: World, monkeypat
     assert [row["algorithm_version"] for row in shown(world)] == ["2"]
 
 
-def test_the_t2_of_the_same_space_is_given_and_no_other(world: World):
-    arrive(world, *painted(FrameOfReferenceUID=SPACE), *t2())
-    assert measure(world).asked == [(6, 6, True)]
-
-
-@pytest.mark.parametrize("space", [None, SPACE + ".1"])
-def test_a_t2_of_another_or_of_no_known_space_is_not_given(world: World, space: str | None):
-    t1_space = {} if space is None else {"FrameOfReferenceUID": space}
-    arrive(world, *painted(**t1_space), *t2())
-    assert measure(world).asked == [(6, 0, True)]
-
-
-def test_a_late_t2_measures_again(world: World):
-    arrive(world, *painted(FrameOfReferenceUID=SPACE))
-    measure(world)
-    arrive(world, *t2(), hours=2)
-    assert measure(world).asked == [(6, 0, True), (6, 6, True)]
-
-
 def late(number: int) -> Dataset:
     """One more image of the same series, in the place after the others."""
     return painted(InstanceNumber=number, ImagePositionPatient=[4.8 * number, -10, 10])[0]
@@ -114,7 +86,7 @@ def test_late_images_make_a_new_version_and_the_old_one_stays(world: World):
     measure(world)
     arrive(world, late(7), hours=2)
     assert shown(world)[0]["in_effect"] == 1
-    assert measure(world).asked == [(6, 0, True), (7, 0, True)]
+    assert measure(world).asked == [(6, True), (7, True)]
     found = [(row["current"], row["in_effect"], row["instance_number"]) for row in shown(world)]
     assert found == [(0, 0, 3), (1, 1, 4)]
 
@@ -133,7 +105,7 @@ def test_deriving_again_from_the_facts_finds_the_same_versions(world: World):
     arrive(world, *painted())
     measure(world)
     arrive(world, late(7), hours=2)
-    arrive(world, *t2(), hours=4)
+    arrive(world, *stack(series="2", SeriesDescription="t2_tse_sag", RepetitionTime=3500, EchoTime=110), hours=4)
     arrive(world, late(8), hours=6)
     measure(world)
     before = shown(world)
@@ -189,7 +161,7 @@ def test_where_the_headers_are_silent_the_image_decides(world: World, change: di
     images = painted(**{name: value for name, value in change.items() if name != "slices"})
     arrive(world, *images[: int(str(change.get("slices", 6)))])
     assert [(row["role"], row["chosen"]) for row in world.series().values()] == [("undecided", 1)]
-    ((_, _, t1_stated),) = measure(world).asked
+    ((_, t1_stated),) = measure(world).asked
     assert not t1_stated
     assert [row["status"] for row in shown(world)] == ["measured"]
 
@@ -209,7 +181,7 @@ def test_an_image_that_is_lost_is_said_and_waits_for_a_person(world: World):
         "SELECT sha256 FROM fact_object JOIN derived_instance USING (object_id) WHERE instance_number = 1"
     )
     world.archive.path(str(lost[0])).unlink()
-    assert measure(world).asked == [(5, 0, True)]
+    assert measure(world).asked == [(5, True)]
     (row,) = shown(world)
     assert (row["status"], json.loads(str(row["reasons"]))) == (
         "review", ["1 image could not be read: the file is missing"]

@@ -142,7 +142,7 @@ def test_where_the_headers_are_silent_the_image_decides(tmp_path: Path, slices: 
     write(tmp_path, *painted(**SILENT)[:slices])
     double = KnownCircles(CIRCLES)
     assert measured(tmp_path, double=double)["1"]["status"] == "measured"
-    assert double.asked == [(slices, 0, False)]
+    assert double.asked == [(slices, False)]
 
 
 def test_of_two_silent_series_the_one_whose_image_is_accepted(tmp_path: Path):

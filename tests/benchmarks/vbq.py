@@ -1,0 +1,147 @@
+"""How fast whole series are measured, from files to score, on one core; run by hand.
+
+``python -m tests.benchmarks.vbq [--series FOLDER] [--repeats N] [--worker N]``
+
+Pinned to one core. First the command as a user runs it, start included; then series after series in one process:
+headers, pixels, networks, circles, score (median, worst, peak memory). ``--worker N``: N studies, copies of the same
+series under UIDs of their own, through the steps; studies per second, and memory by tenths, which must not grow.
+Without ``--series`` (a folder with a folder of files for each series) phantoms are drawn.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from analytics.vbq.measure import measure_stack
+from node.archive import Archive
+from node.demo.dicom_study import data_sets
+from node.demo.hospital import open_hospital
+from node.measure_files import find, measure_all
+from node.settings import Dicom, Settings, Storage
+from node.status import pending
+from node.steps.worker import run_pending
+from node.store.database import open_database
+from tests.node.dicom_samples import receive, write_file
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+BATCH = 20
+"""Studies received before the steps get them."""
+
+
+def drawn(folder: Path, number: int) -> list[Path]:
+    """The T1 series of this many patients of the demo, a folder each."""
+    found = []
+    for patient in open_hospital(1).patients[:number]:
+        place = folder / patient.part.key
+        place.mkdir()
+        for image in data_sets(patient.examination, patient.study()):
+            if image.SeriesInstanceUID == patient.examination.t1_series_uid:
+                write_file(place / f"{image.InstanceNumber:03}", image)
+        found.append(place)
+    return found
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def resident_mb() -> float:
+    """The memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def with_start(folders: Sequence[Path]) -> None:
+    """The command on one series, start included."""
+    took = []
+    for folder in folders:
+        began = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", "node", "measure", str(folder), "--json"], check=False, capture_output=True
+        )
+        took.append(time.monotonic() - began)
+    print(f"command on one series, start included: median {statistics.median(took):.2f} s, worst {max(took):.2f} s")
+
+
+def in_one_process(folders: Sequence[Path], repeats: int) -> None:
+    """Series after series; the first one loads the networks and is not counted."""
+    walls, cpus = [], []
+    for number in range(repeats * len(folders) + 1):
+        began, cpu = time.monotonic(), time.process_time()
+        list(measure_all(find([folders[number % len(folders)]]), measure_stack))
+        if number:
+            walls.append(time.monotonic() - began)
+            cpus.append(time.process_time() - cpu)
+    print(
+        f"files to score: {len(walls)} series, median {statistics.median(walls):.2f} s wall, "
+        f"{statistics.median(cpus):.2f} s of processor, worst {max(walls):.2f} s; peak memory {peak_mb():.0f} MB"
+    )
+
+
+def copies(images: Sequence[Dataset], number: int) -> list[Dataset]:
+    """The images as those of another study."""
+    for position, image in enumerate(images):
+        image.StudyInstanceUID = f"2.25.{10**20 + number}"
+        image.SeriesInstanceUID = f"2.25.{2 * 10**20 + number}"
+        image.SOPInstanceUID = f"2.25.{3 * 10**20 + 1000 * number + position}"
+        image.PatientID = f"{number:06}"
+    return list(images)
+
+
+def through_the_worker(folders: Sequence[Path], number: int) -> None:
+    """So many studies, received and derived in batches, as a node does it."""
+    series = [[pydicom.dcmread(path) for path in sorted(folder.iterdir())] for folder in folders]
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".benchmark-") as name:
+        folder = Path(name)
+        settings = Settings(storage=Storage(folder=folder), dicom=Dicom(quiet_s=1))
+        db, archive = open_database(folder, create=True), Archive(folder)
+        deriving, memory = 0.0, []
+        for first in range(0, number, BATCH):
+            for one in range(first, min(first + BATCH, number)):
+                receive(folder, *copies(series[one % len(series)], one), at=NOON)
+            began = time.monotonic()
+            while run_pending(db, archive, settings, at=NOON + timedelta(minutes=1)):
+                pass
+            deriving += time.monotonic() - began
+            memory.append(resident_mb())
+        assert not any(pending(db).values())
+        states = dict(db.execute("SELECT status, count(*) FROM measurements GROUP BY status").fetchall())
+        db.close()
+    tenths = memory[:: max(1, len(memory) // 10)]
+    print(f"worker: {number} studies, {number / deriving:.2f} a second on one core, {states}")
+    print("memory held, MB: " + " ".join(f"{one:.0f}" for one in tenths) + f"; peak {peak_mb():.0f}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--series", type=Path, help="a folder with a folder of files for each series")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--worker", type=int, default=0, help="studies through the steps")
+    given = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as place:
+        if given.series:
+            folders = sorted(path for path in given.series.iterdir() if path.is_dir())
+        else:
+            folders = drawn(Path(place), 3)
+        with_start(folders)
+        in_one_process(folders, given.repeats)
+        if given.worker:
+            through_the_worker(folders, given.worker)
+
+
+if __name__ == "__main__":
+    main()

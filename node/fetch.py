@@ -19,9 +19,9 @@ from sqlite_utils.utils import sqlite3
 
 from node.archive import Archive
 from node.clock import now, to_text
-from node.dicom.part10 import file_header
+from node.dicom.intake import Intake, Peer
 from node.dicom.query import UID, asking
-from node.dicom.recorder import Receipt, Recorder
+from node.dicom.recorder import Recorder
 from node.dicom.retrieve import NotKnownThereError, Received, Retrieval, retrieving
 from node.errors import InputError, ListenError, PeerError, StoreError, UnreachableError
 from node.fetch_plan import Plan, WantedStudy, days, images_missing, plan_days, plan_study
@@ -30,7 +30,6 @@ from node.settings import QueryAe, Settings
 from node.store.database import writing
 
 SUCCESS, CANNOT_UNDERSTAND, OUT_OF_RESOURCES, PROCESSING_FAILURE = 0x0000, 0xC000, 0xA700, 0x0110
-BYTES_PER_MB = 1_000_000
 PAUSES_S = (5.0, 20.0, 60.0)
 """Before a study is tried again after the PACS hung up; after the last the fetch ends."""
 S_PER_MINUTE = 60.0
@@ -121,7 +120,7 @@ class Fetch:
         self._peer = query_peer(settings, peer_name)
         self._s_per_image = S_PER_MINUTE / (images_per_minute or self._peer.images_per_minute)
         self._open = ExitStack()
-        self._recorder: Recorder | None = None
+        self._intake: Intake | None = None
         self.brought = Brought()
 
     def __enter__(self) -> "Fetch":
@@ -138,7 +137,8 @@ class Fetch:
             _require_receiver(self._settings)
         else:
             _require_folders(self._archive)
-            self._recorder = self._open.enter_context(Recorder(self._settings.storage.folder))
+            recorder = self._open.enter_context(Recorder(self._settings.storage.folder))
+            self._intake = Intake(self._settings, self._archive, recorder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,6 +169,9 @@ class Fetch:
         title = self._settings.dicom.ae_title
         with asking(self._peer, ae_title=title) as query:
             images = {series.uid: query.images(study.uid, series.uid) for series in study.series}
+        for uid in [uid for uid, found in images.items() if not found]:
+            said = f"{self._peer.ae_title} counts images of it and lists none"
+            self._note(Failure(study_uid=study.uid, series_uid=uid, error=said), uid)
         left = {uid: found for uid, found in images.items() if images_missing(self._db, found)}
         if left:
             with retrieving(self._peer, ae_title=title, take=self._take) as retrieval:
@@ -230,33 +233,19 @@ class Fetch:
             "sop_instance_uid": received.sop_instance_uid,
             "transfer_syntax_uid": received.transfer_syntax_uid,
         }
-        if self._recorder is None or not received.dataset or not all(UID.fullmatch(uid) for uid in named.values()):
+        if self._intake is None or not received.dataset or not all(UID.fullmatch(uid) for uid in named.values()):
             return CANNOT_UNDERSTAND
+        title = self._settings.dicom.ae_title
+        peer = Peer(address=self._peer.host, calling_ae=self._peer.ae_title, called_ae=title, name=self._peer_name)
         try:
-            self._require_space(len(received.dataset))
-            stored = self._archive.store(
-                header=file_header(**named),
-                dataset=received.dataset,
-                transfer_syntax_uid=received.transfer_syntax_uid,
-            )
-            self._recorder.record(
-                Receipt(
-                    stored=stored,
-                    received_at=now(),
-                    calling_ae=self._peer.ae_title,
-                    peer_address=self._peer.host,
-                    **named,
-                )
-            )
+            incoming = self._intake.open(named)
+            incoming.write(received.dataset)
+            self._intake.record(incoming, named, peer)
         except (OSError, sqlite3.Error, TimeoutError) as error:
             log.error("not stored", error=str(error), peer=self._peer_name)
             full = isinstance(error, OSError) and error.errno == errno.ENOSPC
             return OUT_OF_RESOURCES if full else PROCESSING_FAILURE
         return SUCCESS
-
-    def _require_space(self, size_bytes: int) -> None:
-        if self._archive.free_bytes() - size_bytes < self._settings.storage.keep_free_mb * BYTES_PER_MB:
-            raise OSError(errno.ENOSPC, "less than storage.keep_free_mb would be left free")
 
 
 def _count_on(progress: Callable[[int], None], before: int, images: int) -> None:

@@ -99,10 +99,10 @@ def plan_study(db: Database, query: Query, study_uid: str) -> Plan:
 
 
 def images_missing(db: Database, uids: Sequence[str]) -> list[str]:
-    """Those of these SOP instances that this node has not received; received is what is acknowledged and kept."""
+    """Those of these SOP instances that this node does not have: never received, or their file is gone or damaged."""
     rows = db.execute(
-        "SELECT value FROM json_each(?) WHERE NOT EXISTS "
-        "(SELECT 1 FROM fact_object AS o WHERE o.sop_instance_uid = value)",
+        "SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM fact_object AS o "
+        "WHERE o.sop_instance_uid = value AND o.sha256 NOT IN (SELECT sha256 FROM state_archive))",
         [json.dumps(list(uids))],
     ).fetchall()
     return [str(uid) for (uid,) in rows]
@@ -118,7 +118,7 @@ def _add(
         plan.skipped.append(Skipped(uid=study.uid, study_date=study.study_date, reason=reason))
         return
     wanted = tuple(
-        WantedSeries(uid=one.uid, instances=one.instances) for one in images if _indexed(db, one.uid) < one.instances
+        WantedSeries(uid=one.uid, instances=one.instances) for one in images if _here(db, one.uid) < one.instances
     )
     plan.series_here += len(images) - len(wanted)
     if wanted:
@@ -142,8 +142,10 @@ def _texts(study: FoundStudy, series: Sequence[FoundSeries]) -> Iterator[str]:
             yield text.lower()
 
 
-def _indexed(db: Database, series_uid: str) -> int:
+def _here(db: Database, series_uid: str) -> int:
     (number,) = db.execute(
-        "SELECT count(DISTINCT sop_instance_uid) FROM derived_instance WHERE series_instance_uid = ?", [series_uid]
+        "SELECT count(DISTINCT i.sop_instance_uid) FROM derived_instance AS i JOIN fact_object AS o USING (object_id) "
+        "WHERE i.series_instance_uid = ? AND o.sha256 NOT IN (SELECT sha256 FROM state_archive)",
+        [series_uid],
     ).fetchone()
     return int(number)

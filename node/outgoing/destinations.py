@@ -70,6 +70,8 @@ class Outcome:
 
     due: Due
     error: str | None
+    transient: bool = False
+    """The error is not about the object: the connection was lost, or the destination is full."""
 
 
 def register(db: Database, wanted: Collection[str]) -> None:
@@ -122,6 +124,8 @@ def due_objects(db: Database, peer_name: str, *, at: datetime) -> list[Due]:
 
 def record(db: Database, peer_name: str, outcomes: Sequence[Outcome], *, at: datetime) -> None:
     """Store what became of the objects that were offered to a destination that could be reached."""
+    if not outcomes:
+        return
     with writing(db):
         for outcome in outcomes:
             _record_one(db, peer_name, outcome, at=at)
@@ -138,7 +142,7 @@ def record(db: Database, peer_name: str, outcomes: Sequence[Outcome], *, at: dat
 
 def _record_one(db: Database, peer_name: str, outcome: Outcome, *, at: datetime) -> None:
     attempts = outcome.due.attempts + 1
-    refused = "dead" if attempts >= GIVE_UP_AFTER_ATTEMPTS else "waiting"
+    refused = "dead" if attempts >= GIVE_UP_AFTER_ATTEMPTS and not outcome.transient else "waiting"
     status = refused if outcome.error else "sent"
     db.execute(
         "UPDATE state_forward SET status = :status, attempts = :attempts, next_attempt_at = :next, "

@@ -1,8 +1,8 @@
 """Sends received objects on to other DICOM nodes, byte for byte where the destination takes them so.
 
 An object is done only once the destination has answered Success and that is committed: it may get one twice (after a
-kill between the two) but never misses one. A destination that cannot be reached is tried for as long as it takes. An
-object that it refuses again and again is given up and shown in ``problems``.
+kill between the two) but never misses one. A destination that cannot be reached, hangs up or is full is tried for as
+long as it takes. An object that it refuses again and again is given up. All of it is shown in ``problems``.
 """
 
 import threading
@@ -29,7 +29,9 @@ MAX_KINDS = 60
 SUCCESS = 0x0000
 WARNINGS = range(0xB000, 0xC000)
 """Stored, with a remark (PS3.4, table B.2-1)."""
+OUT_OF_RESOURCES = range(0xA700, 0xA800)
 LOST = "the connection was lost while it was sent"
+FULL = "it is out of resources"
 CONVERTIBLE = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian)
 """Uncompressed: every DICOM node takes one of these, and one is made of another where it must be."""
 
@@ -49,13 +51,14 @@ def send_due(db: Database, archive: Archive, settings: Settings, peer_name: str,
             for due in batch:
                 if stop.is_set():
                     break
-                outcomes.append(Outcome(due=due, error=_send(association, archive, due)))
-                if outcomes[-1].error == LOST:
+                error = _send(association, archive, due)
+                outcomes.append(Outcome(due=due, error=error, transient=error in {LOST, FULL}))
+                if error == LOST:
                     # The others are not at fault: they come next, over another association.
                     association.abort()
                     break
-    except UnreachableError as error:
-        note_unreachable(db, peer_name, error=str(error), at=moment)
+    except UnreachableError as unreachable:
+        note_unreachable(db, peer_name, error=str(unreachable), at=moment)
         return 0
     record(db, peer_name, outcomes, at=now())
     return sum(outcome.error is None for outcome in outcomes)
@@ -101,7 +104,13 @@ def _send(association: Association, archive: Archive, due: Due) -> str | None:
         return f"the file cannot be read: {error.strerror or error}"
     except CONTENT_ERRORS as error:
         return f"it cannot be encoded as the destination wants it ({type(error).__name__})"
-    code = status.get("Status")
+    return _refusal(status.get("Status"))
+
+
+def _refusal(code: int | None) -> str | None:
+    """Why the destination does not have the object, by its answer (``None``: it gave none)."""
     if code is None:
         return LOST
+    if code in OUT_OF_RESOURCES:
+        return FULL
     return None if code == SUCCESS or code in WARNINGS else f"it answered with status 0x{code:04X}"

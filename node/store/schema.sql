@@ -478,6 +478,7 @@ CREATE TABLE state_forward (
     PRIMARY KEY (peer, object_id)
 ) STRICT;
 CREATE INDEX state_forward_due ON state_forward (peer, next_attempt_at) WHERE status = 'waiting';
+CREATE INDEX state_forward_dead ON state_forward (peer, object_id) WHERE status = 'dead';
 
 -- Requests for Storage Commitment whose answer could not be delivered yet.
 CREATE TABLE state_commitment (

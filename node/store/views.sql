@@ -161,7 +161,9 @@ FROM state_destination WHERE failures >= 3
 UNION ALL
 SELECT 'forward', 'object ' || substr(o.sha256, 1, 12), 'undeliverable',
        f.peer || ' did not take it in ' || f.attempts || ' attempts: ' || f.last_error
-FROM state_forward AS f JOIN fact_object AS o USING (object_id) WHERE f.status = 'dead'
+       || iif(f.status = 'dead', '; `vbq-node forward retry` tries it again', '; it is tried on')
+FROM state_forward AS f JOIN fact_object AS o USING (object_id)
+WHERE f.status = 'dead' OR f.status = 'waiting' AND f.attempts >= 12
 UNION ALL
 SELECT 'commitment', 'request ' || r.request_id, 'undeliverable',
        r.calling_ae || ' asked whether ' || json_array_length(r.instances) || ' objects are kept; the answer was not heard in '

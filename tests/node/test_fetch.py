@@ -24,7 +24,7 @@ from node.errors import PeerError, UnreachableError
 from node.fetch import Fetch, find, find_study
 from node.fetch_plan import WantedStudy
 from node.settings import Settings
-from node.store.database import open_database
+from node.store.database import insert, open_database, writing
 from tests.node.dicom_samples import free_port, mr_image, receive, receiver
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -39,6 +39,7 @@ class Pacs:
     port: int = field(default_factory=free_port)
     day: str = "20260302"
     ignores_the_date: bool = False
+    lists_images: bool = True
     description: str = "MRI lumbar spine"
     answers: list[Dataset] = field(default_factory=list)
     moves: list[Dataset] = field(default_factory=list)
@@ -67,7 +68,7 @@ class Pacs:
         elif level == "SERIES":
             answer.SeriesInstanceUID, answer.Modality, answer.NumberOfSeriesRelatedInstances = SERIES, "MR", 3
             yield 0xFF00, answer
-        elif level == "IMAGE":
+        elif level == "IMAGE" and self.lists_images:
             for uid in IMAGES:
                 answer.SOPInstanceUID = uid
                 yield 0xFF00, answer
@@ -154,6 +155,23 @@ def test_what_is_here_is_not_asked_for_and_the_count_is_kept(world: World) -> No
     assert world.pacs.moves == []
     assert (fetching.brought.series, fetching.brought.failures) == (0, {})
     assert world.db.execute("SELECT peer, series FROM fact_study_query").fetchall() == [("pacs", f'{{"{SERIES}": 3}}')]
+
+
+def test_a_file_that_is_gone_is_fetched_again(world: World) -> None:
+    hashes = receive(world.folder, *(mr_image(SOPInstanceUID=uid) for uid in IMAGES))
+    with writing(world.db):
+        insert(world.db, "state_archive", [{"sha256": hashes[2], "state": "missing"}])
+    with receiver(world.settings), world.pacs.up(), pytest.raises(NotKnownThereError):
+        world.fetch_first()
+    assert [move.SOPInstanceUID for move in world.pacs.moves] == [IMAGES[2]]
+
+
+def test_a_pacs_that_lists_no_images_is_not_taken_for_one_that_has_none(world: World) -> None:
+    world.pacs.lists_images = False
+    with receiver(world.settings), world.pacs.up():
+        (failure,) = world.fetch_first().brought.failures.values()
+    assert failure.error == "PACSQR counts images of it and lists none"
+    assert [code for (code,) in world.db.execute("SELECT code FROM problems")] == ["not-fetched"]
 
 
 def test_a_pacs_without_queries_or_moves_is_named(world: World) -> None:

@@ -319,7 +319,8 @@ def test_what_is_refused_again_and_again_is_given_up_and_tried_again_by_hand(wor
         (
             f"object {sha256[:12]}",
             "undeliverable",
-            "archive did not take it in 12 attempts: it answered with status 0xA900",
+            "archive did not take it in 12 attempts: it answered with status 0xA900; "
+            "`vbq-node forward retry` tries it again",
         )
     ]
     world.archived.status = 0xB007
@@ -327,6 +328,20 @@ def test_what_is_refused_again_and_again_is_given_up_and_tried_again_by_hand(wor
     with world.archived.up(STORE):
         assert world.send(minutes=minutes) == 1
     assert list_destinations(world.db)[0]["sent"] == 1
+
+
+def test_a_full_destination_is_no_reason_to_give_anything_up(world: World) -> None:
+    destinations(world)
+    receive(world.folder, mr_image())
+    world.archived.status = 0xA702
+    with world.archived.up(STORE):
+        for attempt in range(GIVE_UP_AFTER_ATTEMPTS + 1):
+            world.send(minutes=2 + 241 * attempt)
+        assert world.rows("SELECT status, attempts FROM state_forward") == [("waiting", 13)]
+        (problem,) = world.rows("SELECT code, substr(detail, 1, 65) FROM problems WHERE step = 'forward'")
+        assert problem == ("undeliverable", "archive did not take it in 13 attempts: it is out of resources; it")
+        world.archived.status = 0
+        assert world.send(minutes=9999) == 1
 
 
 def test_an_object_on_which_the_destination_hangs_up_does_not_hold_up_the_others(world: World) -> None:

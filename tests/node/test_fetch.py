@@ -24,7 +24,7 @@ from node.errors import PeerError, UnreachableError
 from node.fetch import Fetch, find, find_study
 from node.fetch_plan import WantedStudy
 from node.settings import Settings
-from node.store.database import insert, open_database, writing
+from node.store.database import open_database
 from tests.node.dicom_samples import free_port, mr_image, receive, receiver
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -159,8 +159,8 @@ def test_what_is_here_is_not_asked_for_and_the_count_is_kept(world: World) -> No
 
 def test_a_file_that_is_gone_is_fetched_again(world: World) -> None:
     hashes = receive(world.folder, *(mr_image(SOPInstanceUID=uid) for uid in IMAGES))
-    with writing(world.db):
-        insert(world.db, "state_archive", [{"sha256": hashes[2], "state": "missing"}])
+    world.archive.path(hashes[2]).unlink()
+    # The receiver notes at its start what is missing.
     with receiver(world.settings), world.pacs.up(), pytest.raises(NotKnownThereError):
         world.fetch_first()
     assert [move.SOPInstanceUID for move in world.pacs.moves] == [IMAGES[2]]

@@ -339,7 +339,7 @@ def test_a_full_destination_is_no_reason_to_give_anything_up(world: World) -> No
             world.send(minutes=2 + 241 * attempt)
         assert world.rows("SELECT status, attempts FROM state_forward") == [("waiting", 13)]
         (problem,) = world.rows("SELECT code, substr(detail, 1, 65) FROM problems WHERE step = 'forward'")
-        assert problem == ("undeliverable", "archive did not take it in 13 attempts: it is out of resources; it")
+        assert problem == ("undeliverable", "archive did not take it in 13 attempts: it is out of resources; i")
         world.archived.status = 0
         assert world.send(minutes=9999) == 1
 

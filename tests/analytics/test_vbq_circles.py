@@ -1,0 +1,182 @@
+"""Circles in marrow and in fluid, on drawn signals with known places; and how far the score may be off."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analytics.model import CSF, LEVELS, Circle
+from analytics.vbq import csf
+from analytics.vbq.bodies import CORTEX_MM, FOCAL_SHARE, axes, body_circle, marrow
+from analytics.vbq.csf import FLUID_MM, RADIUS_MM, WINDOW_PX, FluidCircle, fluid_circle, fluid_view
+from analytics.vbq.grid import Grid
+from analytics.vbq.levels import LEVEL_INDEX
+from analytics.vbq.score import score
+from analytics.vbq.uncertainty import vbq_sd
+from tests.analytics.drawn_spine import BACKWARDS_DEG, MM, SHAPE, Drawn
+
+DRAWN = Drawn()
+SPINE = DRAWN.spine()
+
+
+def front_of(name: str) -> np.ndarray:
+    """Unit vector (rows, columns) to the belly at a drawn body."""
+    number = {"L4": 2, "L3": 3, "L2": 4, "L1": 5}[name]
+    angle = np.radians(np.mean(BACKWARDS_DEG[number - 1 : number + 1]))
+    return np.array([np.sin(angle), -np.cos(angle)])
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_the_axes_of_a_body_are_those_that_were_drawn(name: str):
+    up, front = axes(SPINE, LEVEL_INDEX[name])
+    assert np.dot(up, front) == pytest.approx(0, abs=1e-9)
+    assert np.dot(front, front_of(name)) > np.cos(np.radians(4))
+    assert up[0] < 0
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_a_circle_lies_in_the_front_two_thirds_inside_the_cortex(name: str):
+    circle = body_circle(DRAWN.grid(), SPINE, LEVEL_INDEX[name])
+    centre, front = DRAWN.centres()[name], front_of(name)
+    forward = (np.array([circle.row, circle.column]) - centre) @ front * MM
+    # 34 mm deep: the front two-thirds begin 5.7 mm behind the middle, the cortex lies at 17 mm.
+    assert forward - circle.radius_mm >= -5.7 - 1.5
+    assert forward + circle.radius_mm <= 17 - CORTEX_MM + 1.5
+    assert circle.radius_mm >= 7
+    assert circle.focal_share <= FOCAL_SHARE
+
+
+@pytest.mark.parametrize("value", [30.0, 200.0])
+def test_a_circle_avoids_a_lesion_that_leaves_room(value: float):
+    at = DRAWN.centres()["L3"] + front_of("L3") * 10 / MM
+    rows, columns = np.indices(SHAPE)
+    lesion = np.hypot(rows - at[0], columns - at[1]) * MM < 4
+    grid = DRAWN.grid()
+    grid = replace(grid, signal=np.where(lesion, value, grid.signal))
+    circle = body_circle(grid, SPINE, LEVEL_INDEX["L3"])
+    inside = np.hypot(rows - circle.row, columns - circle.column) * MM <= circle.radius_mm
+    assert np.mean(lesion[inside]) <= FOCAL_SHARE
+    assert grid.signal[inside].mean() == pytest.approx(100, abs=2)
+
+
+def test_where_marrow_is_allowed_no_pixel_is_outside_the_body():
+    for name in LEVELS:
+        body = SPINE.bodies[LEVEL_INDEX[name]].mask
+        allowed = marrow(SPINE, LEVEL_INDEX[name])
+        assert allowed.any()
+        assert not (allowed & ~body).any()
+
+
+def fluid_grid(signal: np.ndarray) -> Grid:
+    return Grid(
+        signal=signal,
+        spacing_mm=FLUID_MM,
+        transposed=False,
+        flipped=(False, False),
+        native_shape=signal.shape,
+        native_spacing_mm=(FLUID_MM, FLUID_MM),
+    )
+
+
+def canal_and_signal() -> tuple[np.ndarray, np.ndarray]:
+    """A straight canal of 15 mm: fluid of 40 in its front 6 mm, roots of 55 behind, 20 in one spot."""
+    columns = (np.arange(160) - 80) * FLUID_MM
+    canal = np.tile((np.abs(columns) < 7.5).astype(float), (300, 1))
+    signal = np.tile(np.where(columns < -1.5, 40.0, 55.0), (300, 1)) + np.random.default_rng(0).normal(0, 1, (300, 160))
+    return canal, signal
+
+
+def placed(signal: np.ndarray, canal: np.ndarray, fluid: np.ndarray):
+    view = fluid_view(fluid_grid(signal), canal, 150.0)
+    reach = RADIUS_MM / FLUID_MM
+    rows, columns = np.indices(signal.shape)
+
+    def mean_at(row: float, column: float) -> float:
+        return float(signal[np.hypot(rows - row, columns - column) <= reach].mean())
+
+    window = fluid[view.origin[0] : view.origin[0] + WINDOW_PX[0], view.origin[1] : view.origin[1] + WINDOW_PX[1]]
+    found = fluid_circle(
+        view, window.astype(np.float32), centre=(150.0, 40.0), up=np.array([-1.0, 0.0]), mean_at=mean_at
+    )
+    return found, mean_at
+
+
+def test_the_circle_of_fluid_lies_where_the_fluid_is_at_the_level_of_l3():
+    canal, signal = canal_and_signal()
+    columns = (np.arange(160) - 80) * FLUID_MM
+    fluid = np.where(columns < -1.5, 0.95, 0.05) * np.ones((300, 1))
+    found, mean_at = placed(signal, canal, fluid)
+    assert -7.5 + RADIUS_MM - FLUID_MM <= (found.column - 80) * FLUID_MM <= -1.5
+    assert abs(found.row - 150) * FLUID_MM <= csf.HALF_LEVEL_MM
+    assert mean_at(found.row, found.column) == pytest.approx(40, abs=1)
+    assert found.purity == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_typical_circle_is_taken_and_not_the_darkest():
+    canal, signal = canal_and_signal()
+    columns = (np.arange(160) - 80) * FLUID_MM
+    rows, all_columns = np.indices(signal.shape)
+    signal[np.hypot(rows - 152, all_columns - 73) < 3] = 20.0
+    fluid = np.where(columns < -1.5, 0.95, 0.05) * np.ones((300, 1))
+    found, mean_at = placed(signal, canal, fluid)
+    assert mean_at(found.row, found.column) == pytest.approx(40, abs=1.5)
+
+
+def test_noise_does_not_pull_the_fluid_down():
+    canal, signal = canal_and_signal()
+    columns = (np.arange(160) - 80) * FLUID_MM
+    fluid = np.where(columns < -1.5, 0.95, 0.05) * np.ones((300, 1))
+    means = []
+    for seed in range(8):
+        noisy = signal + np.random.default_rng(seed).normal(0, 8, signal.shape)
+        found, mean_at = placed(noisy, canal, fluid)
+        means.append(mean_at(found.row, found.column))
+    # The darkest of so many circles would lie some 6 below.
+    assert np.mean(means) == pytest.approx(40, abs=1.0)
+
+
+def test_without_a_canal_there_is_no_view_and_without_room_no_circle():
+    canal, signal = canal_and_signal()
+    assert fluid_view(fluid_grid(signal), canal * 0, 150.0) is None
+    thin = np.tile((np.abs(np.arange(160) - 80) < 2).astype(float), (300, 1))
+    found, _ = placed(signal, thin, np.ones((300, 160)))
+    assert found is None
+
+
+def uncertain(**fluid: float) -> float:
+    image = DRAWN.image()
+    centres = DRAWN.centres()
+    circles = {name: Circle(row=centres[name][0], col=centres[name][1], radius_px=6.0) for name in LEVELS}
+    circles[CSF] = Circle(row=centres["L3"][0], col=centres["L3"][1] + 26 / MM, radius_px=2.0)
+    measured = score(image.signal, circles, spacing_mm=(MM, MM))
+    values = {"purity": 0.95, "relative_sd": 0.02} | fluid
+    beside = [measured.vbq_mean * factor for factor in values.pop("beside", ())]
+    circle = FluidCircle(row=0.0, column=0.0, radius_mm=1.8, **values)
+    return vbq_sd(image, measured, circle, beside)
+
+
+@pytest.mark.parametrize(
+    ("surer", "less_sure"),
+    [
+        ({"purity": 0.95}, {"purity": 0.8}),
+        ({"relative_sd": 0.01}, {"relative_sd": 0.05}),
+        ({"beside": (1.01,)}, {"beside": (1.2,)}),
+        ({"beside": (1.0, 1.0)}, {}),
+    ],
+)
+def test_whatever_makes_a_score_less_sure_widens_its_interval(surer, less_sure):
+    assert 0 < uncertain(**surer) < uncertain(**less_sure)
+
+
+def test_circles_near_an_edge_of_tissue_make_a_score_less_sure():
+    image = DRAWN.image()
+    centres = DRAWN.centres()
+    circles = {name: Circle(row=centres[name][0], col=centres[name][1], radius_px=6.0) for name in LEVELS}
+    fluid = FluidCircle(row=0.0, column=0.0, radius_mm=1.8, purity=0.95, relative_sd=0.02)
+
+    def spread(column_mm: float) -> float:
+        circles[CSF] = Circle(row=centres["L3"][0], col=centres["L3"][1] + column_mm / MM, radius_px=2.0)
+        return vbq_sd(image, score(image.signal, circles, spacing_mm=(MM, MM)), fluid, ())
+
+    # The canal lies 19 to 33 mm behind the middle of the body.
+    assert spread(26.0) < spread(20.5)

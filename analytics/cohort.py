@@ -39,7 +39,16 @@ COLUMNS = (
 DATE_COLUMNS = ("surgery_date", "mri_date", "cbc_date")
 """Optional columns, ISO dates (YYYY-MM-DD), local to the site."""
 
-BINARY_COLUMNS = ("sex_male", "smoking", "diabetes", "hypertension", "calcium")
+OUTCOME_COLUMNS = ("t_score", "bmd_g_per_cm2", "hu", "event")
+"""Optional columns that cut-offs can be judged against: DXA T-score (no unit), areal bone density, CT Hounsfield units
+of the lumbar vertebrae, and whether the event that the site counts (fracture, screw loosening) came."""
+
+TEXT_COLUMNS = ("scanner_stratum",)
+"""Optional columns of free text: manufacturer, model and field strength of the MRI."""
+
+OPTIONAL_COLUMNS = (*DATE_COLUMNS, *TEXT_COLUMNS, *OUTCOME_COLUMNS)
+
+BINARY_COLUMNS = ("sex_male", "smoking", "diabetes", "hypertension", "calcium", "event")
 """1 or yes, 0 or no; ``sex_male`` is 1 for men."""
 
 DIAGNOSES = ("LDH", "LSS", "LS")
@@ -54,6 +63,9 @@ PLAUSIBLE = {
     "platelets": (5.0, 3000.0),
     "nlr": (0.02, 200.0),
     "plr": (2.0, 10000.0),
+    "t_score": (-8.0, 6.0),
+    "bmd_g_per_cm2": (0.2, 2.5),
+    "hu": (-150.0, 600.0),
 }
 """Ranges outside which a value is a slip or has another unit.
 
@@ -69,7 +81,7 @@ YES_NO = {"1": 1, "1.0": 1, "yes": 1, "y": 1, "true": 1, "0": 0, "0.0": 0, "no":
 RATIOS = {"nlr": "neutrophils", "plr": "platelets"}
 """The count that each ratio has over the lymphocytes."""
 
-NO_MATTER_TO_THE_MODEL = frozenset({"hypertension", "calcium"})
+NO_MATTER_TO_THE_MODEL = frozenset({"hypertension", "calcium", *OUTCOME_COLUMNS})
 """A bad value in these is a problem, but does not keep a row out of the model."""
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
@@ -82,7 +94,7 @@ Value = float | int | str | None
 class CheckedRow:
     """A row as far as it can be believed.
 
-    ``values`` has all of :data:`COLUMNS` and :data:`DATE_COLUMNS`: numbers, 0 or 1, text, ISO dates, or ``None``.
+    ``values`` has all of :data:`COLUMNS` and :data:`OPTIONAL_COLUMNS`: numbers, 0 or 1, text, ISO dates, or ``None``.
     ``problems`` need a person; ``exclusion_reasons`` say why the row is not ``eligible`` for the model.
     """
 
@@ -113,7 +125,7 @@ def check_row(values: Mapping[str, str]) -> CheckedRow:
     values
         The cells as text, by column; a missing column counts as blank, other columns are not looked at.
     """
-    text = {name: values.get(name, "").strip() for name in (*COLUMNS, *DATE_COLUMNS)}
+    text = {name: values.get(name, "").strip() for name in (*COLUMNS, *OPTIONAL_COLUMNS)}
     found = _Findings()
     typed: dict[str, Value] = {name: _typed(name, text[name], found) for name in text}
     for ratio, count in RATIOS.items():
@@ -149,7 +161,7 @@ def _typed(name: str, text: str, found: _Findings) -> Value:
         if name == "id":
             found.add("id is blank")
         return None
-    if name == "id":
+    if name == "id" or name in TEXT_COLUMNS:
         return text
     if name == "diagnosis":
         return _diagnosis(text, found)
@@ -159,14 +171,14 @@ def _typed(name: str, text: str, found: _Findings) -> Value:
         if (answer := YES_NO.get(text.lower())) is None:
             found.add(f"{name} {text!r} is neither yes (1) nor no (0)", excludes=excludes)
         return answer
-    return _number(name, text, found)
+    return _number(name, text, found, excludes=excludes)
 
 
-def _number(name: str, text: str, found: _Findings) -> float | None:
+def _number(name: str, text: str, found: _Findings, *, excludes: bool) -> float | None:
     number = float(text) if NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(number):
         hint = " (write a decimal point, not a comma)" if re.fullmatch(r"\d+,\d+", text) else ""
-        found.add(f"{name} {text!r} is not a finite number{hint}")
+        found.add(f"{name} {text!r} is not a finite number{hint}", excludes=excludes)
         return None
     low, high = PLAUSIBLE[name]
     if not low <= number <= high:
@@ -176,7 +188,7 @@ def _number(name: str, text: str, found: _Findings) -> float | None:
             if slip is not None and name in ("vbq", "age", "bmi")
             else ""
         )
-        found.add(f"{name} {text} is not plausible (from {low:g} to {high:g}){hint}")
+        found.add(f"{name} {text} is not plausible (from {low:g} to {high:g}){hint}", excludes=excludes)
         return None
     return number
 

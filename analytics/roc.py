@@ -67,9 +67,10 @@ class Roc:
     """A marker against an outcome, higher values expected in the positive.
 
     ``youden`` is the cut of the highest Youden index (the lowest such cut where ``n_best`` are equal),
-    ``closest_topleft`` that nearest to a perfect one. ``cut_interval`` holds the central 95 % of the cuts that
-    bootstrap samples choose; ``youden_corrected`` is the apparent index less ``optimism``. ``circular`` names why the
-    numbers flatter the marker where outcome and marker are not independent, else it is ``None``.
+    ``closest_topleft`` that nearest to a perfect one. ``cut_interval`` holds the central 95 % (and the median) of the
+    cuts that bootstrap samples choose, ``cut_interval_80`` the central 80 %; ``youden_corrected`` is the apparent index
+    less ``optimism``. ``circular`` names why the numbers flatter the marker where outcome and marker are not
+    independent, else it is ``None``.
     """
 
     n: int
@@ -84,6 +85,7 @@ class Roc:
     n_best: int
     closest_topleft: Characteristics
     cut_interval: tuple[float, float, float]
+    cut_interval_80: tuple[float, float]
     sensitivity_interval: tuple[float, float, float]
     specificity_interval: tuple[float, float, float]
     optimism: float
@@ -168,6 +170,7 @@ def roc(
         n_best=len(best),
         closest_topleft=curve.characteristics(int(np.argmin(corner))),
         cut_interval=_central(resampled.cut),
+        cut_interval_80=_central(resampled.cut, level=0.8)[::2],
         sensitivity_interval=_central(resampled.sensitivity),
         specificity_interval=_central(resampled.specificity),
         optimism=float(optimism.mean()),
@@ -388,8 +391,8 @@ def _omitted(n_rows: int, n_used: int) -> dict[str, int]:
     return {"no finite pair of marker and outcome": n_rows - n_used} if n_rows > n_used else {}
 
 
-def _central(values: Array) -> tuple[float, float, float]:
-    tail = (1 - CONFIDENCE) / 2
+def _central(values: Array, *, level: float = CONFIDENCE) -> tuple[float, float, float]:
+    tail = (1 - level) / 2
     low, middle, high = (float(value) for value in np.quantile(values, (tail, 0.5, 1 - tail)))
     return low, middle, high
 

@@ -1,22 +1,15 @@
-"""What counts as high at this site: cut-offs from the site's own cohort or given by the institution.
+"""What counts as high: the cuts of a site, one for each marker, and for VBQ one for each scanner that has its own.
 
-There are no built-in cut-offs: below the minimum cohort the site is not calibrated yet, and nobody gets a tier.
-
-References
-----------
-Discussion of the paper: "upper cohort quantiles" for VBQ; "institutional upper reference, cohort upper quartile" for
-the ratios; "we do not prescribe universal thresholds and recommend local calibration".
+There are no built-in cut-offs: :mod:`analytics.calibration` finds them on the site's own cohort, or the institution
+gives them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-
-from analytics.regression import Refusal, complete_rows
 
 Ratios = Literal["any", "both"]
 """Whether one high ratio suffices or both must be high."""
@@ -32,10 +25,22 @@ SEED = 20260101
 
 
 @dataclass(frozen=True, kw_only=True)
+class StratumCut:
+    """The VBQ cut for the patients of one scanner, from its ``n`` patients, or the pooled one and why."""
+
+    stratum: str
+    n: int
+    vbq: float
+    pooled: str | None
+    """Why the cut of all scanners holds here; ``None``: the scanner has its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cuts:
     """What counts as high: VBQ at or above its cut, a ratio above its own.
 
-    ``n`` is the number of rows the cuts were taken from, 0 where the institution gave them.
+    ``n`` is the number of rows the cuts were taken from, 0 where the institution gave them. The ratios come from the
+    laboratory, so one cut holds for all scanners; signal and so VBQ depend on the scanner.
     """
 
     method: str
@@ -44,33 +49,21 @@ class Cuts:
     nlr: float
     plr: float
     ratios: Ratios
+    strata: tuple[StratumCut, ...] = ()
+    of: str = "all scanners"
+    """Whose VBQ cut this is, in words."""
 
-
-def quantile_cuts(
-    cohort: pd.DataFrame, *, quantile: float = 0.75, minimum_n: int, ratios: Ratios = "any"
-) -> Cuts | Refusal:
-    """Take each cut at a quantile of the cohort (type 7: linear interpolation, as R and numpy do by default).
-
-    Parameters
-    ----------
-    cohort
-        One row per episode with ``id``, ``vbq``, ``nlr`` and ``plr``; only rows complete in all of them count, so
-        that the three cuts describe the same patients.
-    minimum_n
-        Rows below which nothing is proposed.
-
-    Raises
-    ------
-    ValueError
-        ``quantile`` is not between 0 and 1.
-    """
-    if not 0 < quantile < 1:
-        raise ValueError(f"a quantile lies between 0 and 1, not at {quantile}")
-    rows = complete_rows(cohort, MARKERS)
-    if len(rows.frame) < minimum_n:
-        return rows.refusal(f"not calibrated yet: {len(rows.frame)} complete rows, {minimum_n} are needed")
-    vbq, nlr, plr = (float(np.quantile(rows.frame[name], quantile, method="linear")) for name in MARKERS)
-    return Cuts(method=f"quantile {quantile:g}", n=len(rows.frame), vbq=vbq, nlr=nlr, plr=plr, ratios=ratios)
+    def at(self, scanner: str | None) -> "Cuts":
+        """The cuts for a patient examined at this scanner; ``None`` where it is not known."""
+        if not self.strata:
+            return self
+        known = next((one for one in self.strata if one.stratum == scanner), None)
+        if known is not None and known.pooled is None:
+            return replace(self, vbq=known.vbq, strata=(), of=f"scanner {known.stratum}")
+        if known is not None:
+            return replace(self, strata=(), of=f"all scanners ({known.pooled})")
+        why = f"scanner {scanner} is not among those of the cut-offs" if scanner else "scanner unknown"
+        return replace(self, strata=(), of=f"all scanners ({why})")
 
 
 def institutional_cuts(vbq: float, nlr: float, plr: float, ratios: Ratios = "any") -> Cuts:
@@ -87,23 +80,10 @@ def institutional_cuts(vbq: float, nlr: float, plr: float, ratios: Ratios = "any
     return Cuts(method="institutional", n=0, vbq=vbq, nlr=nlr, plr=plr, ratios=ratios)
 
 
-def left_behind(old: Cuts, cohort: pd.DataFrame, *, quantile: float) -> tuple[str, ...]:
-    """Which old cuts lie outside the bootstrap interval of the new ones, in words; none: the old ones still do.
-
-    The level is :data:`KEPT_WITHIN`; rows count as for :func:`quantile_cuts`.
-    """
-    rows = complete_rows(cohort, MARKERS).frame
-    found = []
-    for name in MARKERS:
-        low, high = quantile_interval(rows[name].to_numpy(dtype=np.float64), quantile)
-        cut = getattr(old, name)
-        if not low <= cut <= high:
-            found.append(f"the {name.upper()} cut {cut:.4g} lies outside {low:.4g} to {high:.4g}")
-    return tuple(found)
-
-
-def quantile_interval(values: NDArray[np.float64], quantile: float) -> tuple[float, float]:
-    """Percentile bootstrap interval (:data:`KEPT_WITHIN`) of a type-7 quantile.
+def quantile_interval(
+    values: NDArray[np.float64], quantile: float, *, level: float = KEPT_WITHIN
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a type-7 quantile.
 
     The k-th smallest of n values drawn with replacement is the value at ``floor(n U)``, U the k-th smallest of n
     uniform numbers, which is beta distributed: so a sample costs two random numbers, however many rows there are.
@@ -121,6 +101,6 @@ def quantile_interval(values: NDArray[np.float64], quantile: float) -> tuple[flo
     upper = lower + (1 - lower) * random.beta(1, n - k, BOOTSTRAPS) if k < n else lower
     low, high = (ordered[np.minimum((n * part).astype(np.intp), n - 1)] for part in (lower, upper))
     cuts = low + (position - int(position)) * (high - low)
-    tail = (1 - KEPT_WITHIN) / 2
+    tail = (1 - level) / 2
     ends = np.quantile(cuts, (tail, 1 - tail))
     return float(ends[0]), float(ends[1])

@@ -63,7 +63,9 @@ def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts, vbq_sem: float = 
     'VBQ 3.21 is high (cut 3.02), NLR 4.10 is high (cut 3.77), PLR 201 is not high (cut 247)'
     """
     _require_finite(vbq=vbq, nlr=nlr, plr=plr)
-    near = f", but within its measurement error ±{vbq_sem:g} of the cut" if near_cut(vbq, cuts, vbq_sem=vbq_sem) else ""
+    near = (
+        f", but within its measurement error ±{vbq_sem:.3g} of the cut" if near_cut(vbq, cuts, vbq_sem=vbq_sem) else ""
+    )
     return ", ".join(
         (
             _compared("VBQ", vbq, cuts.vbq, decimals=2, high=vbq >= cuts.vbq, near=near),

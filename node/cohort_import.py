@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from sqlite_utils import Database
 
-from analytics.cohort import COLUMNS, DATE_COLUMNS, CheckedRow, check_row, unclear_coding
+from analytics.cohort import COLUMNS, DATE_COLUMNS, OPTIONAL_COLUMNS, CheckedRow, check_row, unclear_coding
 from node.clock import to_text
 from node.errors import CohortError
 from node.store.database import insert, writing
@@ -29,7 +29,8 @@ log = structlog.get_logger()
 SEPARATORS = (",", ";")
 """Tried in this order; the one that splits the header into known columns is the file's."""
 
-STORED = (*COLUMNS, *DATE_COLUMNS)
+STORED = (*COLUMNS, *OPTIONAL_COLUMNS)
+ALWAYS_CHECKED = (*COLUMNS, *DATE_COLUMNS)
 
 INSERT_ROW = (
     f"INSERT OR REPLACE INTO derived_import_row ({', '.join(STORED)}, site, import_id, line, eligible, "
@@ -77,7 +78,7 @@ class CohortRow:
     line: int
     checked: CheckedRow
     others: Mapping[str, str]
-    """The cells of columns that a cohort table need not have, as text."""
+    """The cells of columns that a cohort table need not have, but for the dates, as text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ def import_cohort(db: Database, path: Path, *, site: str, now: datetime) -> Impo
     ----------
     path
         CSV in UTF-8 (a byte order mark is accepted), comma or semicolon between the cells, a decimal point in the
-        numbers, the promised columns and optionally the date columns, in any order.
+        numbers, the promised columns and optionally dates, scanner and outcomes, in any order.
     site
         Name of the site that the rows belong to.
     now
@@ -295,7 +296,9 @@ def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence
             problems.append(_Problem(line=rows[name].line, code="repeated-id", detail=detail))
             refused += 1
         else:
-            others = {column: cell.strip() for column, cell in values.items() if column not in STORED}
+            others = {
+                column: cell.strip() for column, cell in values.items() if column not in (*COLUMNS, *DATE_COLUMNS)
+            }
             rows[name] = CohortRow(id=name, line=line, checked=checked, others=others)
             problems.extend(_Problem(line=line, code="value", detail=f"id {name}: {text}") for text in checked.problems)
     if not rows:
@@ -338,7 +341,7 @@ def _header(text: str, *, more_columns: bool) -> tuple[str, list[str]]:
     if complaints:
         raise CohortError(
             f"its first line does not name the columns as it should: {'; '.join(complaints)}; "
-            f"the columns are {', '.join(COLUMNS)}, and optionally {', '.join(DATE_COLUMNS)}"
+            f"the columns are {', '.join(COLUMNS)}, and optionally {', '.join(OPTIONAL_COLUMNS)}"
         )
     return separator, header
 

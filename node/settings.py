@@ -336,12 +336,15 @@ class Measurement(Section):
 class Thresholds(Section):
     """How the site's cut-offs come about."""
 
-    method: Literal["quantile", "institutional"] = "quantile"
+    method: Literal["quantile", "institutional", "youden"] = "quantile"
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.75
     vbq: float | None = None
     nlr: float | None = None
     plr: float | None = None
+    outcome: Literal["t_score", "bmd_g_per_cm2", "hu", "event", "vbq"] | None = None
+    outcome_cut: float | None = None
     minimum_cohort: Annotated[int, Field(ge=20)] = 80
+    minimum_per_scanner: Annotated[int, Field(ge=20)] = 80
     adopt: Literal["first", "rule", "manual"] = "first"
     ratios: Literal["any", "both"] = "any"
 
@@ -352,6 +355,10 @@ class Thresholds(Section):
             raise ValueError("method 'institutional' needs all of vbq, nlr and plr")
         if self.method != "institutional" and given:
             raise ValueError(f'{", ".join(given)}: used only with method = "institutional"')
+        if self.method == "youden" and self.outcome is None:
+            raise ValueError("method 'youden' needs an outcome to choose the cuts against")
+        if (self.outcome in ("t_score", "bmd_g_per_cm2", "hu")) != (self.outcome_cut is not None):
+            raise ValueError("outcome_cut is needed for t_score, bmd_g_per_cm2 and hu, and only for these")
         return self
 
 

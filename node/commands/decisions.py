@@ -24,13 +24,19 @@ Version = Annotated[int, typer.Argument(help="The version, as `thresholds list` 
 
 
 @thresholds_app.command("list")
-def thresholds_list(config: Config = None, as_json: AsJson = False) -> None:
-    """List all threshold versions, proposed, adopted and retired."""
+def thresholds_list(
+    everything: Annotated[bool, typer.Option("--all", help="Proposals that newer ones have replaced too.")] = False,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the threshold versions: what was decided about, and the newest proposal."""
     from node import thresholds
 
     settings = read_settings(config)
     db, _ = open_node(settings)
     rows = thresholds.list_versions(db)
+    if not everything:
+        rows = [row for row in rows if row["state"] != "proposed" or row["announced"] or row is rows[-1]]
     if as_json:
         print_json(rows)
         return
@@ -47,6 +53,20 @@ def thresholds_list(config: Config = None, as_json: AsJson = False) -> None:
             for row in rows
         ],
     )
+
+
+@thresholds_app.command("show")
+def thresholds_show(version: Version, config: Config = None, as_json: AsJson = False) -> None:
+    """Show a version: its cuts, what they rest on, and whose tier would change."""
+    from node import thresholds
+
+    db, _ = open_node(read_settings(config))
+    shown = thresholds.show(db, version)
+    if as_json:
+        print_json(shown)
+        return
+    for line in thresholds.as_lines(shown):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @thresholds_app.command("adopt")
@@ -73,7 +93,7 @@ def thresholds_retire(
     by: DecidedBy,
     config: Config = None,
 ) -> None:
-    """Retire a version; without an adopted one nobody gets a tier."""
+    """Retire a version, or decline a proposed one; without an adopted one nobody gets a tier."""
     from node import thresholds
 
     settings = read_settings(config)

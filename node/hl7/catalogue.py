@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, fie
 from analytics.results import Analyte, Method, Scale
 from node.conf import conf_path
 from node.errors import SettingsError
+from node.hl7.extracts import ObservationName
 
 
 def _compiles(pattern: str) -> str:
@@ -99,7 +100,7 @@ class Units(_Table):
 class ObservationTerm(_Table):
     """How one fact about the patient is named, and how its value is read."""
 
-    name: Literal["height_cm", "weight_kg", "bmi", "smoking", "diabetes", "hypertension", "calcium"]
+    name: ObservationName
     loinc: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     pattern: Pattern = ""

@@ -28,6 +28,9 @@ APPOINTMENT_EVENTS: dict[str, Literal["booked", "moved", "modified", "cancelled"
 }
 """Trigger events of SIU; S17 deletes the appointment, at S26 the patient did not come."""
 
+MINUS_SIGNS = ("-", "−", "–")
+"""Hyphen, minus sign and dash, as typed before a T-score."""
+
 SEXES: dict[str, Literal["F", "M", "O"]] = {"F": "F", "M": "M", "O": "O"}
 
 PatientNumber = tuple[str, str]
@@ -137,7 +140,10 @@ def _observation(
 
 
 def _measured(obx: Segment, term: ObservationTerm, decimal_comma: bool) -> float | None:
-    number = read_number(obx.text(5), decimal_comma=decimal_comma).value
+    text = obx.text(5).strip()
+    below_zero = text.startswith(MINUS_SIGNS) and term.range is not None and term.range[0] < 0
+    number = read_number(text[1:] if below_zero else text, decimal_comma=decimal_comma).value
+    number = -number if below_zero and number is not None else number
     factors = {canonical(unit): factor for unit, factor in term.factors.items()}
     units = [canonical(unit) for unit in (obx.raw(6), *obx.components(6)[:2]) if unit] or [""]
     factor = next((factors[unit] for unit in units if unit in factors), None)

@@ -12,6 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from analytics.results import Result
 
+ObservationName = Literal[
+    "height_cm", "weight_kg", "bmi", "smoking", "diabetes", "hypertension", "calcium",
+    "t_score", "bmd_g_per_cm2", "hu", "event",
+]  # fmt: skip
+"""Facts about the patient that are not a blood count, with their units."""
+
 
 class _Extract(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,9 +39,9 @@ class SpecimenExtract(_Extract):
 class Observation(_Extract):
     """A coded fact about the patient that is not a blood count."""
 
-    name: Literal["height_cm", "weight_kg", "bmi", "smoking", "diabetes", "hypertension", "calcium"]
+    name: ObservationName
     value: float
-    """In the unit of the name; 1 or 0 for yes and no; kg/m² for bmi."""
+    """In the unit of the name; 1 or 0 for yes and no; kg/m² for bmi; no unit for t_score."""
     observed_at: datetime | None
 
 

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from analytics import cohort
 
-NUMBERS = tuple(name for name in cohort.COLUMNS if name not in ("id", "diagnosis"))
+NUMBERS = (*(name for name in cohort.COLUMNS if name not in ("id", "diagnosis")), *cohort.OUTCOME_COLUMNS)
 TEXTS = ("id", "diagnosis", "site", "scanner_stratum", "surgery_date", "mri_date", "cbc_date")
 COLUMNS = ("id", *NUMBERS, *TEXTS[1:])
 """Of the snapshot, in order. The tier is not one of them: it follows from earlier nights."""

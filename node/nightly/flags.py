@@ -1,14 +1,15 @@
 """Who gets a tier, who changes tier and who leaves the list, against what the nights before have said.
 
 A row is written only when something changes, always with its cause in words: the patient's data, the threshold
-version, or why the episode left the list. Nobody is re-tiered in silence. An episode about which the steps have still
-to derive something keeps what was last written: half-derived data change nobody's tier.
+version, or why the episode left the list. Each names the version and whose VBQ cut it was. Nobody is re-tiered in
+silence. An episode about which the steps have still to derive something keeps what was last written: half-derived data
+change nobody's tier.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
@@ -27,15 +28,16 @@ DERIVED_LINKS = "derived_link AS l JOIN derived_person AS p USING (person)"
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """What a tier is made from."""
+    """What a tier is made from; ``scanner`` chooses the VBQ cut, ``None`` where it is not known."""
 
     vbq: float
     nlr: float
     plr: float
+    scanner: str | None
 
     def tier(self, cuts: Cuts) -> Tier:
-        """The tier of these values under these cuts."""
-        return tier(vbq=self.vbq, nlr=self.nlr, plr=self.plr, cuts=cuts)
+        """The tier of these values under the cuts of a version."""
+        return tier(vbq=self.vbq, nlr=self.nlr, plr=self.plr, cuts=cuts.at(self.scanner))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,12 @@ class Flag:
     plr: float | None
     version: int | None
     explanation: str
+    scanner: str | None = None
+    vbq_cut: float | None = None
+    cut_of: str | None = None
+    """Whose VBQ cut it was, in words: a scanner's own, or that of all and why."""
+    vbq_sd: float | None = None
+    near_cut: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +70,16 @@ class Standing:
     episode: str
     tier: Tier
     surgery_date: str
+    values: Values
+    version: int
+    cut_of: str
     explanation: str
     near_cut: bool
     """VBQ lies within its own measurement error of the cut."""
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Plain dicts, strings and numbers."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +103,7 @@ def find_changes(
     version
         The threshold version in force; ``None``: nobody has a tier.
     vbq_sem
-        Standard error of measurement of one VBQ, in its units.
+        Standard error of measurement of a VBQ whose measurement brings none of its own, in its units.
     derivation_behind
         The steps have work left, so an episode that is not there may only not be there yet.
     """
@@ -96,8 +111,8 @@ def find_changes(
     flags: list[Flag] = []
     standing: list[Standing] = []
     if version is not None:
-        for episode, surgery_date, values in _upcoming(db, night):
-            flag, stands = _tiered(db, episode, surgery_date, values, known.get(episode), version, vbq_sem)
+        for one in _upcoming(db, night):
+            flag, stands = _tiered(db, one, known.get(one.episode), version, vbq_sem)
             standing.append(stands)
             flags.extend([flag] if flag else [])
     listed = {one.episode for one in standing}
@@ -141,7 +156,12 @@ def store(db: Database, flags: list[Flag], *, night: date) -> None:
                 "vbq": flag.vbq,
                 "nlr": flag.nlr,
                 "plr": flag.plr,
+                "scanner_stratum": flag.scanner,
                 "threshold_version": flag.version,
+                "vbq_cut": flag.vbq_cut,
+                "cut_of": flag.cut_of,
+                "vbq_sd": flag.vbq_sd,
+                "near_cut": None if flag.near_cut is None else int(flag.near_cut),
             }
             for flag in flags
         ],
@@ -150,57 +170,85 @@ def store(db: Database, flags: list[Flag], *, night: date) -> None:
 
 def _known(db: Database) -> dict[str, _Known]:
     rows = db.execute(
-        "SELECT episode, tier, surgery_date, vbq, nlr, plr, threshold_version FROM record_flag "
+        "SELECT episode, tier, surgery_date, vbq, nlr, plr, scanner_stratum, threshold_version FROM record_flag "
         "WHERE flag_id IN (SELECT max(flag_id) FROM record_flag GROUP BY episode)"
     )
     return {
         episode: _Known(
             tier=Tier(name) if name else None,
             surgery_date=day,
-            values=Values(vbq=vbq, nlr=nlr, plr=plr) if name else None,
+            values=Values(vbq=vbq, nlr=nlr, plr=plr, scanner=scanner) if name else None,
             version=version,
         )
-        for episode, name, day, vbq, nlr, plr, version in rows
+        for episode, name, day, vbq, nlr, plr, scanner, version in rows
     }
 
 
-def _upcoming(db: Database, night: date) -> list[tuple[str, str, Values]]:
-    """Episode, date and values of every linked and eligible operation of this date or later, in order of dates."""
+@dataclass(frozen=True, kw_only=True)
+class _Upcoming:
+    """A linked and eligible operation; ``vbq_sd`` is the measurement's own uncertainty where it has one."""
+
+    episode: str
+    surgery_date: str
+    values: Values
+    vbq_sd: float | None
+
+
+def _upcoming(db: Database, night: date) -> list[_Upcoming]:
+    """Every linked and eligible operation of this date or later, in order of dates."""
     rows = db.execute(
-        f"SELECT l.episode, l.surgery_date, l.vbq, l.nlr, l.plr FROM {DERIVED_LINKS} "
+        f"SELECT l.episode, l.surgery_date, l.vbq, l.nlr, l.plr, l.scanner_stratum, l.vbq_sd FROM {DERIVED_LINKS} "
         "WHERE l.status = 'linked' AND l.eligible = 1 AND l.surgery_date >= ? ORDER BY l.surgery_date, l.episode",
         [night.isoformat()],
     )
-    return [(episode, day, Values(vbq=vbq, nlr=nlr, plr=plr)) for episode, day, vbq, nlr, plr in rows]
+    return [
+        _Upcoming(
+            episode=episode,
+            surgery_date=day,
+            values=Values(vbq=vbq, nlr=nlr, plr=plr, scanner=scanner),
+            vbq_sd=sd,
+        )
+        for episode, day, vbq, nlr, plr, scanner, sd in rows
+    ]
 
 
 def _tiered(
-    db: Database,
-    episode: str,
-    surgery_date: str,
-    values: Values,
-    before: _Known | None,
-    version: Version,
-    vbq_sem: float,
+    db: Database, one: _Upcoming, before: _Known | None, version: Version, vbq_sem: float
 ) -> tuple[Flag | None, Standing]:
+    values, cuts = one.values, version.cuts.at(one.values.scanner)
     now_tier = values.tier(version.cuts)
-    words = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=version.cuts, vbq_sem=vbq_sem)
-    near = near_cut(values.vbq, version.cuts, vbq_sem=vbq_sem)
-    standing = Standing(episode=episode, tier=now_tier, surgery_date=surgery_date, explanation=words, near_cut=near)
+    error = one.vbq_sd if one.vbq_sd is not None else vbq_sem
+    words = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=cuts, vbq_sem=error)
+    near = near_cut(values.vbq, cuts, vbq_sem=error)
+    standing = Standing(
+        episode=one.episode,
+        tier=now_tier,
+        surgery_date=one.surgery_date,
+        values=values,
+        version=version.version,
+        cut_of=cuts.of,
+        explanation=words,
+        near_cut=near,
+    )
     if before is not None and before.tier == now_tier:
         return None, standing
     flag = Flag(
-        episode=episode,
+        episode=one.episode,
         change="changed" if before is not None and before.tier is not None else "new",
         tier=now_tier,
         previous=before.tier if before else None,
         cause=_why_tiered(db, values, before, version),
-        surgery_date=surgery_date,
+        surgery_date=one.surgery_date,
         vbq=values.vbq,
         nlr=values.nlr,
         plr=values.plr,
         version=version.version,
         explanation=words,
+        scanner=values.scanner,
+        vbq_cut=cuts.vbq,
+        cut_of=cuts.of,
+        vbq_sd=one.vbq_sd,
+        near_cut=near,
     )
     return flag, standing
 
@@ -225,11 +273,14 @@ def _why_tiered(db: Database, values: Values, before: _Known | None, version: Ve
 
 
 def _differences(before: Values, now: Values) -> str:
-    return ", ".join(
+    changes = [
         f"{name} {getattr(before, column):.6g} → {getattr(now, column):.6g}"
         for name, column in MARKERS
         if getattr(before, column) != getattr(now, column)
-    )
+    ]
+    if before.scanner != now.scanner:
+        changes.append(f"scanner {before.scanner or 'unknown'} → {now.scanner or 'unknown'}")
+    return ", ".join(changes)
 
 
 def _why_resolved(db: Database, episode: str, before: _Known, *, night: date, derivation_behind: bool) -> str | None:

@@ -15,12 +15,13 @@ import pandas as pd
 import structlog
 from sqlite_utils import Database
 
+from analytics.calibration import Calibration, Outcome, Rule, calibrate, left_behind
 from analytics.drift import Drift, check_drift
 from analytics.figures import png, scatter, scatter_alt_text
 from analytics.flow import flow_figure
 from analytics.regression import OlsFit, Refusal, fit_vbq_model
 from analytics.shift import Shift, find_shifts
-from analytics.thresholds import Cuts, institutional_cuts, left_behind, quantile_cuts
+from analytics.thresholds import Cuts
 from node import __version__, thresholds
 from node.clock import to_text
 from node.errors import NightError
@@ -61,7 +62,7 @@ class Prepared:
 
     basis: Basis
     fit: OlsFit | Refusal
-    proposal: Cuts | Refusal
+    proposal: Calibration | Refusal
     drift: Drift | Refusal | None
     """``None`` before the first fit."""
     shifts: tuple[Shift, ...]
@@ -158,18 +159,26 @@ def prepare(basis: Basis, settings: Settings) -> Prepared:
     return Prepared(
         basis=basis,
         fit=fit,
-        proposal=_propose(cohort, settings),
+        proposal=calibrate(cohort, rule_of(settings)),
         drift=None if frozen is None else check_drift(frozen, cohort),
         shifts=() if frozen is None else find_shifts(frozen, cohort),
         figures=(*(_draw(cohort) if isinstance(fit, OlsFit) else ()), _draw_flow(basis, fit)),
     )
 
 
-def _propose(cohort: pd.DataFrame, settings: Settings) -> Cuts | Refusal:
-    rule = settings.thresholds
-    if rule.vbq is not None and rule.nlr is not None and rule.plr is not None:
-        return institutional_cuts(rule.vbq, rule.nlr, rule.plr, rule.ratios)
-    return quantile_cuts(cohort, quantile=rule.quantile, minimum_n=rule.minimum_cohort, ratios=rule.ratios)
+def rule_of(settings: Settings) -> Rule:
+    """How the settings want the cut-offs."""
+    wanted = settings.thresholds
+    given = [one for one in (wanted.vbq, wanted.nlr, wanted.plr) if one is not None]
+    return Rule(
+        method=wanted.method,
+        quantile=wanted.quantile,
+        limits=(given[0], given[1], given[2]) if wanted.method == "institutional" else None,
+        minimum_n=wanted.minimum_cohort,
+        minimum_per_scanner=wanted.minimum_per_scanner,
+        ratios=wanted.ratios,
+        outcome=Outcome(column=wanted.outcome, cut=wanted.outcome_cut) if wanted.outcome else None,
+    )
 
 
 def _draw(cohort: pd.DataFrame) -> tuple[Figure, ...]:
@@ -249,7 +258,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
     """Store thresholds and flags, and put the report together; inside a transaction."""
     fit_id = _fit_id(prepared, night)
     counts = read_counts(db, night=night, fit=prepared.fit)
-    proposed = _store_proposal(db, settings, prepared, night=night, now=now)
+    proposed = _decide_thresholds(db, settings, prepared, night=night, now=now)
     version = thresholds.in_force(db)
     changes, standing = flags.find_changes(
         db,
@@ -266,7 +275,8 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         fit=prepared.fit,
         alerts=_alerts(db, prepared.fit),
         version=version,
-        proposed=proposed,
+        proposed=None if proposed == version else proposed,
+        would_change=_would_change(db, proposed, version, night),
         proposal=prepared.proposal,
         drift=prepared.drift,
         frozen=prepared.basis.frozen,
@@ -329,56 +339,66 @@ def _store_fit(db: Database, settings: Settings, prepared: Prepared, *, night: d
         insert(db, "record_fit_term", rows)
 
 
-def _store_proposal(
+def _decide_thresholds(
     db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime
 ) -> thresholds.Version | None:
-    """Record the proposal as a new version when its cuts are new; adopt it where the settings let it."""
-    cuts = prepared.proposal
-    newest = thresholds.newest(db)
-    if isinstance(cuts, Refusal) or (newest is not None and _same_cuts(newest.cuts, cuts)):
+    """Adopt what an earlier night announced, then record tonight's cuts where they are new; returns the new version."""
+    _adopt_announced(db, settings, prepared, night=night, now=now)
+    found, newest = prepared.proposal, thresholds.newest(db)
+    if isinstance(found, Refusal) or (newest is not None and _same_cuts(newest.cuts, found.cuts)):
         return None
-    number = newest.version + 1 if newest else 1
-    insert(
+    current = thresholds.in_force(db)
+    version = thresholds.propose(
         db,
-        "record_threshold",
-        [
-            {
-                "version": number,
-                "night": night.isoformat(),
-                "method": cuts.method,
-                "n": cuts.n,
-                "vbq": cuts.vbq,
-                "nlr": cuts.nlr,
-                "plr": cuts.plr,
-                "ratios": cuts.ratios,
-                "snapshot_sha256": prepared.snapshot.sha256,
-                "proposed_at": to_text(now),
-            }
-        ],
+        found,
+        night=night,
+        snapshot_sha256=prepared.snapshot.sha256,
+        announced=_rule_of_adoption(db, settings, prepared, current),
+        now=now,
     )
-    rule = _rule_of_adoption(db, settings, prepared, first=newest is None)
-    if rule is not None:
-        thresholds.record_adoption(db, number, rule=rule, now=now)
-    return thresholds.get(db, number)
+    if newest is None and settings.thresholds.adopt != "manual":
+        # Nobody has a tier yet, so nobody changes.
+        thresholds.record_adoption(db, version.version, rule="first", now=now)
+    return version
 
 
-def _rule_of_adoption(db: Database, settings: Settings, prepared: Prepared, *, first: bool) -> str | None:
-    """Why tonight's proposal is adopted without a person; ``None``: it is not."""
-    adopt, cuts, current = settings.thresholds.adopt, prepared.proposal, thresholds.in_force(db)
-    if first:
-        return None if adopt == "manual" else "first"
+def _adopt_announced(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> None:
+    announced, current = thresholds.announced_before(db, night), thresholds.in_force(db)
+    # Tonight's cohort has to say so as well: one night's rows may be withdrawn by the next.
+    if announced is not None and current is not None and _rule_of_adoption(db, settings, prepared, current) is not None:
+        thresholds.record_adoption(db, announced.version, rule=str(announced.announced), now=now)
+
+
+def _rule_of_adoption(
+    db: Database, settings: Settings, prepared: Prepared, current: thresholds.Version | None
+) -> str | None:
+    """Why tonight's cuts may replace those in force without a person; ``None``: they may not."""
+    found = prepared.proposal
     # Other limits than before are a decision of a person, and after a drift the cohort may not be what it was.
     drifting = isinstance(prepared.drift, Drift) and prepared.drift.alarm
-    if adopt != "rule" or isinstance(cuts, Refusal) or current is None or cuts.n == 0 or drifting:
+    if settings.thresholds.adopt != "rule" or isinstance(found, Refusal) or current is None or drifting:
         return None
-    if (current.cuts.method, current.cuts.ratios) != (cuts.method, cuts.ratios):
+    if (current.cuts.method, current.cuts.ratios) != (found.cuts.method, found.cuts.ratios):
         return None
-    cohort = cohort_frame(prepared.snapshot.text)
-    return "; ".join(left_behind(current.cuts, cohort, quantile=settings.thresholds.quantile)) or None
+    if thresholds.declined(db, current):
+        return None
+    return "; ".join(left_behind(current.cuts, found)) or None
+
+
+def _would_change(
+    db: Database, proposed: thresholds.Version | None, version: thresholds.Version | None, night: date
+) -> tuple[thresholds.TierChange, ...]:
+    if proposed is None or proposed == version:
+        return ()
+    return tuple(thresholds.would_change(db, proposed.version, night=night))
 
 
 def _same_cuts(one: Cuts, other: Cuts) -> bool:
-    return replace(one, n=0) == replace(other, n=0)
+    def bare(cuts: Cuts) -> Cuts:
+        strata = tuple(replace(stratum, n=0, pooled=None if stratum.pooled is None else "") for stratum in cuts.strata)
+        return replace(cuts, n=0, strata=strata)
+
+    return bare(one) == bare(other)
 
 
 def _record_failure(db: Database, settings: Settings, *, night: date, now: datetime, error: Exception) -> None:

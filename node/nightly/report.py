@@ -19,16 +19,16 @@ from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from sqlite_utils import Database
 
+from analytics.calibration import Calibration
 from analytics.drift import Drift
 from analytics.model import Tier
 from analytics.regression import OlsFit, Refusal
 from analytics.shift import Shift
-from analytics.thresholds import Cuts
 from node.nightly.counts import Counts
 from node.nightly.drift import Frozen, explain_drift, explain_shift, what_to_look_at
 from node.nightly.flags import Flag, Standing
 from node.nightly.waiting import Waiting
-from node.thresholds import Version
+from node.thresholds import TierChange, Version, describe
 
 log = structlog.get_logger()
 
@@ -41,6 +41,9 @@ _FIGURE = re.compile(rf'id="figure-(\w+)"[^>]* src="{DATA_URI}([A-Za-z0-9+/=]+)"
 
 MOST_WAITING = 25
 """Lines of what waits for a person; a longer list is for the database."""
+
+MOST_CHANGES = 25
+"""Lines of who would change tier under a proposed version; `vbq-node thresholds show` has all."""
 
 TERM_LABELS = {
     "(Intercept)": "Intercept",
@@ -79,7 +82,8 @@ class Content:
     alerts: tuple[str, ...]
     version: Version | None
     proposed: Version | None
-    proposal: Cuts | Refusal
+    would_change: tuple[TierChange, ...]
+    proposal: Calibration | Refusal
     drift: Drift | Refusal | None
     frozen: Frozen | None
     shifts: tuple[Shift, ...]
@@ -146,6 +150,11 @@ class Content:
         return what_to_look_at(self.drift) if isinstance(self.drift, Drift) and self.drift_alarm else ()
 
     @property
+    def version_words(self) -> list[str]:
+        """What the cut-offs in force rest on."""
+        return describe(self.version) if self.version else []
+
+    @property
     def shift_words(self) -> tuple[str, ...]:
         """How the newest patients and their scanners differ from the frozen ones."""
         return tuple(explain_shift(one) for one in self.shifts)
@@ -205,6 +214,7 @@ def render(content: Content) -> Rendered:
         "Tier": Tier,
         "fitted": content.fit if isinstance(content.fit, OlsFit) else None,
         "most": MOST_WAITING,
+        "most_changes": MOST_CHANGES,
     }
     html = CSSInliner(load_remote_stylesheets=False).inline(environment.get_template("report.html.j2").render(values))
     return Rendered(
@@ -217,6 +227,10 @@ def render(content: Content) -> Rendered:
         | {
             "drift": content.drift.to_json_dict() if content.drift else None,
             "shifts": [one.to_json_dict() for one in content.shifts],
+            "threshold_version": content.version.version if content.version else None,
+            "not_calibrated": content.proposal.reason if isinstance(content.proposal, Refusal) else None,
+            "would_change": [str(one) for one in content.would_change],
+            "patients": [one.to_json_dict() for one in content.standing],
         },
     )
 

@@ -9,10 +9,14 @@ from datetime import date, datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
+from analytics.cohort import OUTCOME_COLUMNS
 from analytics.eligibility import body_mass_index, in_drug_window, plausible_bmi
 from node.hl7.catalogue import Eligibility
 from node.hl7.extracts import PatientExtract
 from node.steps.person import Said
+
+OUTCOME_DAYS = 365
+"""Days before or after the operation within which a bone density describes the patient who was operated on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,27 @@ class Known:
         }
         computed = body_mass_index(height_cm=value.get("height_cm"), weight_kg=value.get("weight_kg"))
         return {**binary, "bmi": plausible_bmi(value["bmi"]) if "bmi" in value else computed}
+
+    def outcomes(self, surgery: date | None) -> dict[str, float | int | None]:
+        """What cut-offs can be judged against: bone density near the operation, and whether the event came after it.
+
+        Of T-score, bone density and Hounsfield units the day nearest to the operation holds, within
+        :data:`OUTCOME_DAYS` of it on either side, and on that day the lowest site, as the WHO defines osteoporosis.
+        The event is 1 once it was reported on or after the operation, 0 when it was denied there and not reported.
+        """
+        seen: dict[str, list[tuple[int, float]]] = {name: [] for name in OUTCOME_COLUMNS}
+        for one in self.said:
+            for found in one.extract.observations if isinstance(one.extract, PatientExtract) else ():
+                moment = found.observed_at or one.sent_at
+                if found.name in seen and moment is not None and surgery is not None:
+                    seen[found.name].append(((moment.astimezone(self.zone).date() - surgery).days, found.value))
+        events = [value for days, value in seen.pop("event") if days >= 0]
+        nearest = {
+            name: min(((abs(days), value) for days, value in values if abs(days) <= OUTCOME_DAYS), default=None)
+            for name, values in seen.items()
+        }
+        values = {name: one[1] if one else None for name, one in nearest.items()}
+        return {**values, "event": int(max(events)) if events else None}
 
     def _codes(self, day: date | None) -> list[str]:
         """Codes of all diagnoses known by that day, the newest last."""

@@ -190,6 +190,7 @@ class _Linker:
         day = surgery_date or (found.mri.study_date if found.mri else None)
         count = self._combined(found.blood_count)
         mri = found.mri
+        series = next((one for one in self.person.series if mri and one.mri.series_uid == mri.series_uid), None)
         return {
             "episode": episode,
             "site": self.site,
@@ -202,8 +203,9 @@ class _Linker:
             "mri_date": mri.study_date.isoformat() if mri and mri.study_date else None,
             "specimen": count.specimen if count else None,
             "cbc_date": count.taken_at.astimezone(self.zone).date().isoformat() if count and count.taken_at else None,
-            "scanner_stratum": self._stratum(mri),
+            "scanner_stratum": series.scanner_stratum if series else None,
             "vbq": mri.vbq if mri else None,
+            "vbq_sd": series.vbq_sd if series else None,
             "age": age_on(self.birth_date, day) if self.birth_date and day else None,
             "sex_male": {"M": 1, "F": 0}.get(self.sex or ""),
             **self.known.covariates(day),
@@ -213,6 +215,7 @@ class _Linker:
             "platelets": count.platelets_10e9_per_l if count else None,
             "nlr": count.nlr if count else None,
             "plr": count.plr if count else None,
+            **self.known.outcomes(surgery_date),
         }
 
     def _mris(self) -> list[Mri]:
@@ -233,12 +236,6 @@ class _Linker:
 
     def _combined(self, chosen: BloodCount | None) -> CombinedCount | None:
         return next((count for count in self.counts if chosen and count.specimen == chosen.specimen), None)
-
-    def _stratum(self, mri: Mri | None) -> str | None:
-        return next(
-            (s.scanner_stratum for s in self.person.series if mri and s.mri.series_uid == mri.series_uid),
-            None,
-        )
 
     def _twins(self, planned: PlannedOperation, operations: Sequence[PlannedOperation]) -> list[str]:
         """Other bookings of the same day, of which this one is not the first by name: one operation is one row."""

@@ -34,6 +34,8 @@ class Series:
     birth_date: date | None
     sex: str | None
     scanner_stratum: str | None
+    vbq_sd: float | None
+    """Standard deviation of this VBQ where its measurement brings one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +77,11 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
             birth_date=date.fromisoformat(birth_date) if birth_date else None,
             sex=sex,
             scanner_stratum=stratum,
+            vbq_sd=vbq_sd,
         )
-        for uid, study_date, birth_date, sex, stratum, status, vbq in db.execute(
-            f"SELECT s.series_instance_uid, s.study_date, s.birth_date, s.sex, s.scanner_stratum, m.status, {form} "
+        for uid, study_date, birth_date, sex, stratum, status, vbq, vbq_sd in db.execute(
+            f"SELECT s.series_instance_uid, s.study_date, s.birth_date, s.sex, s.scanner_stratum, m.status, {form}, "
+            "m.vbq_sd "
             "FROM derived_series AS s "
             "JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id "
             # In effect is the newest reading of a series, without one the automatic measurement.

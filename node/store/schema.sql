@@ -294,6 +294,7 @@ CREATE TABLE derived_link (
     cbc_date TEXT,
     scanner_stratum TEXT,
     vbq REAL,
+    vbq_sd REAL,
     age INTEGER,
     sex_male INTEGER,
     smoking INTEGER,
@@ -307,6 +308,10 @@ CREATE TABLE derived_link (
     platelets REAL,
     nlr REAL,
     plr REAL,
+    t_score REAL,
+    bmd_g_per_cm2 REAL,
+    hu REAL,
+    event INTEGER,
     eligible INTEGER NOT NULL CHECK (eligible IN (0, 1)),
     exclusion_reasons TEXT NOT NULL CHECK (json_valid(exclusion_reasons))
 ) STRICT;
@@ -319,7 +324,8 @@ CREATE TABLE derived_import_row (
     line INTEGER NOT NULL,
     vbq REAL, age REAL, sex_male INTEGER, smoking INTEGER, diabetes INTEGER, hypertension INTEGER, calcium INTEGER,
     diagnosis TEXT, bmi REAL, neutrophils REAL, lymphocytes REAL, platelets REAL, nlr REAL, plr REAL,
-    surgery_date TEXT, mri_date TEXT, cbc_date TEXT,
+    surgery_date TEXT, mri_date TEXT, cbc_date TEXT, scanner_stratum TEXT,
+    t_score REAL, bmd_g_per_cm2 REAL, hu REAL, event INTEGER,
     eligible INTEGER NOT NULL CHECK (eligible IN (0, 1)),
     exclusion_reasons TEXT NOT NULL CHECK (json_valid(exclusion_reasons))
 ) STRICT;
@@ -371,6 +377,10 @@ CREATE TABLE record_threshold (
     nlr REAL NOT NULL,
     plr REAL NOT NULL,
     ratios TEXT NOT NULL,
+    strata TEXT NOT NULL CHECK (json_valid(strata)),
+    evidence TEXT NOT NULL CHECK (json_valid(evidence)),
+    -- Why the rule of the settings will adopt it with the next night; null: only a person can.
+    announced TEXT,
     snapshot_sha256 TEXT NOT NULL,
     proposed_at TEXT NOT NULL
 ) STRICT;
@@ -386,7 +396,12 @@ CREATE TABLE record_flag (
     cause TEXT NOT NULL,
     surgery_date TEXT NOT NULL,
     vbq REAL, nlr REAL, plr REAL,
-    threshold_version INTEGER REFERENCES record_threshold
+    scanner_stratum TEXT,
+    threshold_version INTEGER REFERENCES record_threshold,
+    vbq_cut REAL,
+    cut_of TEXT,
+    vbq_sd REAL,
+    near_cut INTEGER CHECK (near_cut IN (0, 1))
 ) STRICT;
 CREATE INDEX record_flag_episode ON record_flag (episode, flag_id);
 

@@ -6,7 +6,7 @@ WITH latest AS (SELECT episode, max(flag_id) AS flag_id FROM record_flag GROUP B
 SELECT l.episode AS id, l.vbq, l.age, l.sex_male, l.smoking, l.diabetes, l.hypertension, l.calcium, l.diagnosis,
        l.bmi, l.neutrophils, l.lymphocytes, l.platelets, l.nlr, l.plr,
        l.site, l.scanner_stratum, l.surgery_date, l.mri_date, l.cbc_date,
-       l.eligible, l.exclusion_reasons, f.tier
+       l.eligible, l.exclusion_reasons, f.tier, l.vbq_sd, l.t_score, l.bmd_g_per_cm2, l.hu, l.event
 FROM derived_link AS l
 LEFT JOIN latest ON latest.episode = l.episode
 LEFT JOIN record_flag AS f ON f.flag_id = latest.flag_id
@@ -14,14 +14,14 @@ WHERE l.status IN ('linked', 'incomplete', 'held')
 UNION ALL
 SELECT id, vbq, age, sex_male, smoking, diabetes, hypertension, calcium, diagnosis,
        bmi, neutrophils, lymphocytes, platelets, nlr, plr,
-       site, NULL, surgery_date, mri_date, cbc_date,
-       eligible, exclusion_reasons, NULL
+       site, scanner_stratum, surgery_date, mri_date, cbc_date,
+       eligible, exclusion_reasons, NULL, NULL, t_score, bmd_g_per_cm2, hu, event
 FROM derived_import_row;
 
 CREATE VIEW flags AS
 SELECT f.flag_id, f.night, f.episode AS id, p.pseudonym AS patient, f.change, f.tier, f.previous_tier, f.cause,
        f.surgery_date, f.vbq, f.nlr, f.plr, f.threshold_version,
-       t.vbq AS vbq_cut, t.nlr AS nlr_cut, t.plr AS plr_cut,
+       f.vbq_cut, t.nlr AS nlr_cut, t.plr AS plr_cut, f.cut_of, f.scanner_stratum, f.vbq_sd, f.near_cut,
        f.flag_id = (SELECT max(flag_id) FROM record_flag AS later WHERE later.episode = f.episode) AS latest
 FROM record_flag AS f
 LEFT JOIN record_threshold AS t ON t.version = f.threshold_version
@@ -74,7 +74,8 @@ SELECT fit_id, term, b, se, t, p, ci_low, ci_high, beta_std, vif, partial_r2
 FROM record_fit_term;
 
 CREATE VIEW thresholds AS
-SELECT t.version, t.night, t.method, t.n, t.vbq, t.nlr, t.plr, t.ratios, t.proposed_at,
+SELECT t.version, t.night, t.method, t.n, t.vbq, t.nlr, t.plr, t.ratios, t.strata, t.evidence, t.announced,
+       t.proposed_at,
        coalesce((SELECT d.decision FROM fact_threshold_decision AS d WHERE d.version = t.version
                  ORDER BY d.decision_id DESC LIMIT 1), 'proposed') AS state,
        (SELECT d.decided_at FROM fact_threshold_decision AS d WHERE d.version = t.version

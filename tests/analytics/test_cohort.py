@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.cohort import COLUMNS, DATE_COLUMNS, check_row, unclear_coding
+from analytics.cohort import COLUMNS, OPTIONAL_COLUMNS, check_row, unclear_coding
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 
@@ -25,7 +25,7 @@ def row(**cells: str):
 def test_a_good_row_is_read_as_it_stands() -> None:
     checked = check_row(GOOD)
     assert (checked.eligible, checked.problems, checked.exclusion_reasons) == (True, (), ())
-    assert set(checked.values) == {*COLUMNS, *DATE_COLUMNS}
+    assert set(checked.values) == {*COLUMNS, *OPTIONAL_COLUMNS}
     assert checked.values["vbq"] == 2.96
     assert checked.values["smoking"] == 1
     assert checked.values["diagnosis"] == "LDH"

@@ -340,6 +340,29 @@ def test_observations_and_diagnoses() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (obx("38267-1^DXA Lumbar spine [T-score] Bone density^LN", "-2.7", "{T-score}"), {"t_score": -2.7}),
+        (obx("38263-0^DXA Femur [T-score] Bone density^LN", "0.4", ""), {"t_score": 0.4}),
+        (obx("TSC^T-Score LWS", "−1.3", "SD"), {"t_score": -1.3}),
+        (obx("24966-4^DXA Lumbar spine [Mass/Area] Bone density^LN", "0.812", "g/cm2"), {"bmd_g_per_cm2": 0.812}),
+        (obx("VERTEBRAL_HU^L1 attenuation^L", "104", "[hnsf'U]"), {"hu": 104.0}),
+        (obx("VBQ_EVENT^Screw loosening^L", "Y", "", kind="ST"), {"event": 1.0}),
+        # None of them: another bone, a Z-score, a slip, a count below zero, an impossible unit.
+        (obx("38265-5^DXA Radius and Ulna [T-score] Bone density^LN", "-2.7", "{T-score}"), {}),
+        (obx("85394-5^DXA Lumbar spine [Z-score] Bone density^LN", "-2.7", "{Z-score}"), {}),
+        (obx("38267-1^DXA Lumbar spine [T-score] Bone density^LN", "-27", "{T-score}"), {}),
+        (obx("29463-7^Body weight^LN", "-68", "kg"), {}),
+        (obx("24966-4^DXA Lumbar spine [Mass/Area] Bone density^LN", "0.812", "g"), {}),
+    ],
+)
+def test_what_cuts_are_judged_against(line: str, expected: dict[str, float]) -> None:
+    (patient,) = extracts(message(PID, line, kind="ORU^R01"))
+    assert isinstance(patient, PatientExtract)
+    assert {one.name: one.value for one in patient.observations} == expected
+
+
+@pytest.mark.parametrize(
     "other",
     [
         obx("VS^Vitesse sédimentation^HT", "1650", "mm"),

@@ -372,3 +372,34 @@ def test_steroids_in_the_six_months_before_exclude(db: Database, started_at: dat
     (row,) = link_rows(db)
     reasons = ["steroids or immunosuppressants within 6 months"] if excludes else []
     assert json.loads(str(row["exclusion_reasons"])) == reasons
+
+
+def test_what_cuts_are_judged_against_is_that_nearest_to_the_operation(db: Database) -> None:
+    """Operation 2 March: the hip of 10 February is nearer than the spine of December; what came before is no event."""
+    add_series(db, "1.1", date(2026, 2, 1))
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    told = [
+        ("t_score", -1.0, datetime(2025, 12, 1, 8, tzinfo=UTC)),
+        ("t_score", -2.4, utc(2, 10)),
+        ("t_score", -2.7, utc(2, 10)),
+        ("hu", 95.0, datetime(2024, 12, 1, 8, tzinfo=UTC)),  # more than a year before
+        ("event", 1.0, utc(2, 1)),
+        ("event", 0.0, utc(3, 20)),
+    ]
+    seen = tuple(Observation(name=name, value=value, observed_at=at) for name, value, at in told)  # type: ignore[arg-type]
+    receive(db, "dxa", utc(3, 21), PatientExtract(observations=seen))
+    columns = "t_score, hu, bmd_g_per_cm2, event"
+    assert db.execute(f"SELECT {columns} FROM cohort").fetchone() == (-2.7, None, None, 0)
+    later = PatientExtract(observations=(Observation(name="event", value=1, observed_at=utc(5, 2)),))
+    receive(db, "event", utc(5, 2), later)
+    assert db.execute(f"SELECT {columns} FROM cohort").fetchone() == (-2.7, None, None, 1)
+
+
+def test_the_uncertainty_of_a_measurement_goes_with_it(db: Database) -> None:
+    add_series(db, "1.1", date(2026, 2, 1))
+    with db.conn:
+        db.execute("UPDATE derived_measurement SET vbq_sd = 0.061")
+    for name, sent_at, extract in STORY:
+        receive(db, name, sent_at, extract)
+    assert db.execute("SELECT vbq_sd FROM cohort").fetchone() == (0.061,)

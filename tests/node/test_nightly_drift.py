@@ -1,19 +1,22 @@
 """Drift in the night, and the rule that adopts new cut-offs unless there is drift."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sqlite_utils import Database
 
+from analytics.calibration import Calibration, Rule, calibrate, left_behind
 from node import thresholds
 from node.nightly.drift import read_frozen
 from node.nightly.night import run_night
 from node.settings import Thresholds
 from node.store.database import insert, writing
-from tests.node.night_world import NIGHT, NOW, open_world, settings_for
+from tests.node.night_world import NIGHT, NOW, open_world, put_operation, settings_for
 
 
 def add_patients(db: Database, n: int, *, shift: float) -> None:
@@ -99,13 +102,49 @@ def test_the_rule_adopts_when_an_old_cut_leaves_the_interval_of_the_new(tmp_path
     with db.conn:
         db.execute("UPDATE derived_import_row SET vbq = vbq + 0.001")
     assert [row[1] for row in rule_night(db, tmp_path, 1)] == ["adopted", "proposed"]
+    (cut,) = db.execute("SELECT vbq FROM thresholds WHERE version = 1").fetchone()
+    put_operation(db, "E1", vbq=cut + 0.15, nlr=0.1, plr=1.0)
     with db.conn:
         db.execute("UPDATE derived_import_row SET vbq = vbq + 0.3")
-    rows = rule_night(db, tmp_path, 2)
+    assert [row[1] for row in rule_night(db, tmp_path, 2)] == ["adopted", "proposed", "proposed"], "announced only"
+    (text,) = db.execute("SELECT text FROM reports ORDER BY night DESC LIMIT 1").fetchone()
+    assert "ANNOUNCED: the rule adopts it with the next night, because the VBQ cut " in text
+    assert "Tiers that it would change: 1\n- E1: intermediate → lower\n" in text
+    rows = rule_night(db, tmp_path, 3)
     assert [row[1] for row in rows] == ["retired", "proposed", "adopted"]
     assert rows[2][2].startswith("rule: the VBQ cut ")
     assert rows[0][2].endswith("(adopted version 3)")
+    assert db.execute("SELECT tier, cause FROM flags ORDER BY flag_id").fetchall() == [
+        ("intermediate", "first tier, under threshold version 1"),
+        ("lower", "threshold version 1 → 3"),
+    ]
     db.close()
+
+
+def test_what_a_person_declines_no_rule_adopts(tmp_path: Path) -> None:
+    db = open_world(tmp_path)
+    rule_night(db, tmp_path, 0)
+    with db.conn:
+        db.execute("UPDATE derived_import_row SET vbq = vbq + 0.3")
+    rule_night(db, tmp_path, 1)
+    thresholds.retire(db, 2, by="Dr Test", now=NOW + timedelta(days=1))
+    for days in (2, 3, 4):
+        put_operation(db, f"E{days}", vbq=3.0)  # another cohort, so another proposal
+        states = [row[1] for row in rule_night(db, tmp_path, days)]
+        assert states[0] == "adopted"
+        assert "adopted" not in states[1:]
+    db.close()
+
+
+def test_a_move_within_a_tenth_of_a_standard_deviation_is_left(tmp_path: Path) -> None:
+    """Outside the 80 % interval of very many rows, but not by 0.1 SD."""
+    random = np.random.default_rng(3)
+    values = pd.DataFrame({name: random.normal(3, 1, 20_000) for name in ("vbq", "nlr", "plr")})
+    cohort = values.assign(id=[str(number) for number in range(20_000)], scanner_stratum="")
+    new = calibrate(cohort, Rule(minimum_n=80, minimum_per_scanner=80))
+    assert isinstance(new, Calibration)
+    assert left_behind(replace(new.cuts, vbq=new.cuts.vbq + 0.05), new) == ()
+    assert len(left_behind(replace(new.cuts, vbq=new.cuts.vbq + 0.15), new)) == 1
 
 
 def test_the_rule_leaves_it_to_a_person_while_there_is_drift(tmp_path: Path) -> None:

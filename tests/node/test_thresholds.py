@@ -13,6 +13,8 @@ from node.settings import Settings, Thresholds
 from node.store.database import insert, writing
 from tests.node.night_world import NIGHT, NOW, open_world, put_operation, settings_for
 
+EVIDENCE = '{"markers": [], "omitted": {}}'
+
 
 def run(db: Database, settings: Settings, days: int) -> None:
     run_night(db, settings, night=NIGHT + timedelta(days=days), now=NOW + timedelta(days=days))
@@ -20,7 +22,15 @@ def run(db: Database, settings: Settings, days: int) -> None:
 
 def put_version(db: Database, version: int, *, vbq: float, nlr: float, plr: float = 999.0) -> None:
     row = {"version": version, "night": "2026-03-01", "method": "institutional", "n": 0, "ratios": "any"}
-    row |= {"vbq": vbq, "nlr": nlr, "plr": plr, "snapshot_sha256": "x", "proposed_at": "2026-03-01T00:00:00+00:00"}
+    row |= {
+        "vbq": vbq,
+        "nlr": nlr,
+        "plr": plr,
+        "snapshot_sha256": "x",
+        "strata": "[]",
+        "evidence": EVIDENCE,
+        "proposed_at": "2026-03-01T00:00:00+00:00",
+    }
     with writing(db):
         insert(db, "record_threshold", [row])
 
@@ -58,15 +68,16 @@ def test_one_version_is_in_force_also_after_a_way_back(tmp_path: Path) -> None:
     db.close()
 
 
-@pytest.mark.parametrize("version", [2, 3])
-def test_only_what_is_in_force_can_be_retired(tmp_path: Path, version: int) -> None:
+def test_a_proposed_version_can_be_declined_and_nothing_is_retired_twice(tmp_path: Path) -> None:
     db = open_world(tmp_path, rows=0)
     put_version(db, 1, vbq=3.0, nlr=3.0)
     put_version(db, 2, vbq=3.0, nlr=3.5)
     thresholds.adopt(db, 1, by="Dr A", now=NOW)
-    with pytest.raises(InputError, match=r"2 is not adopted|no threshold version 3; known: 1, 2"):
-        thresholds.retire(db, version, by="Dr A", now=NOW)
-    assert states(db) == {1: "adopted", 2: "proposed"}
+    thresholds.retire(db, 2, by="Dr A", now=NOW)
+    assert states(db) == {1: "adopted", 2: "retired"}
+    for version, words in ((2, "2 is retired already"), (3, "no threshold version 3; known: 1, 2")):
+        with pytest.raises(InputError, match=words):
+            thresholds.retire(db, version, by="Dr A", now=NOW)
     db.close()
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,9 @@ class Rendered:
     counts: dict[str, Any]
 
 
-def render(content: Content) -> Rendered:
-    """Render a report; the same content gives the same bytes."""
+@cache
+def _environment() -> Environment:
+    """The templates, once per process: compiling them takes longer than a small night."""
     environment = Environment(
         loader=PackageLoader("node.nightly"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
@@ -207,6 +209,12 @@ def render(content: Content) -> Rendered:
         keep_trailing_newline=False,
     )
     environment.filters |= {"p_value": _p_value, "signed": _signed, "decimal": _decimal, "listed": _listed}
+    return environment
+
+
+def render(content: Content) -> Rendered:
+    """Render a report; the same content gives the same bytes."""
+    environment = _environment()
     values = {
         "c": content,
         "counts": content.counts,

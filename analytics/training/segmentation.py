@@ -20,6 +20,7 @@ from analytics.training.augment import recontrast, warp
 from analytics.training.data import Example, framed, pair_grid, read_sacrum, with_sacrum
 from analytics.training.network import UNet
 from analytics.vbq.grid import normalised
+from analytics.vbq.networks import MULTIPLE
 from analytics.vbq.spine import BACKGROUND, BODY, CLASSES, S1, SACRAL_DISC, find_spine
 
 WIDTHS = (16, 32, 64, 96, 128)
@@ -129,11 +130,13 @@ def _drawn(
 
 
 def predict(network: UNet, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Class probabilities (classes, rows, columns) of one picture."""
+    """Class probabilities (classes, rows, columns) of one picture of any size, filled up as at run time."""
+    rows, columns = image.shape
+    filled = np.pad(image, ((0, -rows % MULTIPLE), (0, -columns % MULTIPLE)))
     network.eval()
     with torch.no_grad():
-        out: NDArray[np.float32] = network(torch.from_numpy(image)[None, None]).softmax(1)[0].numpy()
-    return out
+        out: NDArray[np.float32] = network(torch.from_numpy(filled)[None, None]).softmax(1)[0].numpy()
+    return out[:, :rows, :columns]
 
 
 def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

@@ -24,8 +24,8 @@ def _bodies(raw: bytes) -> list[bytes]:
     if not raw.lstrip(b"\r\n").startswith(START):
         return [raw]
     decoder = FrameDecoder(len(raw))
-    # Where the recording ends within a frame, what is there of it is shown as well.
-    return decoder.feed(raw) + ([decoder.pending] if decoder.pending else [])
+    # Where the recording ends within a frame, what is there of it is shown as well; framing without a message is said.
+    return decoder.feed(raw) + ([decoder.pending] if decoder.pending else []) or [raw]
 
 
 def _shown(one: Interpretation) -> dict[str, object]:

@@ -509,3 +509,8 @@ def test_specimen_extract_survives_json() -> None:
     specimen = extracts(cbc())[-1]
     assert isinstance(specimen, SpecimenExtract)
     assert from_json(specimen.model_dump_json()) == specimen
+
+
+def test_framing_without_a_message_is_shown_as_a_problem():
+    (shown,) = interpretation_json(b"\x0b", SETTINGS)
+    assert shown["problems"] == ["no MSH segment: this is not HL7 v2"]

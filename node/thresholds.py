@@ -140,6 +140,21 @@ def announced_before(db: Database, night: date) -> Version | None:
     return None if row[0] is None else get(db, row[0])
 
 
+def night_accepted(db: Database) -> str | None:
+    """The night that proposed the version adopted last by a person, or first of all; ``None`` without either.
+
+    While no version is in force, there is none.
+    """
+    if in_force(db) is None:
+        return None
+    row = db.execute(
+        "SELECT t.night FROM fact_threshold_decision AS d JOIN record_threshold AS t USING (version) "
+        "WHERE d.decision = 'adopted' AND (d.decided_by NOT LIKE 'rule: %' OR d.decided_by = 'rule: first') "
+        "ORDER BY d.decision_id DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def declined(db: Database, current: Version) -> bool:
     """Whether a person has retired a newer version than the one in force: then no rule adopts further ones."""
     row = db.execute(

@@ -1,7 +1,9 @@
 """The frozen model of the site: what new patients and scanners are compared with, and the words of an alarm.
 
-Frozen is the model of the night that proposed the threshold version in force, or else the first one that could be
-fitted. It is read back from its own record, so later corrections of the cohort do not move it.
+Frozen is the model of the night that proposed the newest threshold version which a person adopted (or the first one
+ever), or else the first model that could be fitted. A version that the rule adopted freezes nothing: the very shift
+that is looked for moves the cohort's cut-offs, and a rule that followed it would hide it. The model is read back from
+its own record, so later corrections of the cohort do not move it.
 """
 
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from sqlite_utils import Database
 
 from analytics.drift import EVIDENCE_LIMIT, Drift, Step
 from analytics.shift import Shift
-from node.thresholds import in_force
+from node.thresholds import night_accepted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +25,9 @@ class Frozen:
 
 def read_frozen(db: Database) -> Frozen | None:
     """The frozen fit as it stands now; ``None`` before the first fit."""
-    version = in_force(db)
     row = db.execute(
         "SELECT fit_id, snapshot FROM record_fit WHERE status = 'fitted' ORDER BY night <> ?, night LIMIT 1",
-        [version.night if version else ""],
+        [night_accepted(db) or ""],
     ).fetchone()
     return None if row is None else Frozen(fit_id=row[0], text=row[1])
 

@@ -51,6 +51,12 @@ class Outcome:
     found_after: int | None
 
 
+def quiet() -> None:
+    """Draw no figures and log errors only, in this process."""
+    night_module._draw = lambda cohort: ()  # type: ignore[assignment]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+
+
 def settings_for(folder: Path, method: str) -> Settings:
     """A site whose cut-offs follow the rule."""
     outcome: dict[str, Any] = (
@@ -69,8 +75,6 @@ def with_bones(random: np.random.Generator, frame: pd.DataFrame) -> pd.DataFrame
 
 def simulate(site: int, nights: int, *, method: str = "quantile", shift: float = 0.1, folder: Path) -> Outcome:
     """Run one site, then once more with the shift."""
-    night_module._draw = lambda cohort: ()  # type: ignore[assignment]
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     random = np.random.default_rng([site, 6])
     arrivals = random.poisson(PER_NIGHT, max(nights, 1000))
     rows = with_bones(random, people(random, FROZEN + int(arrivals.sum())))
@@ -211,7 +215,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--method", choices=["quantile", "youden"], default="quantile")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="vbq-nights-") as folder, Pool(chosen.jobs) as pool:
+    with tempfile.TemporaryDirectory(prefix="vbq-nights-") as folder, Pool(chosen.jobs, initializer=quiet) as pool:
         waiting = [
             pool.apply_async(simulate, [site, chosen.nights], {"method": chosen.method, "folder": Path(folder)})
             for site in range(chosen.sites)

@@ -121,6 +121,24 @@ def test_the_rule_adopts_when_an_old_cut_leaves_the_interval_of_the_new(tmp_path
     db.close()
 
 
+def test_what_the_rule_adopts_freezes_no_model(tmp_path: Path) -> None:
+    """A shift that is too small for an alarm yet moves the cut-offs; the model before it must stay the measure."""
+    db = open_world(tmp_path)
+    rule_night(db, tmp_path, 0)
+    with db.conn:
+        db.execute("UPDATE derived_import_row SET vbq = vbq + 0.3")
+    for days in (1, 2):
+        rule_night(db, tmp_path, days)
+    in_force, frozen = thresholds.in_force(db), read_frozen(db)
+    assert in_force is not None and in_force.version == 2
+    assert frozen is not None and frozen.fit_id.startswith(NIGHT.isoformat())
+    thresholds.retire(db, 2, by="Dr Test", now=NOW)
+    thresholds.adopt(db, 2, by="Dr Test", now=NOW)
+    frozen = read_frozen(db)
+    assert frozen is not None and frozen.fit_id.startswith((NIGHT + timedelta(days=1)).isoformat())
+    db.close()
+
+
 def test_what_a_person_declines_no_rule_adopts(tmp_path: Path) -> None:
     db = open_world(tmp_path)
     rule_night(db, tmp_path, 0)

@@ -157,30 +157,49 @@ def resample(fit: LinearFit, rng: np.random.Generator, times: int) -> Iterator[t
         The coefficients, (samples, k), and by how much each sample flatters its own R², (samples,). Samples whose
         columns are collinear are left out.
     """
+    columns = columns_of(fit)
     chunk = max(1, CHUNK_CELLS // fit.n)
     for start in range(0, times, chunk):
         size = min(chunk, times - start)
         # Counting drawn patients is several times as fast as drawing the counts (multinomial).
         counts = np.stack([np.bincount(rng.integers(fit.n, size=fit.n), minlength=fit.n) for _ in range(size)])
-        yield fit_counted(fit, counts)
+        yield fit_counted(columns, counts)
 
 
-def fit_counted(fit: LinearFit, counts: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Coefficients and R² flattery, as for :func:`resample`, of samples given as counts, (samples, n)."""
-    weights, y = counts.astype(np.float64), fit.outcome - fit.outcome.mean()
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Columns:
+    """What all samples of a model share: its orthonormal columns (n, k), their products (n, k²) and the outcome."""
+
+    q: Array
+    r: Array
+    products: Array
+    outcome: Array
+
+
+def columns_of(fit: LinearFit) -> Columns:
+    """The columns of a model, once for all its samples."""
     q, r = np.linalg.qr(fit.design)
-    k = q.shape[1]
-    gram = (weights @ (q[:, :, None] * q[:, None, :]).reshape(fit.n, k * k)).reshape(-1, k, k)
+    products = (q[:, :, None] * q[:, None, :]).reshape(fit.n, -1)
+    return Columns(q=q, r=r, products=products, outcome=fit.outcome)
+
+
+def fit_counted(columns: Columns, counts: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Coefficients and R² flattery, as for :func:`resample`, of samples given as counts, (samples, n)."""
+    weights, y = counts.astype(np.float64), columns.outcome - columns.outcome.mean()
+    q, r = columns.q, columns.r
+    n, k = q.shape
+    gram = (weights @ columns.products).reshape(-1, k, k)
     there = np.linalg.eigvalsh(gram)[:, 0] > SMALLEST_SHARE
     weights, gram = weights[there], gram[there]
     inner = np.linalg.solve(gram, (weights @ (q * y[:, None]))[:, :, None])[:, :, 0]
     squared = (y[:, None] - q @ inner.T) ** 2
-    about = weights @ y**2 - (weights @ y) ** 2 / fit.n
+    about = weights @ y**2 - (weights @ y) ** 2 / n
     own = 1 - np.einsum("bn,nb->b", weights, squared) / about
     original = 1 - squared.sum(axis=0) / float(y @ y)
-    b = np.linalg.solve(r, inner.T).T
-    b[:, 0] += fit.outcome.mean()
-    return b, own - original
+    b = np.linalg.solve(r, inner.T).T.astype(np.float64, copy=False)
+    b[:, 0] += columns.outcome.mean()
+    flattery: Array = own - original
+    return b, flattery
 
 
 def _influential(fit: LinearFit, ids: Sequence[str]) -> tuple[Influential, ...]:

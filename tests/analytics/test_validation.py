@@ -9,7 +9,7 @@ import pytest
 
 from analytics.linear import fit_linear
 from analytics.regression import Refusal
-from analytics.validation import Validation, fit_counted, paper_engine, validate
+from analytics.validation import Validation, columns_of, fit_counted, paper_engine, validate
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")
@@ -39,7 +39,7 @@ def test_leaving_one_out_and_influence_are_those_of_r(found: Validation, cohort:
 def test_every_bootstrap_fit_is_the_ordinary_one_on_the_drawn_rows(cohort: pd.DataFrame) -> None:
     fit, _ = paper_engine(cohort)
     rows = np.random.default_rng(1).integers(0, 200, (20, 200))
-    b, flattery = fit_counted(fit, np.array([np.bincount(row, minlength=200) for row in rows]))
+    b, flattery = fit_counted(columns_of(fit), np.array([np.bincount(row, minlength=200) for row in rows]))
     for row, mine, gain in zip(rows, b, flattery, strict=True):
         plain = fit_linear(fit.outcome[row], fit.design[row], fit.names)
         np.testing.assert_allclose(mine, plain.b, rtol=1e-8, atol=1e-10)
@@ -62,7 +62,7 @@ def test_a_sample_without_a_smoker_has_no_fit_and_is_counted(cohort: pd.DataFram
     counts = np.ones((2, 200), dtype=np.int64)
     counts[1, cohort["smoking"] == 1] = 0
     counts[1, np.flatnonzero(cohort["smoking"] == 0)[0]] += 106
-    b, flattery = fit_counted(fit, counts)
+    b, flattery = fit_counted(columns_of(fit), counts)
     assert (len(b), len(flattery)) == (1, 1)
     np.testing.assert_allclose(b[0], fit.b, rtol=1e-9)
     assert flattery[0] == pytest.approx(0, abs=1e-12)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analytics.model import MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
-from analytics.vbq.series import Verdict, candidates, judge
+from analytics.vbq.series import Verdict, after_contrast, candidates, judge
 from node.dicom.stack import Place, Stack, StoredImage, read_stacks
 
 SEVERITY = {MeasurementStatus.MEASURED: 0, MeasurementStatus.REVIEW: 1, MeasurementStatus.REJECTED: 2}
@@ -73,10 +73,23 @@ def in_order(series: Mapping[str, StudySeries]) -> list[StudySeries]:
     return [series[uid] for uid in candidates(verdicts)]
 
 
+def doubts_of_order(series: Mapping[str, StudySeries]) -> dict[str, str]:
+    """What the other series of a study give to doubt about a candidate, by the UID of the candidate."""
+    late = after_contrast({uid: one.verdict for uid, one in series.items()})
+    return {
+        one.uid: f"it was made after a series with a contrast agent (series {late[one.uid]}) and may show it too"
+        for one in in_order(series)
+        if one.uid in late
+    }
+
+
 def measure_study(series: Mapping[str, StudySeries], measure: Measure) -> Iterator[SeriesMeasurement]:
     """Measure the candidates of a study one after the other, until one is not rejected by its image."""
+    doubts = doubts_of_order(series)
     for one in in_order(series):
         result = measure_series(one, measure)
+        if one.uid in doubts:
+            result = _doubted(result, (doubts[one.uid],))
         yield result
         if result.status is not MeasurementStatus.REJECTED:
             return

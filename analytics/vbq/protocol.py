@@ -1,7 +1,7 @@
 """How a series was acquired: what the score depends on, and what lies outside the range in which it is known."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,6 +16,13 @@ ACCEPTED_TE_MS = (8.0, 20.0)
 """A normative VBQ study admitted TR 400–850 and TE 8–20; the paper that this software follows used TR 350, TE 13.6.
 Outside, a series is measured all the same, with a warning."""
 ACCEPTED_SOURCE = "a normative VBQ study admitted TR 400–850, TE 8–20; the paper used 350 and 13.6"
+CHECKED_FIELD_T = 1.5
+"""The field of the paper, of all T1 that the networks were shown and of all that readers were compared on."""
+ACCEPTED_THICKNESS_MM = (3.0, 5.0)
+"""Of the slices: the paper used 4; beyond 5 a slice mixes the midline with what lies beside it, below 3 noise grows."""
+COARSEST_PIXEL_MM = 1.5
+"""The paper's pixels were 0.97 × 1.46 mm (280 mm over 288 × 192); coarser ones mix marrow with cortex, and fluid with
+roots."""
 
 SAME = 0.05
 """Values of one series that differ by no more than this part of their median are one value (some scanners give the
@@ -27,7 +34,7 @@ FIELD_TOLERANCE = 0.06
 GAUSS_PER_TESLA = 10_000.0
 
 NORMALISATIONS = frozenset({"NORM", "PURE", "SCIC", "CLEAR"})
-"""Values of Image Type that say that the coil's shading was corrected."""
+"""Values of Image Type that say that the coil's shading was corrected. Not every maker says it there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +66,9 @@ def protocol_of(
     images: "Sequence[ImageHeader]", *, fat_saturation: bool, contrast: bool, positions_mm: Sequence[float]
 ) -> Protocol:
     """The protocol of a series, from all its images; the order of the images does not matter."""
-    tr = consensus_number(image.repetition_time_ms for image in images)
-    te = consensus_number(image.echo_time_ms for image in images)
-    return Protocol(
-        repetition_time_ms=tr,
-        echo_time_ms=te,
+    protocol = Protocol(
+        repetition_time_ms=consensus_number(image.repetition_time_ms for image in images),
+        echo_time_ms=consensus_number(image.echo_time_ms for image in images),
         inversion_time_ms=consensus_number(image.inversion_time_ms for image in images),
         echo_train_length=consensus_number(image.echo_train_length for image in images),
         flip_angle_deg=consensus_number(image.flip_angle_deg for image in images),
@@ -82,8 +87,9 @@ def protocol_of(
         rescaled=any(
             (image.rescale_slope or 1.0) != 1.0 or (image.rescale_intercept or 0.0) != 0.0 for image in images
         ),
-        warnings=(*_outside("repetition time", tr, ACCEPTED_TR_MS), *_outside("echo time", te, ACCEPTED_TE_MS)),
+        warnings=(),
     )
+    return replace(protocol, warnings=tuple(_warnings(protocol)))
 
 
 def scanner_stratum(images: "Sequence[ImageHeader]") -> str | None:
@@ -119,6 +125,34 @@ def nominal_field_t(field: float | None) -> float | None:
     tesla = field / GAUSS_PER_TESLA if field > 100 else field
     nearest = min(NOMINAL_FIELDS_T, key=lambda nominal: abs(nominal - tesla))
     return nearest if abs(nearest - tesla) <= FIELD_TOLERANCE * nearest else round(tesla, 2)
+
+
+def _warnings(protocol: Protocol) -> Iterator[str]:
+    """What lies outside the range in which the score is known, a sentence each, and what the headers do not say."""
+    yield from _outside("repetition time", protocol.repetition_time_ms, ACCEPTED_TR_MS)
+    yield from _outside("echo time", protocol.echo_time_ms, ACCEPTED_TE_MS)
+    field = protocol.field_strength_t
+    if field is not None and field != CHECKED_FIELD_T:
+        yield (
+            f"field strength {field:g} T: checked at {CHECKED_FIELD_T:g} T only, and fields score differently "
+            "(in print 2.77 at 1.5 T, 2.20 at 3 T); compare within one scanner"
+        )
+    thickness, (low, high) = protocol.slice_thickness_mm, ACCEPTED_THICKNESS_MM
+    if thickness is not None and not low <= thickness <= high:
+        yield f"slice thickness {thickness:g} mm is outside {low:g}–{high:g} mm (the paper used 4)"
+    pixel = max(protocol.pixel_spacing_mm or (0.0,))
+    if pixel > COARSEST_PIXEL_MM:
+        yield f"pixels of {pixel:.3g} mm are coarser than {COARSEST_PIXEL_MM:g} mm (the paper's were 0.97 × 1.46)"
+    unsaid = {
+        "repetition time": protocol.repetition_time_ms,
+        "echo time": protocol.echo_time_ms,
+        "field strength": field,
+        "slice thickness": thickness,
+    }
+    if missing := [name for name, value in unsaid.items() if value is None]:
+        yield f"the headers do not say the {', '.join(missing)}"
+    if not protocol.prescan_normalisation:
+        yield "no prescan normalisation is named in the headers: shading of the coil may move the score"
 
 
 def _outside(name: str, value_ms: float | None, accepted_ms: tuple[float, float]) -> tuple[str, ...]:

@@ -201,12 +201,34 @@ def choose(verdicts: Mapping[str, Verdict]) -> str | None:
 def candidates(verdicts: Mapping[str, Verdict]) -> list[str]:
     """The series of a study that may be its sagittal T1, the best first.
 
-    Better is, in this order: said by the headers rather than left to the image, stated to be lumbar, within the
-    accepted protocol, called T1, with more slices, earlier in the examination (an unlabelled series after contrast
-    comes later), the smaller UID.
+    Better is, in this order: said by the headers rather than left to the image, not :func:`after_contrast`, stated to
+    be lumbar, within the accepted protocol, called T1, with more slices, earlier in the examination (an unlabelled
+    series after contrast comes later), the smaller UID.
     """
+    late = after_contrast(verdicts)
     found = [uid for uid, verdict in verdicts.items() if verdict.sagittal_t1 or verdict.image_decides]
-    return sorted(found, key=lambda uid: (verdicts[uid].image_decides, *_rank(uid, verdicts[uid])))
+    return sorted(found, key=lambda uid: (verdicts[uid].image_decides, uid in late, *_rank(uid, verdicts[uid])))
+
+
+def after_contrast(verdicts: Mapping[str, Verdict]) -> dict[str, int]:
+    """The series of a study without a word of contrast that come after one with a contrast agent, by UID.
+
+    The agent may be in them as well, and no image tells: marrow and roots take it up, each in its measure. The value
+    is the number of the first series with the agent; scanners number the series as they are made.
+    """
+    numbers = [
+        verdict.series_number
+        for verdict in verdicts.values()
+        if verdict.protocol.contrast and verdict.series_number is not None
+    ]
+    if not numbers:
+        return {}
+    first = min(numbers)
+    return {
+        uid: first
+        for uid, verdict in verdicts.items()
+        if not verdict.protocol.contrast and verdict.series_number is not None and verdict.series_number > first
+    }
 
 
 def _rank(uid: str, verdict: Verdict) -> tuple[bool, int, bool, int, float, str]:

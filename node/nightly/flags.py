@@ -186,18 +186,22 @@ def _known(db: Database) -> dict[str, _Known]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Upcoming:
-    """A linked and eligible operation; ``vbq_sd`` is the measurement's own uncertainty where it has one."""
+    """A linked and eligible operation; ``vbq_sd`` is the measurement's own uncertainty where it has one, ``notes`` what
+    is to be known of it (a protocol outside the accepted range)."""
 
     episode: str
     surgery_date: str
     values: Values
     vbq_sd: float | None
+    notes: tuple[str, ...] = ()
 
 
 def _upcoming(db: Database, night: date) -> list[_Upcoming]:
     """Every linked and eligible operation of this date or later, in order of dates."""
     rows = db.execute(
-        f"SELECT l.episode, l.surgery_date, l.vbq, l.nlr, l.plr, l.scanner_stratum, l.vbq_sd FROM {DERIVED_LINKS} "
+        "SELECT l.episode, l.surgery_date, l.vbq, l.nlr, l.plr, l.scanner_stratum, l.vbq_sd, "
+        "(SELECT m.reasons FROM measurements AS m "
+        f" WHERE m.series_instance_uid = l.series_instance_uid AND m.in_effect = 1) FROM {DERIVED_LINKS} "
         "WHERE l.status = 'linked' AND l.eligible = 1 AND l.surgery_date >= ? ORDER BY l.surgery_date, l.episode",
         [night.isoformat()],
     )
@@ -207,8 +211,9 @@ def _upcoming(db: Database, night: date) -> list[_Upcoming]:
             surgery_date=day,
             values=Values(vbq=vbq, nlr=nlr, plr=plr, scanner=scanner),
             vbq_sd=sd,
+            notes=tuple(json.loads(reasons or "[]")),
         )
-        for episode, day, vbq, nlr, plr, scanner, sd in rows
+        for episode, day, vbq, nlr, plr, scanner, sd, reasons in rows
     ]
 
 
@@ -219,6 +224,7 @@ def _tiered(
     now_tier = values.tier(version.cuts)
     error = one.vbq_sd if one.vbq_sd is not None else vbq_sem
     words = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=cuts, vbq_sem=error)
+    words += f"; of the MRI: {'; '.join(one.notes)}" if one.notes else ""
     near = near_cut(values.vbq, cuts, vbq_sem=error)
     standing = Standing(
         episode=one.episode,

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 
 from analytics.vbq.protocol import consensus, scanner_stratum
 from node.archive import PUBLIC_ID_DIGITS, Archive
-from node.automatic import StudySeries, in_order
+from node.automatic import StudySeries, doubts_of_order, in_order
 from node.clock import to_text
 from node.dicom.reader import Header, header_to_json, read_header
 from node.errors import DicomReadError
@@ -154,12 +154,14 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
         series = by_series(images)
         patient = _patient(uid, series.values(), settings)
         candidates = [one.uid for one in in_order(series)]
-        inputs = inputs_hash(series)
+        inputs, doubts = inputs_hash(series), doubts_of_order(series)
         with writing(db):
             _store_problems(db, uid, series.values(), patient)
             for one in series.values():
                 _replaced(db, one.uid)
-                row = _row(one, patient, candidates) | {"inputs_sha256": inputs if one.uid in candidates else None}
+                row = _row(one, patient, candidates, doubts) | {
+                    "inputs_sha256": inputs if one.uid in candidates else None
+                }
                 newest = max(received_at[image.content] for image in one.images)
                 insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest)])
             _forget_measurements(db, series, candidates)
@@ -230,7 +232,9 @@ def _store_problems(db: Database, study_uid: str, series: Iterable[StudySeries],
             )  # fmt: skip
 
 
-def _row(one: StudySeries, patient: _Patient, candidates: Sequence[str]) -> dict[str, str | int | None]:
+def _row(
+    one: StudySeries, patient: _Patient, candidates: Sequence[str], doubts: Mapping[str, str]
+) -> dict[str, str | int | None]:
     owner = _Patient() if len(one.studies) > 1 else patient
     headers = [image.header for image in one.images]
     images = [image for header in headers for image in header.images]
@@ -250,7 +254,7 @@ def _row(one: StudySeries, patient: _Patient, candidates: Sequence[str]) -> dict
         "instances_sha256": content_hash(one.images),
         "role": _role(one, candidates),
         "chosen": int([one.uid] == candidates[:1]),
-        "reasons": json.dumps(_reasons(one, candidates), ensure_ascii=False),
+        "reasons": json.dumps(_reasons(one, candidates, doubts), ensure_ascii=False),
         "protocol": json.dumps(asdict(one.verdict.protocol), ensure_ascii=False),
     }
 
@@ -283,8 +287,10 @@ def _instances(one: StudySeries) -> int:
     return len({image.header.sop_instance_uid for image in one.images})
 
 
-def _reasons(one: StudySeries, candidates: Sequence[str]) -> list[str]:
+def _reasons(one: StudySeries, candidates: Sequence[str], doubts: Mapping[str, str]) -> list[str]:
     reasons = list(one.verdict.reasons)
+    if one.uid in doubts:
+        reasons.insert(0, f"unknown: {doubts[one.uid]}")
     if len(one.studies) > 1:
         reasons.insert(0, "against: its images name different studies")
     if one.uid not in candidates:

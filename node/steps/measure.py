@@ -21,7 +21,7 @@ ALGORITHM_VERSION = "1"
 
 PENDING = """
 SELECT r.reading_id, r.series_instance_uid, r.reader, r.rois,
-       s.instances_sha256, s.role, s.reasons, s.patient_authority, s.patient_id
+       s.instances_sha256, s.role, s.reasons, s.protocol, s.patient_authority, s.patient_id
 FROM fact_reading AS r
 JOIN derived_series AS s USING (series_instance_uid)
 LEFT JOIN derived_measurement AS m
@@ -41,6 +41,7 @@ class _Pending:
     instances_sha256: str
     role: str
     series_reasons: Sequence[str]
+    protocol_warnings: Sequence[str]
     patient_authority: str | None
     patient_id: str | None
 
@@ -74,7 +75,7 @@ def measure_readings(db: Database, archive: Archive) -> int:
 
 
 def _pending(row: Sequence[str | int]) -> _Pending:
-    reading_id, series_uid, reader, rois, instances_sha256, role, reasons, authority, patient_id = row
+    reading_id, series_uid, reader, rois, instances_sha256, role, reasons, protocol, authority, patient_id = row
     return _Pending(
         reading_id=int(reading_id),
         series_uid=str(series_uid),
@@ -83,6 +84,7 @@ def _pending(row: Sequence[str | int]) -> _Pending:
         instances_sha256=str(instances_sha256),
         role=str(role),
         series_reasons=json.loads(str(reasons)),
+        protocol_warnings=json.loads(str(protocol)).get("warnings", ()),
         patient_authority=None if authority is None else str(authority),
         patient_id=None if patient_id is None else str(patient_id),
     )
@@ -104,10 +106,11 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
             circles=reading.rois,
             found=found,
         )
-    reasons = [*doubts(measured), *_wrong_series(pending)]
+    against = [*doubts(measured), *_wrong_series(pending)]
     return _Result(
-        status=MeasurementStatus.REVIEW if reasons else MeasurementStatus.MEASURED,
-        reasons=reasons,
+        status=MeasurementStatus.REVIEW if against else MeasurementStatus.MEASURED,
+        # How the images were made is said, whoever placed the circles.
+        reasons=[*against, *pending.protocol_warnings],
         instance_number=reading.instance_number,
         frame_number=reading.frame_number,
         circles=reading.rois,

@@ -10,7 +10,7 @@ from itertools import pairwise
 from sqlite_utils import Database
 
 from node.archive import Archive
-from node.automatic import StudySeries, in_order, series_of
+from node.automatic import StudySeries, doubts_of_order, in_order, series_of
 from node.clock import from_text
 from node.dicom.reader import header_from_json
 from node.dicom.stack import StoredImage
@@ -58,7 +58,11 @@ def content_hash(images: Iterable[StoredImage]) -> str:
 def inputs_hash(series: Mapping[str, StudySeries]) -> str | None:
     """Of everything that an automatic measurement of the study looks at; ``None`` when nothing can be measured."""
     candidates = in_order(series)
-    return content_hash([image for one in candidates for image in one.images]) if candidates else None
+    if not candidates:
+        return None
+    images = content_hash(image for one in candidates for image in one.images)
+    doubts = doubts_of_order(series)
+    return hashlib.sha256(f"{images} {sorted(doubts.items())}".encode("ascii")).hexdigest() if doubts else images
 
 
 def versions(images: Sequence[ReceivedImage], study_uid: str, *, quiet_s: float) -> dict[str, dict[str, StudySeries]]:

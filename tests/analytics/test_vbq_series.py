@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from analytics.vbq.protocol import consensus_number, nominal_field_t, scanner_stratum
-from analytics.vbq.series import ImageHeader, Verdict, choose, judge
+from analytics.vbq.series import ImageHeader, Verdict, after_contrast, candidates, choose, judge
 
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -212,6 +212,35 @@ def test_values_outside_the_accepted_range_warn_and_name_the_source():
     assert all("a normative VBQ study admitted TR 400–850, TE 8–20" in text for text in verdict.protocol.warnings)
 
 
+@pytest.mark.parametrize(
+    ("changes", "begins"),
+    [
+        ({"field_strength_t": 2.8936}, "field strength 3 T: checked at 1.5 T only"),
+        ({"field_strength_t": 0.35}, "field strength 0.35 T: "),
+        ({"slice_thickness_mm": 6.0}, "slice thickness 6 mm is outside 3–5 mm"),
+        ({"slice_thickness_mm": 1.0}, "slice thickness 1 mm is outside 3–5 mm"),
+        ({"pixel_spacing_mm": (0.875, 1.75)}, "pixels of 1.75 mm are coarser than 1.5 mm"),
+        ({"field_strength_t": None, "slice_thickness_mm": None}, "the headers do not say the field strength, slice th"),
+        ({"image_type": ("ORIGINAL", "PRIMARY", "M", "ND")}, "no prescan normalisation is named"),
+    ],
+)
+def test_what_else_the_score_depends_on_warns_once_and_refuses_nothing(changes: dict[str, object], begins: str):
+    verdict = judged(**changes)
+    assert verdict.sagittal_t1
+    (warning,) = verdict.protocol.warnings
+    assert warning.startswith(begins)
+
+
+def test_the_papers_own_protocol_warns_of_nothing():
+    # Ma et al.: GE 1.5 T, TR 350, TE 13.6, 4 mm, 280 mm over 288 × 192. Its coil correction is called PURE or SCIC.
+    paper = judged(
+        repetition_time_ms=350.0, echo_time_ms=13.6, pixel_spacing_mm=(280 / 288, 280 / 192),
+        image_type=("ORIGINAL", "PRIMARY", "OTHER", "PURE"),
+    )  # fmt: skip
+    assert paper.protocol.warnings == ()
+    assert paper.protocol.prescan_normalisation == ("PURE",)
+
+
 def test_nothing_depends_on_the_order_of_the_images():
     images = stack(5)
     images[2] = replace(images[2], orientation=(0.001, 0.9999995, 0.0, 0.0, 0.0, -1.0), repetition_time_ms=612.0)
@@ -229,6 +258,17 @@ def test_the_best_of_several_is_chosen():
     # A series after contrast that nobody labelled comes later in the examination.
     assert choose({"1.1": judged(series_number=9), "1.2": good}) == "1.2"
     assert choose({"1.2": good, "1.1": good}) == "1.1"
+
+
+def test_a_series_after_one_with_contrast_comes_last_and_is_known():
+    before, agent, unlabelled = (
+        judged(series_number=n, contrast_agent=a) for n, a in ((3, None), (6, "Gd"), (7, None))
+    )
+    assert after_contrast({"3": before, "6": agent, "7": unlabelled}) == {"7": 6}
+    assert candidates({"7": unlabelled, "6": agent, "3": judged(slices=7, series_number=3)}) == ["3", "7"]
+    # Nothing is known of the order without a number, and nothing is to be known without an agent.
+    assert after_contrast({"6": agent, "x": judged(series_number=None)}) == {}
+    assert after_contrast({"3": before, "7": unlabelled}) == {}
 
 
 def test_scanner_strata_use_the_nominal_field():

@@ -3,12 +3,14 @@
 ``python -m tests.benchmarks.vbq [--series FOLDER] [--repeats N] [--worker N]``
 
 Pinned to one core. First the command as a user runs it, start included; then series after series in one process:
-headers, pixels, networks, circles, score (median, worst, peak memory). ``--worker N``: N studies, copies of the same
-series under UIDs of their own, through the steps; studies per second, and memory by tenths, which must not grow.
+headers, pixels, networks, circles, score (median, worst, peak memory). ``--worker N``: N studies, the same series under
+UIDs of their own and each with noise of its own, through the steps; after each tenth the studies per second, seconds
+of processor per study, and the memory held, which must not grow.
 Without ``--series`` (a folder with a folder of files for each series) phantoms are drawn.
 """
 
 import argparse
+import logging
 import os
 import resource
 import statistics
@@ -20,7 +22,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pydicom
+import structlog
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from analytics.vbq.measure import measure_stack
@@ -90,9 +95,11 @@ def in_one_process(folders: Sequence[Path], repeats: int) -> None:
     )
 
 
-def copies(images: Sequence[Dataset], number: int) -> list[Dataset]:
-    """The images as those of another study."""
-    for position, image in enumerate(images):
+def copies(images: Sequence[Dataset], pixels: Sequence[NDArray[np.uint16]], number: int) -> list[Dataset]:
+    """The images as those of another study: other identities, and noise of one grey level."""
+    dice = np.random.default_rng(number)
+    for position, (image, signal) in enumerate(zip(images, pixels, strict=True)):
+        image.PixelData = (signal + dice.integers(0, 2, signal.shape, dtype=np.uint16)).tobytes()
         image.StudyInstanceUID = f"2.25.{10**20 + number}"
         image.SeriesInstanceUID = f"2.25.{2 * 10**20 + number}"
         image.SOPInstanceUID = f"2.25.{3 * 10**20 + 1000 * number + position}"
@@ -103,25 +110,30 @@ def copies(images: Sequence[Dataset], number: int) -> list[Dataset]:
 def through_the_worker(folders: Sequence[Path], number: int) -> None:
     """So many studies, received and derived in batches, as a node does it."""
     series = [[pydicom.dcmread(path) for path in sorted(folder.iterdir())] for folder in folders]
+    pixels = [[image.pixel_array.astype(np.uint16) for image in images] for images in series]
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".benchmark-") as name:
         folder = Path(name)
         settings = Settings(storage=Storage(folder=folder), dicom=Dicom(quiet_s=1))
         db, archive = open_database(folder, create=True), Archive(folder)
-        deriving, memory = 0.0, []
+        wall = processor = 0.0
+        shown = {max(BATCH, number * share // 10 // BATCH * BATCH) for share in range(1, 11)} | {number}
+        print("worker, one core: studies, studies a second, seconds of processor a study, memory held, its peak (MB)")
         for first in range(0, number, BATCH):
-            for one in range(first, min(first + BATCH, number)):
-                receive(folder, *copies(series[one % len(series)], one), at=NOON)
-            began = time.monotonic()
+            done = min(first + BATCH, number)
+            for one in range(first, done):
+                which = one % len(series)
+                receive(folder, *copies(series[which], pixels[which], one), at=NOON)
+            began, cpu = time.monotonic(), time.process_time()
             while run_pending(db, archive, settings, at=NOON + timedelta(minutes=1)):
                 pass
-            deriving += time.monotonic() - began
-            memory.append(resident_mb())
+            wall, processor = wall + time.monotonic() - began, processor + time.process_time() - cpu
+            if done in shown:
+                held = f"{resident_mb():.0f}, {peak_mb():.0f}"
+                print(f"  {done}: {done / wall:.2f}, {processor / done:.2f}, {held}", flush=True)
         assert not any(pending(db).values())
         states = dict(db.execute("SELECT status, count(*) FROM measurements GROUP BY status").fetchall())
         db.close()
-    tenths = memory[:: max(1, len(memory) // 10)]
-    print(f"worker: {number} studies, {number / deriving:.2f} a second on one core, {states}")
-    print("memory held, MB: " + " ".join(f"{one:.0f}" for one in tenths) + f"; peak {peak_mb():.0f}")
+    print(f"  {states}")
 
 
 def main() -> None:
@@ -131,6 +143,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--worker", type=int, default=0, help="studies through the steps")
     given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as place:
         if given.series:

@@ -158,17 +158,22 @@ def test_a_reading_on_a_series_that_is_no_t1_waits_for_a_person(world: World):
     measure(world)
     row = only(world)
     assert row["status"] == MeasurementStatus.REVIEW.value
-    (reason,) = json.loads(str(row["reasons"]))
+    reason, *warnings = json.loads(str(row["reasons"]))
+    assert [one.split(" 3500")[0].split(" 110")[0] for one in warnings] == ["repetition time", "echo time"]
     assert reason.startswith("the series is no sagittal lumbar T1 without fat saturation or contrast: not T1-weighted")
 
 
 def test_a_protocol_outside_the_accepted_range_only_warns(world: World):
-    arrive(world, *painted(RepetitionTime=1000))
+    arrive(world, *painted(RepetitionTime=1000, MagneticFieldStrength=3))
     read(world)
     measure(world)
     assert only(world)["status"] == "measured"
     (protocol,) = world.rows("SELECT protocol FROM series")[0]
-    assert json.loads(str(protocol))["warnings"][0].startswith("repetition time 1000 ms is outside 350–850 ms")
+    warnings = json.loads(str(protocol))["warnings"]
+    assert [warning.split(" is ")[0].split(":")[0] for warning in warnings] == [
+        "repetition time 1000 ms", "field strength 3 T",
+    ]  # fmt: skip
+    assert json.loads(str(only(world)["reasons"])) == warnings
 
 
 def test_pixels_that_are_lost_reject_the_measurement_and_stop_nothing(world: World):

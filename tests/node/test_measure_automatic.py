@@ -153,6 +153,21 @@ def test_a_doubtful_first_candidate_waits_for_a_person_and_is_not_passed_over(wo
     assert world.rows("SELECT code, detail FROM problems WHERE step = 'measure'") == [("review", "L5 may be S1")]
 
 
+def test_a_series_made_after_contrast_waits_for_a_person_also_when_that_is_known_later(world: World):
+    arrive(world, *painted(SeriesNumber=7))
+    measure(world)
+    assert [row["status"] for row in shown(world)] == ["measured"]
+    axial = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ContrastBolusAgent": "GADOLINIUM", "SeriesNumber": 6}
+    arrive(world, *stack(series="4", **axial), hours=2)
+    measure(world)
+    before, now = shown(world)
+    assert (before["status"], before["current"]) == ("measured", 0)
+    assert (now["status"], now["in_effect"]) == ("review", 1)
+    reason = "it was made after a series with a contrast agent (series 6) and may show it too"
+    assert json.loads(str(now["reasons"])) == [reason]
+    assert f"unknown: {reason}" in str(world.series()[SERIES]["reasons"])
+
+
 SILENT = {"RepetitionTime": None, "EchoTime": None, "SeriesDescription": None, "StudyDescription": None}
 
 

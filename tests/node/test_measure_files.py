@@ -150,7 +150,10 @@ def test_of_two_silent_series_the_one_whose_image_is_accepted(tmp_path: Path):
     write(tmp_path, *painted(**SILENT, PixelData=bright.tobytes()), *painted(series="2", **SILENT))
     double = KnownCircles(CIRCLES, rejects={round(float(bright.mean()), 1): "fluid is brighter than marrow: T2"})
     rows = measured(tmp_path, double=double)
-    assert (rows["1"]["status"], rows["1"]["reasons"]) == ("rejected", ["fluid is brighter than marrow: T2"])
+    assert (rows["1"]["status"], rows["1"]["reasons"]) == (
+        "rejected",
+        ["fluid is brighter than marrow: T2", "the headers do not say the repetition time, echo time"],
+    )
     assert rows["2"]["status"] == "measured"
 
 

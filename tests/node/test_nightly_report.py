@@ -196,6 +196,23 @@ def test_who_waits_for_a_person_and_who_waits_for_nobody(tmp_path: Path) -> None
     db.close()
 
 
+def test_what_is_to_be_known_of_an_mri_stands_beside_its_tier(tmp_path: Path) -> None:
+    db, settings = open_world(tmp_path), settings_for(tmp_path)
+    put_operation(db, "E1", **HIGH)
+    with writing(db):
+        put_unread_series(db, "1.2.3", "2026-02-01T07:00:00Z")
+        db.execute("UPDATE derived_link SET series_instance_uid = '1.2.3' WHERE episode = 'E1'")
+        row = {"series_instance_uid": "1.2.3", "source": "auto", "instances_sha256": "x", "status": "measured"}
+        row |= {"rois": "{}", "algorithm_name": "a", "algorithm_version": "1"}
+        insert(db, "derived_measurement", [row | {"reasons": json.dumps(["slice thickness 6 mm is outside 3–5 mm"])}])
+    _, text, html = report(db, settings)
+    assert re.search(
+        r"VBQ 9\.\S* is high .*; of the MRI: slice thickness 6 mm is outside 3–5 mm; threshold version", text
+    )
+    assert "of the MRI: slice thickness 6 mm is outside 3–5 mm" in html
+    db.close()
+
+
 def put_unread_series(db: Database, uid: str, received_at: str) -> None:
     number = int(uid.replace(".", ""))
     insert(

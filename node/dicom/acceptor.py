@@ -15,10 +15,10 @@ from node.dicom.association import Association, Slots
 from node.dicom.commitment import Report, RequestSink, heard_now, report_now
 from node.dicom.intake import Intake, Peer, Sink
 from node.dicom.recorder import Recorder
-from node.dicom.tls import secure, server_context
 from node.dicom.upper_layer import Context
 from node.errors import StoreError
 from node.settings import Settings
+from node.tls import secure, server_context
 
 MAX_WAITING = 256
 """Connections of one process that have not been let in yet, at most; further ones are closed at once."""

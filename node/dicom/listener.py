@@ -22,9 +22,9 @@ from node.dicom.pool import Pool
 from node.dicom.reconcile import reconcile
 from node.dicom.recorder import Recorder
 from node.dicom.slots import Limits
-from node.dicom.tls import server_context
 from node.errors import ListenError, StoreError
 from node.settings import Dicom, Settings
+from node.tls import server_context
 
 WATCH_S = 0.2
 """How often the receiver looks whether it is to stop, and whether what it needs is alive."""

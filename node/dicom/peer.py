@@ -15,9 +15,9 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from node.dicom.contexts import VERIFICATION
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.dicom.tls import client_context
 from node.errors import PeerError, UnreachableError
 from node.settings import RemoteAe
+from node.tls import client_context
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0

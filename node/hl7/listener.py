@@ -18,13 +18,13 @@ from typing import Any
 import structlog
 
 from node.clock import now
-from node.dicom.tls import server_context
 from node.errors import ListenError, StoreError
 from node.hl7.acknowledge import Reception, build_reply, receive, reply_code
 from node.hl7.framing import FrameDecoder, frame
 from node.hl7.storing import Arrival, FrameStore
 from node.settings import Settings
 from node.store.database import open_database
+from node.tls import server_context
 
 READ_BYTES = 64 * 1024
 BACKLOG = 512

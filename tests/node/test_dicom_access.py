@@ -5,6 +5,7 @@ import ssl
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import pytest
 from pydicom.uid import MRImageStorage
 from pynetdicom import AE
 
-from node.dicom import tls
+from node import tls
 from node.dicom.listener import run_receiver
 from node.errors import ListenError
 from node.settings import Settings
-from tests.node.dicom_samples import dcmtk, free_port, mr_image, receiver, settings_for, stack
+from tests.node.dicom_samples import dcmtk, free_port, mr_image, receiver, receiver_process, settings_for, stack
 from tests.node.test_dicom_listener import assert_stored, rows, sendable
 
 PACS = {"ae_titles": ["PACS1", "PACS2"], "addresses": ["127.0.0.1", "10.1.2.0/24"]}
@@ -116,6 +117,26 @@ def test_storescu_delivers_over_tls_and_plain_beside_it(tmp_path: Path, certific
         plain = dcmtk("echoscu", "-ta", "5", "127.0.0.1", tls_port(settings), check=False)
     assert plain.returncode != 0
     assert_stored(settings, {str(image.SOPInstanceUID) for image in images})
+
+
+def test_acceptor_processes_take_tls_from_several_senders_at_once(tmp_path: Path, certificates: Certificates):
+    settings = over_tls(tmp_path / "data", certificates, clients=True, processes=2)
+    groups = [stack(6, series=str(number)) for number in range(4)]
+    with receiver_process(settings), ThreadPoolExecutor(len(groups)) as pool:
+        sending = [
+            pool.submit(
+                dcmtk, "storescu", *certificates.peer("known"), "-aet", f"SENDER{number}", "127.0.0.1",
+                tls_port(settings), *sendable(tmp_path / f"out{number}", group),
+            )
+            for number, group in enumerate(groups)
+        ]  # fmt: skip
+        for one in sending:
+            one.result()
+        stranger = dcmtk("echoscu", *certificates.peer("stranger"), "127.0.0.1", tls_port(settings), check=False)
+    assert stranger.returncode != 0
+    assert_stored(settings, {str(image.SOPInstanceUID) for group in groups for image in group})
+    by_sender = "SELECT calling_ae, count(*) FROM fact_object_receipt GROUP BY calling_ae ORDER BY calling_ae"
+    assert rows(settings, by_sender) == [(f"SENDER{number}", 6) for number in range(4)]
 
 
 def test_client_certificates(tmp_path: Path, certificates: Certificates):

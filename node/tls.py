@@ -1,4 +1,4 @@
-"""TLS for the receiver, and for the connections that this node opens."""
+"""TLS for what listens, DICOM or HL7, and for the connections that this node opens."""
 
 import socket
 import ssl
@@ -26,7 +26,7 @@ def secure(tls: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
 
 
 def server_context(tls: ServerTls, name: str = "dicom.tls") -> ssl.SSLContext:
-    """What a receiver offers; ``name`` is that of its settings.
+    """What a listener offers; ``name`` is that of its settings.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analytics.model import MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
-from analytics.vbq.series import Verdict, after_contrast, candidates, judge
+from analytics.vbq.series import MINIMUM_SLICES, Verdict, after_contrast, candidates, judge
 from node.dicom.stack import Place, Stack, StoredImage, read_stacks
 
 SEVERITY = {MeasurementStatus.MEASURED: 0, MeasurementStatus.REVIEW: 1, MeasurementStatus.REJECTED: 2}
@@ -83,35 +83,44 @@ def doubts_of_order(series: Mapping[str, StudySeries]) -> dict[str, str]:
     }
 
 
-def measure_study(series: Mapping[str, StudySeries], measure: Measure) -> Iterator[SeriesMeasurement]:
-    """Measure the candidates of a study one after the other, until one is not rejected by its image."""
+def measure_study(
+    series: Mapping[str, StudySeries], measure: Measure, *, picked: bool = False
+) -> Iterator[SeriesMeasurement]:
+    """Measure the candidates of a study one after the other, until one is not rejected by its image.
+
+    ``picked``: a person named the files. A few slices are then what was wanted; otherwise they are what arrived of
+    more, and such a series waits for a person.
+    """
     doubts = doubts_of_order(series)
     for one in in_order(series):
-        result = measure_series(one, measure)
+        result = measure_series(one, measure, picked=picked)
         if one.uid in doubts:
-            result = _doubted(result, (doubts[one.uid],))
+            result = doubted(result, (doubts[one.uid],))
         yield result
         if result.status is not MeasurementStatus.REJECTED:
             return
 
 
-def measure_series(series: StudySeries, measure: Measure) -> SeriesMeasurement:
-    """Measure one series; where it holds several stacks, the one that comes out best."""
+def measure_series(series: StudySeries, measure: Measure, *, picked: bool = False) -> SeriesMeasurement:
+    """Measure one series; where it holds several stacks, the one that comes out best. ``picked``: as above."""
     stacks = read_stacks(series.images)
-    if not stacks:
-        return _rejected(series, "none of its images can be read and placed in the patient")
-    results = [_measure_stack(series, stack, measure) for stack in stacks]
+    if not any(stack.images for stack in stacks):
+        why = tuple(doubt for stack in stacks[:1] for doubt in stack.doubts)
+        return _rejected(series, "none of its images can be read and placed in the patient", *why)
+    results = [_measure_stack(series, stack, measure) for stack in stacks if stack.images]
+    if few := _few(series):
+        results = [replace(one, reasons=(*one.reasons, *few)) if picked else doubted(one, few) for one in results]
     best = min(results, key=lambda result: SEVERITY[result.status])
     usable = [result for result in results if result.status is not MeasurementStatus.REJECTED]
     if len(usable) > 1:
         doubt = f"{len(usable)} stacks of the series can be measured; this one has the most slices of the best"
-        return _doubted(best, (doubt,))
+        return doubted(best, (doubt,))
     return best
 
 
 def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> SeriesMeasurement:
     try:
-        found = measure(stack.images, t1_stated=series.verdict.sagittal_t1)
+        found = measure(stack.images, t1_stated=series.verdict.weighting_stated)
     except FAULTS as error:
         log.exception("the automatic measurement failed", series=series.uid)
         return _rejected(series, f"the automatic measurement failed ({type(error).__name__})")
@@ -127,10 +136,18 @@ def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> Serie
         image=None if at is None else stack.images[at],
         outlines=found.outlines,
     )
-    return _doubted(result, stack.doubts)
+    return doubted(result, stack.doubts)
 
 
-def _doubted(result: SeriesMeasurement, doubts: Sequence[str]) -> SeriesMeasurement:
+def _few(series: StudySeries) -> tuple[str, ...]:
+    """What is to be known of a series of so few slices that the midline may lie beside them."""
+    slices = series.verdict.slices
+    if slices >= MINIMUM_SLICES:
+        return ()
+    return (f"fewer than {MINIMUM_SLICES} slices ({slices}): the midline may lie beside them",)
+
+
+def doubted(result: SeriesMeasurement, doubts: Sequence[str]) -> SeriesMeasurement:
     """The result with what a person must know first; a measured one then waits for a person."""
     if not doubts:
         return result
@@ -142,5 +159,5 @@ def _doubted(result: SeriesMeasurement, doubts: Sequence[str]) -> SeriesMeasurem
     )
 
 
-def _rejected(series: StudySeries, reason: str) -> SeriesMeasurement:
-    return SeriesMeasurement(series_uid=series.uid, status=MeasurementStatus.REJECTED, reasons=(reason,))
+def _rejected(series: StudySeries, *reasons: str) -> SeriesMeasurement:
+    return SeriesMeasurement(series_uid=series.uid, status=MeasurementStatus.REJECTED, reasons=reasons)

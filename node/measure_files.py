@@ -13,13 +13,29 @@ from pathlib import Path
 
 from analytics.model import MeasurementStatus
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
-from node.automatic import Measure, SeriesMeasurement, StudySeries, in_order, measure_study, series_of
+from node.automatic import Measure, SeriesMeasurement, StudySeries, doubted, in_order, measure_study, series_of
 from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage
 from node.errors import DicomReadError, InputError
 
 Progress = Callable[[int, int], None]
 """Told how many are done, of how many."""
+
+
+OTHER_PATIENTS = ("the images of its study carry different patient numbers",)
+HEAD = 512
+"""Bytes by which a file that is no DICOM image is known."""
+MEDIA_DIRECTORY = b"1.2.840.10008.1.3.10"
+DICOMDIR = "the list of contents of a medium (DICOMDIR): give the folder in which it lies"
+ARCHIVE = "an archive: unpack it and give the folder"
+BEGINNINGS = (
+    (b"PK\x03\x04", ARCHIVE),
+    (b"\x1f\x8b", ARCHIVE),
+    (b"7z\xbc\xaf", ARCHIVE),
+    (b"Rar!", ARCHIVE),
+    # Group 0008 in little endian: a data set, as some archives keep it.
+    (b"\x08\x00", "DICOM without the header of a file (Part 10), which DCMTK's `dcmconv FILE NEW` writes"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +69,23 @@ def find(paths: Sequence[Path], progress: Progress = lambda done, of: None) -> F
         try:
             header = read_header(file)
         except (DicomReadError, OSError) as error:
-            unread[file] = str(error) if isinstance(error, DicomReadError) else (error.strerror or str(error))
+            unread[file] = _what_it_is(file) or (error.strerror if isinstance(error, OSError) else "") or str(error)
         else:
             image = StoredImage(path=file, content=str(file), header=header)
             by_series[header.series_instance_uid].append(image)
     progress(len(files), len(files))
     studies: dict[str, dict[str, StudySeries]] = defaultdict(dict)
-    for uid, images in sorted(by_series.items()):
-        one = series_of(uid, images)
+    every = (series_of(uid, images) for uid, images in by_series.items())
+    for one in sorted(every, key=_as_made):
         # A series whose images name several studies stands with each of them in the node; here it is said once.
-        studies[min(one.studies)][uid] = one
+        studies[min(one.studies)][one.uid] = one
     return Found(studies=studies, unread=unread, named=frozenset(path for path in paths if path.is_file()))
+
+
+def _as_made(series: StudySeries) -> tuple[str, float, str]:
+    """Study by study, in the order in which the scanner numbered them."""
+    number = series.verdict.series_number
+    return min(series.studies), number if number is not None else float("inf"), series.uid
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -81,13 +103,31 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in sorted(names))
 
 
+def _what_it_is(path: Path) -> str | None:
+    """What a file is that cannot be read as a DICOM image, and what to do; ``None`` where that is not known."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return None
+    if not head:
+        return "an empty file"
+    if head[128:132] == b"DICM":
+        return DICOMDIR if MEDIA_DIRECTORY in head else None
+    if path.name.endswith((".nii", ".nii.gz")) or head[344:347] in {b"n+1", b"ni1"}:
+        return "NIfTI, which does not hold how the images were made: the DICOM images are needed"
+    return next((words for beginning, words in BEGINNINGS if head.startswith(beginning)), None)
+
+
 def measure_all(found: Found, measure: Measure) -> Iterator[tuple[StudySeries, SeriesMeasurement]]:
     """Every series with what came of it, study by study: those that are not the one are rejected, and say why."""
     for study in found.studies.values():
-        measured = {result.series_uid: result for result in measure_study(study, measure)}
+        measured = {result.series_uid: result for result in measure_study(study, measure, picked=True)}
         order = [one.uid for one in in_order(study)]
+        patients = {image.header.patient_id for series in study.values() for image in series.images}
         for uid, series in study.items():
-            yield series, measured.get(uid) or _not_measured(series, order, list(measured))
+            result = measured.get(uid) or _not_measured(series, order, list(measured))
+            yield series, doubted(result, OTHER_PATIENTS if len(patients) > 1 else ())
 
 
 def _not_measured(series: StudySeries, candidates: Sequence[str], measured: Sequence[str]) -> SeriesMeasurement:

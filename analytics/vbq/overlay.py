@@ -28,7 +28,7 @@ TEXT_LEFT, TEXT_RIGHT = 0.665, 0.985
 LINE_CHARACTERS = 42
 REASON_SIZE, LINE_STEP = 9.5, 0.0034
 """Points, and the share of the height that a line takes for each point."""
-FOOT = 0.06
+FOOT, FOOT_SIZE, FOOT_CHARACTERS = 0.09, 8.0, 54
 TWO_SIDED_95 = 1.96
 
 TEXT_COLOUR, FAINT_COLOUR = "#20262b", "#66707a"
@@ -70,15 +70,28 @@ def overlay(image: SagittalImage, measured: Measured) -> bytes:
     view = _View(image)
     _draw_slice(axes, view)
     rois = measured.score.rois if measured.score else {}
+    agreed = _names_agree(rois, measured.outlines)
     for name, outline in measured.outlines.items():
         if len(outline):
-            _draw_outline(axes, view, outline, name=None if name in rois or name == CANAL else name)
+            _draw_outline(axes, view, outline, name=name if agreed and name not in rois and name != CANAL else None)
     for name, roi in rois.items():
-        _draw_circle(axes, view, name, roi, measured.outlines.get(name))
+        _draw_circle(axes, view, name, roi, measured.outlines.get(name) if agreed else None)
     _write(figure, measured)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _names_agree(rois: Mapping[str, RoiSignal], outlines: Mapping[str, NDArray[np.float64]]) -> bool:
+    """Whether every circle lies in the outline of its name: a person may have placed them on other levels, and then
+    the names of the outlines would speak against those of the circles."""
+    from matplotlib.path import Path
+
+    return all(
+        Path(outlines[name]).contains_point((roi.circle.row, roi.circle.col))
+        for name, roi in rois.items()
+        if name != CSF and len(outlines.get(name, ()))
+    )
 
 
 class _View:
@@ -171,11 +184,10 @@ def _write(figure: "Figure", measured: Measured) -> None:
     if measured.reasons:
         heading = "To note" if measured.status is MeasurementStatus.MEASURED else "Why"
         figure.text(TEXT_LEFT, at - 0.02, heading, fontsize=11, fontweight="bold", color=TEXT_COLOUR, va="top")
-        room = int((at - 0.06 - FOOT) / (REASON_SIZE * LINE_STEP))
+        room = int((at - 0.06 - FOOT - 0.01) / (REASON_SIZE * LINE_STEP))
         _lines(figure, at - 0.06, _fitting(measured.reasons, room), size=REASON_SIZE)
-    figure.text(
-        TEXT_LEFT, 0.03, f"{measured.made_by} · research use only; a person decides", fontsize=8, color=FAINT_COLOUR
-    )
+    foot = [*wrap(measured.made_by, FOOT_CHARACTERS)[:2], "research use only; a person decides"]
+    _lines(figure, FOOT, foot, size=FOOT_SIZE, colour=FAINT_COLOUR)
 
 
 def _about(measured: Measured, score: VbqScore) -> list[str]:
@@ -216,8 +228,8 @@ def _fitting(reasons: Sequence[str], room: int) -> list[str]:
     return lines
 
 
-def _lines(figure: "Figure", top: float, lines: Sequence[str], *, size: float) -> float:
+def _lines(figure: "Figure", top: float, lines: Sequence[str], *, size: float, colour: str = TEXT_COLOUR) -> float:
     step = size * LINE_STEP
     for number, line in enumerate(lines):
-        figure.text(TEXT_LEFT, top - step * number, line, fontsize=size, color=TEXT_COLOUR, va="top")
+        figure.text(TEXT_LEFT, top - step * number, line, fontsize=size, color=colour, va="top")
     return top - step * len(lines)

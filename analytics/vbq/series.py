@@ -129,6 +129,8 @@ class Verdict:
     """As many as the gaps between the slices have room for; what is missing at either end leaves no gap."""
     lumbar_stated: bool
     t1_stated: bool
+    weighting_stated: bool
+    """The headers hold the times by which it is T1; otherwise the image has to show it."""
     series_number: int | None
 
     @property
@@ -167,12 +169,12 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         thickness_mm=consensus_number(image.slice_thickness_mm for image in images),
         stated_step_mm=consensus_number(image.spacing_between_slices_mm for image in images),
     )
-    lumbar = _lumbar(images)
+    lumbar, weighting = _lumbar(images), _t1_weighted(images, texts)
     criteria = (
         _image_kind(images),
         _original(images, words),
         _sagittal(images),
-        _t1_weighted(images, texts),
+        weighting,
         fat,
         contrast,
         lumbar,
@@ -189,6 +191,7 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         missing_slices=missing,
         lumbar_stated=lumbar.holds is True,
         t1_stated=any(T1_WORD.search(text) for text in texts),
+        weighting_stated=weighting.holds is True,
         series_number=consensus(image.series_number for image in images),
     )
 

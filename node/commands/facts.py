@@ -1,13 +1,17 @@
 """What people give: a retrospective cohort, readings."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from node.clock import now
 from node.commands.shell import AsJson, Config, open_node, out, print_json, read_settings
 from node.errors import InputError
+
+if TYPE_CHECKING:
+    from node.readings import AddedReading
 
 app = typer.Typer()
 reading_app = typer.Typer(help="Readings: the circles that a person placed on a series.", no_args_is_help=True)
@@ -68,7 +72,43 @@ def reading_add(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {rois}: {error}") from error
     added = add_reading(db, archive, series_uid=series_uid, reader=reader, rois_text=text, now=now())
-    out.print("reading stored" if added.new else "this reading is in effect already", highlight=False)
+    out.print(_words(added, "stored"), highlight=False)
+
+
+@reading_app.command("show")
+def reading_show(
+    series_uid: Annotated[str, typer.Argument(help="The SeriesInstanceUID, as `problems` shows it.")],
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Where the picture goes (PNG, without patient data).")
+    ] = None,
+    rois: Annotated[
+        Path | None, typer.Option("--rois", help="Where its circles go, as `reading add` takes them; to be moved.")
+    ] = None,
+    automatic: Annotated[
+        bool, typer.Option("--automatic", help="The automatic measurement, also where a person's reading is in effect.")
+    ] = False,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the reading of a series that is in effect: status, score and why, its picture, its circles.
+
+    The picture is drawn from the archive: the slice, the circles that are stored, wherever a person has moved them, and
+    around them the outlines that the networks see.
+    """
+    from node.pictures import draw, stored_reading, write_picture
+
+    settings = read_settings(config)
+    db, archive = open_node(settings)
+    reading = stored_reading(db, series_uid, automatic=automatic)
+    if as_json:
+        print_json(asdict(reading))
+    else:
+        for line in reading.words():
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if rois is not None:
+        rois.write_text(reading.rois_text(), encoding="utf-8")
+    if picture is not None:
+        write_picture(picture, draw(db, archive, reading))
 
 
 @reading_app.command("approve")
@@ -79,17 +119,18 @@ def reading_approve(
 ) -> None:
     """Take the circles of the automatic measurement as your own reading, as they are.
 
-    For a result that waits with status review, after looking at its picture (`vbq-node measure --overlay`). To move
-    circles give your own with `reading add`.
+    For a result that waits with status review, after looking at its picture (`reading show --picture`). To move circles
+    give your own with `reading add`.
     """
     from node.readings import approve
 
     settings = read_settings(config)
     db, archive = open_node(settings)
     added = approve(db, archive, series_uid=series_uid, reader=reader, now=now())
-    out.print(
-        f"approved: VBQ {added.vbq_mean:.3f} (mean form), {added.vbq_median:.3f} (median form)"
-        if added.new
-        else "this reading is in effect already",
-        highlight=False,
-    )
+    out.print(_words(added, "approved"), highlight=False)
+
+
+def _words(added: "AddedReading", done: str) -> str:
+    if not added.new:
+        return "this reading is in effect already"
+    return f"{done}: VBQ {added.vbq_mean:.3f} (mean form), {added.vbq_median:.3f} (median form)"

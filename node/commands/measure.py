@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -33,12 +34,14 @@ def measure(paths: Paths, as_json: AsJson = False, overlay: OverlayFolder = None
     """Measure VBQ in DICOM files or folders; nothing is stored. With --json one JSON object per series, a line each.
 
     Of each study the sagittal T1 series of the lumbar spine is measured; every other series is rejected and says why.
+    Several studies, also of several patients, may lie in one folder; nothing is mixed. An archive must be unpacked.
 
     Exit code 0 when every study has a measured series, 3 when one has none or it waits for a person, 1 when there is
-    no DICOM image.
+    no DICOM image or a path does not exist.
     """
     from analytics.vbq.measure import measure_stack
     from node.measure_files import find, measure_all, needs_a_person, picture, to_json_dict
+    from node.pictures import write_picture
 
     with _progress() as progress:
         reading = progress.add_task("reading headers", total=None)
@@ -53,7 +56,7 @@ def measure(paths: Paths, as_json: AsJson = False, overlay: OverlayFolder = None
         for series, result in measure_all(found, measure_stack):
             if overlay is not None and (drawn := picture(result)):
                 name, content = drawn
-                (overlay / name).write_bytes(content)
+                write_picture(overlay / name, content)
             if as_json:
                 line = json.dumps(to_json_dict(series, result), ensure_ascii=False, allow_nan=False)
                 sys.stdout.write(line + "\n")
@@ -90,9 +93,10 @@ def _say_unread(found: Found) -> None:
 def _words(result: SeriesMeasurement) -> tuple[str, ...]:
     """Status, score, slice and details, as the table shows them."""
     score, place = result.score, result.place
-    details = list(result.reasons)
+    details = [f"- {reason}" for reason in result.reasons]
     if score:
-        details.insert(0, ", ".join(f"{name} {roi.mean:.0f}" for name, roi in score.rois.items()))
+        signals = ", ".join(f"{name} {roi.mean:.0f}" for name, roi in score.rois.items())
+        details.insert(0, f"median form {score.vbq_median:.2f}; {signals}")
     interval = f" ± {1.96 * result.vbq_sd:.2f}" if result.vbq_sd is not None else ""
     number = "" if place is None else "?" if place.instance_number is None else str(place.instance_number)
     if place is not None and place.frame_number is not None:
@@ -100,7 +104,6 @@ def _words(result: SeriesMeasurement) -> tuple[str, ...]:
     return (
         result.status.value,
         f"{score.vbq_mean:.2f}{interval}" if score else "",
-        f"{score.vbq_median:.2f}" if score else "",
         number,
         "\n".join(details),
     )
@@ -110,13 +113,15 @@ COLOURS = {"measured": "green", "review": "yellow", "rejected": "red"}
 
 
 def _print(rows: list[tuple[StudySeries, tuple[str, ...]]]) -> None:
-    table = Table("series", show_lines=True)
-    for name in ("status", "VBQ ± 95 %", "median", "slice"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("mean signals, and why", ratio=1)
-    for series, (status, *cells) in rows:
-        table.add_row(Text(_name(series)), Text(status, style=COLOURS[status]), *(Text(cell) for cell in cells))
-    out.print(table)
+    """A table for each study."""
+    for study, its_rows in groupby(rows, key=lambda row: min(row[0].studies)):
+        table = Table("series", show_lines=True, title=Text(f"study {study}"), title_justify="left")
+        for name in ("status", "VBQ ± 95 %", "slice"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("signals, and why", ratio=1, overflow="fold")
+        for series, (status, *cells) in its_rows:
+            table.add_row(Text(_name(series)), Text(status, style=COLOURS[status]), *(Text(cell) for cell in cells))
+        out.print(table)
 
 
 def _name(series: StudySeries) -> str:

@@ -92,8 +92,8 @@ class _Slice:
 def read_stacks(images: Iterable[StoredImage]) -> list[Stack]:
     """The sagittal stacks of a series with their pixels, the largest first; usually one.
 
-    Further stacks are given only where they have at least half as many slices as the largest. Without any sagittal
-    slice that can be read the list is empty.
+    Further stacks are given only where they have at least half as many slices as the largest. One of which no image can
+    be read says so and holds none. Without any sagittal slice the list is empty.
     """
     given = _slices(images)
     slices = [one for one in given if isinstance(one, _Slice)]
@@ -104,13 +104,14 @@ def read_stacks(images: Iterable[StoredImage]) -> list[Stack]:
         return []
     kept = [group for group in groups if len(group) >= SECOND_STACK_SHARE * len(groups[0])]
     doubts = _count(unplaced, "image says", "images say", "not where and how it lies (position, direction, spacing)")
-    found = []
-    for group in kept:
-        others = _count(len(slices) - len(group), "image", "images", "of another size, direction or place left out")
-        stack = _read(group, doubts=doubts, notes=others)
-        if stack.images:
-            found.append(stack)
-    return found
+    return [
+        _read(
+            group,
+            doubts=doubts,
+            notes=_count(len(slices) - len(group), "image", "images", "of another size, direction or place left out"),
+        )
+        for group in kept
+    ]
 
 
 def _count(number: int, one: str, many: str, what: str) -> tuple[str, ...]:

@@ -113,7 +113,24 @@ def test_score_interval_and_reasons_stand_in_words(monkeypatch: pytest.MonkeyPat
     assert "levels named with a confidence of 97 %" in texts
     assert any(text.startswith("• reason number 0") for text in texts)
     shown = sum(text.startswith("• ") for text in texts)
-    assert texts[-2] == f"… and {14 - shown} more"
+    assert texts[-3] == f"… and {14 - shown} more"
+    assert texts[-2:] == ["vbq-auto 1", "research use only; a person decides"]
+
+
+def test_names_of_outlines_that_speak_against_the_circles_are_left_out(monkeypatch: pytest.MonkeyPatch):
+    from matplotlib.axes import Axes
+
+    names: list[str] = []
+    monkeypatch.setattr(Axes, "text", lambda _self, _x, _y, s, **_kwargs: names.append(s))
+    outlines = {"L1": OUTLINE, "L5": OUTLINE + np.array([90, 0])}
+    overlay(image(), measured(CIRCLES, OUTLINE, outlines=outlines))
+    assert "L5" in names
+    names.clear()
+    # A person counts otherwise: the circle of L1 lies in the next body.
+    circles = {**CIRCLES, "L1": CIRCLES["L2"], "L2": CIRCLES["L1"]}
+    overlay(image(), measured(circles, OUTLINE, outlines=outlines))
+    assert "L5" not in names
+    assert {"L1  300", "L2  300"} <= set(names)
 
 
 def test_a_rejected_one_shows_the_slice_and_why(monkeypatch: pytest.MonkeyPatch):

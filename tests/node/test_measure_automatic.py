@@ -171,14 +171,23 @@ def test_a_series_made_after_contrast_waits_for_a_person_also_when_that_is_known
 SILENT = {"RepetitionTime": None, "EchoTime": None, "SeriesDescription": None, "StudyDescription": None}
 
 
-@pytest.mark.parametrize("change", [SILENT, {"slices": 4}, {"slices": 1}])
-def test_where_the_headers_are_silent_the_image_decides(world: World, change: dict[str, object]):
-    images = painted(**{name: value for name, value in change.items() if name != "slices"})
-    arrive(world, *images[: int(str(change.get("slices", 6)))])
+def test_where_the_headers_are_silent_the_image_decides(world: World):
+    arrive(world, *painted(**SILENT))
     assert [(row["role"], row["chosen"]) for row in world.series().values()] == [("undecided", 1)]
     ((_, t1_stated),) = measure(world).asked
     assert not t1_stated
     assert [row["status"] for row in shown(world)] == ["measured"]
+
+
+@pytest.mark.parametrize("slices", [4, 1])
+def test_few_slices_are_measured_and_wait_for_a_person(world: World, slices: int):
+    arrive(world, *painted()[:slices])
+    assert [(row["role"], row["chosen"]) for row in world.series().values()] == [("undecided", 1)]
+    assert measure(world).asked == [(slices, True)]
+    ((status, reasons),) = [(row["status"], row["reasons"]) for row in shown(world)]
+    assert (status, json.loads(str(reasons))) == (
+        "review", [f"fewer than 5 slices ({slices}): the midline may lie beside them"]
+    )  # fmt: skip
 
 
 def test_images_that_contradict_each_other_are_said_and_wait_for_a_person(world: World):

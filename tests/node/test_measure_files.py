@@ -141,7 +141,10 @@ SILENT = {"RepetitionTime": None, "EchoTime": None, "SeriesDescription": None, "
 def test_where_the_headers_are_silent_the_image_decides(tmp_path: Path, slices: int):
     write(tmp_path, *painted(**SILENT)[:slices])
     double = KnownCircles(CIRCLES)
-    assert measured(tmp_path, double=double)["1"]["status"] == "measured"
+    row = measured(tmp_path, double=double)["1"]
+    # Who names files has picked the slices: that they are few is said and makes no doubt.
+    few = [f"fewer than 5 slices ({slices}): the midline may lie beside them"] if slices < 5 else []
+    assert (row["status"], [one for one in row["reasons"] if "fewer" in one]) == ("measured", few)  # type: ignore[attr-defined]
     assert double.asked == [(slices, False)]
 
 
@@ -194,3 +197,57 @@ def test_the_exit_code_asks_for_a_person_where_a_study_has_no_score():
 def test_an_empty_folder_has_nothing(tmp_path: Path):
     found = find([tmp_path])
     assert (found.series, found.unread) == (0, {})
+
+
+def test_two_patients_in_one_folder_are_two_studies_and_in_one_study_a_doubt(tmp_path: Path):
+    second = painted(series="2", StudyInstanceUID="1.2.826.0.1.3680043.8.498.2", PatientID="77")
+    write(tmp_path / "apart", *painted(), *second)
+    assert [row["status"] for row in measured(tmp_path / "apart").values()] == ["measured", "measured"]
+    write(tmp_path / "mixed", *painted(), *painted(series="2", PatientID="77"))
+    rows = measured(tmp_path / "mixed")
+    assert [row["status"] for row in rows.values()] == ["review", "rejected"]
+    assert all(row["reasons"][0] == "the images of its study carry different patient numbers" for row in rows.values())  # type: ignore[index]
+
+
+def test_series_come_in_the_order_of_the_scanner(tmp_path: Path):
+    write(tmp_path, *stack(series="9", SeriesNumber=2, EchoTime=100), *painted(series="3", SeriesNumber=11), *painted())
+    assert list(measured(tmp_path)) == ["9", "1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.zip", b"PK\x03\x04rest", "an archive: unpack it and give the folder"),
+        ("a.tar.gz", b"\x1f\x8brest", "an archive: unpack it and give the folder"),
+        (
+            "a.nii.gz",
+            b"\x1f\x8brest",
+            "NIfTI, which does not hold how the images were made: the DICOM images are needed",
+        ),
+        (
+            "a",
+            bytes(344) + b"n+1\0",
+            "NIfTI, which does not hold how the images were made: the DICOM images are needed",
+        ),
+        ("IM1", b"", "an empty file"),
+        ("IM2", b"\x08\x00\x05\x00rest", "DICOM without the header of a file (Part 10), which DCMTK's `dcmconv"),
+        ("DICOMDIR", bytes(128) + b"DICM  1.2.840.10008.1.3.10", "the list of contents of a medium (DICOMDIR): give"),
+        ("notes", b"hello", "not a DICOM Part 10 file"),
+    ],
+)
+def test_what_is_no_image_is_said_in_words(tmp_path: Path, name: str, content: bytes, words: str):
+    (tmp_path / name).write_bytes(content)
+    found = find([tmp_path / name])
+    assert not found.studies
+    assert found.unread[tmp_path / name].startswith(words)
+
+
+def test_an_image_that_is_cut_off_says_why_it_cannot_be_measured(tmp_path: Path):
+    write(tmp_path, painted()[0])
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-400])
+    reasons = measured(tmp_path)["1"]["reasons"]
+    assert reasons == [
+        "none of its images can be read and placed in the patient",
+        "1 image could not be read: the pixels cannot be decoded: ValueError",
+    ]

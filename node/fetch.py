@@ -233,7 +233,7 @@ class Fetch:
             "sop_instance_uid": received.sop_instance_uid,
             "transfer_syntax_uid": received.transfer_syntax_uid,
         }
-        if self._intake is None or not received.dataset or not all(UID.fullmatch(uid) for uid in named.values()):
+        if self._intake is None or not received.dataset:
             return CANNOT_UNDERSTAND
         title = self._settings.dicom.ae_title
         peer = Peer(address=self._peer.host, calling_ae=self._peer.ae_title, called_ae=title, name=self._peer_name)

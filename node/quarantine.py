@@ -3,7 +3,8 @@
 The object itself lies in the archive like every other and never changes. ``quarantine/`` in the data folder holds a
 copy of each, named by its public id, and the reason beside it. Whoever corrects the copy (with DCMTK's dcmodify, say)
 and calls ``vbq-node quarantine retry`` has it taken in as an object of its own, in place of the one that was received;
-a copy that is as it was is only read again, which helps once this software has learnt to read it.
+a copy that is as it was is only read again, which helps once this software has learnt to read it, or where only its
+sender named it wrongly: then it is taken in by the names in its data set.
 """
 
 import shutil
@@ -20,7 +21,7 @@ from sqlite_utils import Database
 
 from node.archive import PUBLIC_ID_DIGITS, Archive
 from node.clock import to_text
-from node.dicom.part10 import file_header, read_identity
+from node.dicom.part10 import file_header, misnamed, read_identity
 from node.dicom.reader import CONTENT_ERRORS, read_header
 from node.dicom.recorder import Receipt, insert_receipt
 from node.errors import DicomReadError, InputError
@@ -134,6 +135,8 @@ def _retry(db: Database, archive: Archive, folder: Path, row: dict[str, object],
         why = "the file is missing from the archive" if isinstance(error, FileNotFoundError) else str(error)
         return Retried(id=name, corrected=corrected, error=why)
     with writing(db):
+        if not corrected and misnamed(str(row["sop_class_uid"]), str(row["sop_instance_uid"])):
+            _note_correction(db, row, int(str(row["object_id"])), by=by, now=now)
         db.execute("DELETE FROM derived_problem WHERE step = 'index' AND source = ?", [f"object {name}"])
     _remove(folder, name)
     return Retried(id=name, corrected=corrected, error=None)
@@ -156,13 +159,17 @@ def _take_in(db: Database, archive: Archive, row: dict[str, object], copy: Path,
     with writing(db):
         insert_receipt(db, receipt)
         (corrected_id,) = db.execute("SELECT object_id FROM fact_object WHERE sha256 = ?", [stored.sha256]).fetchone()
-        correction = {
-            "object_id": row["object_id"],
-            "corrected_id": corrected_id,
-            "corrected_at": to_text(now),
-            "corrected_by": by,
-        }
-        insert(db, "fact_correction", [correction])
+        _note_correction(db, row, corrected_id, by=by, now=now)
+
+
+def _note_correction(db: Database, row: dict[str, object], corrected_id: int, *, by: str, now: datetime) -> None:
+    correction = {
+        "object_id": row["object_id"],
+        "corrected_id": corrected_id,
+        "corrected_at": to_text(now),
+        "corrected_by": by,
+    }
+    insert(db, "fact_correction", [correction])
 
 
 def _put(archive: Archive, folder: Path, name: str, row: dict[str, object]) -> None:

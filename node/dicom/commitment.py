@@ -29,8 +29,8 @@ from sqlite_utils.utils import sqlite3
 from node.archive import Archive
 from node.clock import now, to_text
 from node.dicom import dimse
-from node.dicom.intake import UID_TEXT, Answer, Peer
-from node.dicom.part10 import read_identity
+from node.dicom.intake import Answer, Peer
+from node.dicom.part10 import UID_TEXT, read_identity
 from node.dicom.reader import CONTENT_ERRORS
 from node.dicom.recorder import Recorder
 from node.errors import DicomReadError

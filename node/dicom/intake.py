@@ -1,10 +1,10 @@
 """What happens to the objects of C-STORE: written as they come, made durable, recorded, and only then acknowledged.
 
-The data set is taken as the bytes that came: never parsed, never decoded.
+The data set is taken as the bytes that came: never parsed, never decoded. One that its sender names by something that
+is no UID is kept as well and goes to quarantine: to refuse it would lose it, for it would come the same way again.
 """
 
 import errno
-import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,13 +14,11 @@ from sqlite_utils.utils import sqlite3
 from node.archive import Archive, Incoming
 from node.clock import now
 from node.dicom import dimse
-from node.dicom.part10 import file_header
+from node.dicom.part10 import file_header, misnamed
 from node.dicom.recorder import Receipt, Recorder
 from node.dicom.upper_layer import Context
 from node.settings import Settings
 
-UID_TEXT = re.compile(r"[0-9.]{1,64}")
-"""What a UID is made of; leading zeros and the like occur and do no harm."""
 BYTES_PER_MB = 1_000_000
 
 log = structlog.get_logger()
@@ -124,10 +122,6 @@ class StoredObjectSink:
         }
         self._incoming: Incoming | None = None
         self._refused: Answer | None = None
-        if not all(UID_TEXT.fullmatch(uid) for uid in self._identity.values()):
-            self._refused = Answer(status=dimse.CANNOT_UNDERSTAND, comment="it is named by what is no UID")
-            log.warning("object refused", reason=self._refused.comment, peer=peer.address, calling_ae=peer.calling_ae)
-            return
         try:
             self._incoming = intake.open(self._identity)
         except OSError as error:
@@ -153,6 +147,8 @@ class StoredObjectSink:
                 self._intake.record(self._incoming, self._identity, self._peer)
             except (OSError, sqlite3.Error, TimeoutError) as error:
                 self._refuse(error)
+            else:
+                self._warn()
         return self._refused or Answer(status=dimse.SUCCESS)
 
     def discard(self) -> None:
@@ -160,6 +156,11 @@ class StoredObjectSink:
         if self._incoming is not None:
             self._incoming.discard()
             self._incoming = None
+
+    def _warn(self) -> None:
+        reason = misnamed(self._identity["sop_class_uid"], self._identity["sop_instance_uid"])
+        if reason is not None:
+            log.warning("kept in quarantine", reason=reason, peer=self._peer.address, calling_ae=self._peer.calling_ae)
 
     def _refuse(self, error: Exception) -> None:
         self.discard()

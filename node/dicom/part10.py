@@ -3,6 +3,7 @@
 Encoded here, byte for byte, because it stands on the receiving path: the data set behind it is never parsed.
 """
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -24,12 +25,18 @@ _PREAMBLE = b"\0" * 128 + b"DICM"
 MAX_INFLATED_BYTES = 512 * 1024 * 1024
 """Of a deflated data set: half a megabyte can grow to this. A multi-frame MR of 1,000 frames of 512 × 512 is that."""
 
+UID_TEXT = re.compile(r"[0-9.]{1,64}")
+"""What a UID is made of; leading zeros and the like occur and do no harm."""
+
 _LONG_VR = frozenset({b"OB"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileIdentity:
-    """What the header of a Part 10 file says about its data set, and at which byte that begins."""
+    """What the header of a Part 10 file says about its data set, and at which byte that begins.
+
+    A UID is empty where :func:`file_header` was given something that is none.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -60,6 +67,8 @@ def read_identity(path: Path) -> FileIdentity:
 def file_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Preamble, prefix and File Meta Information (Explicit VR Little Endian) for a data set.
 
+    What a sender calls it by and is no UID is left empty.
+
     References
     ----------
     DICOM PS3.10, section 7.1, table 7.1-1.
@@ -67,8 +76,8 @@ def file_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_ui
     elements = b"".join(
         (
             _element(0x0001, b"OB", b"\0\x01"),
-            _element(0x0002, b"UI", _text(sop_class_uid, padding=b"\0")),
-            _element(0x0003, b"UI", _text(sop_instance_uid, padding=b"\0")),
+            _element(0x0002, b"UI", _uid(sop_class_uid)),
+            _element(0x0003, b"UI", _uid(sop_instance_uid)),
             _element(0x0010, b"UI", _text(transfer_syntax_uid, padding=b"\0")),
             _element(0x0012, b"UI", _text(IMPLEMENTATION_CLASS_UID, padding=b"\0")),
             _element(0x0013, b"SH", _text(IMPLEMENTATION_VERSION_NAME, padding=b" ")),
@@ -99,6 +108,20 @@ def require_bounded(path: Path) -> None:
                 chunk = inflater.unconsumed_tail
                 if size > MAX_INFLATED_BYTES:
                     raise DicomReadError(f"inflated it would be larger than {MAX_INFLATED_BYTES} bytes")
+
+
+def misnamed(sop_class_uid: str, sop_instance_uid: str) -> str | None:
+    """Why an object cannot be filed under what its sender called it, or ``None``: both are UIDs."""
+    wrong = [
+        what
+        for what, given in (("SOP Class UID", sop_class_uid), ("SOP Instance UID", sop_instance_uid))
+        if not UID_TEXT.fullmatch(given)
+    ]
+    return f"its sender named it by a {' and a '.join(wrong)} that is none" if wrong else None
+
+
+def _uid(value: str) -> bytes:
+    return _text(value, padding=b"\0") if UID_TEXT.fullmatch(value) else b""
 
 
 def _text(value: str, *, padding: bytes) -> bytes:

@@ -36,6 +36,9 @@ FROM state_destination AS d JOIN fact_object AS o ON o.object_id > d.enrolled_ob
 WHERE d.peer = :peer
   AND (SELECT r.calling_ae FROM fact_object_receipt AS r WHERE r.object_id = o.object_id ORDER BY r.receipt_id LIMIT 1)
       NOT IN (SELECT value FROM json_each(:own))
+  -- What its sender named by no UID cannot be sent under one; once it is corrected, that object goes on.
+  AND o.sop_class_uid NOT GLOB '*[^0-9.]*' AND o.sop_class_uid <> ''
+  AND o.sop_instance_uid NOT GLOB '*[^0-9.]*' AND o.sop_instance_uid <> ''
 """
 
 DUE = """

@@ -15,6 +15,7 @@ from analytics.vbq.protocol import consensus, scanner_stratum
 from node.archive import PUBLIC_ID_DIGITS, Archive
 from node.automatic import StudySeries, doubts_of_order, in_order
 from node.clock import to_text
+from node.dicom.part10 import misnamed
 from node.dicom.reader import Header, header_to_json, read_header
 from node.errors import DicomReadError
 from node.quarantine import CORRECTED
@@ -34,7 +35,9 @@ SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instan
 """
 
 PENDING_OBJECTS = f"""
-SELECT o.object_id, o.sha256, EXISTS (SELECT 1 FROM fact_correction AS c WHERE c.object_id = o.object_id)
+SELECT o.object_id, o.sha256, o.sop_class_uid, o.sop_instance_uid,
+       (SELECT c.corrected_id FROM fact_correction AS c WHERE c.object_id = o.object_id
+        ORDER BY c.correction_id DESC LIMIT 1)
 FROM fact_object AS o
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.object_id)
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'index'
@@ -76,9 +79,7 @@ def index_objects(db: Database, archive: Archive) -> int:
     """Read the header of every object that has none yet; returns how many objects were dealt with."""
     done = 0
     while db.execute(UNINDEXED).fetchone()[0] and (rows := db.execute(PENDING_OBJECTS, [BATCH]).fetchall()):
-        read = [
-            (object_id, sha256, None if corrected else _read(archive, sha256)) for object_id, sha256, corrected in rows
-        ]
+        read = [(object_id, sha256, _judge(archive, object_id, sha256, *rest)) for object_id, sha256, *rest in rows]
         with writing(db):
             for object_id, sha256, header in read:
                 source = f"object {sha256[:PUBLIC_ID_DIGITS]}"
@@ -90,6 +91,19 @@ def index_objects(db: Database, archive: Archive) -> int:
                     _insert_problem(db, "index", source, "unreadable", header)
         done += len(rows)
     return done
+
+
+def _judge(
+    archive: Archive, object_id: int, sha256: str, sop_class_uid: str, sop_instance_uid: str, corrected_id: int | None
+) -> Header | str | None:
+    """The header, or why there is none; ``None`` where another object stands in its place.
+
+    Whoever takes an object in as it came says with it that its data set names it, not its sender.
+    """
+    if corrected_id is not None and corrected_id != object_id:
+        return None
+    reason = misnamed(sop_class_uid, sop_instance_uid) if corrected_id is None else None
+    return reason or _read(archive, sha256)
 
 
 def _read(archive: Archive, sha256: str) -> Header | str:

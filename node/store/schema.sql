@@ -5,7 +5,8 @@
 -- ---- facts -----------------------------------------------------------------------------------------------------
 CREATE TABLE fact_site (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
--- One row per distinct DICOM data set; its bytes lie in the archive under their SHA-256.
+-- One row per distinct DICOM data set; its bytes lie in the archive under their SHA-256. The UIDs are those by which its
+-- sender named it, as sent: they may be none.
 CREATE TABLE fact_object (
     object_id INTEGER PRIMARY KEY,
     sha256 TEXT NOT NULL UNIQUE,
@@ -38,7 +39,8 @@ CREATE TABLE fact_study_query (
 ) STRICT;
 CREATE INDEX fact_study_query_study ON fact_study_query (study_instance_uid, peer, query_id);
 
--- A person gave a corrected file in place of an object that could not be taken in. The newest of an object holds.
+-- A person gave a corrected file in place of an object that could not be taken in, or took it in itself by the names in
+-- its data set (corrected_id = object_id). The newest of an object holds.
 CREATE TABLE fact_correction (
     correction_id INTEGER PRIMARY KEY,
     object_id INTEGER NOT NULL REFERENCES fact_object,

@@ -125,6 +125,7 @@ SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'duplicate-uid',
        'SOP Instance UID ' || o.sop_instance_uid || ' was received with other bytes as well; both are kept'
 FROM fact_object AS o
 WHERE o.object_id NOT IN (SELECT object_id FROM fact_correction)
+  AND o.sop_instance_uid NOT GLOB '*[^0-9.]*' AND o.sop_instance_uid <> ''
   AND o.sop_instance_uid IN (SELECT sop_instance_uid FROM fact_object
                              WHERE object_id NOT IN (SELECT object_id FROM fact_correction)
                              GROUP BY sop_instance_uid HAVING count(*) > 1)

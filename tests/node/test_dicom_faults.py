@@ -24,18 +24,40 @@ from pynetdicom import AE
 from node.archive import Archive, Incoming
 from node.clock import now
 from node.dicom import association as node_association
-from node.dicom import recorder
+from node.dicom import dimse, recorder, upper_layer
 from node.dicom.listener import run_receiver
+from node.dicom.part10 import read_identity
 from node.errors import StoreError
 from node.settings import Settings
 from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for
-from tests.node.raw_sender import ABORT, RELEASE, RawSender, association_request, raw_association, store_request
+from tests.node.raw_sender import (
+    ABORT,
+    CONTEXT,
+    RELEASE,
+    RawSender,
+    association_request,
+    raw_association,
+    store_request,
+)
 from tests.node.test_dicom_listener import assert_stored, association, files, rows, settings
 
 __all__ = ["settings"]  # the fixture
 
 BIG = mr_image(seed=77, Rows=512, Columns=512, PixelData=b"\1\2" * 512 * 512)
 """Half a megabyte: several PDUs."""
+WITHOUT_DATA_SET = upper_layer.data(
+    CONTEXT,
+    command=dimse.encode(
+        {
+            dimse.AFFECTED_CLASS: MRImageStorage,
+            dimse.COMMAND_FIELD: dimse.C_STORE_RQ,
+            dimse.MESSAGE_ID: 2,
+            dimse.DATASET_TYPE: dimse.NO_DATASET,
+            dimse.AFFECTED_INSTANCE: "1.2.3",
+        }
+    ),
+)
+STATUS_C000 = bytes.fromhex("0000 0009 02000000 00c0")
 ABORTED, REJECTED = b"\x07", b"\x03"
 
 
@@ -64,12 +86,18 @@ def assert_only(settings: Settings, *images: Dataset) -> None:
 # ---- what a sender does -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("uid", ["../../../etc/passwd", "1.2.é", "1.2 3"])
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
-def test_what_is_no_uid_is_refused_and_the_association_goes_on(settings: Settings, uid: str):
+def test_what_is_named_by_no_uid_is_kept_and_the_association_goes_on(settings: Settings, uid: str):
     with receiver(settings), raw_association(settings.dicom.port) as sender:
-        assert sender.store(encode(mr_image()), uid=uid) == 0xC000
-        assert sender.store(encode(mr_image()), uid="1.2.3") == 0
-    assert_stored(settings, {"1.2.3"})
-    assert len(files(settings)) == 1
+        assert sender.store(encode(mr_image()), uid=uid) == 0
+        assert sender.store(encode(mr_image(seed=2)), uid="1.2.3") == 0
+    assert_stored(settings, {uid, "1.2.3"})
+    kept = {path.stem for path in files(settings)}
+    assert kept == {sha256 for (sha256,) in rows(settings, "SELECT sha256 FROM fact_object")}
+    # Nothing of the name is in the file, and the file is what DCMTK takes for DICOM.
+    (named,) = rows(settings, "SELECT sha256 FROM fact_object WHERE sop_instance_uid <> '1.2.3'")
+    path = Archive(settings.storage.folder).path(str(named[0]))
+    assert read_identity(path).sop_instance_uid == ""
+    dcmtk("dcmdump", str(path))
 
 
 @pytest.mark.parametrize("how", ["abort", "cut", "reset", "release"])
@@ -166,7 +194,7 @@ def test_every_association_and_how_it_ended_is_in_the_log(settings: Settings, ca
     with receiver(settings):
         with raw_association(settings.dicom.port) as sender:
             assert sender.store(mr_image(seed=1)) == 0
-            assert sender.store(mr_image(seed=2), uid="a") == 0xC000
+            assert STATUS_C000 in sender.say(WITHOUT_DATA_SET)
             assert sender.say(RELEASE)[:1] == b"\x06"
         with raw_association(settings.dicom.port) as raw:
             raw.socket.sendall(ABORT)

@@ -266,6 +266,28 @@ def test_what_arrives_after_the_setting_up_goes_on_byte_for_byte_once(world: Wor
     }  # fmt: skip
 
 
+def test_what_its_sender_named_by_no_uid_waits_for_its_correction(world: World) -> None:
+    destinations(world)
+    image = mr_image()
+    world.archive.prepare()
+    with Recorder(world.folder) as recorder:
+        for name in ("", "no UID", str(image.SOPInstanceUID)):
+            named = {
+                "sop_class_uid": str(MRImageStorage),
+                "sop_instance_uid": name,
+                "transfer_syntax_uid": str(ExplicitVRLittleEndian),
+            }
+            stored = world.archive.store(
+                header=file_header(**named),
+                dataset=encode(mr_image(seed=len(name), SOPInstanceUID=image.SOPInstanceUID)),
+                transfer_syntax_uid=named["transfer_syntax_uid"],
+            )
+            recorder.record(Receipt(stored=stored, received_at=NOON, calling_ae="X", peer_address="127.0.0.1", **named))
+    with world.archived.up(STORE):
+        assert world.send() == 1
+    assert [uid for uid, _, _ in world.archived.stored] == [str(image.SOPInstanceUID)]
+
+
 def test_what_a_peer_sent_itself_does_not_go_back_to_it(world: World) -> None:
     destinations(world)
     receive(world.folder, *stack(3))

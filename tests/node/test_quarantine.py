@@ -15,7 +15,8 @@ from node.errors import DicomReadError
 from node.quarantine import mirror
 from node.rebuild import rebuild
 from node.steps import index
-from tests.node.dicom_samples import dcmtk, encode, mr_image, settings_for, stack
+from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for, stack
+from tests.node.raw_sender import raw_association
 from tests.node.test_index import World
 
 
@@ -140,6 +141,39 @@ def test_a_copy_that_is_worse_than_before_is_refused_and_stays(
     copy.with_suffix(".txt").unlink()
     steps(world)
     assert copy.read_bytes().endswith(encode(without_study()))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_what_its_sender_named_by_no_uid(
+    world: World, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, broken = mr_image(seed=1), without_study()
+    with receiver(world.settings), raw_association(world.settings.dicom.port) as sender:
+        assert sender.store(encode(whole), uid="../../etc/passwd") == 0
+        assert sender.store(encode(broken), uid="DOE^JANE") == 0
+    steps(world)
+    reason = "its sender named it by a SOP Instance UID that is none"
+    problems = world.rows("SELECT source, code, detail FROM problems")
+    (first, second) = [str(source).removeprefix("object ") for source, _, _ in problems]
+    assert {(code, detail) for _, code, detail in problems} == {("unreadable", reason)}
+    assert world.rows("SELECT * FROM series") == []
+
+    capsys.readouterr()
+    # Its data set names the one well: taken in as it came. The other has to be corrected first.
+    assert call(config, monkeypatch, "retry", "--by", "engineer") == 3
+    said = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert sorted(said.values()) == ["still not: StudyInstanceUID is missing", "taken in"]
+    (left,) = [name for name, text in said.items() if text != "taken in"]
+    assert {left} < {first, second}
+    copy = world.folder / "quarantine" / f"{left}.dcm"
+    dcmtk("dcmodify", "-nb", "-i", "StudyInstanceUID=1.2.826.0.1.3680043.8.498.1", str(copy))
+    assert call(config, monkeypatch, "retry", left, "--by", "engineer") == 0
+    steps(world)
+    indexed = {(str(whole.SOPInstanceUID),), (str(broken.SOPInstanceUID),)}
+    assert set(world.rows("SELECT sop_instance_uid FROM derived_instance")) == indexed
+    rebuild(world.db, world.archive, world.settings)
+    assert set(world.rows("SELECT sop_instance_uid FROM derived_instance")) == indexed
+    assert world.rows("SELECT * FROM problems WHERE step IN ('index', 'receive')") == []
 
 
 def test_without_anything_in_it_there_is_no_folder(world: World) -> None:

@@ -14,6 +14,7 @@ from node.settings import Settings
 from node.steps.index import index_objects
 from node.store.database import open_database
 from tests.node.dicom_samples import encode, free_port, mr_image, receive, receiver, receiver_process, settings_for
+from tests.node.raw_sender import raw_association
 from tests.node.test_dicom_listener import association, rows
 
 PROBLEMS = "SELECT step, code FROM problems ORDER BY code"
@@ -64,6 +65,23 @@ def test_a_file_without_a_record_is_taken_in_once(settings: Settings, archive: A
     assert rows(settings, "SELECT (SELECT count(*) FROM fact_object), (SELECT count(*) FROM fact_object_receipt)") == [
         (1, 2)
     ]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_file_that_its_sender_named_by_no_uid_is_taken_in_to_quarantine(settings: Settings, archive: Archive):
+    with receiver(settings), raw_association(settings.dicom.port) as sender:
+        assert sender.store(encode(mr_image()), uid="no UID") == 0
+    # As the receiver that is killed before the commit leaves it.
+    for path in settings.storage.folder.glob("node.db*"):
+        path.unlink()
+    start_and_stop(settings)
+    db = open_database(settings.storage.folder)
+    assert index_objects(db, archive) == 1
+    assert db.execute("SELECT sop_instance_uid FROM fact_object").fetchall() == [("",)]
+    assert db.execute("SELECT step, detail FROM problems").fetchall() == [
+        ("index", "its sender named it by a SOP Instance UID that is none")
+    ]
+    db.close()
 
 
 @pytest.mark.parametrize("change", ["cut", "other", "empty"])

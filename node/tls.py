@@ -13,8 +13,10 @@ HANDSHAKE_TIMEOUT_S = 10.0
 """For the whole handshake."""
 
 
-def secure(tls: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
+def secure(tls: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket | None:
     """Shake hands with a peer that has connected, within :data:`HANDSHAKE_TIMEOUT_S`.
+
+    Returns ``None`` where it closes without a word: a load balancer that looks whether the port is open.
 
     Raises
     ------
@@ -22,6 +24,8 @@ def secure(tls: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
         It takes too long, or the two do not agree.
     """
     connection.settimeout(HANDSHAKE_TIMEOUT_S)
+    if not connection.recv(1, socket.MSG_PEEK):
+        return None
     return tls.wrap_socket(connection, server_side=True)
 
 

@@ -85,6 +85,26 @@ def problems(config: Config = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def refusals(
+    config: Config = None,
+    as_json: AsJson = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Forget them once they are shown.")] = False,
+) -> None:
+    """List who the DICOM receiver did not let in and what it did not take: why, how often, when (30 days)."""
+    from node.dicom.refusals import forget_refusals, list_refusals
+
+    db, _ = open_node(read_settings(config))
+    rows = list_refusals(db)
+    if as_json:
+        print_json(rows)
+    else:
+        names = ("peer", "calling", "called", "problem", "why", "times", "first", "last", "let in since")
+        print_table(f"{len(rows)} refusals", names, [tuple(row.values()) for row in rows])
+    if forget:
+        forget_refusals(db)
+
+
+@app.command()
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
     """Check settings, folder, disk, ports, peers (C-ECHO), mail and time zone. Exit code 1 when something is wrong."""
     from node.doctor import examine

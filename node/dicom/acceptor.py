@@ -15,6 +15,7 @@ from node.dicom.association import Association, Slots
 from node.dicom.commitment import Report, RequestSink, heard_now, report_now
 from node.dicom.intake import Intake, Peer, Sink
 from node.dicom.recorder import Recorder
+from node.dicom.refusals import NO_ASSOCIATION, REJECTED, TOO_MANY, Refusal, Refusals
 from node.dicom.upper_layer import Context
 from node.errors import StoreError
 from node.settings import Settings
@@ -42,12 +43,15 @@ class Acceptor:
         The certificates of the settings cannot be used.
     """
 
-    def __init__(self, settings: Settings, archive: Archive, recorder: Recorder, slots: Slots) -> None:
+    def __init__(
+        self, settings: Settings, archive: Archive, recorder: Recorder, refusals: Refusals, slots: Slots
+    ) -> None:
         self._settings = settings.dicom
         self._tls = server_context(settings.dicom.tls) if settings.dicom.tls else None
         self._folder = settings.storage.folder
         self._archive = archive
         self._recorder = recorder
+        self._refusals = refusals
         self._intake = Intake(settings, archive, recorder)
         self._slots = slots
         self._lock = threading.Lock()
@@ -73,7 +77,7 @@ class Acceptor:
             if not crowded:
                 self._open[thread] = connection
         if crowded:
-            log.warning("connection refused", peer=address, reason="too many connections wait to be let in")
+            self._turn_away(address, code=TOO_MANY, reason="too many connections wait to be let in")
             connection.close()
             if done:
                 done()
@@ -118,6 +122,22 @@ class Acceptor:
             # It stays pending and is answered once more.
             log.error("storage commitment answered, but not noted", error=str(error))
 
+    def refused(self, peer: Peer, *, code: str, reason: str) -> None:
+        """It was not let in, or something of it was not taken."""
+        self._refusals.note(
+            Refusal(
+                address=peer.address, calling_ae=peer.calling_ae, called_ae=peer.called_ae, code=code, reason=reason
+            )
+        )
+
+    def let_in(self, peer: Peer) -> None:
+        """It was."""
+        self._refusals.let_in(address=peer.address, calling_ae=peer.calling_ae)
+
+    def _turn_away(self, address: str, *, code: str, reason: str) -> None:
+        log.warning("connection refused", peer=address, reason=reason)
+        self._refusals.note(Refusal(address=address, code=code, reason=reason))
+
     def _run(self, connection: socket.socket, address: str, secured: bool, done: Callable[[], None] | None) -> None:
         try:
             self._serve(connection, address, self._tls if secured else None)
@@ -134,13 +154,16 @@ class Acceptor:
             if tls is None:
                 self._associate(connection, address)
             elif not self._settings.allows(address):
-                reason = "its address is not in dicom.allow or dicom.peers"
-                log.warning("connection refused", peer=address, reason=reason)
+                self._turn_away(address, code=REJECTED, reason="its address is not in dicom.allow or dicom.peers")
             else:
                 try:
                     secured = secure(tls, connection)
                 except OSError as error:
-                    log.warning("connection refused", peer=address, reason=str(error))
+                    self._turn_away(
+                        address, code=NO_ASSOCIATION, reason=f"the TLS handshake failed: {_in_words(error)}"
+                    )
+                    return
+                if secured is None:
                     return
                 with self._lock:
                     self._open[threading.current_thread()] = secured
@@ -149,6 +172,15 @@ class Acceptor:
 
     def _associate(self, connection: socket.socket, address: str) -> None:
         Association(connection, address, settings=self._settings, slots=self._slots, services=self).serve()
+
+
+def _in_words(error: OSError) -> str:
+    """Few different ones: they are counted."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return error.strerror or str(error)
 
 
 def _cut(connection: socket.socket) -> None:

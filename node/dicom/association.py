@@ -18,6 +18,7 @@ from node.dicom.commitment import WELL_KNOWN_INSTANCE, Report, encoded
 from node.dicom.contexts import STORAGE_COMMITMENT, VERIFICATION, transfer_syntaxes
 from node.dicom.intake import Answer, Peer, Sink
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.dicom.refusals import NO_ASSOCIATION, NOT_STORED, NOTHING_TAKEN, REJECTED, TOO_MANY
 from node.dicom.upper_layer import AssociationRequest, Context, Reject, Wire
 from node.errors import ProtocolError
 from node.settings import Dicom
@@ -63,6 +64,12 @@ class Services(Protocol):
     def heard(self, report: Report) -> None:
         """The other side has confirmed the answer."""
 
+    def refused(self, peer: Peer, *, code: str, reason: str) -> None:
+        """It was not let in, or something of it was not taken."""
+
+    def let_in(self, peer: Peer) -> None:
+        """It was."""
+
 
 @dataclass
 class _Message:
@@ -100,9 +107,10 @@ class Association:
             return
         refusal = self._refusal(request)
         if refusal is not None:
-            self._reject(*refusal)
+            self._reject(*refusal, code=REJECTED)
         elif not self._slots.enter(self._peer.name):
-            self._reject(upper_layer.TOO_MANY, "there are as many associations as the settings allow")
+            reason = "there are as many associations as the settings allow (max_associations)"
+            self._reject(upper_layer.TOO_MANY, reason, code=TOO_MANY)
         else:
             try:
                 self._hold(request)
@@ -122,11 +130,11 @@ class Association:
                 self._wire.send(
                     upper_layer.abort(upper_layer.UNEXPECTED_PDU if known else upper_layer.UNRECOGNISED_PDU)
                 )
-                log.warning("connection refused", peer=self._address, reason="it does not ask for an association")
+                self._turn_away("it does not ask for an association")
                 return None
             request = upper_layer.parse_request(self._wire.body(length))
         except ProtocolError as error:
-            log.warning("connection refused", peer=self._address, reason=str(error))
+            self._turn_away(str(error))
             self._say(upper_layer.abort(upper_layer.INVALID_PARAMETER))
             return None
         except (EOFError, OSError):
@@ -135,6 +143,10 @@ class Association:
         self._peer = Peer(address=self._address, calling_ae=request.calling_ae, called_ae=request.called_ae, name=name)
         self._max_pdu_bytes = request.max_pdu_bytes
         return request
+
+    def _turn_away(self, reason: str) -> None:
+        log.warning("connection refused", peer=self._address, reason=reason)
+        self._services.refused(self._peer, code=NO_ASSOCIATION, reason=reason)
 
     def _refusal(self, request: AssociationRequest) -> tuple[Reject, str] | None:
         if not request.protocol_version & 1:
@@ -148,7 +160,7 @@ class Association:
             return upper_layer.CALLED_AE_UNKNOWN, "it calls for another AE title than dicom.ae_title"
         return None
 
-    def _reject(self, why: Reject, reason: str) -> None:
+    def _reject(self, why: Reject, reason: str, *, code: str) -> None:
         peer = self._peer
         log.warning(
             "association rejected",
@@ -157,6 +169,7 @@ class Association:
             calling_ae=peer.calling_ae,
             called_ae=peer.called_ae,
         )
+        self._services.refused(peer, code=code, reason=reason)
         self._say(upper_layer.reject(why))
 
     def _hold(self, request: AssociationRequest) -> None:
@@ -191,6 +204,11 @@ class Association:
         self._contexts, items = upper_layer.negotiate(
             request.proposals, lambda name: transfer_syntaxes(name, accept=accept)
         )
+        if self._contexts:
+            self._services.let_in(self._peer)
+        else:
+            reason = "none of the SOP classes and transfer syntaxes that it proposes is taken (dicom.accept)"
+            self._services.refused(self._peer, code=NOTHING_TAKEN, reason=reason)
         self._wire.send(
             upper_layer.accept(
                 request, items, class_uid=IMPLEMENTATION_CLASS_UID, version_name=IMPLEMENTATION_VERSION_NAME
@@ -315,6 +333,9 @@ class Association:
         if command.field == dimse.C_STORE_RQ:
             self._stored += answer.status == dimse.SUCCESS
             self._refused += answer.status != dimse.SUCCESS
+            if answer.status != dimse.SUCCESS:
+                reason = f"an object was not stored (answered {answer.status:04X}): {answer.comment}"
+                self._services.refused(self._peer, code=NOT_STORED, reason=reason)
         content = dimse.response(command, answer.status, comment=answer.comment)
         self._wire.send(upper_layer.data(message.context_id, command=content, max_pdu_bytes=self._max_pdu_bytes))
 

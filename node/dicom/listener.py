@@ -21,6 +21,7 @@ from node.dicom.acceptor import Acceptor
 from node.dicom.pool import Pool
 from node.dicom.reconcile import reconcile
 from node.dicom.recorder import Recorder
+from node.dicom.refusals import Refusals
 from node.dicom.slots import Limits
 from node.errors import ListenError, StoreError
 from node.settings import Dicom, Settings
@@ -100,8 +101,8 @@ def _silence_pydicom() -> None:
 
 @contextmanager
 def _in_process(settings: Settings, archive: Archive) -> Iterator[_InProcess]:
-    with Recorder(settings.storage.folder) as recorder:
-        acceptor = Acceptor(settings, archive, recorder, Limits(settings.dicom))
+    with Recorder(settings.storage.folder) as recorder, Refusals(recorder) as refusals:
+        acceptor = Acceptor(settings, archive, recorder, refusals, Limits(settings.dicom))
         try:
             yield _InProcess(acceptor, recorder)
         finally:

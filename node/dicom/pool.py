@@ -23,6 +23,7 @@ import structlog
 from node.archive import Archive
 from node.dicom.acceptor import CLOSING_S, Acceptor
 from node.dicom.recorder import Recorder
+from node.dicom.refusals import Refusals
 from node.dicom.slots import Limits
 from node.errors import StoreError
 from node.logs import configure_logging
@@ -234,8 +235,8 @@ def main(channel: socket.socket) -> int:
     configure_logging(settings.logging)
     parent = _Parent(channel)
     try:
-        with Recorder(settings.storage.folder) as recorder:
-            acceptor = Acceptor(settings, Archive(settings.storage.folder), recorder, parent)
+        with Recorder(settings.storage.folder) as recorder, Refusals(recorder) as refusals:
+            acceptor = Acceptor(settings, Archive(settings.storage.folder), recorder, refusals, parent)
             threading.Thread(target=parent.listen, args=[acceptor], daemon=True).start()
             _send(channel, "ready")
             while not parent.stop.wait(1.0):

@@ -505,6 +505,21 @@ CREATE TABLE state_commitment (
     last_error TEXT NOT NULL
 ) STRICT;
 
+-- Who was not let in by the DICOM receiver and what it did not take, one row for each peer and reason; the receiver keeps
+-- a bounded number of them for a month. settled_at: since then the same peer was let in.
+CREATE TABLE state_refusal (
+    peer_address TEXT NOT NULL,
+    calling_ae TEXT NOT NULL,
+    called_ae TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    code TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    first_at TEXT NOT NULL,
+    last_at TEXT NOT NULL,
+    settled_at TEXT,
+    PRIMARY KEY (peer_address, calling_ae, called_ae, reason)
+) STRICT;
+
 -- What did not agree between archive and records when the receiver last started: the file of a record is missing or
 -- cut off (damaged), or a file without a record is not what its name says (foreign).
 CREATE TABLE state_archive (

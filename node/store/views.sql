@@ -138,6 +138,12 @@ SELECT 'receive', 'object ' || substr(sha256, 1, 12), state,
        END || 'bring it back from a backup or have it sent again, then start the receiver anew'
 FROM state_archive
 UNION ALL
+SELECT 'receive', 'peer ' || peer_address, code,
+       reason || iif(calling_ae = '', '', ' (calls itself ' || calling_ae || ', calls for ' || called_ae || ')')
+       || '; ' || times || iif(times = 1, ' time', ' times') || ', last at ' || replace(substr(last_at, 1, 19), 'T', ' ')
+       || ' UTC; `vbq-node refusals` lists them'
+FROM state_refusal WHERE settled_at IS NULL
+UNION ALL
 SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
        'the images carry no PatientID; kept, but they cannot be linked to a patient'
 FROM derived_series AS s

@@ -24,6 +24,9 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for a script.")]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
+UNBOUNDED = 100_000
+"""Characters in a line that nobody looks at on a terminal: a table is as wide as its content there."""
+
 out = Console()
 err = Console(stderr=True)
 
@@ -42,12 +45,15 @@ def open_node(settings: Settings, *, create: bool = False) -> tuple[Database, Ar
 
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Show rows as a table."""
-    table = Table(*columns, title=Text(title) if title else None)
+    """Show rows as a table; every word whole, and a row on one line where the output goes to a file or a pipe."""
+    table = Table(title=Text(title) if title else None)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         # As text: what a sender wrote may look like rich's markup.
         table.add_row(*(Text(str(cell)) for cell in row))
-    out.print(table)
+    console = out if out.is_terminal else Console(file=out.file, width=UNBOUNDED)
+    console.print(table)
 
 
 def print_json(value: object) -> None:

@@ -8,7 +8,6 @@ long as it takes. An object that it refuses again and again is given up. All of 
 import threading
 from collections.abc import Iterable, Sequence
 
-import pydicom
 from pydicom import uid
 from pynetdicom import _config
 from pynetdicom.association import Association
@@ -20,8 +19,9 @@ from node.clock import now
 from node.dicom.contexts import VERIFICATION
 from node.dicom.peer import associated
 from node.dicom.reader import CONTENT_ERRORS
-from node.errors import UnreachableError
+from node.errors import DicomReadError, UnreachableError
 from node.outgoing.destinations import Due, Outcome, due_objects, enrol, note_unreachable, record
+from node.outgoing.transcode import CONVERTIBLE, UNCOMPRESSED, uncompressed
 from node.settings import Settings
 
 MAX_KINDS = 60
@@ -32,8 +32,8 @@ WARNINGS = range(0xB000, 0xC000)
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
 LOST = "the connection was lost while it was sent"
 FULL = "it is out of resources"
-CONVERTIBLE = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian)
-"""Uncompressed: every DICOM node takes one of these, and one is made of another where it must be."""
+CLASS_NOT_SUPPORTED = 0x03
+"""Result of a presentation context (PS3.8, table 9-18)."""
 
 
 def send_due(db: Database, archive: Archive, settings: Settings, peer_name: str, stop: threading.Event) -> int:
@@ -78,7 +78,7 @@ def _contexts(batch: Iterable[Due]) -> list[PresentationContext]:
         # Who accepts none of the others still lets this node in, and each object is refused by itself.
         build_context(VERIFICATION),
         *(build_context(sop_class, syntax) for sop_class, syntax in kinds),
-        *(build_context(sop_class, list(CONVERTIBLE)) for sop_class in convertible),
+        *(build_context(sop_class, list(UNCOMPRESSED)) for sop_class in convertible),
     ]
 
 
@@ -89,22 +89,40 @@ def _send(association: Association, archive: Archive, due: Due) -> str | None:
         for context in association.accepted_contexts
         for syntax in context.transfer_syntax
     }
+    to_convert = due.transfer_syntax_uid in CONVERTIBLE and any(
+        (due.sop_class_uid, syntax) in accepted for syntax in UNCOMPRESSED
+    )
     path = archive.path(due.sha256)
     try:
         if due.kind in accepted:
             status = association.send_c_store(path)
-        elif due.transfer_syntax_uid in CONVERTIBLE and due.sop_class_uid in {name for name, _ in accepted}:
-            status = association.send_c_store(pydicom.dcmread(path))
+        elif to_convert:
+            status = association.send_c_store(uncompressed(path))
         else:
-            syntax = uid.UID(due.transfer_syntax_uid).name
-            return f"it takes no {uid.UID(due.sop_class_uid).name} in {syntax}"
+            return _not_taken(association, due)
     except FileNotFoundError:
         return "the file is missing from the archive"
     except OSError as error:
         return f"the file cannot be read: {error.strerror or error}"
+    except DicomReadError as error:
+        return f"it takes no {_kind(due)}, and {error}: allow that syntax there"
     except CONTENT_ERRORS as error:
         return f"it cannot be encoded as the destination wants it ({type(error).__name__})"
     return _refusal(status.get("Status"))
+
+
+def _not_taken(association: Association, due: Due) -> str:
+    """What the destination would have to take."""
+    results = {one.result for one in association.rejected_contexts if one.abstract_syntax == due.sop_class_uid}
+    if results == {CLASS_NOT_SUPPORTED}:
+        return f"it takes no {uid.UID(due.sop_class_uid).name}: allow that SOP class there"
+    if due.transfer_syntax_uid in CONVERTIBLE:
+        return f"it takes no {_kind(due)} or uncompressed: allow one of them there"
+    return f"it takes no {_kind(due)}, which cannot be converted without a change: allow that syntax there"
+
+
+def _kind(due: Due) -> str:
+    return f"{uid.UID(due.sop_class_uid).name} in {uid.UID(due.transfer_syntax_uid).name}"
 
 
 def _refusal(code: int | None) -> str | None:

@@ -1,0 +1,63 @@
+"""Stored objects made uncompressed for a destination that takes them only so, every pixel as it was.
+
+References
+----------
+DICOM PS3.5, annex A (transfer syntaxes); C.7.6.3.1.2 of PS3.3 (photometric interpretation).
+"""
+
+from pathlib import Path
+
+import pydicom
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from node.dicom.contexts import LOSSLESS
+from node.dicom.part10 import require_bounded
+from node.dicom.reader import CONTENT_ERRORS
+from node.errors import DicomReadError
+
+UNCOMPRESSED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
+"""What is made of others; every DICOM node takes the second (PS3.5, 10.1)."""
+CONVERTIBLE = frozenset((*UNCOMPRESSED, uid.DeflatedExplicitVRLittleEndian, *LOSSLESS))
+"""Of these an uncompressed one can be made that is the same. Not of lossy ones, whose pixels depend on the decoder, and
+not of Explicit VR Big Endian (retired), where the bytes of private elements could not be told."""
+EXACT_COLOURS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_RCT"})
+"""Photometric interpretations that come out of a decoder exactly, the last one as RGB."""
+MAX_DECODED_BYTES = 512 * 1024 * 1024
+"""Of all pixels of an object, which are held in memory at once."""
+
+
+def uncompressed(path: Path) -> Dataset:
+    """The data set of a stored object in one of :data:`CONVERTIBLE`, to be sent in any of :data:`UNCOMPRESSED`.
+
+    Its UIDs stay: without loss it is the same image (PS3.3, C.12.4.1.2 asks for another UID only where pixels change).
+
+    Raises
+    ------
+    DicomReadError
+        It cannot be decoded, or not exactly, or would be too large.
+    FileNotFoundError
+        There is no such file.
+    """
+    try:
+        require_bounded(path)
+        dataset = pydicom.dcmread(path)
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax == uid.DeflatedExplicitVRLittleEndian:
+            dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        elif syntax.is_compressed:
+            _require_exact(dataset)
+            dataset.decompress(as_rgb=dataset.PhotometricInterpretation == "YBR_RCT", generate_instance_uid=False)
+    except CONTENT_ERRORS as error:
+        raise DicomReadError(f"it cannot be made uncompressed ({type(error).__name__})") from error
+    return dataset
+
+
+def _require_exact(dataset: Dataset) -> None:
+    colours = dataset.PhotometricInterpretation
+    if colours not in EXACT_COLOURS:
+        raise DicomReadError(f"its colours ({colours}) cannot be made uncompressed without a change")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    size = frames * dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * (dataset.BitsAllocated // 8)
+    if size > MAX_DECODED_BYTES:
+        raise DicomReadError(f"uncompressed it would have more than {MAX_DECODED_BYTES} bytes")

@@ -206,6 +206,22 @@ WHERE m.status IN ('review', 'rejected') AND m.in_effect = 1
       SELECT 1 FROM derived_series AS s JOIN derived_measurement AS other USING (series_instance_uid)
       WHERE s.study_instance_uid = m.study_instance_uid AND other.current = 1 AND other.status <> 'rejected'))
 UNION ALL
+-- A lumbar examination of which nothing is measured, with what speaks against the series that comes nearest.
+SELECT 'measure', 'study ' || s.study_instance_uid, 'no-t1',
+       'none of its series can be the plain sagittal T1; nearest is series ' || s.series_instance_uid || ': '
+       || (SELECT group_concat(substr(value, 10), '; ') FROM json_each(s.reasons) WHERE value LIKE 'against: %')
+FROM (SELECT study_instance_uid, series_instance_uid, reasons,
+             row_number() OVER (PARTITION BY study_instance_uid ORDER BY
+                 (SELECT count(*) FROM json_each(reasons) WHERE value LIKE 'against: %'), series_instance_uid) AS nearness
+      FROM derived_series
+      WHERE modality = 'MR' AND study_instance_uid NOT IN (
+          SELECT study_instance_uid FROM derived_series WHERE stale = 1 OR role <> 'other')) AS s
+WHERE s.nearness = 1
+  AND EXISTS (SELECT 1 FROM derived_series AS other WHERE other.study_instance_uid = s.study_instance_uid
+              AND other.reasons LIKE '%"for: the lumbar spine is named"%')
+  AND NOT EXISTS (SELECT 1 FROM derived_series AS other JOIN derived_measurement USING (series_instance_uid)
+                  WHERE other.study_instance_uid = s.study_instance_uid)
+UNION ALL
 SELECT 'link', 'patient ' || b.patient, 'held-blood-count',
        (SELECT group_concat(value, '; ') FROM json_each(b.notes))
 FROM blood_counts AS b WHERE b.status = 'held'

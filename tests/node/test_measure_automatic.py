@@ -168,6 +168,28 @@ def test_a_series_made_after_contrast_waits_for_a_person_also_when_that_is_known
     assert f"unknown: {reason}" in str(world.series()[SERIES]["reasons"])
 
 
+def test_a_lumbar_examination_without_a_plain_t1_is_a_problem_until_one_comes(world: World):
+    t2 = stack(series="2", SeriesDescription="t2_tse_sag", RepetitionTime=3500, EchoTime=110, ScanOptions="FS")
+    arrive(world, *t2, *painted(series="4", ContrastBolusAgent="GADOLINIUM"))
+    study, nearest = SERIES.rpartition(".")[0], SERIES[:-1] + "4"
+    assert world.rows("SELECT step, source, code, detail FROM problems") == [
+        ("measure", f"study {study}", "no-t1",
+         f"none of its series can be the plain sagittal T1; nearest is series {nearest}: a contrast agent was given"),
+    ]  # fmt: skip
+    world.receive(*painted(), at=NOON + timedelta(hours=2))
+    world.index()
+    assert world.rows("SELECT code FROM problems") == [], "more is arriving"
+    world.catalogue(now=LATER + timedelta(hours=2))
+    measure(world)
+    assert world.rows("SELECT code FROM problems") == []
+
+
+def test_an_examination_of_another_part_of_the_body_is_none(world: World):
+    brain = {"BodyPartExamined": "BRAIN", "StudyDescription": "MRI brain", "SeriesDescription": "t1_sag"}
+    arrive(world, *stack(series="2", **brain))
+    assert world.rows("SELECT code FROM problems") == []
+
+
 SILENT = {"RepetitionTime": None, "EchoTime": None, "SeriesDescription": None, "StudyDescription": None}
 
 

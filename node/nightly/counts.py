@@ -80,7 +80,7 @@ def read_counts(db: Database, *, night: date, fit: OlsFit | Refusal) -> Counts:
     fit
         Tonight's model; the rows it was given must be the eligible ones.
     """
-    series = _groups(db, "SELECT state, count(*) FROM series GROUP BY state")
+    series = _groups(db, "SELECT state, count(*) FROM series WHERE state <> 'not sent' GROUP BY state")
     messages = _groups(db, "SELECT status, count(*) FROM messages GROUP BY status")
     links = _groups(db, "SELECT status, count(*) FROM derived_link GROUP BY status")
     eligible = _number(db, "SELECT count(*) FROM cohort WHERE eligible = 1")

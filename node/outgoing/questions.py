@@ -126,11 +126,20 @@ def store_answer(
         "peer": peer_name,
         "study_instance_uid": study_uid,
         "asked_at": to_text(asked_at),
-        "series": json.dumps({one.uid: one.instances for one in series}, sort_keys=True),
+        "series": json.dumps({one.uid: _said(one) for one in series}, ensure_ascii=False, sort_keys=True),
     }
     with writing(db):
         insert(db, "fact_study_query", [row])
         db.execute("DELETE FROM state_study_query WHERE study_instance_uid = ? AND peer = ?", [study_uid, peer_name])
+
+
+def _said(series: FoundSeries) -> dict[str, object]:
+    return {
+        "images": series.instances,
+        "modality": series.modality,
+        "description": series.description,
+        "body_part": series.body_part,
+    }
 
 
 def _postpone(db: Database, peer_name: str, studies: Sequence[str], *, error: str, at: datetime) -> None:

@@ -13,11 +13,12 @@ from typing import Literal
 from sqlite_utils import Database
 
 from node.steps.identity import touch
+from node.steps.unsent import note_unsent
 from node.store.database import insert, writing
 
 # Of each peer the newest; a peer that does not know the series gives no count.
 ANSWERS = """
-SELECT q.peer, q.asked_at, (SELECT value FROM json_each(q.series) WHERE key = :series) AS instances
+SELECT q.peer, q.asked_at, (SELECT value ->> '$.images' FROM json_each(q.series) WHERE key = :series) AS instances
 FROM fact_study_query AS q
 WHERE q.study_instance_uid = :study
   AND q.query_id = (SELECT max(newer.query_id) FROM fact_study_query AS newer
@@ -184,3 +185,4 @@ def _judge_again(db: Database, study_uid: str) -> None:
             f"UPDATE derived_series SET {assignments} WHERE series_instance_uid = :series",
             {**columns, "series": series_uid},
         )
+    note_unsent(db, study_uid)

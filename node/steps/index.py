@@ -23,6 +23,7 @@ from node.settings import Settings
 from node.steps.completeness import completeness
 from node.steps.identity import touch
 from node.steps.study import by_series, content_hash, inputs_hash, study_images
+from node.steps.unsent import note_unsent
 from node.store.database import insert, writing
 
 BATCH = 64
@@ -178,6 +179,7 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
                 }
                 newest = max(received_at[image.content] for image in one.images)
                 insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest)])
+            note_unsent(db, uid)
             _forget_measurements(db, series, candidates)
             if patient.authority is not None and patient.patient_id is not None:
                 touch(db, patient.authority, patient.patient_id)

@@ -28,8 +28,9 @@ CREATE TABLE fact_object_receipt (
 ) STRICT;
 CREATE INDEX fact_object_receipt_object ON fact_object_receipt (object_id, received_at);
 
--- What a PACS answered to a C-FIND for the series of a study: {"<SeriesInstanceUID>": images, …}, empty when it does not
--- know the study. Of each peer the newest answer counts.
+-- What a PACS answered to a C-FIND for the series of a study, empty when it does not know the study:
+-- {"<SeriesInstanceUID>": {"images": n, "modality": "MR", "description": …, "body_part": …}, …}. Of each peer the newest
+-- answer counts.
 CREATE TABLE fact_study_query (
     query_id INTEGER PRIMARY KEY,
     peer TEXT NOT NULL,
@@ -171,6 +172,20 @@ CREATE INDEX derived_series_study ON derived_series (study_instance_uid);
 CREATE INDEX derived_series_incomplete ON derived_series (series_instance_uid) WHERE completeness = 'incomplete';
 CREATE INDEX derived_series_chosen ON derived_series (study_instance_uid, series_instance_uid, inputs_sha256, stale)
     WHERE chosen = 1;
+
+-- Series of a judged study that a PACS has by its newest answer and of which nothing came. of_use: MR, and no other part
+-- of the body is named; t1_sagittal: and it calls itself so.
+CREATE TABLE derived_unsent_series (
+    study_instance_uid TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    series_instance_uid TEXT NOT NULL,
+    modality TEXT,
+    description TEXT,
+    instances INTEGER NOT NULL,
+    of_use INTEGER NOT NULL CHECK (of_use IN (0, 1)),
+    t1_sagittal INTEGER NOT NULL CHECK (t1_sagittal IN (0, 1)),
+    PRIMARY KEY (study_instance_uid, peer, series_instance_uid)
+) STRICT;
 
 -- One row per reading of a series as it stands (instances_sha256 is that of its row in derived_series), and one per
 -- automatic measurement of it as it stood each time its study had become quiet (inputs_sha256; current = 1: as it

@@ -116,7 +116,15 @@ SELECT i.series_instance_uid, min(i.study_instance_uid), NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'arriving'
 FROM derived_instance AS i
 WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.series_instance_uid = i.series_instance_uid)
-GROUP BY i.series_instance_uid;
+GROUP BY i.series_instance_uid
+UNION ALL
+SELECT u.series_instance_uid, min(u.study_instance_uid), NULL, NULL, NULL, NULL, min(u.modality), min(u.description),
+       NULL, 0, 'incomplete', max(u.instances),
+       json_group_array(u.peer || ' counts ' || u.instances || ' images, none has come'),
+       NULL, NULL, NULL, NULL, NULL, 'not sent'
+FROM (SELECT * FROM derived_unsent_series ORDER BY series_instance_uid, peer) AS u
+WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.series_instance_uid = u.series_instance_uid)
+GROUP BY u.series_instance_uid;
 
 CREATE VIEW problems AS
 SELECT step, source, code, detail FROM derived_problem WHERE code <> 'corrected'
@@ -156,6 +164,17 @@ SELECT 'completeness', 'series ' || s.series_instance_uid, 'incomplete',
        || '; have the PACS send the study again, or bring it with `vbq-node fetch --peer PACS --study ' || s.study_instance_uid || '`'
 FROM derived_series AS s
 WHERE s.completeness = 'incomplete' AND s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
+UNION ALL
+SELECT 'completeness', 'study ' || u.study_instance_uid, 'not-sent',
+       u.peer || ' has MR series of it that never came: '
+       || group_concat(coalesce(u.description, 'one without a name') || ' (' || u.instances || ' images)', ', ')
+       || '; have it send them, or bring them with `vbq-node fetch --peer ' || u.peer || ' --study ' || u.study_instance_uid || '`'
+FROM (SELECT * FROM derived_unsent_series ORDER BY study_instance_uid, peer, series_instance_uid) AS u
+WHERE u.of_use = 1
+  AND (u.t1_sagittal = 1
+       OR NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = u.study_instance_uid AND s.chosen = 1))
+  AND NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = u.study_instance_uid AND s.stale = 1)
+GROUP BY u.study_instance_uid, u.peer
 UNION ALL
 SELECT 'completeness', 'peer ' || peer, 'no-answer',
        count(*) || ' studies wait for its count of images; it said last: ' || max(last_error)

@@ -1,6 +1,7 @@
 """Complete, incomplete or unverified: by the count of a PACS, by the gaps between slices, and after rebuild."""
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -60,13 +61,22 @@ def test_the_verdict(answers: tuple[Answer, ...], missing_slices: int, state: st
     assert found.reasons
 
 
-def answer(world: World, series: dict[str, int], *, peer: str = "pacs", minutes: float = 3) -> None:
+def answer(
+    world: World, series: Mapping[str, int | dict[str, object]], *, peer: str = "pacs", minutes: float = 3
+) -> None:
     with writing(world.db):
         row = {
             "peer": peer,
             "study_instance_uid": STUDY,
             "asked_at": to_text(NOON + timedelta(minutes=minutes)),
-            "series": json.dumps(series),
+            "series": json.dumps(
+                {
+                    uid: {"images": said, "modality": "MR", "description": None, "body_part": None}
+                    if isinstance(said, int)
+                    else said
+                    for uid, said in series.items()
+                }
+            ),
         }
         insert(world.db, "fact_study_query", [row])
 
@@ -89,7 +99,7 @@ def test_an_answer_of_the_pacs_takes_effect_and_rebuild_arrives_at_the_same(worl
     answer(world, {f"{STUDY}.1": 11, f"{STUDY}.2": 5, f"{STUDY}.3": 30})
     assert take_answers(world.db) == 1
     assert take_answers(world.db) == 0
-    assert shown(world) == [("incomplete", 9, 11), ("complete", 5, 5)]
+    assert shown(world) == [("incomplete", 9, 11), ("complete", 5, 5), ("incomplete", 0, 30)]
     (problem,) = world.rows("SELECT source, code, detail FROM problems")
     assert problem[:2] == (f"series {STUDY}.1", "incomplete")
     assert str(problem[2]).startswith("2 of 11 images are missing by the count of pacs; ")
@@ -174,3 +184,66 @@ def test_an_automatic_measurement_waits_while_images_are_missing(world: World) -
     take_answers(world.db)
     assert (doubt_incomplete(world.db), doubt_incomplete(world.db)) == (1, 0)
     assert world.rows(state) == [("measured", json.dumps([warning], ensure_ascii=False))]
+
+
+def of(
+    images: int, description: str | None, *, modality: str = "MR", body_part: str | None = None
+) -> dict[str, object]:
+    return {"images": images, "modality": modality, "description": description, "body_part": body_part}
+
+
+def unsent(world: World) -> list[tuple[object, ...]]:
+    return world.rows("SELECT series_instance_uid, expected_instances FROM series WHERE state = 'not sent' ORDER BY 1")
+
+
+def not_sent(world: World) -> list[str]:
+    return [str(detail) for (detail,) in world.rows("SELECT detail FROM problems WHERE code = 'not-sent'")]
+
+
+def test_series_that_never_came_are_shown_and_a_problem_where_nothing_else_can_be_measured(world: World) -> None:
+    world.receive(*stack(5, series="2", ImageOrientationPatient=AXIAL))
+    world.index()
+    world.catalogue()
+    missing = {
+        f"{STUDY}.1": of(15, "t1_tse_sag"),
+        f"{STUDY}.2": of(5, "t1_tse_tra"),
+        f"{STUDY}.4": of(1, "Report", modality="SR"),
+        f"{STUDY}.5": of(0, "empty"),
+        f"{STUDY}.6": of(20, None),
+    }
+    answer(world, missing)
+    answer(world, {f"{STUDY}.1": of(14, "t1_tse_sag")}, peer="old")
+    take_answers(world.db)
+    assert unsent(world) == [(f"{STUDY}.1", 15), (f"{STUDY}.4", 1), (f"{STUDY}.6", 20)]
+    assert world.rows("SELECT completeness_reasons FROM series WHERE expected_instances = 15") == [
+        ('["old counts 14 images, none has come","pacs counts 15 images, none has come"]',)
+    ]
+    of_old, of_pacs = sorted(not_sent(world))
+    assert of_old.startswith("old has MR series of it that never came: t1_tse_sag (14 images); have it send them")
+    assert "t1_tse_sag (15 images), one without a name (20 images)" in of_pacs
+    assert f"`vbq-node fetch --peer pacs --study {STUDY}`" in of_pacs
+    before = world.rows("SELECT * FROM series ORDER BY 1"), not_sent(world)
+    rebuild(world.db, world.archive, world.settings)
+    assert (world.rows("SELECT * FROM series ORDER BY 1"), not_sent(world)) == before
+
+    # It comes at last; what is still arriving is no problem, and what was sent is no longer missing.
+    world.receive(*stack(15), at=LATER)
+    world.index()
+    assert unsent(world) == [(f"{STUDY}.4", 1), (f"{STUDY}.6", 20)]
+    assert not_sent(world) == []
+    world.catalogue(now=LATER + timedelta(seconds=120))
+    assert not_sent(world) == [], "there is one to measure, and the other does not call itself a sagittal T1"
+    answer(world, {f"{STUDY}.7": of(11, "SAG T1 FSE"), f"{STUDY}.8": of(11, "SAG T2 FSE")}, minutes=9)
+    take_answers(world.db)
+    (detail,) = not_sent(world)
+    assert "never came: SAG T1 FSE (11 images);" in detail
+
+
+def test_what_was_not_sent_of_another_part_of_the_body_is_no_problem(world: World) -> None:
+    world.receive(*stack(5, SeriesDescription="localizer", ImageOrientationPatient=AXIAL))
+    world.index()
+    world.catalogue()
+    answer(world, {f"{STUDY}.9": of(30, "t1_tse_sag", body_part="KNEE")})
+    take_answers(world.db)
+    assert unsent(world) == [(f"{STUDY}.9", 30)]
+    assert not_sent(world) == []

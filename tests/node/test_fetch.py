@@ -154,7 +154,9 @@ def test_what_is_here_is_not_asked_for_and_the_count_is_kept(world: World) -> No
         fetching = world.fetch_first()
     assert world.pacs.moves == []
     assert (fetching.brought.series, fetching.brought.failures) == (0, {})
-    assert world.db.execute("SELECT peer, series FROM fact_study_query").fetchall() == [("pacs", f'{{"{SERIES}": 3}}')]
+    assert world.db.execute("SELECT peer, series FROM fact_study_query").fetchall() == [
+        ("pacs", f'{{"{SERIES}": {{"body_part": null, "description": null, "images": 3, "modality": "MR"}}}}')
+    ]
 
 
 def test_a_file_that_is_gone_is_fetched_again(world: World) -> None:

@@ -84,9 +84,7 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
             "m.vbq_sd "
             "FROM derived_series AS s "
             "JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id "
-            # In effect is the newest reading of a series, without one the automatic measurement.
-            "LEFT JOIN derived_measurement AS m ON m.rowid = (SELECT n.rowid FROM derived_measurement AS n "
-            "WHERE n.series_instance_uid = s.series_instance_uid AND n.current = 1 ORDER BY n.reading_id DESC LIMIT 1)"
+            "LEFT JOIN measurements AS m ON m.series_instance_uid = s.series_instance_uid AND m.in_effect = 1"
             " WHERE i.person = ? AND (s.chosen = 1 OR m.status IS NOT NULL)",
             [key],
         )

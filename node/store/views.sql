@@ -30,7 +30,13 @@ LEFT JOIN derived_person AS p ON p.person = l.person;
 
 CREATE VIEW measurements AS
 SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_number, m.source, m.status, m.reasons,
-       m.vbq_mean, m.vbq_median, m.vbq_sd, m.levels_confidence,
+       m.vbq_mean, m.vbq_median,
+       -- Who takes the circles of the automatic measurement as they are takes its uncertainty with them.
+       coalesce(m.vbq_sd, (SELECT a.vbq_sd FROM derived_measurement AS a
+                           WHERE a.series_instance_uid = m.series_instance_uid AND a.reading_id IS NULL
+                             AND a.sop_instance_uid = m.sop_instance_uid AND a.frame_number IS m.frame_number
+                             AND a.rois = m.rois ORDER BY a.current DESC, a.instances_sha256 LIMIT 1)) AS vbq_sd,
+       m.levels_confidence,
        m.rois ->> '$.L1.mean' AS l1_signal, m.rois ->> '$.L2.mean' AS l2_signal,
        m.rois ->> '$.L3.mean' AS l3_signal, m.rois ->> '$.L4.mean' AS l4_signal,
        m.rois ->> '$.CSF.mean' AS csf_signal, m.rois,

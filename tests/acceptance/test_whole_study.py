@@ -97,5 +97,6 @@ def test_one_reading_on_the_right_series_and_a_persons_way_with_the_doubtful(
     node.settle()
     (taken,) = node.query(f"SELECT * FROM measurements WHERE series_instance_uid = '{doubtful}' AND in_effect = 1")
     assert (taken["source"], taken["approved_algorithm"]) == ("reading:Dr. B", "vbq-auto 1")
+    assert taken["vbq_sd"] is not None, "of the real networks, kept with the circles"
     assert node.query("SELECT * FROM problems WHERE step = 'measure'") == []
     assert node.stop() == 0

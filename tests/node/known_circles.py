@@ -33,7 +33,10 @@ class KnownCircles:
                 status=MeasurementStatus.REJECTED, reasons=(self.rejects[mean],), slice_index=None, score=None,
                 vbq_sd=None, levels_confidence=None, outlines={},
             )  # fmt: skip
-        rois = {name: Circle(row=row, col=col, radius_px=radius) for name, (row, col, radius) in self.circles.items()}
+        rois = {
+            name: Circle(row=float(row), col=float(col), radius_px=float(radius))
+            for name, (row, col, radius) in self.circles.items()
+        }
         doubtful = (self.doubts[mean],) if mean in self.doubts else ()
         return AutomaticMeasurement(
             status=MeasurementStatus.REVIEW if doubtful else MeasurementStatus.MEASURED,

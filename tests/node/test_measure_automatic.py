@@ -279,6 +279,7 @@ def test_an_approved_review_is_measured_as_that_persons_reading(world: World):
     assert not approve(world.db, world.archive, series_uid=SERIES, reader="Dr. A", now=LATER).new
     measure_readings(world.db, world.archive)
     found = [(r["source"], r["status"], r["in_effect"], r["approved_algorithm"]) for r in shown(world)]
+    assert [r["vbq_sd"] for r in shown(world)] == [0.061, 0.061], "who approves takes the uncertainty with the circles"
     assert found == [("auto", "review", 0, None), ("reading:Dr. A", "measured", 1, "vbq-auto 1")]
     assert world.rows("SELECT * FROM problems WHERE step = 'measure'") == []
     assert world.rows("SELECT state FROM series") == [("measured",)]
@@ -292,8 +293,8 @@ def test_moved_circles_supersede_the_automatic_ones_also_after_it_is_measured_an
     arrive(world, late(7), hours=2)
     measure(world)
     measure_readings(world.db, world.archive)
-    found = [(row["source"], row["in_effect"]) for row in shown(world)]
-    assert found == [("auto", 0), ("auto", 0), ("reading:B", 1)]
+    found = [(row["source"], row["in_effect"], row["vbq_sd"]) for row in shown(world)]
+    assert found == [("auto", 0, 0.061), ("auto", 0, 0.061), ("reading:B", 1, None)]
 
 
 def test_what_has_no_score_or_is_arriving_cannot_be_approved(world: World):

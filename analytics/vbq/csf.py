@@ -29,6 +29,8 @@ IN_CANAL = 0.5
 CORE = 0.6
 AS_GOOD = 0.95
 """Circles at least so good as the best, by what the network says, count as fluid."""
+NEARLY = 0.8
+"""Circles at least so good as the best may be fluid as well."""
 TYPICAL = 0.1
 """Of the circles of fluid, those whose means are nearest to the median: the purest of them is the region."""
 MINIMUM_CANAL_PX = 50
@@ -65,6 +67,9 @@ class FluidCircle:
         0 to 1: mean probability of fluid in the best circle at the level.
     relative_sd
         Standard deviation of the means of all circles that count as fluid, over their median.
+    other
+        Median of the means of all circles that may be fluid as well, over that of those that count as fluid, less 1.
+        Far from 0: the level shows two kinds of fluid, and one of them is something else.
     """
 
     row: float
@@ -72,6 +77,7 @@ class FluidCircle:
     radius_mm: float
     purity: float
     relative_sd: float
+    other: float
 
 
 def fluid_view(grid: Grid, canal: NDArray[np.float64], row: float) -> FluidView | None:
@@ -107,6 +113,7 @@ def fluid_circle(
     *,
     centre: tuple[float, float],
     up: NDArray[np.float64],
+    reach_px: tuple[float, float],
     mean_at: Callable[[float, float], float],
 ) -> FluidCircle | None:
     """The typical circle of fluid at a level; ``None`` where the canal has no room for one.
@@ -117,33 +124,39 @@ def fluid_circle(
         What the network says of the view: probability of fluid, :data:`WINDOW_PX`.
     centre, up
         Of the body (on the view's grid): the level reaches :data:`HALF_LEVEL_MM` up and down from it along ``up``.
+    reach_px
+        Half of the rows and of the columns of the view's grid that a circle covers: a circle in native pixels is an
+        ellipse where rows and columns are spaced otherwise.
     mean_at
         Mean signal of a circle about a row and column of the view's grid, in native pixels.
     """
     rows, columns = np.indices(fluid.shape)
     along = (rows + view.origin[0] - centre[0]) * up[0] + (columns + view.origin[1] - centre[1]) * up[1]
-    disc = _disc(RADIUS_MM / FLUID_MM)
+    disc = _disc(reach_px)
     canal = (view.canal > IN_CANAL).astype(np.float64)
     whole = ndimage.convolve(canal, disc, mode="constant") > 0.999
     inside = whole & (np.abs(along) * FLUID_MM <= HALF_LEVEL_MM) & _in_image(view)
     if not inside.any():
         return None
     purity = np.where(inside, ndimage.convolve(fluid * canal, disc, mode="constant"), 0.0)
-    good = np.argwhere(inside & (purity >= AS_GOOD * purity.max())) + np.array(view.origin)
-    means = np.array([mean_at(float(row), float(column)) for row, column in good])
-    median = float(np.median(means))
+    nearly = np.argwhere(inside & (purity >= NEARLY * purity.max()))
+    purities = purity[tuple(nearly.T)]
+    means = np.array([mean_at(float(row), float(column)) for row, column in nearly + np.array(view.origin)])
+    good = purities >= AS_GOOD * purity.max()
+    median = float(np.median(means[good]))
     if median <= 0:
         return None
-    off = np.abs(means / median - 1)
+    off = np.where(good, np.abs(means / median - 1), np.inf)
     # The purest of the typical lies in the middle of the fluid, where a small shift changes nothing.
-    typical = good[off <= np.quantile(off, TYPICAL)]
-    best = typical[int(np.argmax([purity[tuple(at - np.array(view.origin))] for at in typical]))]
+    typical = off <= np.quantile(off[good], TYPICAL)
+    row, column = nearly[int(np.argmax(np.where(typical, purities, -1.0)))] + np.array(view.origin)
     return FluidCircle(
-        row=float(best[0]),
-        column=float(best[1]),
+        row=float(row),
+        column=float(column),
         radius_mm=RADIUS_MM,
         purity=float(purity.max()),
-        relative_sd=float(np.std(means)) / median,
+        relative_sd=float(np.std(means[good])) / median,
+        other=float(np.median(means)) / median - 1,
     )
 
 
@@ -155,9 +168,9 @@ def _in_image(view: FluidView) -> NDArray[np.bool_]:
     return inside
 
 
-def _disc(radius_px: float) -> NDArray[np.float64]:
-    reach = int(np.ceil(radius_px))
-    rows, columns = np.ogrid[-reach : reach + 1, -reach : reach + 1]
-    disc = (rows**2 + columns**2 <= radius_px**2).astype(np.float64)
+def _disc(reach_px: tuple[float, float]) -> NDArray[np.float64]:
+    height, width = (int(np.ceil(reach)) for reach in reach_px)
+    rows, columns = np.ogrid[-height : height + 1, -width : width + 1]
+    disc = ((rows / reach_px[0]) ** 2 + (columns / reach_px[1]) ** 2 <= 1).astype(np.float64)
     out: NDArray[np.float64] = disc / disc.sum()
     return out

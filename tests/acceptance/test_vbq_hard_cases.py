@@ -234,13 +234,26 @@ def test_a_gain_changes_nothing(gain: float, ordinary: list[Slice]):
         assert (found.status, found.reasons) == (one.measured.status, ())
 
 
-@pytest.mark.parametrize("spacing", [(0.55, 0.55), (1.1, 1.1), (1.3, 0.7)])
+def resampled(one: Slice, zoom: list[float]) -> Signal:
+    at = np.meshgrid(*((np.arange(round(384 * z)) + 0.5) / z - 0.5 for z in zoom), indexing="ij")
+    smooth = ndimage.gaussian_filter(one.signal, [0.4 * max(1 / z - 1, 0) for z in zoom])
+    return np.maximum(ndimage.map_coordinates(smooth, at, order=3, mode="nearest"), 0)
+
+
+def test_pixels_that_are_too_coarse_for_a_strip_of_fluid_are_named(ordinary: list[Slice]):
+    """128 pixels in 280 mm."""
+    for one in ordinary:
+        found = measure_stack([slice_of(resampled(one, [MM / 2.2, MM / 2.2]), (2.2, 2.2))])
+        assert found.status is MeasurementStatus.REVIEW
+        assert "too coarse" in "; ".join(found.reasons)
+        assert found.score.vbq_mean == pytest.approx(one.measured.score.vbq_mean, rel=0.15)
+
+
+@pytest.mark.parametrize("spacing", [(0.55, 0.55), (1.1, 1.1), (1.3, 0.7), (1.0, 1.5), (1.5, 1.5)])
 def test_the_matrix_changes_little(spacing, ordinary: list[Slice]):
     for one in ordinary:
         zoom = [MM / mm for mm in spacing]
-        at = np.meshgrid(*((np.arange(round(384 * z)) + 0.5) / z - 0.5 for z in zoom), indexing="ij")
-        signal = ndimage.map_coordinates(ndimage.gaussian_filter(one.signal, 0.4), at, order=1, mode="nearest")
-        found = measure_stack([slice_of(signal, spacing)])
+        found = measure_stack([slice_of(resampled(one, zoom), spacing)])
         levels_and_number(found, one, lambda row, column, zoom=zoom: (row * zoom[0], column * zoom[1]), spacing)
 
 

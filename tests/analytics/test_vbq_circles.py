@@ -86,7 +86,7 @@ def canal_and_signal() -> tuple[np.ndarray, np.ndarray]:
     return canal, signal
 
 
-def placed(signal: np.ndarray, canal: np.ndarray, fluid: np.ndarray):
+def placed(signal: np.ndarray, canal: np.ndarray, fluid: np.ndarray, reach_mm=(RADIUS_MM, RADIUS_MM)):
     view = fluid_view(fluid_grid(signal), canal, 150.0)
     reach = RADIUS_MM / FLUID_MM
     rows, columns = np.indices(signal.shape)
@@ -96,7 +96,12 @@ def placed(signal: np.ndarray, canal: np.ndarray, fluid: np.ndarray):
 
     window = fluid[view.origin[0] : view.origin[0] + WINDOW_PX[0], view.origin[1] : view.origin[1] + WINDOW_PX[1]]
     found = fluid_circle(
-        view, window.astype(np.float32), centre=(150.0, 40.0), up=np.array([-1.0, 0.0]), mean_at=mean_at
+        view,
+        window.astype(np.float32),
+        centre=(150.0, 40.0),
+        up=np.array([-1.0, 0.0]),
+        reach_px=(reach_mm[0] / FLUID_MM, reach_mm[1] / FLUID_MM),
+        mean_at=mean_at,
     )
     return found, mean_at
 
@@ -135,6 +140,29 @@ def test_noise_does_not_pull_the_fluid_down():
     assert np.mean(means) == pytest.approx(40, abs=1.0)
 
 
+def test_a_second_kind_of_fluid_is_told_by_its_signal():
+    canal, signal = canal_and_signal()
+    columns = (np.arange(160) - 80) * FLUID_MM
+    # A dark layer of 4 mm before the sac, which the network takes for fluid a little more than the fluid.
+    layer = columns < -3.5
+    signal = np.where(layer, signal * 0.8, signal)
+    alone = np.where(layer, 0.95, 0.05) * np.ones((300, 1))
+    both = np.where(layer, 0.95, np.where(columns < -1.5 + 4, 0.9, 0.05)) * np.ones((300, 1))
+    wide = np.where(columns < 2.5, 40.0, 55.0)
+    signal = np.where(layer, signal, wide)
+    assert placed(signal, canal, alone)[0].other == pytest.approx(0.0, abs=0.02)
+    assert placed(signal, canal, both)[0].other > 0.1
+
+
+def test_circles_cover_what_they_cover_in_pixels_that_are_not_square():
+    canal, signal = canal_and_signal()
+    columns = (np.arange(160) - 80) * FLUID_MM
+    fluid = np.where((columns > -6) & (columns < -1.5), 0.95, 0.05) * np.ones((300, 1))
+    # A strip of 4.5 mm has no room for an ellipse that is 5.6 mm wide.
+    assert placed(signal, canal, fluid)[0].purity == pytest.approx(0.95, abs=0.02)
+    assert placed(signal, canal, fluid, reach_mm=(1.2, 2.8))[0].purity < 0.9
+
+
 def test_without_a_canal_there_is_no_view_and_without_room_no_circle():
     canal, signal = canal_and_signal()
     assert fluid_view(fluid_grid(signal), canal * 0, 150.0) is None
@@ -149,7 +177,7 @@ def uncertain(**fluid: float) -> float:
     circles = {name: Circle(row=centres[name][0], col=centres[name][1], radius_px=6.0) for name in LEVELS}
     circles[CSF] = Circle(row=centres["L3"][0], col=centres["L3"][1] + 26 / MM, radius_px=2.0)
     measured = score(image.signal, circles, spacing_mm=(MM, MM))
-    values = {"purity": 0.95, "relative_sd": 0.02} | fluid
+    values = {"purity": 0.95, "relative_sd": 0.02, "other": 0.0} | fluid
     beside = [measured.vbq_mean * factor for factor in values.pop("beside", ())]
     circle = FluidCircle(row=0.0, column=0.0, radius_mm=1.8, **values)
     return vbq_sd(image, measured, circle, beside)
@@ -172,7 +200,7 @@ def test_circles_near_an_edge_of_tissue_make_a_score_less_sure():
     image = DRAWN.image()
     centres = DRAWN.centres()
     circles = {name: Circle(row=centres[name][0], col=centres[name][1], radius_px=6.0) for name in LEVELS}
-    fluid = FluidCircle(row=0.0, column=0.0, radius_mm=1.8, purity=0.95, relative_sd=0.02)
+    fluid = FluidCircle(row=0.0, column=0.0, radius_mm=1.8, purity=0.95, relative_sd=0.02, other=0.0)
 
     def spread(column_mm: float) -> float:
         circles[CSF] = Circle(row=centres["L3"][0], col=centres["L3"][1] + column_mm / MM, radius_px=2.0)

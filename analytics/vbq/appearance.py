@@ -48,20 +48,25 @@ FLUID_OVER_NOISE = 5.0
 
 def not_t1(grid: Grid, spine: Spine, score: VbqScore) -> list[str]:
     """Why the slice is no T1 without fat saturation; empty when it may be one."""
-    fluid = score.rois[CSF].mean
-    found = []
-    if score.vbq_mean <= 1.0:
-        found.append("the fluid is brighter than the marrow: not T1-weighted, or fat-saturated")
+    if score.vbq_mean > 1.0:
+        return []
+    return [
+        "the fluid is brighter than the marrow: not T1-weighted, or fat-saturated",
+        *_dark_discs(grid, spine, score),
+    ]
+
+
+def _dark_discs(grid: Grid, spine: Spine, score: VbqScore) -> list[str]:
     disc = disc_signal(grid, spine)
-    if disc is not None and disc < DISC_OVER_FLUID * fluid:
-        found.append("the discs are not brighter than the fluid: not T1-weighted")
-    return found
+    if disc is None or disc >= DISC_OVER_FLUID * score.rois[CSF].mean:
+        return []
+    return ["the discs are not brighter than the fluid: not T1-weighted"]
 
 
 def doubts(grid: Grid, spine: Spine, score: VbqScore, *, t1_stated: bool) -> list[str]:
     """What does not fit T1 without fat saturation, but does not rule it out either."""
     bone = score.vbq_mean * score.rois[CSF].mean
-    found = []
+    found = _dark_discs(grid, spine, score)
     fat = float(np.percentile(grid.signal, FAT_PERCENTILE))
     disc = disc_signal(grid, spine)
     if fat < FAT_OVER_MARROW * bone:

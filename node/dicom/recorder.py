@@ -2,13 +2,16 @@
 
 Associations run in threads of their own; each makes its file durable by itself and then waits here until the row is.
 One connection serves them all, so that connecting costs nothing, and under load one fsync of the database covers
-several images.
+several images. The recorders of several processes take turns by a lock of their own: SQLite has a writer that waits for
+another sleep and look again, for longer than the other takes.
 """
 
+import fcntl
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +26,7 @@ from node.clock import to_text
 from node.errors import StoreError
 from node.store.database import BUSY_TIMEOUT_MS, open_database, writing
 
+LOCK_NAME = "recorder.lock"
 MAX_GROUP = 64
 """Receipts in one commit at most."""
 
@@ -115,13 +119,20 @@ class Recorder:
     def _run(self) -> None:
         try:
             db = open_database(self._folder, create=True)
+            turn = (self._folder / LOCK_NAME).open("a")
         except StoreError as error:
             self._opened.set_exception(error)
             return
+        except OSError as error:
+            self._opened.set_exception(StoreError(f"cannot write in {self._folder}: {error.strerror or error}"))
+            return
         self._opened.set_result(None)
-        while (first := self._queue.get()) is not None:
-            self._commit(db, self._gather(first))
-        db.close()
+        with turn, closing(db):
+            while (first := self._queue.get()) is not None:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                # What came while it waited for its turn goes into the same commit.
+                self._commit(db, self._gather(first))
+                fcntl.flock(turn, fcntl.LOCK_UN)
 
     def _gather(self, first: _Waiting) -> list[_Waiting]:
         group = [first]

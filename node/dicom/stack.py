@@ -188,7 +188,10 @@ def _read(group: Sequence[_Slice], *, doubts: tuple[str, ...], notes: tuple[str,
         elif not np.array_equal(kept[-1][1].signal, read.signal, equal_nan=True):
             again += 1
     differing = _count(
-        again, "further image lies", "further images lie", "at the place of another and shows something else"
+        again,
+        "further image lies at the place of another and shows",
+        "further images lie at the place of another and show",
+        "something else",
     )
     return Stack(
         images=tuple(_image(one, read) for one, read in kept),

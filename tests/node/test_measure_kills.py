@@ -26,7 +26,7 @@ from tests.node.dicom_samples import free_port, receive
 
 SEED = 20_261_125
 PATIENTS = 2
-WHILE_MEASURING, WHILE_STORING = 3, 3
+WHILE_MEASURING, WHILE_STORING = 3, 2
 """Kills at a random moment of a measurement, and at one of the storing of what was measured."""
 LONGEST_MEASURING_S, LONGEST_STORING_S = 0.4, 0.02
 

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from analytics.exact import fisher_2x2_p
 from analytics.linear import Array
-from analytics.two_groups import chi_squared, compare_means, fisher_p
+from analytics.two_groups import compare_means
 
 WINDOW = 60
 """Newest patients that are compared with the frozen ones."""
@@ -101,8 +102,7 @@ def _share(kind: Literal["share", "scanner share"], name: str, before: Any, now:
     table = np.array([[now.sum(), (~now).sum()], [before.sum(), (~before).sum()]], dtype=np.float64)
     if table.sum(axis=0).min() == 0:
         return
-    p = fisher_p(table)
-    p = chi_squared(table, yates=True).p if p is None else p
+    p = fisher_2x2_p(table)
     if p < P_LIMIT:
         yield Shift(
             kind=kind, name=name, before=float(before.mean()), n_before=len(before), now=float(now.mean()),

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analytics.exact import conditional_odds_ratio, fisher_2x2_p, fisher_p
 from analytics.linear import Array
 from analytics.regression import Refusal, complete_rows
 from analytics.two_groups import (
@@ -34,9 +35,7 @@ from analytics.two_groups import (
     compare_means,
     compare_ranks,
     compare_variances,
-    conditional_odds_ratio,
     expected_counts,
-    fisher_p,
     odds_ratio,
     share_difference,
     summary,
@@ -95,7 +94,7 @@ class BinaryLine:
     smallest_expected: float
     chi2: Result
     chi2_yates: Result
-    fisher_p: float | None
+    fisher_p: float
     odds_ratio: float | None
     odds_ratio_ci: Interval | None
     conditional_odds_ratio: float | None
@@ -109,7 +108,8 @@ class BinaryLine:
 class ClassLine:
     """A variable of several classes; ``counts`` has high and low by class.
 
-    ``used`` is ``chi2``, or ``fisher`` where an expected count is small and the exact test can be computed.
+    ``used`` is ``chi2``, ``fisher`` where an expected count is small, or ``chi2_sparse``: one is small, but so many
+    patients are in so many classes that the exact test is not computed.
     """
 
     variable: str
@@ -230,8 +230,8 @@ def _binary(name: str, column: pd.Series, high: NDArray[np.bool_]) -> BinaryLine
         return reason
     table = np.array([[group.sum(), len(group) - group.sum()] for group in (first, second)])
     smallest = float(expected_counts(table).min())
-    exact, yates = fisher_p(table), chi_squared(table, yates=True)
-    use_exact = exact is not None and smallest < EXPECTED_FOR_CHI2
+    exact, yates = fisher_2x2_p(table), chi_squared(table, yates=True)
+    use_exact = smallest < EXPECTED_FOR_CHI2
     wald, conditional = odds_ratio(table), conditional_odds_ratio(table)
     return BinaryLine(
         variable=name,
@@ -250,7 +250,7 @@ def _binary(name: str, column: pd.Series, high: NDArray[np.bool_]) -> BinaryLine
         conditional_odds_ratio_ci=conditional[1] if conditional else None,
         smd=share_difference(*table.tolist()),
         used="fisher" if use_exact else "chi2_yates",
-        p=exact if exact is not None and use_exact else yates.p,
+        p=exact if use_exact else yates.p,
     )
 
 
@@ -268,7 +268,8 @@ def _classes(name: str, column: pd.Series, high: NDArray[np.bool_]) -> ClassLine
     table = np.array(list(counts.values()), dtype=np.float64)
     smallest = float(expected_counts(table).min())
     exact, chi2 = fisher_p(table), chi_squared(table)
-    use_exact = exact is not None and smallest < EXPECTED_FOR_CHI2
+    sparse = smallest < EXPECTED_FOR_CHI2
+    use_exact = exact is not None and sparse
     return ClassLine(
         variable=name,
         missing=int((~there).sum()),
@@ -276,7 +277,7 @@ def _classes(name: str, column: pd.Series, high: NDArray[np.bool_]) -> ClassLine
         smallest_expected=smallest,
         chi2=chi2,
         fisher_p=exact,
-        used="fisher" if use_exact else "chi2",
+        used="fisher" if use_exact else "chi2_sparse" if sparse else "chi2",
         p=exact if exact is not None and use_exact else chi2.p,
     )
 

@@ -3,14 +3,14 @@
 Verification
 ------------
 R 4.2.2 (base, ``car``) on the synthetic cohort of 200: statistics, p values and intervals to 1e-7 relative,
-Shapiro–Wilk to 1e-5, Hodges–Lehmann and the conditional odds ratio to R's own precision
+Shapiro–Wilk to 1e-5, Hodges–Lehmann to R's own precision
 (tests/analytics/test_tables.py).
 
 References
 ----------
 Welch BL. Biometrika 1947;34:28–35. Mann HB, Whitney DR. Ann Math Stat 1947;18:50–60. Hodges JL, Lehmann EL. Ann Math
 Stat 1963;34:598–611. Levene H, 1960; Brown MB, Forsythe AB. J Am Stat Assoc 1974;69:364–367. Yates F. Suppl J R Stat
-Soc 1934;1:217–235. Fisher RA, 1935. Austin PC. Stat Med 2009;28:3083–3107 (standardised difference).
+Soc 1934;1:217–235. Austin PC. Stat Med 2009;28:3083–3107 (standardised difference).
 """
 
 from collections.abc import Sequence
@@ -25,17 +25,8 @@ from analytics.linear import CONFIDENCE, Array
 SHAPIRO_ROWS = (3, 5000)
 """Fewest and most values that Shapiro and Wilk's test has a p value for."""
 
-MOST_FOR_FISHER = 2000
-"""Patients above which the exact tests are not computed."""
-
-MOST_TABLES = 5_000_000
-"""Possible tables above which the exact test of several classes is not computed."""
-
 SHIFT_PRECISION = 2.0**-50
 """Of the range of all differences: how closely a shift is located."""
-
-RELATIVE_TIE = 1e-7
-"""Tables whose probabilities differ by less than this share count as equally probable (as in R)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,32 +174,6 @@ def expected_counts(table: Array) -> Array:
     return np.asarray(np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum(), dtype=np.float64)
 
 
-def fisher_p(table: Array) -> float | None:
-    """Fisher's exact test of a table with two columns: the probability of all tables no likelier than this one.
-
-    ``None`` above :data:`MOST_FOR_FISHER` patients or :data:`MOST_TABLES` tables.
-    """
-    if table.sum() > MOST_FOR_FISHER:
-        return None
-    total = int(table[:, 0].sum())
-    rows = [int(count) for count in table.sum(axis=1)]
-    if np.prod([n + 1.0 for n in rows[:-1]]) > MOST_TABLES:
-        return None
-    weights = [_choices(n) for n in rows]
-    # All counts of the first column, row by row; the last row's follows from the total.
-    reached, weight = np.zeros(1, dtype=np.int64), np.zeros(1)
-    for n, row in zip(rows[:-1], weights[:-1], strict=True):
-        reached = np.add.outer(reached, np.arange(n + 1)).ravel()
-        weight = np.add.outer(weight, row).ravel()
-    last = total - reached
-    possible = (last >= 0) & (last <= rows[-1])
-    weight = weight[possible] + weights[-1][last[possible]]
-    observed = sum(float(row[int(count)]) for row, count in zip(weights, table[:, 0], strict=True))
-    probabilities = np.exp(weight - weight.max())
-    as_likely = weight <= observed + RELATIVE_TIE
-    return min(1.0, float(probabilities[as_likely].sum() / probabilities.sum()))
-
-
 def odds_ratio(table: Array) -> tuple[float, tuple[float, float]] | None:
     """Odds ratio of a 2 × 2 table with Wald's 95 % interval; ``None`` where a cell is empty."""
     from scipy import stats
@@ -221,33 +186,11 @@ def odds_ratio(table: Array) -> tuple[float, tuple[float, float]] | None:
     return exp(middle), (exp(middle - half), exp(middle + half))
 
 
-def conditional_odds_ratio(table: Array) -> tuple[float, tuple[float, float]] | None:
-    """Fisher's estimate of a 2 × 2 table's odds ratio with its exact 95 % interval.
-
-    ``None`` where a cell is empty or there are more than :data:`MOST_FOR_FISHER` patients.
-    """
-    from scipy.stats import contingency
-
-    if table.min() == 0 or table.sum() > MOST_FOR_FISHER:
-        return None
-    found = contingency.odds_ratio(table.astype(np.int64), kind="conditional")
-    low, high = found.confidence_interval(CONFIDENCE)
-    return float(found.statistic), (float(low), float(high))
-
-
 def share_difference(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Standardised difference of two shares, given as (yes, no) counts; ``None`` where both groups are all alike."""
     p1, p2 = (yes / (yes + no) for yes, no in (first, second))
     variance = (p1 * (1 - p1) + p2 * (1 - p2)) / 2
     return (p1 - p2) / sqrt(variance) if variance > 0 else None
-
-
-def _choices(n: int) -> Array:
-    """Logarithm of the number of ways to choose 0, 1, …, n of n."""
-    from scipy.special import gammaln
-
-    k = np.arange(n + 1)
-    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1), dtype=np.float64)
 
 
 def _t_test(difference: float, se: float, df: float) -> tuple[Result, tuple[float, float]]:

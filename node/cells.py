@@ -10,7 +10,7 @@ LABELS = {
 
 TESTS = {
     "student": "Student's t", "welch": "Welch's t", "mann_whitney": "Mann–Whitney", "chi2": "χ²",
-    "chi2_yates": "χ² (Yates)", "fisher": "Fisher's exact",
+    "chi2_yates": "χ² (Yates)", "fisher": "Fisher's exact", "chi2_sparse": "χ² (counts too small for it)",
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from sqlite_utils import Database
 
 from node.nightly import night as night_module
 from node.nightly.night import run_night
+from node.nightly.report import FLOW, Figure
 from node.settings import Settings, Storage, Thresholds
 from node.store.database import insert, open_database, writing
 from tests.benchmarks.drift_power import people
@@ -54,6 +55,8 @@ class Outcome:
 def quiet() -> None:
     """Draw no figures and log errors only, in this process."""
     night_module._draw = lambda cohort: ()  # type: ignore[assignment]
+    drawn = Figure(name=FLOW, png=b"", alt_text="")
+    night_module._draw_flow = lambda basis, fit: drawn  # type: ignore[assignment]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
 
 

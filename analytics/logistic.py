@@ -42,6 +42,9 @@ STEP_TOLERANCE = 1e-9
 
 HOSMER_LEMESHOW_GROUPS = 10
 
+WELL_CONDITIONED = 1e-3
+"""Least pivot of the scaled information with which a step keeps ten digits without QR."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogisticTerm:
@@ -202,11 +205,10 @@ def separated(columns: Array, high: Array) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Maximum:
-    """Where a (penalised) log-likelihood is highest; ``se`` is (k,), of the coefficients that were free."""
+    """Where a (penalised) log-likelihood is highest."""
 
     b: Array
     value: float
-    se: Array
     converged: bool
 
 
@@ -221,9 +223,8 @@ class Likelihood:
         self.high = high
         self.firth = firth
 
-    def value(self, b: Array) -> float:
-        """The log-likelihood at ``b``; −∞ where the information vanishes."""
-        odds = self.columns @ b
+    def value(self, odds: Array) -> float:
+        """The log-likelihood at these log odds, (n,); −∞ where the information vanishes."""
         likelihood = float(self.high @ odds - np.logaddexp(0, odds).sum())
         if not self.firth:
             return likelihood
@@ -234,29 +235,32 @@ class Likelihood:
         """Climb by Newton's method with halved steps; the coefficient ``fixed`` stays where ``start`` has it."""
         k = self.columns.shape[1]
         free = [index for index in range(k) if index != fixed]
+        columns = self.columns if fixed is None else self.columns[:, free]
         b = np.zeros(k) if start is None else start.astype(np.float64)
-        value = self.value(b)
+        odds = self.columns @ b
+        value = self.value(odds)
         for _ in range(MAXIMUM_STEPS):
-            step = np.zeros(k)
-            step[free] = self._newton_step(b, free)
-            while (higher := self.value(b + step)) < value - 1e-12 * abs(value) and np.abs(step).max() > 1e-14:
-                step = step / 2
-            b, value = b + step, higher
-            if np.abs(self.columns @ step).max() < STEP_TOLERANCE:
-                return Maximum(b=b, value=value, se=self._se(b, free), converged=True)
-        return Maximum(b=b, value=value, se=self._se(b, free), converged=False)
+            step, moved = self._newton_step(columns, odds)
+            while (higher := self.value(odds + moved)) < value - 1e-12 * abs(value) and np.abs(step).max() > 1e-14:
+                step, moved = step / 2, moved / 2
+            b[free] += step
+            odds, value = odds + moved, higher
+            if np.abs(moved).max() < STEP_TOLERANCE:
+                return Maximum(b=b, value=value, converged=True)
+        return Maximum(b=b, value=value, converged=False)
 
     def term(self, peak: Maximum, index: int, name: str) -> LogisticTerm:
         """One coefficient of the maximum with its test and intervals."""
         from scipy import stats
 
-        b, se = float(peak.b[index]), float(peak.se[index])
+        covariance = self.covariance(peak)[index]
+        b, se, along = float(peak.b[index]), sqrt(covariance[index]), covariance / covariance[index]
         half = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * se
         if self.firth:
-            p = float(stats.chi2.sf(2 * (peak.value - self._profile(peak, index, 0.0)), 1))
+            p = float(stats.chi2.sf(2 * (peak.value - self._profile(peak, index, 0.0, along)), 1))
         else:
             p = float(2 * stats.norm.sf(abs(b / se)))
-        low, high = (self._profile_bound(peak, index, side) for side in (-1, 1))
+        low, high = (self._profile_bound(peak, index, side, se=se, along=along) for side in (-1, 1))
         return LogisticTerm(
             term=name,
             b=b,
@@ -270,37 +274,40 @@ class Likelihood:
             profile_high=exp(high),
         )
 
-    def _newton_step(self, b: Array, free: list[int]) -> Array:
-        odds = self.columns @ b
+    def _newton_step(self, columns: Array, odds: Array) -> tuple[Array, Array]:
+        """The next step of the coefficients of ``columns``, and of the log odds, (n,)."""
         fitted = _logistic(odds)
+        weights = fitted * _logistic(-odds)
         score = self.high - fitted
         if self.firth:
-            q = np.linalg.qr(self.columns * np.sqrt(_weights(odds))[:, None]).Q
+            q = np.linalg.qr(self.columns * np.sqrt(weights)[:, None]).Q
             score = score + np.sum(q**2, axis=1) * (0.5 - fitted)
-        r = _root_information(self.columns[:, free], odds)
-        step = np.linalg.solve(r, np.linalg.solve(r.T, self.columns[:, free].T @ score))
+        step = _solve_information(columns, weights, columns.T @ score)
+        moved = columns @ step
         # No fitted log odds moves by more than 5 at once, so that the weights stay above zero.
-        return np.asarray(step * min(1.0, 5.0 / max(float(np.abs(self.columns[:, free] @ step).max()), 1e-300)))
+        share = min(1.0, 5.0 / max(float(np.abs(moved).max()), 1e-300))
+        return np.asarray(step * share), np.asarray(moved * share)
 
-    def _se(self, b: Array, free: list[int]) -> Array:
-        r = _root_information(self.columns[:, free], self.columns @ b)
-        return np.asarray(np.sqrt(np.sum(np.linalg.inv(r) ** 2, axis=1)))
+    def covariance(self, peak: Maximum) -> Array:
+        """Of the coefficients at the maximum, (k, k): the inverse of the information."""
+        inverse = np.linalg.inv(_root_information(self.columns, self.columns @ peak.b))
+        return np.asarray(inverse @ inverse.T)
 
-    def _profile(self, peak: Maximum, index: int, at: float) -> float:
-        start = peak.b.copy()
+    def _profile(self, peak: Maximum, index: int, at: float, along: Array) -> float:
+        """The highest value with a coefficient fixed, looked for where near the maximum the others follow it."""
+        start = peak.b + (at - peak.b[index]) * along
         start[index] = at
         return self.maximise(start, fixed=index).value
 
-    def _profile_bound(self, peak: Maximum, index: int, side: int) -> float:
+    def _profile_bound(self, peak: Maximum, index: int, side: int, *, se: float, along: Array) -> float:
         """Where the highest likelihood with this coefficient fixed has fallen by the χ² quantile's half."""
         from scipy import stats
         from scipy.optimize import brentq
 
         reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
-        se = float(peak.se[index])
 
         def beyond(distance: float) -> float:
-            fall = peak.value - self._profile(peak, index, float(peak.b[index]) + side * distance)
+            fall = peak.value - self._profile(peak, index, float(peak.b[index]) + side * distance, along)
             return sqrt(max(0.0, 2 * fall)) - reach
 
         distance = _first_beyond(beyond, reach * se)
@@ -320,13 +327,28 @@ def _logistic(odds: Array) -> Array:
     return np.asarray(expit(odds), dtype=np.float64)
 
 
-def _weights(odds: Array) -> Array:
-    return _logistic(odds) * _logistic(-odds)
-
-
 def _root_information(columns: Array, odds: Array) -> Array:
     """The triangular R with R'R the information; its diagonal multiplies to the root of the determinant."""
-    return np.asarray(np.linalg.qr(columns * np.sqrt(_weights(odds))[:, None], mode="r"), dtype=np.float64)
+    return _triangle(columns, _logistic(odds) * _logistic(-odds))
+
+
+def _triangle(columns: Array, weights: Array) -> Array:
+    return np.asarray(np.linalg.qr(columns * np.sqrt(weights)[:, None], mode="r"), dtype=np.float64)
+
+
+def _solve_information(columns: Array, weights: Array, score: Array) -> Array:
+    """The step that the information turns a score into; by Cholesky's factor where its digits suffice, else by QR."""
+    information = columns.T @ (columns * weights[:, None])
+    scale = np.sqrt(np.diag(information))
+    if scale.min() > 0:
+        correlation = information / np.outer(scale, scale)
+        try:
+            if np.linalg.cholesky(correlation).diagonal().min() > WELL_CONDITIONED:
+                return np.asarray(np.linalg.solve(correlation, score / scale) / scale)
+        except np.linalg.LinAlgError:
+            pass  # QR needs the root of the digits only
+    r = _triangle(columns, weights)
+    return np.asarray(np.linalg.solve(r, np.linalg.solve(r.T, score)))
 
 
 def _goodness(value: float, high: Array, fitted: Array, *, k: int, penalised: bool) -> dict[str, Any]:

@@ -27,13 +27,17 @@ from analytics.linear import CONFIDENCE, Array
 from analytics.regression import Refusal
 
 Flags = NDArray[np.bool_]
+Counts = NDArray[np.int64]
 
 BOOTSTRAPS = 2000
 MINIMUM_PER_GROUP = 10
 """Patients that each group needs."""
 
-CHUNK_CELLS = 4_000_000
-"""Cells of a bootstrap table computed at once: about 100 MB at the most."""
+CHUNK_CELLS = 500_000
+"""Cells of a bootstrap table computed at once: as many as a processor keeps near."""
+
+MULTINOMIAL_FROM = 4
+"""Patients for each value of the marker from which on counts are drawn faster than patients."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,14 +261,14 @@ class _Curve:
         self.values, index = np.unique(values, return_inverse=True)
         self.cuts = (self.values[:-1] + self.values[1:]) / 2
         # Patients at each value, with and without the outcome.
-        self.with_outcome = np.bincount(index[positive], minlength=len(self.values)).astype(np.float64)
-        self.without = np.bincount(index[~positive], minlength=len(self.values)).astype(np.float64)
+        self.with_outcome = np.bincount(index[positive], minlength=len(self.values))
+        self.without = np.bincount(index[~positive], minlength=len(self.values))
         self.positives, self.negatives = int(self.with_outcome.sum()), int(self.without.sum())
         self.sensitivity = _above(self.with_outcome)
         self.specificity = 1 - _above(self.without)
 
     def area(self) -> float:
-        return float(_areas(self.with_outcome, self.without))
+        return float(_areas(self.with_outcome, self.without, np.cumsum(self.without)))
 
     def characteristics(self, index: int) -> Characteristics:
         return _characteristics(
@@ -286,46 +290,65 @@ class _Curve:
         chunk = max(1, CHUNK_CELLS // len(self.values))
         for start in range(0, times, chunk):
             size = min(chunk, times - start)
-            with_outcome = rng.multinomial(self.positives, self.with_outcome / self.positives, size=size)
-            without = rng.multinomial(self.negatives, self.without / self.negatives, size=size)
-            yield self._chosen(with_outcome.astype(np.float64), without.astype(np.float64))
+            yield self._chosen(_drawn(rng, self.with_outcome, size), _drawn(rng, self.without, size))
 
-    def _chosen(self, with_outcome: Array, without: Array) -> dict[str, Array]:
-        sensitivity, specificity = _above(with_outcome), 1 - _above(without)
-        youden = sensitivity + specificity - 1
-        best = np.argmax(youden > youden.max(axis=1, keepdims=True) - 1e-12, axis=1)
+    def _chosen(self, with_outcome: Counts, without: Counts) -> dict[str, Array]:
+        """Youden's cut in each sample, (samples, values) of counts, and what it is worth there and on the original."""
+        below = np.cumsum(without, axis=1)
+        # Youden's index times both groups, in whole numbers: of equal ones the first is found.
+        scaled = below * self.positives
+        scaled -= np.cumsum(with_outcome, axis=1) * self.negatives
+        best = np.argmax(scaled[:, :-1], axis=1)
         rows = np.arange(len(best))
-        cuts = self._cuts_between_drawn(with_outcome + without, best)
+        youden = scaled[rows, best] / (self.positives * self.negatives)
+        specificity = below[rows, best] / self.negatives
+        cuts = self._cuts_between_drawn(with_outcome, without, best)
         # A cut may coincide with an original value that the sample lacks; who is at the cut counts as above it.
         original = np.searchsorted(self.values, cuts, side="left") - 1
         return {
-            "area": _areas(with_outcome, without),
+            "area": _areas(with_outcome, without, below),
             "cut": cuts,
-            "sensitivity": sensitivity[rows, best],
-            "specificity": specificity[rows, best],
-            "own_youden": youden[rows, best],
+            "sensitivity": youden + 1 - specificity,
+            "specificity": specificity,
+            "own_youden": youden,
             "original_youden": (self.sensitivity + self.specificity - 1)[original],
         }
 
-    def _cuts_between_drawn(self, drawn: Array, best: Array) -> Array:
+    def _cuts_between_drawn(self, with_outcome: Counts, without: Counts, best: NDArray[np.intp]) -> Array:
         """Midway between the neighbouring values that the sample holds, which may lie further apart."""
-        places = np.arange(len(self.values))
-        held = drawn > 0
-        below = np.where(held & (places <= best[:, None]), places, -1).max(axis=1)
-        above = np.where(held & (places > best[:, None]), places, len(places)).min(axis=1)
-        return np.asarray((self.values[np.maximum(below, 0)] + self.values[np.minimum(above, len(places) - 1)]) / 2)
+        rows = np.arange(len(best))
+
+        def held(place: NDArray[np.intp], step: int, end: int) -> NDArray[np.intp]:
+            while True:
+                empty = (with_outcome[rows, place] + without[rows, place] == 0) & (place != end)
+                if not empty.any():
+                    return place
+                place = place + step * empty
+
+        low, high = held(best, -1, 0), held(best + 1, 1, len(self.values) - 1)
+        return np.asarray((self.values[low] + self.values[high]) / 2)
 
 
-def _above(counts: Array) -> Array:
+def _drawn(rng: np.random.Generator, held: Counts, samples: int) -> Counts:
+    """Draw as many patients as there are, with replacement; (samples, values) of counts by value."""
+    people, values = int(held.sum()), len(held)
+    if people > MULTINOMIAL_FROM * values:
+        return np.asarray(rng.multinomial(people, held / people, size=samples), dtype=np.int64)
+    place = np.repeat(np.arange(values), held)[rng.integers(people, size=(samples, people))]
+    place += values * np.arange(samples)[:, None]
+    return np.bincount(place.ravel(), minlength=samples * values).reshape(samples, values)
+
+
+def _above(counts: Counts) -> Array:
     """Share of the counts above each cut; the last axis runs over the values, one cut fewer."""
     total = counts.sum(axis=-1, keepdims=True)
     return np.asarray(1 - np.cumsum(counts, axis=-1)[..., :-1] / total)
 
 
-def _areas(with_outcome: Array, without: Array) -> Array:
-    below = np.cumsum(without, axis=-1) - without / 2
-    pairs = with_outcome.sum(axis=-1) * without.sum(axis=-1)
-    return np.asarray(np.sum(with_outcome * below, axis=-1) / pairs)
+def _areas(with_outcome: Counts, without: Counts, below: Counts) -> Array:
+    """The areas; ``below`` counts who without the outcome is at or below each value."""
+    doubled = np.einsum("...k,...k->...", with_outcome, 2 * below - without)
+    return np.asarray(doubled / (2 * with_outcome.sum(axis=-1) * without.sum(axis=-1)))
 
 
 def _characteristics(

@@ -36,8 +36,10 @@ from analytics.linear import CONFIDENCE, Array, Estimate, LinearFit, cooks_dista
 from analytics.regression import PREDICTORS, Refusal, complete_rows, design_matrix, fit_vbq_model
 
 BOOTSTRAPS = 2000
-CHUNK_CELLS = 4_000_000
-"""Cells of a bootstrap table computed at once: about 100 MB at the most."""
+CHUNK_CELLS = 500_000
+"""Cells of a bootstrap table computed at once: as many as a processor keeps near."""
+FEWEST_AT_ONCE = 20
+"""Samples that are worth reading all columns for."""
 SMALLEST_SHARE = 1e-8
 """A sample whose columns are this close to collinear (of their spread in the cohort) has no fit."""
 MOST_FOR_SHAPIRO = 5000
@@ -158,47 +160,59 @@ def resample(fit: LinearFit, rng: np.random.Generator, times: int) -> Iterator[t
         columns are collinear are left out.
     """
     columns = columns_of(fit)
-    chunk = max(1, CHUNK_CELLS // fit.n)
+    chunk = max(FEWEST_AT_ONCE, CHUNK_CELLS // fit.n)
     for start in range(0, times, chunk):
         size = min(chunk, times - start)
         # Counting drawn patients is several times as fast as drawing the counts (multinomial).
-        counts = np.stack([np.bincount(rng.integers(fit.n, size=fit.n), minlength=fit.n) for _ in range(size)])
+        drawn = rng.integers(fit.n, size=(size, fit.n)) + fit.n * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * fit.n).reshape(size, fit.n)
         yield fit_counted(columns, counts)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Columns:
-    """What all samples of a model share: its orthonormal columns (n, k), their products (n, k²) and the outcome."""
+    """What all samples of a model share.
+
+    Its orthonormal columns ``q`` (n, k) with their triangle ``r`` (k, k), the ``outcome`` (n,), and the ``products`` of
+    which every sample needs the sums: of two columns, of a column and the outcome less its mean, of that, and of its
+    square; (n, k(k + 1)/2 + k + 2).
+    """
 
     q: Array
     r: Array
-    products: Array
     outcome: Array
+    products: Array
 
 
 def columns_of(fit: LinearFit) -> Columns:
     """The columns of a model, once for all its samples."""
     q, r = np.linalg.qr(fit.design)
-    products = (q[:, :, None] * q[:, None, :]).reshape(fit.n, -1)
-    return Columns(q=q, r=r, products=products, outcome=fit.outcome)
+    y = fit.outcome - fit.outcome.mean()
+    one, other = np.triu_indices(q.shape[1])
+    products = np.column_stack([q[:, one] * q[:, other], q * y[:, None], y, y**2])
+    return Columns(q=q, r=r, outcome=fit.outcome, products=products)
 
 
 def fit_counted(columns: Columns, counts: NDArray[np.int64]) -> tuple[Array, Array]:
     """Coefficients and R² flattery, as for :func:`resample`, of samples given as counts, (samples, n)."""
-    weights, y = counts.astype(np.float64), columns.outcome - columns.outcome.mean()
-    q, r = columns.q, columns.r
-    n, k = q.shape
-    gram = (weights @ columns.products).reshape(-1, k, k)
+    n, k = columns.q.shape
+    # One product of matrices holds all that least squares needs of every sample.
+    sums = counts.astype(np.float64) @ columns.products
+    one, other = np.triu_indices(k)
+    gram = np.empty((len(counts), k, k))
+    gram[:, one, other] = gram[:, other, one] = sums[:, : len(one)]
     there = np.linalg.eigvalsh(gram)[:, 0] > SMALLEST_SHARE
-    weights, gram = weights[there], gram[there]
-    inner = np.linalg.solve(gram, (weights @ (q * y[:, None]))[:, :, None])[:, :, 0]
-    squared = (y[:, None] - q @ inner.T) ** 2
-    about = weights @ y**2 - (weights @ y) ** 2 / n
-    own = 1 - np.einsum("bn,nb->b", weights, squared) / about
-    original = 1 - squared.sum(axis=0) / float(y @ y)
-    b = np.linalg.solve(r, inner.T).T.astype(np.float64, copy=False)
+    gram, sums = gram[there], sums[there, len(one) :]
+    with_y, y, squared = sums[:, :k], sums[:, k], sums[:, k + 1]
+    inner = np.linalg.solve(gram, with_y[:, :, None])[:, :, 0]
+    # R² in the sample, and of its coefficients on all patients, whose columns are orthonormal.
+    left = squared - 2 * np.sum(inner * with_y, axis=1) + np.einsum("bi,bij,bj->b", inner, gram, inner)
+    own = 1 - left / (squared - y**2 / n)
+    whole = columns.outcome - columns.outcome.mean()
+    explained = 2 * inner @ (columns.q.T @ whole) - np.sum(inner**2, axis=1)
+    b = np.linalg.solve(columns.r, inner.T).T.astype(np.float64, copy=False)
     b[:, 0] += columns.outcome.mean()
-    flattery: Array = own - original
+    flattery: Array = own - explained / float(whole @ whole)
     return b, flattery
 
 

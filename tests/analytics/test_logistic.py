@@ -178,3 +178,15 @@ def test_scaling_a_predictor_by_ten_changes_its_odds_ratio_by_that_power(cohort:
     ten = fitted(cohort.assign(age=cohort["age"] * 10), predictors=PREDICTORS, per_sd=())
     assert one.terms[1].odds_ratio == pytest.approx(exp(10 * log(ten.terms[1].odds_ratio)), rel=1e-8)
     assert one.terms[1].profile_low == pytest.approx(exp(10 * log(ten.terms[1].profile_low)), rel=1e-6)
+
+
+@pytest.mark.parametrize("zero", [200.0, 5000.0])
+def test_a_predictor_counted_from_a_far_zero_has_the_same_odds_ratio(zero: float) -> None:
+    """5,000 SD away the information has too few digits for Cholesky's factor; QR has enough."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=300)
+    high = (rng.random(300) < 1 / (1 + np.exp(-0.8 * x))).astype(float)
+    near, far = (Likelihood(np.column_stack([np.ones(300), one]), high, firth=False) for one in (x, x + zero))
+    one, other = (likelihood.term(likelihood.maximise(), 1, "x") for likelihood in (near, far))
+    for name in ("b", "se", "p", "profile_low", "profile_high"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6)

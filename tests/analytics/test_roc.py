@@ -7,9 +7,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analytics.regression import Refusal
-from analytics.roc import Roc, area_under_curve, characteristics, compare_areas, roc, share
+from analytics.roc import (
+    MULTINOMIAL_FROM,
+    Roc,
+    _Curve,
+    _drawn,
+    area_under_curve,
+    characteristics,
+    compare_areas,
+    roc,
+    share,
+)
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 needs_statistics = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")
@@ -156,6 +167,47 @@ def test_incomplete_pairs_are_left_out_and_small_groups_refused() -> None:
         compare_areas([1, 2], [1, 2, 3], [0, 1])
     with pytest.raises(ValueError, match="1 \\(positive\\) or 0"):
         roc([1, 2], [1, 2], seed=1)
+
+
+@pytest.mark.parametrize("decimals", [1, 3])
+def test_every_bootstrap_sample_is_judged_as_its_own_patients_are(decimals: int) -> None:
+    """The plain way: the patients of a sample one by one, and every cut between two of their values tried."""
+    rng = np.random.default_rng(11)
+    marker = rng.normal(2, 0.4, 120).round(decimals)
+    positive = marker + rng.normal(0, 0.5, 120) > 2
+    curve = _Curve(marker, positive)
+    counts = [_drawn(rng, held, 60) for held in (curve.with_outcome, curve.without)]
+    assert [set(one.sum(axis=1)) for one in counts] == [{int(positive.sum())}, {int((~positive).sum())}]
+    found = curve._chosen(*counts)
+    for sample in range(60):
+        yes, no = (np.repeat(curve.values, one[sample]) for one in counts)
+        values = np.unique(np.concatenate([yes, no]))
+        cuts = (values[:-1] + values[1:]) / 2
+        index = [np.mean(yes >= cut) + np.mean(no < cut) - 1 for cut in cuts]
+        best = float(cuts[next(i for i, one in enumerate(index) if one > max(index) - 1e-12)])
+        worth = np.mean(marker[positive] >= best) + np.mean(marker[~positive] < best) - 1
+        mine = {name: float(values[sample]) for name, values in found.items()}
+        assert mine == pytest.approx(
+            {
+                "area": stats.mannwhitneyu(yes, no).statistic / (len(yes) * len(no)), "cut": best,
+                "sensitivity": np.mean(yes >= best), "specificity": np.mean(no < best), "own_youden": max(index),
+                "original_youden": worth,
+            },
+            abs=1e-12,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [30, 3])
+def test_samples_are_drawn_with_the_right_chances(values: int) -> None:
+    """Both ways of drawing, few values for the patients and many: mean and variance of each count over 20,000 samples
+    against those of the multinomial distribution, within five standard errors."""
+    held = np.arange(1, values + 1)
+    drawn = _drawn(np.random.default_rng(2), held, 20_000)
+    share, people = held / held.sum(), int(held.sum())
+    assert (people > MULTINOMIAL_FROM * values) == (values == 30)
+    variance = people * share * (1 - share)
+    assert np.all(np.abs(drawn.mean(axis=0) - people * share) < 5 * np.sqrt(variance / 20_000))
+    assert drawn.var(axis=0) == pytest.approx(variance, rel=0.1)
 
 
 def test_ties_count_half() -> None:

@@ -1,15 +1,17 @@
 """A whole night beside the same analysis done the plain way, at several sizes: time and memory by part.
 
-Run by hand: ``python -m tests.benchmarks.night [--rows 200 2000 20000] [--plain-most 2000] [--rounds 1]``. For each
-size a process of its own makes a node with that many imported rows and runs
+Run by hand: ``OPENBLAS_NUM_THREADS=1 python -m tests.benchmarks.night [--rows 200 2000 20000] [--plain-most 2000]``.
+For each size a process of its own makes a node with that many imported rows and runs
 
 - the night as it is (read, fit, cut-offs, drift, figures, records, report, mail with CSV and PDF in the outbox) and the
   whole analysis as files (every model, 2,000 bootstrap samples of each kind, all figures); then, one by one,
 - the models of that analysis;
 
 and, up to ``--plain-most`` rows, the same statistics as loops over statsmodels and scipy. The plain loops are run over
-a share of their rounds and scaled (both are printed). CPU seconds are of the process with all its threads; where other
-work shares the machine compare those, and ratios, not wall time. Peak memory is of each part (Linux: VmHWM, reset).
+a share of their rounds and scaled (both are printed); they leave out what is not a line of statsmodels or scipy
+(profile intervals, Hodges and Lehmann's shift, the conditional odds ratio), which ours include. CPU seconds are of the
+process with all its threads; where other work shares the machine one thread for BLAS (as above) keeps its threads from
+waiting for each other; compare CPU and ratios, not wall time. Peak memory is of each part (Linux: VmHWM, reset).
 """
 
 import argparse

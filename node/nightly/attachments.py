@@ -26,32 +26,57 @@ LINE_CHARACTERS = 104
 FIGURES_ON_A_PAGE = 3
 
 CSV_COLUMNS = (
-    "id", "patient_number", "surgery_date", "tier", "tonight", "was", "near_cut", "values_against_cuts",
-    "threshold_version", "fit_id", "night",
+    "id", "patient_number", "surgery_date", "tier", "tonight", "was", "vbq", "vbq_cut", "vbq_error", "near_cut", "nlr",
+    "nlr_cut", "plr", "plr_cut", "scanner", "cut_of", "values_against_cuts", "threshold_version", "fit_id", "night",
 )  # fmt: skip
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of a text that a spreadsheet would calculate."""
 
 
 def operations_csv(content: Content) -> bytes:
     """Every upcoming operation with a tier that this recipient is told of, one row each, in UTF-8.
 
     ``tonight`` says whether the tier is ``new`` or ``changed`` tonight, ``was`` what it was before;
-    ``patient_number`` is empty unless the recipient's policy says otherwise.
+    ``patient_number`` is empty unless the recipient's policy says otherwise. Values and cuts are numbers with all their
+    digits: VBQ is high at ``vbq_cut`` (which is ``cut_of``), a ratio above its cut; ``vbq_error`` is the standard error
+    of measurement of the VBQ.
     """
     changes = {flag.episode: flag for flag in content.changes if flag.change != "resolved"}
     rows = io.StringIO(newline="")
-    writer = csv.writer(rows, lineterminator="\r\n")
-    writer.writerow(CSV_COLUMNS)
+    writer = csv.DictWriter(rows, CSV_COLUMNS, lineterminator="\r\n")
+    writer.writeheader()
     for one in _told(content):
         change = changes.get(one.episode)
-        writer.writerow(
-            (
-                one.episode, content.numbers.get(one.episode, ""), one.surgery_date, one.tier.value,
-                change.change if change else "", change.previous.value if change and change.previous else "",
-                "yes" if one.near_cut else "no", one.explanation,
-                content.version.version if content.version else "", content.fit_id, content.night.isoformat(),
-            )
-        )  # fmt: skip
+        row: dict[str, str | float] = {
+            "id": one.episode,
+            "patient_number": content.numbers.get(one.episode, ""),
+            "surgery_date": one.surgery_date,
+            "tier": one.tier.value,
+            "tonight": change.change if change else "",
+            "was": change.previous.value if change and change.previous else "",
+            "vbq": one.values.vbq,
+            "vbq_cut": one.cuts.vbq,
+            "vbq_error": one.vbq_error,
+            "near_cut": "yes" if one.near_cut else "no",
+            "nlr": one.values.nlr,
+            "nlr_cut": one.cuts.nlr,
+            "plr": one.values.plr,
+            "plr_cut": one.cuts.plr,
+            "scanner": one.values.scanner or "",
+            "cut_of": one.cut_of,
+            "values_against_cuts": one.explanation,
+            "threshold_version": one.version,
+            "fit_id": content.fit_id,
+            "night": content.night.isoformat(),
+        }
+        writer.writerow({name: _as_text(value) for name, value in row.items()})
     return rows.getvalue().encode("utf-8")
+
+
+def _as_text(value: str | float) -> str | float:
+    """A text that a spreadsheet takes for a formula gets an apostrophe before it: numbers and scanners come from
+    outside."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _told(content: Content) -> Iterator[Standing]:

@@ -64,6 +64,15 @@ class Flag:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The cuts that the values of one patient are held against: VBQ is high at its own, a ratio above."""
+
+    vbq: float
+    nlr: float
+    plr: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Standing:
     """An upcoming operation and the tier it has tonight, changed or not."""
 
@@ -72,8 +81,11 @@ class Standing:
     surgery_date: str
     values: Values
     version: int
+    cuts: Limits
     cut_of: str
     explanation: str
+    vbq_error: float
+    """Standard error of measurement of this VBQ, in its units."""
     near_cut: bool
     """VBQ lies within its own measurement error of the cut."""
 
@@ -232,8 +244,10 @@ def _tiered(
         surgery_date=one.surgery_date,
         values=values,
         version=version.version,
+        cuts=Limits(vbq=cuts.vbq, nlr=cuts.nlr, plr=cuts.plr),
         cut_of=cuts.of,
         explanation=words,
+        vbq_error=error,
         near_cut=near,
     )
     if before is not None and before.tier == now_tier:

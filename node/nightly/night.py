@@ -1,13 +1,15 @@
 """One night: snapshot → fit → threshold proposal → flags → report → outbox, in one transaction.
 
-The model and the figures are computed before the transaction begins, on a snapshot that is verified unchanged inside
-it, so that the receivers never wait for statistics. The same data, settings and night give the same bytes.
+The model, the figures and the mails are made before that transaction begins, and what they rest on is verified
+unchanged inside it, so that the receivers never wait for statistics or for a page being drawn. The same data, settings
+and night give the same bytes.
 """
 
 import json
 import traceback
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,12 @@ import pandas as pd
 import structlog
 from sqlite_utils import Database
 
-from analytics.calibration import Calibration, Outcome, Rule, calibrate, left_behind
+from analytics.calibration import Calibration, calibrate
 from analytics.drift import Drift, check_drift
 from analytics.figures import png, scatter, scatter_alt_text
 from analytics.flow import flow_figure
 from analytics.regression import OlsFit, Refusal, fit_vbq_model
 from analytics.shift import Shift, find_shifts
-from analytics.thresholds import Cuts
 from node import __version__, thresholds
 from node.clock import to_text
 from node.errors import NightError
@@ -29,9 +30,10 @@ from node.nightly import flags, ledger
 from node.nightly.analysis import cohort_flow
 from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
 from node.nightly.counts import read_counts, read_exclusions
+from node.nightly.cutoffs import Tonight, decide_thresholds, rule_of, would_change
 from node.nightly.drift import Frozen, read_frozen
-from node.nightly.mail import notify_administrator
-from node.nightly.recipients import queue_for_recipients
+from node.nightly.mail import notify_administrator, queue
+from node.nightly.recipients import mails_for_recipients, patient_numbers
 from node.nightly.report import FLOW, Content, Figure, Rendered, publish_report, render
 from node.nightly.waiting import waiting_for_a_person
 from node.settings import Settings
@@ -40,8 +42,8 @@ from node.store.database import insert, writing
 FIGURES = (("age", "Age (years)"), ("nlr", "NLR"), ("plr", "PLR"))
 """The paper's Figures 2–4."""
 
-ATTEMPTS = 3
-"""How often the model is computed beside the receivers before they are made to wait for it."""
+ATTEMPTS = 5
+"""How often the night is computed beside the receivers before they are made to wait for it."""
 
 log = structlog.get_logger()
 
@@ -72,6 +74,11 @@ class Prepared:
     def snapshot(self) -> Snapshot:
         """Tonight's cohort."""
         return self.basis.snapshot
+
+    @property
+    def tonight(self) -> Tonight:
+        """What the cut-offs are decided from."""
+        return Tonight(proposal=self.proposal, drift=self.drift, snapshot_sha256=self.snapshot.sha256)
 
     @property
     def fit_hash(self) -> str:
@@ -166,21 +173,6 @@ def prepare(basis: Basis, settings: Settings) -> Prepared:
     )
 
 
-def rule_of(settings: Settings) -> Rule:
-    """How the settings want the cut-offs."""
-    wanted = settings.thresholds
-    given = [one for one in (wanted.vbq, wanted.nlr, wanted.plr) if one is not None]
-    return Rule(
-        method=wanted.method,
-        quantile=wanted.quantile,
-        limits=(given[0], given[1], given[2]) if wanted.method == "institutional" else None,
-        minimum_n=wanted.minimum_cohort,
-        minimum_per_scanner=wanted.minimum_per_scanner,
-        ratios=wanted.ratios,
-        outcome=Outcome(column=wanted.outcome, cut=wanted.outcome_cut) if wanted.outcome else None,
-    )
-
-
 def _draw(cohort: pd.DataFrame) -> tuple[Figure, ...]:
     return tuple(
         Figure(
@@ -198,48 +190,104 @@ def _draw_flow(basis: Basis, fit: OlsFit | Refusal) -> Figure:
 
 
 def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tuple[Prepared, Rendered]:
-    prepared = prepare(read_basis(db), settings)
-    for _ in range(ATTEMPTS - 1):
-        with writing(db):
-            # What arrived while the model was computed belongs into this night: then it is computed again.
-            basis = read_basis(db)
-            if basis == prepared.basis:
-                return prepared, _store(db, settings, prepared, night=night, now=now)
-        prepared = prepare(basis, settings)
+    """Compute and write everything beside the receivers, then store it in one short transaction."""
+    for _ in range(ATTEMPTS):
+        prepared = prepare(read_basis(db), settings)
+        try:
+            draft = _draft(db, settings, prepared, night=night, now=now)
+            report = _write(settings, draft, now=now)
+            with writing(db):
+                _require_basis(db, prepared)
+                _store_fit(db, settings, prepared, night=night, now=now)
+                draft.require_same(_compose(db, settings, prepared, night=night, now=now))
+                _store(db, report, now=now)
+        except _MovedOnError:
+            # What arrived while the night was computed belongs into it: then it is computed again.
+            continue
+        return prepared, report.rendered
     with writing(db):
-        basis = read_basis(db)
-        prepared = prepared if basis == prepared.basis else prepare(basis, settings)
-        return prepared, _store(db, settings, prepared, night=night, now=now)
+        prepared = prepare(read_basis(db), settings)
+        _store_fit(db, settings, prepared, night=night, now=now)
+        report = _write(settings, _compose(db, settings, prepared, night=night, now=now), now=now)
+        _store(db, report, now=now)
+    return prepared, report.rendered
 
 
 def _rehearse(db: Database, settings: Settings, *, night: date, now: datetime) -> NightOutcome:
-    """Do everything inside a transaction that is then rolled back."""
-    prepared = prepare(read_basis(db), settings)
+    """Do everything but store."""
+    for _ in range(ATTEMPTS):
+        prepared = prepare(read_basis(db), settings)
+        try:
+            draft = _draft(db, settings, prepared, night=night, now=now)
+        except _MovedOnError:
+            continue
+        return NightOutcome(night=night, stored=False, fit=prepared.fit, rendered=render(draft.content))
+    raise NightError("what the night rests on changed all the time; try again when less is arriving")
+
+
+class _MovedOnError(Exception):
+    """What the night rests on is another than when it was computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """What a report says, and the hospital's patient numbers for who gets them."""
+
+    content: Content
+    numbers: dict[str, str]
+
+    def require_same(self, now: "_Draft") -> None:
+        """Let only another count of what has arrived pass: the next night's report has that."""
+        content = replace(now.content, counts=self.content.counts, waiting=self.content.waiting)
+        if (content, now.numbers) != (self.content, self.numbers):
+            raise _MovedOnError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """A report as it is stored, with every recipient's mail."""
+
+    report_id: str
+    content: Content
+    rendered: Rendered
+    mails: dict[str, EmailMessage]
+
+
+def _draft(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> _Draft:
+    """Compose the report in a transaction that is then rolled back, so that it can be written outside of one."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        basis = read_basis(db)
-        prepared = prepared if basis == prepared.basis else prepare(basis, settings)
-        rendered = render(_compose(db, settings, prepared, night=night, now=now))
+        _require_basis(db, prepared)
+        return _compose(db, settings, prepared, night=night, now=now)
     finally:
         db.execute("ROLLBACK")
-    return NightOutcome(night=night, stored=False, fit=prepared.fit, rendered=rendered)
 
 
-def _store(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> Rendered:
-    _store_fit(db, settings, prepared, night=night, now=now)
-    content = _compose(db, settings, prepared, night=night, now=now)
-    rendered = render(content)
-    report_id = f"{night.isoformat()}-nightly"
+def _require_basis(db: Database, prepared: Prepared) -> None:
+    if read_basis(db) != prepared.basis:
+        raise _MovedOnError
+
+
+def _write(settings: Settings, draft: _Draft, *, now: datetime) -> _Report:
+    content, rendered = draft.content, render(draft.content)
+    report_id = f"{content.night.isoformat()}-nightly"
+    mails = mails_for_recipients(settings, content, rendered, draft.numbers, report_id=report_id, now=now)
+    return _Report(report_id=report_id, content=content, rendered=rendered, mails=mails)
+
+
+def _store(db: Database, report: _Report, *, now: datetime) -> None:
+    """Keep the report, queue its mails and finish the night; inside a transaction."""
+    night, rendered = report.content.night, report.rendered
     insert(
         db,
         "record_report",
         [
             {
-                "report_id": report_id,
+                "report_id": report.report_id,
                 "night": night.isoformat(),
                 "kind": "nightly",
                 "made_at": to_text(now),
-                "fit_id": _fit_id(prepared, night),
+                "fit_id": report.content.fit_id,
                 "subject": rendered.subject,
                 "text": rendered.text,
                 "html": rendered.file_html,
@@ -247,18 +295,18 @@ def _store(db: Database, settings: Settings, prepared: Prepared, *, night: date,
             }
         ],
     )
-    queue_for_recipients(db, settings, content, rendered, report_id=report_id, now=now)
+    for recipient, mail in report.mails.items():
+        queue(db, mail, recipient=recipient, report_id=report.report_id, now=now)
     for missed in ledger.missed_before(ledger.nights(db), night):
         ledger.finish(db, missed, now, status="done", detail=f"caught up by {night}")
     ledger.finish(db, night, now, status="done")
-    return rendered
 
 
-def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> Content:
+def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> _Draft:
     """Store thresholds and flags, and put the report together; inside a transaction."""
     fit_id = _fit_id(prepared, night)
     counts = read_counts(db, night=night, fit=prepared.fit)
-    proposed = _decide_thresholds(db, settings, prepared, night=night, now=now)
+    proposed = decide_thresholds(db, settings, prepared.tonight, night=night, now=now)
     version = thresholds.in_force(db)
     changes, standing = flags.find_changes(
         db,
@@ -268,7 +316,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         derivation_behind=bool(counts.to_derive),
     )
     flags.store(db, changes, night=night)
-    return Content(
+    content = Content(
         site=settings.site.name,
         night=night,
         fit_id=fit_id,
@@ -276,7 +324,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         alerts=_alerts(db, prepared.fit),
         version=version,
         proposed=None if proposed == version else proposed,
-        would_change=_would_change(db, proposed, version, night),
+        would_change=would_change(db, proposed, version, night),
         proposal=prepared.proposal,
         drift=prepared.drift,
         frozen=prepared.basis.frozen,
@@ -290,6 +338,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         counts=counts,
         figures=prepared.figures,
     )
+    return _Draft(content=content, numbers=patient_numbers(db, settings))
 
 
 def _alerts(db: Database, fit: OlsFit | Refusal) -> tuple[str, ...]:
@@ -337,68 +386,6 @@ def _store_fit(db: Database, settings: Settings, prepared: Prepared, *, night: d
         keys = ("term", "b", "se", "t", "p", "ci_low", "ci_high", "beta_std", "vif", "partial_r2")
         rows = [{"fit_id": fit_id, **{key: getattr(term, key) for key in keys}} for term in fitted.terms]
         insert(db, "record_fit_term", rows)
-
-
-def _decide_thresholds(
-    db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime
-) -> thresholds.Version | None:
-    """Adopt what an earlier night announced, then record tonight's cuts where they are new; returns the new version."""
-    _adopt_announced(db, settings, prepared, night=night, now=now)
-    found, newest = prepared.proposal, thresholds.newest(db)
-    if isinstance(found, Refusal) or (newest is not None and _same_cuts(newest.cuts, found.cuts)):
-        return None
-    current = thresholds.in_force(db)
-    version = thresholds.propose(
-        db,
-        found,
-        night=night,
-        snapshot_sha256=prepared.snapshot.sha256,
-        announced=_rule_of_adoption(db, settings, prepared, current),
-        now=now,
-    )
-    if newest is None and settings.thresholds.adopt != "manual":
-        # Nobody has a tier yet, so nobody changes.
-        thresholds.record_adoption(db, version.version, rule="first", now=now)
-    return version
-
-
-def _adopt_announced(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> None:
-    announced, current = thresholds.announced_before(db, night), thresholds.in_force(db)
-    # Tonight's cohort has to say so as well: one night's rows may be withdrawn by the next.
-    if announced is not None and current is not None and _rule_of_adoption(db, settings, prepared, current) is not None:
-        thresholds.record_adoption(db, announced.version, rule=str(announced.announced), now=now)
-
-
-def _rule_of_adoption(
-    db: Database, settings: Settings, prepared: Prepared, current: thresholds.Version | None
-) -> str | None:
-    """Why tonight's cuts may replace those in force without a person; ``None``: they may not."""
-    found = prepared.proposal
-    # Other limits than before are a decision of a person, and after a drift the cohort may not be what it was.
-    drifting = isinstance(prepared.drift, Drift) and prepared.drift.alarm
-    if settings.thresholds.adopt != "rule" or isinstance(found, Refusal) or current is None or drifting:
-        return None
-    if (current.cuts.method, current.cuts.ratios) != (found.cuts.method, found.cuts.ratios):
-        return None
-    if thresholds.declined(db, current):
-        return None
-    return "; ".join(left_behind(current.cuts, found)) or None
-
-
-def _would_change(
-    db: Database, proposed: thresholds.Version | None, version: thresholds.Version | None, night: date
-) -> tuple[thresholds.TierChange, ...]:
-    if proposed is None or proposed == version:
-        return ()
-    return tuple(thresholds.would_change(db, proposed.version, night=night))
-
-
-def _same_cuts(one: Cuts, other: Cuts) -> bool:
-    def bare(cuts: Cuts) -> Cuts:
-        strata = tuple(replace(stratum, n=0, pooled=None if stratum.pooled is None else "") for stratum in cuts.strata)
-        return replace(cuts, n=0, strata=strata)
-
-    return bare(one) == bare(other)
 
 
 def _record_failure(db: Database, settings: Settings, *, night: date, now: datetime, error: Exception) -> None:

@@ -4,6 +4,7 @@ import csv
 import email
 import email.policy
 import io
+import json
 import subprocess
 import sys
 from datetime import timedelta
@@ -15,9 +16,13 @@ from pydantic import ValidationError
 from sqlite_utils import Database
 
 from node.errors import InputError
+from node.nightly import recipients
+from node.nightly.attachments import report_pdf
 from node.nightly.night import run_night
+from node.nightly.report import Figure, Rendered
 from node.nightly.reports import stored_mail
 from node.settings import Mail, MailPolicy, Settings
+from node.store.database import open_database, writing
 from tests.node.night_world import NIGHT, NOW, RECIPIENTS, open_world, put_operation, settings_for
 
 PLAIN, OWN = RECIPIENTS
@@ -58,6 +63,7 @@ def test_a_policy_attaches_narrows_and_names_and_only_for_its_recipient(tmp_path
         seen.append(db.execute("SELECT mime FROM record_mail ORDER BY mail_id").fetchall())
         if name == "one":
             found = mails(db)
+            db_cuts = list(db.execute("SELECT vbq, nlr, plr FROM thresholds").fetchone())
             stored = db.execute("SELECT text FROM record_report").fetchone()[0]
             assert stored_mail(db, NIGHT, OWN, "text") == plain_text(found[OWN])
             with pytest.raises(InputError, match=r"was not mailed to nobody@site\.invalid"):
@@ -77,9 +83,57 @@ def test_a_policy_attaches_narrows_and_names_and_only_for_its_recipient(tmp_path
     assert (table.get_content_type(), table.get_filename()) == ("text/csv", "vbq-2026-03-02.csv")
     (row,) = csv.DictReader(io.StringIO(table.get_content()))
     assert (row["id"], row["patient_number"], row["tier"], row["tonight"]) == ("E1", "E1", "flagged", "new")
+    assert [float(row[name]) for name in ("vbq", "nlr", "plr")] == [3.4, 6.0, 300.0]
+    assert [float(row[name]) for name in ("vbq_cut", "nlr_cut", "plr_cut")] == db_cuts
+    assert (float(row["vbq_error"]), row["near_cut"], row["cut_of"]) == (0.075, "no", "all scanners")
     assert (pdf.get_content_type(), pdf.get_filename()) == ("application/pdf", "vbq-2026-03-02.pdf")
     assert pdf.get_content().startswith(b"%PDF-")
     assert b"2026-03-02" not in pdf.get_content()[:200]
+
+
+def test_nobody_waits_for_a_page_to_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the PDF is drawn a listener stores a message without waiting for the lock, and the steps an operation."""
+    db = open_world(tmp_path)
+    put_operation(db, "E1", **HIGH)
+    listener = open_database(tmp_path)
+    listener.execute("PRAGMA busy_timeout = 0")
+    drawn: list[str] = []
+
+    def while_others_write(rendered: Rendered, figures: tuple[Figure, ...]) -> bytes:
+        with writing(listener):
+            listener.execute(
+                "INSERT INTO fact_frame (sha256, raw) VALUES (?, x'00')",
+                [f"{len(drawn):064}"],
+            )
+        if not drawn:
+            put_operation(listener, "E2", **HIGH)
+        drawn.append(rendered.subject)
+        return report_pdf(rendered, figures)
+
+    monkeypatch.setattr(recipients, "report_pdf", while_others_write)
+    run_night(db, settings_with(tmp_path, MailPolicy(attach=("pdf",))), night=NIGHT, now=NOW)
+    assert [subject.partition(": ")[2].partition(",")[0] for subject in drawn] == ["1 flagged", "2 flagged"]
+    assert db.execute("SELECT count(*) FROM fact_frame").fetchone() == (2,)
+    # The operation belongs into the night, the message that came while it was drawn again into the next one's counts.
+    text, counts = db.execute("SELECT text, counts FROM record_report").fetchone()
+    assert "- E2, operation" in text
+    assert json.loads(counts)["frames"] == 1
+    assert plain_text(mails(db)[OWN]).split() == text.split()
+    assert db.execute("SELECT count(*) FROM flags").fetchone() == (2,)
+    listener.close()
+    db.close()
+
+
+def test_a_scanner_s_name_is_no_formula(tmp_path: Path) -> None:
+    db = open_world(tmp_path)
+    put_operation(db, "E1", **HIGH)
+    with writing(db):
+        db.execute("UPDATE derived_link SET scanner_stratum = '=HYPERLINK(1)'")
+    run_night(db, settings_with(tmp_path, MailPolicy(attach=("csv",))), night=NIGHT, now=NOW)
+    (table,) = mails(db)[OWN].iter_attachments()
+    (row,) = csv.DictReader(io.StringIO(table.get_content()))
+    assert row["scanner"] == "'=HYPERLINK(1)"
+    db.close()
 
 
 def test_a_quiet_night_is_told_to_who_wants_to_hear_of_it(tmp_path: Path) -> None:

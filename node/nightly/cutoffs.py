@@ -1,0 +1,99 @@
+"""What a night does about the cut-offs: adopt what was announced, record tonight's where they are new."""
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from sqlite_utils import Database
+
+from analytics.calibration import Calibration, Outcome, Rule, left_behind
+from analytics.drift import Drift
+from analytics.regression import Refusal
+from analytics.thresholds import Cuts
+from node import thresholds
+from node.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tonight:
+    """What the cut-offs are decided from."""
+
+    proposal: Calibration | Refusal
+    drift: Drift | Refusal | None
+    snapshot_sha256: str
+
+
+def rule_of(settings: Settings) -> Rule:
+    """How the settings want the cut-offs."""
+    wanted = settings.thresholds
+    given = [one for one in (wanted.vbq, wanted.nlr, wanted.plr) if one is not None]
+    return Rule(
+        method=wanted.method,
+        quantile=wanted.quantile,
+        limits=(given[0], given[1], given[2]) if wanted.method == "institutional" else None,
+        minimum_n=wanted.minimum_cohort,
+        minimum_per_scanner=wanted.minimum_per_scanner,
+        ratios=wanted.ratios,
+        outcome=Outcome(column=wanted.outcome, cut=wanted.outcome_cut) if wanted.outcome else None,
+    )
+
+
+def decide_thresholds(
+    db: Database, settings: Settings, tonight: Tonight, *, night: date, now: datetime
+) -> thresholds.Version | None:
+    """Adopt what an earlier night announced, then record tonight's cuts where they are new; returns the new version."""
+    _adopt_announced(db, settings, tonight, night=night, now=now)
+    found, newest = tonight.proposal, thresholds.newest(db)
+    if isinstance(found, Refusal) or (newest is not None and _same_cuts(newest.cuts, found.cuts)):
+        return None
+    current = thresholds.in_force(db)
+    version = thresholds.propose(
+        db,
+        found,
+        night=night,
+        snapshot_sha256=tonight.snapshot_sha256,
+        announced=_rule_of_adoption(db, settings, tonight, current),
+        now=now,
+    )
+    if newest is None and settings.thresholds.adopt != "manual":
+        # Nobody has a tier yet, so nobody changes.
+        thresholds.record_adoption(db, version.version, rule="first", now=now)
+    return version
+
+
+def _adopt_announced(db: Database, settings: Settings, tonight: Tonight, *, night: date, now: datetime) -> None:
+    announced, current = thresholds.announced_before(db, night), thresholds.in_force(db)
+    # Tonight's cohort has to say so as well: one night's rows may be withdrawn by the next.
+    if announced is not None and current is not None and _rule_of_adoption(db, settings, tonight, current) is not None:
+        thresholds.record_adoption(db, announced.version, rule=str(announced.announced), now=now)
+
+
+def _rule_of_adoption(
+    db: Database, settings: Settings, tonight: Tonight, current: thresholds.Version | None
+) -> str | None:
+    """Why tonight's cuts may replace those in force without a person; ``None``: they may not."""
+    found = tonight.proposal
+    # Other limits than before are a decision of a person, and after a drift the cohort may not be what it was.
+    drifting = isinstance(tonight.drift, Drift) and tonight.drift.alarm
+    if settings.thresholds.adopt != "rule" or isinstance(found, Refusal) or current is None or drifting:
+        return None
+    if (current.cuts.method, current.cuts.ratios) != (found.cuts.method, found.cuts.ratios):
+        return None
+    if thresholds.declined(db, current):
+        return None
+    return "; ".join(left_behind(current.cuts, found)) or None
+
+
+def would_change(
+    db: Database, proposed: thresholds.Version | None, version: thresholds.Version | None, night: date
+) -> tuple[thresholds.TierChange, ...]:
+    if proposed is None or proposed == version:
+        return ()
+    return tuple(thresholds.would_change(db, proposed.version, night=night))
+
+
+def _same_cuts(one: Cuts, other: Cuts) -> bool:
+    def bare(cuts: Cuts) -> Cuts:
+        strata = tuple(replace(stratum, n=0, pooled=None if stratum.pooled is None else "") for stratum in cuts.strata)
+        return replace(cuts, n=0, strata=strata)
+
+    return bare(one) == bare(other)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from analytics.age_curve import AgeCurves, age_curves
 from analytics.correlation import Correlation, spearman
 from analytics.logistic import LogisticFit, logistic_model
 from analytics.readers import ReaderReport, compare_readers
@@ -61,6 +62,7 @@ class Analysis:
     winsorised: WinsorisedFit | Refusal
     logistic: LogisticFit | Refusal
     shape: ShapeReport | Refusal
+    age_curves: AgeCurves | Refusal
     curves: dict[str, Roc | Refusal]
     areas: dict[str, AucComparison | Refusal]
     scanners: StrataReport | Refusal | None
@@ -76,6 +78,7 @@ class Analysis:
             "winsorised model": self.winsorised,
             "logistic model": self.logistic,
             "curves and interactions": self.shape,
+            "curves of age by sex": self.age_curves,
             **{f"ROC of {name}": one for name, one in self.curves.items()},
             "model by scanner": self.scanners,
         }
@@ -121,6 +124,7 @@ def analyse(cohort: pd.DataFrame, choices: Choices, *, readings: pd.DataFrame | 
         winsorised=winsorised_model(cohort, share=choices.clipped),
         logistic=_no_cut(cohort) if cut is None else logistic_model(cohort, cut=cut),
         shape=shape_report(cohort),
+        age_curves=age_curves(cohort),
         curves=_curves(cohort, cut, choices),
         areas=_areas(cohort, cut, choices),
         scanners=by_scanner(cohort) if "scanner_stratum" in cohort else None,

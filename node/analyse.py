@@ -21,11 +21,13 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from analytics.age_curve import AgeCurves
 from analytics.agreement import BlandAltman
 from analytics.analysis import Analysis, Choices, analyse
 from analytics.cohort import COLUMNS, DATE_COLUMNS
 from analytics.eligibility import kind_of_reason
 from analytics.figures import png, scatter_alt_text, scatter_figure, svg
+from analytics.figures_age import age_alt_text, age_figure
 from analytics.figures_cohort import bland_altman_figure, over_time
 from analytics.figures_model import calibration, coefficients, residuals, roc_curves
 from analytics.flow import Flow, FlowStep, flow_figure
@@ -52,8 +54,8 @@ SCANNER = "scanner_stratum"
 WRITTEN = (
     "analysis", "report", "table1", "correlations", "table2", "effects", "log_ratios", "winsorised", "logistic",
     "shape", "interactions", "diagnostics", "influence", "scanners", "paper", "paper_table1", "roc", "areas",
-    "agreement", "limits", "flow", "scatter_age", "scatter_nlr", "scatter_plr", "coefficients", "residuals",
-    "calibration", "over_time", "bland_altman", "bland_altman_automatic",
+    "agreement", "limits", "flow", "scatter_age", "scatter_nlr", "scatter_plr", "age_by_sex", "coefficients",
+    "residuals", "calibration", "over_time", "bland_altman", "bland_altman_automatic",
 )  # fmt: skip
 """Names of the files that an analysis may write, with these endings."""
 SUFFIXES = (".json", ".csv", ".html", ".png", ".svg")
@@ -232,6 +234,9 @@ def pictures(run: Run) -> Iterator[Picture]:
     for name in SCATTERED:
         figure = scatter_figure(cohort, name, x_label=LABELS[name])
         yield Picture(name=f"scatter_{name}", caption=scatter_alt_text(cohort, name, LABELS[name]), figure=figure)
+    if isinstance(a.age_curves, AgeCurves):
+        figure = age_figure(cohort, a.age_curves)
+        yield Picture(name="age_by_sex", caption=age_alt_text(a.age_curves), figure=figure)
     if isinstance(a.model, OlsFit):
         fit, ids = paper_engine(cohort)
         words = "Standardised coefficients of the multivariable model with 95 % intervals."

@@ -7,6 +7,7 @@ and night give the same bytes.
 
 import json
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from email.message import EmailMessage
@@ -17,9 +18,11 @@ import pandas as pd
 import structlog
 from sqlite_utils import Database
 
+from analytics.age_curve import AgeCurves, age_curves
 from analytics.calibration import Calibration, calibrate
 from analytics.drift import Drift, check_drift
 from analytics.figures import png, scatter, scatter_alt_text
+from analytics.figures_age import age_alt_text, age_figure
 from analytics.flow import flow_figure
 from analytics.regression import OlsFit, Refusal, fit_vbq_model
 from analytics.shift import Shift, find_shifts
@@ -41,6 +44,9 @@ from node.store.database import insert, writing
 
 FIGURES = (("age", "Age (years)"), ("nlr", "NLR"), ("plr", "PLR"))
 """The paper's Figures 2–4."""
+
+AGE_BY_SEX = "age_by_sex"
+"""Name of the figure of the curves over age; a cohort with too few patients of a sex has none."""
 
 ATTEMPTS = 5
 """How often the night is computed beside the receivers before they are made to wait for it."""
@@ -173,15 +179,13 @@ def prepare(basis: Basis, settings: Settings) -> Prepared:
     )
 
 
-def _draw(cohort: pd.DataFrame) -> tuple[Figure, ...]:
-    return tuple(
-        Figure(
-            name=column,
-            png=scatter(cohort, column, x_label=label),
-            alt_text=scatter_alt_text(cohort, column, label),
-        )
-        for column, label in FIGURES
-    )
+def _draw(cohort: pd.DataFrame) -> Iterator[Figure]:
+    for column, label in FIGURES:
+        picture, words = scatter(cohort, column, x_label=label), scatter_alt_text(cohort, column, label)
+        yield Figure(name=column, png=picture, alt_text=words)
+    curves = age_curves(cohort)
+    if isinstance(curves, AgeCurves):
+        yield Figure(name=AGE_BY_SEX, png=png(age_figure(cohort, curves)), alt_text=age_alt_text(curves))
 
 
 def _draw_flow(basis: Basis, fit: OlsFit | Refusal) -> Figure:

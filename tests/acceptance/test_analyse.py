@@ -87,7 +87,7 @@ def test_the_paper_s_analysis_twice_the_same(cohort200: Path, shared_data: Path,
     assert found["validation"]["durbin_watson"] == pytest.approx(ols["durbin_watson"], rel=1e-9)
     assert found["validation"]["bic"] == pytest.approx(ols["BIC"], rel=1e-9)
     report = files["report.html"].decode()
-    assert report.count("data:image/png;base64,") == 8
+    assert report.count("data:image/png;base64,") == 9
     assert "http" not in report.replace("http://www.w3.org", "")
 
 

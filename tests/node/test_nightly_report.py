@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from sqlite_utils import Database
 
+from analytics.age_curve import AgeCurves, age_curves
+from analytics.figures_age import age_alt_text
 from analytics.regression import OlsFit, fit_vbq_model
-from node.nightly.cohort import cohort_frame
+from node.nightly.cohort import cohort_frame, read_snapshot
 from node.nightly.night import run_night
 from node.nightly.report import publish_report, report_html_file
 from node.settings import Measurement, Nightly, Settings, Site
@@ -282,6 +284,19 @@ def test_every_byte_of_a_mail_is_ascii_and_its_ids_are_its_own(tmp_path: Path) -
             ids.append(mail["Message-ID"])
         db.close()
     assert len(set(ids)) == 4, "two nodes of one sender and the same recipients"
+
+
+def test_a_cohort_with_enough_of_both_sexes_has_its_curves_over_age(tmp_path: Path) -> None:
+    db = open_world(tmp_path, rows=160)
+    settings = settings_for(tmp_path)
+    run_night(db, settings, night=NIGHT, now=NOW)
+    text, html = db.execute("SELECT text, html FROM record_report").fetchone()
+    curves = age_curves(cohort_frame(read_snapshot(db).text))
+    assert isinstance(curves, AgeCurves)
+    assert " ".join(age_alt_text(curves).split()) in " ".join(text.split())
+    assert 'id="figure-age_by_sex"' in html
+    assert (tmp_path / "reports/2026-03-02/age_by_sex.png").read_bytes().startswith(b"\x89PNG")
+    db.close()
 
 
 def test_the_attached_figures_are_those_of_the_files(tmp_path: Path) -> None:

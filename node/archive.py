@@ -3,7 +3,9 @@
 A data set is written as a DICOM Part 10 file to ``dicom/incoming/``, fsynced, renamed to
 ``dicom/ab/ab12….dcm`` (the SHA-256 of its transfer syntax and data set) and the directory fsynced. The name comes
 from the content, so no UID or other text of a sender ever becomes a path, the same bytes are one file, and a file
-under its final name is always complete.
+under its final name is always complete. The record of a file may be committed while its directory is being fsynced:
+should the power fail in between, the complete file is still in ``incoming/``, and is put under its name at the next
+start (:meth:`Archive.adopt`).
 """
 
 import fcntl
@@ -80,7 +82,7 @@ class Archive:
             (self._root / shelf).mkdir(exist_ok=True)
         _sync_folder(self._root)
         _sync_folder(self._root.parent)
-        for leftover in self._incoming.iterdir():
+        for leftover in self.leftovers():
             leftover.unlink()
 
     def path(self, sha256: str) -> Path:
@@ -99,12 +101,7 @@ class Archive:
 
     def digest(self, sha256: str, transfer_syntax_uid: str, *, offset: int) -> str:
         """The SHA-256 that a stored file should have by its content, whose data set begins at ``offset``."""
-        digest = _begun(transfer_syntax_uid)
-        with self.path(sha256).open("rb") as file:
-            file.seek(offset)
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-        return digest.hexdigest()
+        return digest_of(self.path(sha256), transfer_syntax_uid, offset=offset)
 
     def free_bytes(self) -> int:
         """What may still be written to the disk of the archive."""
@@ -132,7 +129,28 @@ class Archive:
         """
         incoming = self.begin(header=header, transfer_syntax_uid=transfer_syntax_uid)
         incoming.write(dataset)
-        return incoming.finish()
+        stored = incoming.finish()
+        self.settle(stored.sha256)
+        return stored
+
+    def settle(self, sha256: str) -> None:
+        """Make the directory entry of a finished file durable.
+
+        Raises
+        ------
+        OSError
+            The disk fails.
+        """
+        _sync_folder(self.path(sha256).parent)
+
+    def leftovers(self) -> list[Path]:
+        """Files in ``incoming/``; while nobody receives, those that an interrupted receiver left there."""
+        return list(self._incoming.iterdir()) if self._incoming.is_dir() else []
+
+    def adopt(self, leftover: Path, sha256: str) -> None:
+        """Put a complete file that was left in ``incoming/`` under its name."""
+        leftover.rename(self.path(sha256))
+        self.settle(sha256)
 
     def begin(self, *, header: bytes, transfer_syntax_uid: str) -> "Incoming":
         """Begin to store a data set that comes in pieces; parameters and errors as of :meth:`store`."""
@@ -166,7 +184,9 @@ class Incoming:
         self._put(piece)
 
     def finish(self) -> StoredObject:
-        """Make it durable; when this returns, the file and its directory entry survive power loss.
+        """Make the file durable and give it its name; that survives power loss after :meth:`Archive.settle` only.
+
+        A known file is to be settled, too: the process that renamed it may have died before it could.
 
         Raises
         ------
@@ -183,8 +203,6 @@ class Incoming:
                 os.fsync(self._file.fileno())
                 self._path.rename(final)
                 self._file.close()
-            # Even a known file's is synced again: the process that renamed it may have died before its fsync returned.
-            _sync_folder(final.parent)
             return StoredObject(sha256=sha256, size_bytes=final.stat().st_size)
         except BaseException:
             self.discard()
@@ -203,6 +221,16 @@ class Incoming:
         except BaseException:
             self.discard()
             raise
+
+
+def digest_of(path: Path, transfer_syntax_uid: str, *, offset: int) -> str:
+    """The SHA-256 of the content of any file, whose data set begins at ``offset``."""
+    digest = _begun(transfer_syntax_uid)
+    with path.open("rb") as file:
+        file.seek(offset)
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _begun(transfer_syntax_uid: str) -> "hashlib._Hash":

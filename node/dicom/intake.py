@@ -6,6 +6,7 @@ is no UID is kept as well and goes to quarantine: to refuse it would lose it, fo
 
 import errno
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -20,6 +21,8 @@ from node.dicom.upper_layer import Context
 from node.settings import Settings
 
 BYTES_PER_MB = 1_000_000
+MAX_NAME_CHARS = 256
+"""Of what a sender calls an object by; a UID has 64 at most."""
 
 log = structlog.get_logger()
 
@@ -91,22 +94,20 @@ class Intake:
             raise OSError(errno.ENOSPC, "less than storage.keep_free_mb is left free")
 
     def record(self, incoming: Incoming, identity: dict[str, str], peer: Peer) -> None:
-        """Make the file and its record durable.
+        """Make the file, its directory entry and its record durable.
+
+        The last two at once: each is a wait for the disk, and the file itself is there already.
 
         Raises
         ------
         OSError, sqlite3.Error, TimeoutError
             It must not be acknowledged.
         """
-        self._recorder.record(
-            Receipt(
-                stored=incoming.finish(),
-                received_at=now(),
-                calling_ae=peer.calling_ae,
-                peer_address=peer.address,
-                **identity,
-            )
+        stored = incoming.finish()
+        receipt = Receipt(
+            stored=stored, received_at=now(), calling_ae=peer.calling_ae, peer_address=peer.address, **identity
         )
+        self._recorder.record(receipt, meanwhile=partial(self._archive.settle, stored.sha256))
 
 
 class StoredObjectSink:
@@ -116,8 +117,8 @@ class StoredObjectSink:
         self._intake = intake
         self._peer = peer
         self._identity = {
-            "sop_class_uid": request.text(dimse.AFFECTED_CLASS),
-            "sop_instance_uid": request.text(dimse.AFFECTED_INSTANCE),
+            "sop_class_uid": request.text(dimse.AFFECTED_CLASS)[:MAX_NAME_CHARS],
+            "sop_instance_uid": request.text(dimse.AFFECTED_INSTANCE)[:MAX_NAME_CHARS],
             "transfer_syntax_uid": context.transfer_syntax,
         }
         self._incoming: Incoming | None = None

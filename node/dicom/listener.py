@@ -19,7 +19,7 @@ from sqlite_utils.utils import sqlite3
 from node.archive import Archive
 from node.dicom.acceptor import Acceptor
 from node.dicom.pool import Pool
-from node.dicom.reconcile import reconcile
+from node.dicom.reconcile import finish_interrupted, reconcile
 from node.dicom.recorder import Recorder
 from node.dicom.refusals import Refusals
 from node.dicom.slots import Limits
@@ -164,6 +164,7 @@ def _prepared(archive: Archive, settings: Settings) -> Iterator[None]:
     with ExitStack() as held:
         try:
             held.enter_context(archive.receiving())
+            finish_interrupted(folder, archive)
             archive.prepare()
             reconcile(folder, archive)
         except (OSError, sqlite3.Error) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 from sqlite_utils import Database
 
-from node.archive import PUBLIC_ID_DIGITS, Archive, StoredObject
+from node.archive import PUBLIC_ID_DIGITS, Archive, StoredObject, digest_of
 from node.clock import now
 from node.dicom.part10 import read_identity
 from node.dicom.recorder import Receipt, insert_receipt
@@ -22,6 +22,41 @@ UNKNOWN_SENDER = ""
 """Stands in the receipt of a file that was taken in: who sent it died with the receiver."""
 
 log = structlog.get_logger()
+
+
+def finish_interrupted(folder: Path, archive: Archive) -> int:
+    """Put files under their name that a power failure has left in ``incoming/`` although they are recorded.
+
+    Before :meth:`Archive.prepare`, which removes what else is there. Returns how many; errors as of :func:`reconcile`.
+    """
+    leftovers = archive.leftovers()
+    if not leftovers:
+        return 0
+    db = open_database(folder, create=True)
+    try:
+        named = [(path, _name_of(path)) for path in leftovers]
+        recorded = [(path, sha256) for path, sha256 in named if sha256 and _is_recorded(db, sha256)]
+    finally:
+        db.close()
+    lost = [(path, sha256) for path, sha256 in recorded if not archive.path(sha256).exists()]
+    for path, sha256 in lost:
+        archive.adopt(path, sha256)
+    if lost:
+        log.warning("files put under their name", files=len(lost))
+    return len(lost)
+
+
+def _name_of(path: Path) -> str | None:
+    """What a file should be called by its content; ``None`` when it is not complete enough to say."""
+    try:
+        identity = read_identity(path)
+    except DicomReadError:
+        return None
+    return digest_of(path, identity.transfer_syntax_uid, offset=identity.dataset_offset)
+
+
+def _is_recorded(db: Database, sha256: str) -> bool:
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM fact_object WHERE sha256 = ?)", [sha256]).fetchone()[0])
 
 
 @dataclass(frozen=True, kw_only=True)

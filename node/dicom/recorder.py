@@ -83,15 +83,19 @@ class Recorder:
         self._queue.put(None)
         self._thread.join()
 
-    def record(self, receipt: Receipt) -> None:
-        """Return once the receipt is committed and survives power loss.
+    def record(self, receipt: Receipt, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Return once the receipt is committed and survives power loss, and ``meanwhile`` has returned.
+
+        Whatever that raises is raised here, and the receipt committed all the same.
 
         Raises
         ------
         sqlite3.Error, TimeoutError
             It is not known to be committed; it must not be acknowledged.
         """
-        self.write(lambda db: insert_receipt(db, receipt))
+        recording = self._put(lambda db: insert_receipt(db, receipt))
+        meanwhile()
+        recording.result(timeout=ANSWER_TIMEOUT_S)
 
     def write(self, insert: Callable[[Database], Result]) -> Result:
         """Return what a function that inserts rows returns, once they are committed and survive power loss.
@@ -101,9 +105,12 @@ class Recorder:
         sqlite3.Error, TimeoutError
             They are not known to be committed.
         """
+        return self._put(insert).result(timeout=ANSWER_TIMEOUT_S)
+
+    def _put(self, insert: Callable[[Database], Result]) -> "Future[Result]":
         done: Future[Result] = Future()
         self._queue.put((insert, done))
-        return done.result(timeout=ANSWER_TIMEOUT_S)
+        return done
 
     def require_alive(self) -> None:
         """Raise when nothing can be recorded any more, so that the receiver ends instead of failing every image.

@@ -84,6 +84,22 @@ def test_a_file_that_its_sender_named_by_no_uid_is_taken_in_to_quarantine(settin
     db.close()
 
 
+def test_a_recorded_file_that_a_power_failure_left_under_its_first_name(settings: Settings, archive: Archive):
+    recorded, other = receive(settings.storage.folder, mr_image(seed=1), mr_image(seed=2))
+    # The rename of one was lost with the power, of the other only the first part of the same bytes is there.
+    incoming = archive.path(recorded).parents[1] / "incoming"
+    archive.path(recorded).rename(incoming / "tmp1")
+    (incoming / "tmp2").write_bytes(archive.path(other).read_bytes()[:900])
+    (incoming / "tmp3").write_bytes(b"")
+    (incoming / "tmp4").write_bytes(archive.path(other).read_bytes())
+    start_and_stop(settings)
+    assert archive.path(recorded).is_file()
+    assert archive.path(other).is_file()
+    assert list(incoming.iterdir()) == []
+    assert rows(settings, PROBLEMS) == []
+    assert rows(settings, "SELECT count(*) FROM fact_object_receipt") == [(2,)]
+
+
 @pytest.mark.parametrize("change", ["cut", "other", "empty"])
 def test_a_file_that_is_not_what_its_name_says_is_no_object(settings: Settings, orphan: Path, change: str):
     content = orphan.read_bytes()

@@ -152,6 +152,10 @@ def logistic_model(
     if not peak.converged:
         return rows.refusal("the likelihood's maximum was not found")
     fitted = _logistic(likelihood.columns @ peak.b)
+    try:
+        terms = tuple(likelihood.term(peak, index, names[kept[index]]) for index in range(len(kept)))
+    except OverflowError:
+        return rows.refusal("an odds ratio per unit is beyond every number: a predictor's unit is far from what it was")
     return LogisticFit(
         cut=cut,
         method="Firth" if firth else "maximum likelihood",
@@ -159,7 +163,7 @@ def logistic_model(
         n_used=len(high),
         events=int(high.sum()),
         per_sd=scales,
-        terms=tuple(likelihood.term(peak, index, names[kept[index]]) for index in range(len(kept))),
+        terms=terms,
         **_goodness(peak.value, high, fitted, k=len(kept), penalised=firth),
         auc=area_under_curve(fitted, high > 0),
         brier=float(np.mean((fitted - high) ** 2)),
@@ -250,7 +254,13 @@ class Likelihood:
         return Maximum(b=b, value=value, converged=False)
 
     def term(self, peak: Maximum, index: int, name: str) -> LogisticTerm:
-        """One coefficient of the maximum with its test and intervals."""
+        """One coefficient of the maximum with its test and intervals.
+
+        Raises
+        ------
+        OverflowError
+            An odds ratio or a limit of it is beyond floating-point numbers.
+        """
         from scipy import stats
 
         covariance = self.covariance(peak)[index]

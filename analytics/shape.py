@@ -121,11 +121,16 @@ def shape_report(cohort: pd.DataFrame, *, reference: Mapping[str, float] | None 
     extensions += [base.extend(name, columns) for name, columns in base.products().items()]
     if base.unestimated:
         return rows.refusal(f"cannot be estimated beside the model: {', '.join(sorted(base.unestimated))}")
+    interactions = base.interactions()
+    if interactions.leverage.max() > 1 - 1e-10:
+        return rows.refusal("HC3 errors do not exist: a row determines its own fitted value")
     return ShapeReport(
         n_rows=rows.n_rows,
         n_used=len(rows.frame),
         extensions=tuple(extensions),
-        interactions=base.interactions(),
+        interactions=Interactions(
+            terms=estimates(interactions), robust_terms=estimates(interactions, robust_se(interactions, "HC3"))
+        ),
         omitted=rows.omitted,
     )
 
@@ -187,7 +192,7 @@ class _Base:
         bends = natural_spline(self.age, knots)
         return self.extend(name, {f"age bend {i + 1}": bends[:, i] for i in range(bends.shape[1])}, knots)
 
-    def interactions(self) -> Interactions:
+    def interactions(self) -> LinearFit:
         """Both interactions with all of age and the ratios centred, under the names ``age_c`` and so on."""
         centred = {name: self.frame[name] - self.frame[name].mean() for name in ("age", "nlr", "plr")}
         frame = self.frame.assign(**{f"{name}_c": values for name, values in centred.items()})
@@ -195,8 +200,7 @@ class _Base:
         frame["age_c:plr_c"] = frame["age_c"] * frame["plr_c"]
         predictors = [f"{name}_c" if name in centred else name for name in PREDICTORS]
         columns, names = design_matrix(frame, [*predictors, "age_c:nlr_c", "age_c:plr_c"])
-        fit = fit_linear(self.vbq, columns, names)
-        return Interactions(terms=estimates(fit), robust_terms=estimates(fit, robust_se(fit, "HC3")))
+        return fit_linear(self.vbq, columns, names)
 
     def _fit(self, added: Mapping[str, Array]) -> LinearFit:
         return fit_linear(self.vbq, np.column_stack([self.columns, *added.values()]), (*self.names, *added))

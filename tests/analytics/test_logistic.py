@@ -190,3 +190,11 @@ def test_a_predictor_counted_from_a_far_zero_has_the_same_odds_ratio(zero: float
     one, other = (likelihood.term(likelihood.maximise(), 1, "x") for likelihood in (near, far))
     for name in ("b", "se", "p", "profile_low", "profile_high"):
         assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6)
+
+
+@needs_statistics
+def test_an_odds_ratio_beyond_every_number_is_refused(cohort: pd.DataFrame) -> None:
+    """Age in millions of years: the odds ratio per unit would be e to the power of some 100,000."""
+    found = logistic_model(cohort.assign(age=cohort["age"] / 1e6), cut=2.90)
+    assert isinstance(found, Refusal)
+    assert found.reason.startswith("an odds ratio per unit is beyond every number")

@@ -89,3 +89,9 @@ def test_what_cannot_be_estimated_is_refused(cohort: pd.DataFrame) -> None:
 
 def test_the_report_is_plain_json(report: ShapeReport) -> None:
     assert json.loads(json.dumps(report.to_json_dict(), allow_nan=False))["n_used"] == 200
+
+
+def test_a_row_that_determines_itself_has_no_robust_errors(cohort: pd.DataFrame) -> None:
+    found = shape_report(cohort.assign(smoking=(cohort.index == 7).astype(int)))
+    assert isinstance(found, Refusal)
+    assert found.reason == "HC3 errors do not exist: a row determines its own fitted value"

@@ -80,7 +80,8 @@ def _table_one(t: TableOne) -> Table:
         rows=tuple(rows),
         note="Mean ± SD and mean difference (Welch's error, normal quantile), or counts and odds ratio (Wald). "
         "Mann–Whitney where Shapiro and Wilk's p is below 0.05 in a group, else Student's t, or Welch's where the "
-        "variances differ; χ² with Yates' correction for 2 × 2, Fisher's exact test where fewer than 5 are expected.",
+        "variances differ; χ² with Yates' correction for 2 × 2, Fisher's exact test where fewer than 5 are expected. "
+        "A group of more than 5,000 counts as normal without that test.",
     )  # fmt: skip
 
 

@@ -264,7 +264,9 @@ def _draft(db: Database, settings: Settings, prepared: Prepared, *, night: date,
         _require_basis(db, prepared)
         return _compose(db, settings, prepared, night=night, now=now)
     finally:
-        db.execute("ROLLBACK")
+        # SQLite has rolled back by itself when the disk was full; a second attempt would hide the first error.
+        if db.conn.in_transaction:
+            db.execute("ROLLBACK")
 
 
 def _require_basis(db: Database, prepared: Prepared) -> None:

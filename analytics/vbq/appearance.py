@@ -9,6 +9,7 @@ from scipy import ndimage
 from analytics.model import CSF, LEVELS, VbqScore
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.bodies import marrow
+from analytics.vbq.ghosts import ghost
 from analytics.vbq.grid import Grid
 from analytics.vbq.levels import LEVEL_INDEX
 from analytics.vbq.spine import Spine
@@ -87,6 +88,8 @@ def doubts_of_signal(image: SagittalImage, score: VbqScore) -> list[str]:
         found.append("the image holds signals below zero: its scale has an offset, and no ratio can be had")
     if float(np.percentile(image.signal, DARK_PERCENTILE)) > DARK_OVER_FLUID * fluid:
         found.append("nothing in the image is dark: its scale has an offset, or ghosts of motion lie over it")
+    if (amplitude := ghost(image, score.vbq_mean * fluid)) is not None:
+        found.append(f"a ghost of motion of {amplitude:.0%} of the image lies over it")
     if noise(image, score) * FLUID_OVER_NOISE > fluid:
         found.append("the fluid is hardly above the noise")
     return found

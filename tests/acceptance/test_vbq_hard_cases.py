@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from analytics.model import CSF, LEVELS, MeasurementStatus
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.ghosts import ghost
 from analytics.vbq.measure import measure_stack
 from tests.acceptance.test_vbq_readers import PAIR_SPACING_MM, SAME_BODY_MM, stack
 
@@ -129,6 +130,14 @@ def noisy(one: Slice, share: float) -> Signal:
     return np.hypot(one.signal + rng.normal(0, sigma, one.signal.shape), rng.normal(0, sigma, one.signal.shape))
 
 
+def ghosted(one: Slice, share: float, axis: int = 1) -> Signal:
+    """Copies of the image, 80 mm to both sides: what a motion of one period leaves, with a phase of its own."""
+    step = round(80 / MM)
+    turn = share * np.exp(0.7j)
+    moved = turn * np.roll(one.signal, step, axis) + turn.conjugate() * np.roll(one.signal, -step, axis)
+    return np.abs(one.signal + moved)
+
+
 CHANGES: dict[str, tuple[Callable[[Slice], Signal], str]] = {
     "T2": (lambda one: one.t2, "not T1-weighted"),
     "STIR": (stir, "not T1-weighted"),
@@ -154,6 +163,7 @@ CHANGES: dict[str, tuple[Callable[[Slice], Signal], str]] = {
     "a negative offset": (lambda one: one.signal - 15, "offset"),
     "heavy noise": (lambda one: noisy(one, 0.15), ""),
     "motion blur": (lambda one: ndimage.gaussian_filter(one.signal, 3.5), "blurred"),
+    "ghosts of motion": (lambda one: ghosted(one, 0.08), "ghost of motion"),
     "no canal": (lambda one: one.signal * (np.arange(384) < one.centre("L3")[1] + 18 / MM), ""),
     "black over L3": (lambda one: one.signal * (abs(np.arange(384)[:, None] - one.centre("L3")[0]) > 12), ""),
     "all black": (lambda one: one.signal * 0, "empty"),
@@ -187,6 +197,14 @@ def test_pixels_that_are_not_square_without_a_word_are_noticed(ordinary: list[Sl
     for one in ordinary:
         found = measure_stack([slice_of(ndimage.zoom(one.signal, (1.0, 1 / 1.5), order=1))])
         assert found.status is not MeasurementStatus.MEASURED
+
+
+@pytest.mark.parametrize("share", [0.04, 0.08])
+def test_the_amplitude_of_a_ghost_is_that_of_the_copy_laid_over_the_slice(share: float, ordinary: list[Slice]):
+    for one in ordinary:
+        marrow = float(np.mean([one.measured.score.rois[name].mean for name in LEVELS]))
+        assert ghost(slice_of(one.signal), marrow) is None
+        assert ghost(slice_of(ghosted(one, share)), marrow) == pytest.approx(share, rel=0.25)
 
 
 def levels_and_number(found: AutomaticMeasurement, one: Slice, to_native: Callable, spacing_mm) -> None:

@@ -78,9 +78,16 @@ def _rule_of_adoption(
         return None
     if (current.cuts.method, current.cuts.ratios) != (found.cuts.method, found.cuts.ratios):
         return None
-    if thresholds.declined(db, current):
+    if thresholds.declined(db, current) or not _found_alike(current, found):
         return None
     return "; ".join(left_behind(current.cuts, found)) or None
+
+
+def _found_alike(current: thresholds.Version, found: Calibration) -> bool:
+    """Whether every cut is found as that in force was; a marker that has come to tell the outcome apart, or no longer
+    does, has a cut of another kind, which moves many at once."""
+    before = {(one["marker"], one["stratum"]): one["how"] for one in current.evidence["markers"]}
+    return all(before.get((one.marker, one.stratum), one.how) == one.how for one in found.markers)
 
 
 def would_change(

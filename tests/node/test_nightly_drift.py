@@ -139,6 +139,31 @@ def test_what_the_rule_adopts_freezes_no_model(tmp_path: Path) -> None:
     db.close()
 
 
+def test_a_cut_of_another_kind_waits_for_a_person(tmp_path: Path) -> None:
+    """At first VBQ does not tell the outcome apart and gets its quantile, then it does and gets Youden's, far away."""
+    db = open_world(tmp_path)
+    youden = Thresholds(adopt="rule", method="youden", outcome="t_score", outcome_cut=-2.5)
+    settings = settings_for(tmp_path, thresholds=youden)
+    with db.conn:
+        db.execute("UPDATE derived_import_row SET t_score = CASE WHEN line % 2 THEN -3.0 ELSE 0.0 END")
+    run_night(db, settings, night=NIGHT, now=NOW)
+    with db.conn:
+        db.execute(
+            "UPDATE derived_import_row SET t_score = CASE WHEN vbq > (SELECT avg(vbq) FROM derived_import_row) "
+            "THEN -3.0 ELSE 0.0 END"
+        )
+    for days in (1, 2, 3):
+        run_night(db, settings, night=NIGHT + timedelta(days=days), now=NOW + timedelta(days=days))
+    found = [
+        {one["marker"]: one["how"] for one in thresholds.get(db, version).evidence["markers"]} for version in (1, 2)
+    ]
+    assert (found[0]["vbq"], found[1]["vbq"]) == ("quantile 0.75", "youden")
+    assert [row["state"] for row in thresholds.list_versions(db)] == ["adopted", "proposed"]
+    (text,) = db.execute("SELECT text FROM reports WHERE night = ?", [str(NIGHT + timedelta(days=1))]).fetchone()
+    assert "ANNOUNCED" not in text
+    db.close()
+
+
 def test_what_a_person_declines_no_rule_adopts(tmp_path: Path) -> None:
     db = open_world(tmp_path)
     rule_night(db, tmp_path, 0)

@@ -10,6 +10,7 @@ from node import metrics
 from node.metrics import serve_metrics
 from node.settings import Metrics, Settings, Storage
 from node.store.database import insert, open_database
+from tests.node.dicom_samples import free_port
 
 
 def test_a_silent_client_holds_up_neither_a_scrape_nor_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,11 +18,12 @@ def test_a_silent_client_holds_up_neither_a_scrape_nor_the_end(tmp_path: Path, m
     db = open_database(tmp_path, create=True)
     insert(db, "fact_frame", [{"frame_id": 1, "sha256": "0" * 64, "raw": b"MSH"}])
     db.close()
-    settings = Settings(storage=Storage(folder=tmp_path), metrics=Metrics(port=19113))
+    port = free_port()
+    settings = Settings(storage=Storage(folder=tmp_path), metrics=Metrics(port=port))
     with (
         serve_metrics(settings),
-        socket.create_connection(("127.0.0.1", 19113)),
-        urlopen("http://127.0.0.1:19113/metrics", timeout=10) as answer,
+        socket.create_connection(("127.0.0.1", port)),
+        urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer,
     ):
         text = answer.read().decode()
     assert 'vbq_node_count{what="messages received"} 1.0' in text

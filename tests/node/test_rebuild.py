@@ -17,6 +17,7 @@ from node.steps.lock import deriving
 from node.steps.worker import run_pending, run_steps
 from node.store.database import insert, open_database, writing
 from node.store.snapshot import snapshot_path
+from tests.node.dicom_samples import free_port
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -82,12 +83,13 @@ def test_a_rebuild_in_the_middle_of_a_round_of_the_steps_skips_no_message(
 
 def test_the_snapshot_is_renewed_only_for_news_and_not_during_a_rebuild(tmp_path: Path) -> None:
     receive(tmp_path, range(1, 4))
-    settings = Settings(storage=Storage(folder=tmp_path, snapshot_every_s=1), metrics=Metrics(port=19112))
+    settings = Settings(storage=Storage(folder=tmp_path, snapshot_every_s=1), metrics=Metrics(port=free_port()))
     stop = threading.Event()
     steps = threading.Thread(target=run_steps, args=[settings, stop])
     steps.start()
     try:
         while not snapshot_path(tmp_path).is_file():
+            assert steps.is_alive()
             time.sleep(0.05)
         time.sleep(1.5)  # a first one may be of the time before the first round
         made = snapshot_path(tmp_path).stat()

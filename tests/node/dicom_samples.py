@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import dcmwrite, write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pynetdicom.association import Association
 
 from node.archive import Archive
 from node.dicom.listener import run_receiver
@@ -186,6 +187,14 @@ def receiver_process(settings: Settings) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def rejection_of(one: Association) -> tuple[int, int, int]:
+    """Result, source and reason of an association that was rejected."""
+    assert not one.is_established
+    # A pynetdicom that is slow to look finds the connection closed, and leaves the rejection where it is.
+    said = one.acceptor.primitive if one.is_rejected else one.dul.receive_pdu(wait=True, timeout=20)
+    return said.result, said.result_source, said.diagnostic
 
 
 def dcmtk(tool: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

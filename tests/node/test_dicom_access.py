@@ -17,7 +17,16 @@ from node import tls
 from node.dicom.listener import run_receiver
 from node.errors import ListenError
 from node.settings import Settings
-from tests.node.dicom_samples import dcmtk, free_port, mr_image, receiver, receiver_process, settings_for, stack
+from tests.node.dicom_samples import (
+    dcmtk,
+    free_port,
+    mr_image,
+    receiver,
+    receiver_process,
+    rejection_of,
+    settings_for,
+    stack,
+)
 from tests.node.test_dicom_listener import assert_stored, rows, sendable
 
 PACS = {"ae_titles": ["PACS1", "PACS2"], "addresses": ["127.0.0.1", "10.1.2.0/24"]}
@@ -32,9 +41,7 @@ def answer(settings: Settings, calling: str, called: str = "VBQNODE") -> tuple[i
     if one.is_established:
         one.release()
         return None
-    assert one.is_rejected
-    said = one.acceptor.primitive
-    return said.result, said.result_source, said.diagnostic
+    return rejection_of(one)
 
 
 def test_only_peers_are_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -45,6 +45,7 @@ from tests.node.dicom_samples import (
     mr_image,
     receiver,
     receiver_process,
+    rejection_of,
     settings_for,
     stack,
     write_file,
@@ -298,10 +299,8 @@ def test_an_address_that_is_not_allowed_is_rejected(tmp_path: Path):
     with receiver(settings):
         refused = dcmtk("echoscu", "127.0.0.1", str(settings.dicom.port), check=False)
         with association(settings) as sender:
-            assert sender.is_rejected
             # Rejected permanently, by the user of the service: the calling application entity is not recognised.
-            answer = sender.acceptor.primitive
-            assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 3)
+            assert rejection_of(sender) == (1, 1, 3)
     assert refused.returncode != 0
     assert "Calling AE Title Not Recognized" in refused.stdout + refused.stderr
     assert rows(settings, "SELECT * FROM fact_object_receipt") == []
@@ -311,9 +310,7 @@ def test_too_many_associations_are_rejected_for_now(tmp_path: Path):
     settings = settings_for(tmp_path / "data", max_associations=2)
     with receiver(settings), association(settings) as one, association(settings) as two:
         with association(settings) as three:
-            assert three.is_rejected
-            answer = three.acceptor.primitive
-            assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
+            assert rejection_of(three) == (2, 3, 2)
         assert one.is_established
         two.release()
         # The slot is free once the receiver's thread has ended, a moment after the release is answered.

@@ -15,7 +15,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from node.settings import Settings
-from tests.node.dicom_samples import mr_image, receiver_process, settings_for, stack
+from tests.node.dicom_samples import mr_image, receiver_process, rejection_of, settings_for, stack
 from tests.node.test_dicom_listener import assert_stored, association, files, rows
 
 WAIT_S = 30
@@ -101,10 +101,7 @@ def test_the_limits_hold_over_all_processes(tmp_path: Path):
 
 def answer_of(one: Association) -> tuple[int, int, int] | None:
     """Result, source and reason of a rejection."""
-    if not one.is_rejected:
-        return None
-    said = one.acceptor.primitive
-    return said.result, said.result_source, said.diagnostic
+    return None if one.is_established else rejection_of(one)
 
 
 def test_a_killed_acceptor_frees_its_slots_and_is_replaced(tmp_path: Path):

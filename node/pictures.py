@@ -4,7 +4,6 @@ The score and the circles are those that are stored; only what surrounds them (o
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from node.dicom.stack import StoredImage, read_stacks
 from node.errors import InputError, ReadingError
 from node.readings import FRAME, SLICE
 from node.steps.measure_automatic import AUTO
+from node.whole_file import write_whole
 
 SAME = 1e-9
 """The score of the pixels under the stored circles is the stored one, but for how it was added up."""
@@ -157,9 +157,7 @@ def write_picture(path: Path, png: bytes) -> None:
     """
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(png)
-    temporary.replace(path)
+    write_whole(path, png)
 
 
 def _slice(db: Database, archive: Archive, reading: StoredReading) -> tuple[SagittalImage, VbqScore | None]:

@@ -6,7 +6,6 @@ the file).
 """
 
 import base64
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from node.nightly.drift import Frozen, explain_drift, explain_shift, what_to_loo
 from node.nightly.flags import Flag, Standing
 from node.nightly.waiting import Waiting
 from node.thresholds import TierChange, Version, describe
+from node.whole_file import write_whole
 
 log = structlog.get_logger()
 
@@ -268,16 +268,10 @@ def publish_report(db: Database, folder: Path) -> None:
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name, png in _FIGURE.findall(html):
-            _write(target / f"{name}.png", base64.b64decode(png))
-        _write(target / "report.html", html.encode("utf-8"))
+            write_whole(target / f"{name}.png", base64.b64decode(png))
+        write_whole(target / "report.html", html.encode("utf-8"))
     except OSError as error:
         log.error("report files could not be written", night=night, error=error.strerror)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _p_value(p: float) -> str:

@@ -19,11 +19,6 @@ pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/
 
 
 @pytest.fixture(scope="module")
-def cohort() -> pd.DataFrame:
-    return pd.read_csv(STATISTICS / "inputs" / "cohort200.csv")
-
-
-@pytest.fixture(scope="module")
 def found(cohort: pd.DataFrame) -> AgeCurves:
     curves = age_curves(cohort)
     assert isinstance(curves, AgeCurves)

@@ -49,11 +49,6 @@ LOGISTF = {
 """R's logistf on it: coefficient and profile penalised likelihood interval."""
 
 
-@pytest.fixture(scope="module")
-def cohort() -> pd.DataFrame:
-    return pd.read_csv(STATISTICS / "inputs" / "cohort200.csv")
-
-
 def fitted(cohort: pd.DataFrame, **settings) -> LogisticFit:
     fit = logistic_model(cohort, **{"cut": 2.90, **settings})
     assert isinstance(fit, LogisticFit), fit

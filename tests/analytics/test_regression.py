@@ -37,11 +37,6 @@ pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/
 KEYS = {"b": "b", "se": "se", "t": "t", "p": "p", "ci_low": "lo", "ci_high": "hi"}
 
 
-@pytest.fixture(scope="module")
-def cohort() -> pd.DataFrame:
-    return pd.read_csv(STATISTICS / "inputs" / "cohort200.csv")
-
-
 def expected(name: str) -> dict:
     return json.loads((STATISTICS / "expected" / f"{name}.json").read_text())
 

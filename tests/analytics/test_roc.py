@@ -32,11 +32,6 @@ at every cut from 5.5 (sensitivity 1, specificity 0.5) to 10.5 (0.5, 1)."""
 
 
 @pytest.fixture(scope="module")
-def cohort() -> pd.DataFrame:
-    return pd.read_csv(STATISTICS / "inputs" / "cohort200.csv")
-
-
-@pytest.fixture(scope="module")
 def expected() -> dict:
     return json.loads((STATISTICS / "expected" / "roc_cohort200.json").read_text())
 

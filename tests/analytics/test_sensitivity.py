@@ -21,11 +21,6 @@ CHOICES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def cohort() -> pd.DataFrame:
-    return pd.read_csv(STATISTICS / "inputs" / "cohort200.csv")
-
-
 def expected(name: str) -> dict:
     return json.loads((STATISTICS / "expected" / f"{name}.json").read_text())
 

@@ -19,11 +19,6 @@ KEYS = {"b": "b", "se": "se", "t": "t", "p": "p", "ci_low": "lo", "ci_high": "hi
 
 
 @pytest.fixture(scope="module")
-def cohort() -> pd.DataFrame:
-    return pd.read_csv(STATISTICS / "inputs" / "cohort200.csv")
-
-
-@pytest.fixture(scope="module")
 def r() -> dict:
     return json.loads((STATISTICS / "expected" / "spline_cohort200.json").read_text())
 

@@ -28,11 +28,6 @@ PAPER_MEANS = {
 
 
 @pytest.fixture(scope="module")
-def cohort() -> pd.DataFrame:
-    return pd.read_csv(STATISTICS / "inputs" / "cohort200.csv")
-
-
-@pytest.fixture(scope="module")
 def expected() -> dict:
     return json.loads((STATISTICS / "expected" / "table1_cohort200.json").read_text())
 

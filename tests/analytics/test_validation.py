@@ -16,11 +16,6 @@ pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/
 
 
 @pytest.fixture(scope="module")
-def cohort() -> pd.DataFrame:
-    return pd.read_csv(STATISTICS / "inputs" / "cohort200.csv")
-
-
-@pytest.fixture(scope="module")
 def found(cohort: pd.DataFrame) -> Validation:
     validation = validate(cohort, seed=7)
     assert isinstance(validation, Validation)

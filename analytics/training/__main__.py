@@ -16,9 +16,11 @@ from analytics.training.data import pair_ids, spider
 from analytics.training.evaluate import HELD_OUT_SUBJECTS, held_out_pairs, report_on
 from analytics.training.export import to_onnx
 from analytics.training.fluid import train_fluid, windows
+from analytics.training.network import Mean
 from analytics.training.segmentation import predict, teach, train_student, train_teacher
 
 SEED = 3
+FLUID_NETWORKS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _say(f"{len(taught)} of {len(shown)} pairs were labelled by the teacher")
     student = train_student(teacher, known, taught, seed=SEED, report=_say)
     to_onnx(student, channels=1, file=options.out / "segmentation.onnx")
-    fluid = train_fluid(windows(folder, shown, lambda picture: predict(student, picture)), seed=SEED, report=_say)
+    cut = windows(folder, shown, lambda picture: predict(student, picture))
+    fluid = Mean(train_fluid(cut, seed=SEED + number, report=_say) for number in range(FLUID_NETWORKS))
     to_onnx(fluid, channels=2, file=options.out / "fluid.onnx")
     unseen_examples = [example for example in examples if example.subject in HELD_OUT_SUBJECTS]
     measured = report_on(student, unseen_examples)

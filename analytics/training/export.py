@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import torch
-
-from analytics.training.network import UNet
+from torch import nn
 
 OPSET = 17
 
 
-def to_onnx(network: UNet, *, channels: int, file: Path) -> None:
+def to_onnx(network: nn.Module, *, channels: int, file: Path) -> None:
     """Write a network; input ``picture`` (n, channels, rows, columns) of any size that it can halve, output logits."""
     network.eval()
     network.to(memory_format=torch.contiguous_format)

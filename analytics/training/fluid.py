@@ -22,7 +22,7 @@ from analytics.vbq.grid import GRID_MM, Grid, normalised, to_grid
 from analytics.vbq.spine import CANAL
 
 WIDTHS = (16, 24, 32, 48)
-STEPS = 900
+STEPS = 1800
 BATCH = 24
 RATE = 3e-3
 WINDOW_PX = (96, 64)
@@ -35,6 +35,13 @@ FLUID_RATIO = (0.65, 0.85)
 """T2 signal over that of the brightest fluid within :data:`LEVEL_MM`: roots and cord below, nothing but fluid above."""
 FAT_RATIO = 1.35
 """T1 signal over the canal's median: above, what is bright on T2 is epidural fat."""
+
+LAYERED = 0.25
+"""Share of the windows before whose sac a dark layer is painted."""
+LAYER_MM = 5.0
+LAYER_SIGNAL = (0.5, 0.92)
+"""Of the layer, over that of the fluid."""
+MINIMUM_FLUID_PX = 20
 
 Report = Callable[[str], None]
 Segment = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -158,7 +165,7 @@ def _augmented(data: Windows, chosen: Tensor, generator: torch.Generator) -> tup
     theta[:, :, 2] = uniform(n, 2) * 0.12
     grid = functional.affine_grid(theta, [n, 3, rows, columns], align_corners=False)
     turned = functional.grid_sample(planes, grid, align_corners=False, padding_mode="border")
-    t1, canal, fluid = turned[:, :1], turned[:, 1:2], turned[:, 2:]
+    t1, canal, fluid = _behind_a_dark_layer(turned[:, :1], turned[:, 1:2], turned[:, 2:], generator)
     coarse = torch.randn((n, 1, 3, 3), generator=generator) * 0.12
     shading = functional.interpolate(coarse, size=(rows, columns), mode="bicubic", align_corners=True)
     t1 = t1 * torch.exp(uniform(n, 1, 1, 1) * 0.3) + shading + uniform(n, 1, 1, 1) * 0.1
@@ -166,3 +173,33 @@ def _augmented(data: Windows, chosen: Tensor, generator: torch.Generator) -> tup
     t1 = t1 + torch.randn(t1.shape, generator=generator) * strength
     canal = (canal + torch.randn((n, 1, 1, 1), generator=generator) * 0.08).clamp(0, 1)
     return torch.cat([t1, canal], dim=1), fluid
+
+
+def _behind_a_dark_layer(
+    t1: Tensor, canal: Tensor, fluid: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Before the sac of some windows a layer darker than its fluid is painted, and taken for a part of the canal.
+
+    A thick dura or ligament, or epidural tissue, looks so; the pairs hardly show it, and darker is not more fluid.
+    """
+    n = len(t1)
+    drawn = torch.rand((3, n), generator=generator)
+    sac = (canal > IN_CANAL).float()
+    before = torch.zeros_like(sac)
+    for index in range(n):
+        thick = 2 + round(float(drawn[0, index]) * (LAYER_MM / FLUID_MM - 2))
+        # A row is looked at from its front: what lies so many pixels before the first of the sac is the layer.
+        before[index] = functional.max_pool1d(functional.pad(sac[index, 0], (0, thick))[None], thick + 1, 1)[0]
+    before = before * (1 - sac) * (sac.cumsum(-1) == 0)
+    weight = fluid * (fluid > 0.8)
+    amount = weight.sum((1, 2, 3))
+    level = (t1 * weight).sum((1, 2, 3)) / amount.clamp(min=1)
+    darker = level + torch.log(LAYER_SIGNAL[0] + drawn[1] * (LAYER_SIGNAL[1] - LAYER_SIGNAL[0]))
+    painted = (drawn[2] < LAYERED) & (amount > MINIMUM_FLUID_PX)
+    before = before * painted[:, None, None, None]
+    soft = functional.avg_pool2d(before, 3, 1, 1)
+    t1 = t1 * (1 - soft) + darker[:, None, None, None] * soft
+    # The canal is one with the layer: the front edge it had must not show where the layer ends.
+    seam = functional.max_pool2d(before, 5, 1, 2) * torch.maximum(before, sac)
+    canal = torch.maximum(canal, functional.avg_pool2d(seam, 3, 1, 1))
+    return t1, canal, fluid * (1 - soft)

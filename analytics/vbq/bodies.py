@@ -14,8 +14,12 @@ CORTEX_MM = 2.0
 """Kept free along the wall and the end plates: the cortex, its chemical shift and the partial volume."""
 ANTERIOR_PART = 2.0 / 3.0
 """Ma et al.: circles lie in the anterior two-thirds; the basivertebral vein enters from behind."""
-RADII_MM = (8.0, 7.0, 6.0, 5.0, 4.0)
-"""Tried from the greatest: readers used 6 to 9 mm."""
+RADII_MM = (7.5, 6.5, 5.5, 4.5, 4.0)
+"""Tried from the greatest. Readers used 7.2 mm (mean of 60 slices); circles of 8 mm were brighter than theirs."""
+UNEVEN_MM = 100.0
+"""A relative standard deviation of 1 % within a circle counts as 1 mm away from the middle of the marrow. The mean of
+L1 to L4 then differs from readers' by 1.3 % (RMS) on 60 slices and by 1.2 % on 36 others, without it by 1.8 and 1.3 %
+(readers' means themselves are known to 0.6 and 0.9 %)."""
 FOCAL_FACTOR = 3.5
 FOCAL_FLOOR = 0.12
 """A pixel is focal (vein, node, haemangioma, Modic change, sclerosis) when it differs from the body's median by more
@@ -75,16 +79,22 @@ def marrow(spine: Spine, index: int) -> NDArray[np.bool_]:
 
 
 def body_circle(grid: Grid, spine: Spine, index: int) -> BodyCircle | None:
-    """The greatest circle in the marrow of body ``index`` that holds next to nothing focal; ``None``: no room."""
+    """The greatest circle in the marrow of body ``index`` that holds next to nothing focal; ``None``: no room.
+
+    Of several the one that is near the middle and even: readers keep away from the fat about the basivertebral vein,
+    and where a body shows two kinds of marrow, they stay within one.
+    """
     allowed = marrow(spine, index)
     if np.count_nonzero(allowed) < 12:
         return None
-    signal = ndimage.gaussian_filter(grid.signal, 0.5)
+    box = _box(allowed, int(np.ceil(RADII_MM[0] / spine.spacing_mm)))
+    allowed, signal = allowed[box], ndimage.gaussian_filter(grid.signal[box], 0.5)
     values = signal[allowed]
     median = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - median)))
     focal = np.abs(signal - median) > max(FOCAL_FACTOR * spread, FOCAL_FLOOR * median)
     body_share = float(np.mean(focal[allowed]))
+    relative = signal / max(median, 1e-9)
     room = ndimage.distance_transform_edt(allowed) * spine.spacing_mm
     middle = np.asarray(ndimage.center_of_mass(allowed))
     best: BodyCircle | None = None
@@ -92,12 +102,17 @@ def body_circle(grid: Grid, spine: Spine, index: int) -> BodyCircle | None:
         rows, columns = np.nonzero(room >= radius)
         if rows.size == 0:
             continue
-        share = _share(focal, radius / spine.spacing_mm)[rows, columns]
-        away = np.hypot(rows - middle[0], columns - middle[1])
-        choice = int(np.lexsort((away, np.round(share, 3)))[0])
+        disc = _disc(radius / spine.spacing_mm)
+        share, mean, square = (
+            ndimage.convolve(plane, disc, mode="constant")[rows, columns]
+            for plane in (focal.astype(np.float64), relative, relative**2)
+        )
+        away = np.hypot(rows - middle[0], columns - middle[1]) * spine.spacing_mm
+        uneven = np.sqrt(np.maximum(square - mean**2, 0.0))
+        choice = int(np.lexsort((away + UNEVEN_MM * uneven, np.round(share, 3)))[0])
         circle = BodyCircle(
-            row=float(rows[choice]),
-            column=float(columns[choice]),
+            row=float(rows[choice] + box[0].start),
+            column=float(columns[choice] + box[1].start),
             radius_mm=radius,
             focal_share=float(share[choice]),
             body_focal_share=body_share,
@@ -109,12 +124,21 @@ def body_circle(grid: Grid, spine: Spine, index: int) -> BodyCircle | None:
     return best
 
 
-def _share(mask: NDArray[np.bool_], radius_px: float) -> NDArray[np.float64]:
-    """Part of a circle about every pixel that the mask covers."""
+def _box(mask: NDArray[np.bool_], margin_px: int) -> tuple[slice, slice]:
+    """Rows and columns of the mask, and a margin."""
+    (top, bottom), (left, right) = ((int(at.min()), int(at.max())) for at in np.nonzero(mask))
+    return (
+        slice(max(0, top - margin_px), bottom + margin_px + 1),
+        slice(max(0, left - margin_px), right + margin_px + 1),
+    )
+
+
+def _disc(radius_px: float) -> NDArray[np.float64]:
+    """The pixels of a circle, weighing 1 together."""
     reach = int(np.ceil(radius_px))
     rows, columns = np.ogrid[-reach : reach + 1, -reach : reach + 1]
     disc = (rows**2 + columns**2 <= radius_px**2).astype(np.float64)
-    out: NDArray[np.float64] = ndimage.convolve(mask.astype(np.float64), disc / disc.sum(), mode="constant")
+    out: NDArray[np.float64] = disc / disc.sum()
     return out
 
 

@@ -31,6 +31,12 @@ LOW_DISC = 0.55
 """Of the median length of the discs above: a shorter lowest disc may be the one under S1."""
 LONG_REMNANT = 0.72
 """Length of the S1/S2 disc over that of L5/S1; on 98 of 100 ordinary slices it is below 0.69."""
+SACRAL_L5 = 0.9
+"""Area of L5 over the median of L1 to L4, and length of the disc under it over the median of the discs above."""
+THIN_LAST_DISC = 0.75
+"""Height of the disc under L5 over the median of the discs above. Below this and both of :data:`SACRAL_L5` lie 8 of 415
+slices: all three whose levels readers counted against each other, three more where L5 lies in line with the sacrum, one
+off the midline, and one that looks ordinary."""
 SECOND_S1 = 0.3
 """Of the area of S1: a disc or another first sacral body under it that is larger is no ordinary remnant."""
 UNEVEN_STEP = 1.3
@@ -177,6 +183,10 @@ def _transitional(spine: Spine, s1: Part) -> list[tuple[float, str]]:
     last = spine.discs[0]
     if any(part.area_mm2 > SECOND_S1 * s1.area_mm2 for part in spine.below_s1):
         return [(0.5, "transitional lumbosacral anatomy: a second full disc or first sacral body is seen under S1")]
+    if last is not None and _like_the_sacrum(spine, last):
+        return [
+            (0.5, "transitional lumbosacral anatomy: L5 and the disc under it are small, as parts of the sacrum are")
+        ]
     remnant = spine.sacral_disc
     if last is None or remnant is None:
         return []
@@ -184,6 +194,18 @@ def _transitional(spine: Spine, s1: Part) -> list[tuple[float, str]]:
     if ratio < LONG_REMNANT:
         return []
     return [(0.5, f"transitional lumbosacral anatomy: the disc under S1 has {ratio:.0%} of the length of L5/S1")]
+
+
+def _like_the_sacrum(spine: Spine, last: Part) -> bool:
+    """A sacralised L5, or S1 above a disc that is nearly full: small, and on a disc that is short and thin."""
+    above = [disc for disc in spine.discs[1:5] if disc is not None]
+    if not above:
+        return False
+    lengths = np.array([length_mm(disc, spine.spacing_mm) for disc in (last, *above)])
+    heights = np.array([disc.area_mm2 for disc in (last, *above)]) / lengths
+    small = spine.bodies[0].area_mm2 < SACRAL_L5 * float(np.median([body.area_mm2 for body in spine.bodies[1:5]]))
+    short = lengths[0] < SACRAL_L5 * float(np.median(lengths[1:]))
+    return bool(small and short and heights[0] < THIN_LAST_DISC * float(np.median(heights[1:])))
 
 
 def length_mm(part: Part, spacing_mm: float) -> float:

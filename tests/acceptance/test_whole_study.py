@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from analytics.vbq.automatic import AUTOMATIC_VERSION
 from tests.acceptance.harness import Node, dcmsend, vbq_node
 from tests.acceptance.whole_study import series as series_of
 from tests.acceptance.whole_study import t1_series, uid_of, whole_study
@@ -92,7 +93,7 @@ def test_one_reading_on_the_right_series_and_a_persons_way_with_the_doubtful(
     vbq_node("reading", "approve", doubtful, "--reader", "Dr. B", *config)
     node.settle()
     (taken,) = node.query(f"SELECT * FROM measurements WHERE series_instance_uid = '{doubtful}' AND in_effect = 1")
-    assert (taken["source"], taken["approved_algorithm"]) == ("reading:Dr. B", "vbq-auto 1")
+    assert (taken["source"], taken["approved_algorithm"]) == ("reading:Dr. B", f"vbq-auto {AUTOMATIC_VERSION}")
     assert taken["vbq_sd"] is not None, "of the real networks, kept with the circles"
     assert node.query("SELECT * FROM problems WHERE step = 'measure'") == []
     assert node.stop() == 0

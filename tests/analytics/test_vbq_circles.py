@@ -42,7 +42,7 @@ def test_a_circle_lies_in_the_front_two_thirds_inside_the_cortex(name: str):
     # 34 mm deep: the front two-thirds begin 5.7 mm behind the middle, the cortex lies at 17 mm.
     assert forward - circle.radius_mm >= -5.7 - 1.5
     assert forward + circle.radius_mm <= 17 - CORTEX_MM + 1.5
-    assert circle.radius_mm >= 7
+    assert circle.radius_mm >= 6.5
     assert circle.focal_share <= FOCAL_SHARE
 
 
@@ -57,6 +57,25 @@ def test_a_circle_avoids_a_lesion_that_leaves_room(value: float):
     inside = np.hypot(rows - circle.row, columns - circle.column) * MM <= circle.radius_mm
     assert np.mean(lesion[inside]) <= FOCAL_SHARE
     assert grid.signal[inside].mean() == pytest.approx(100, abs=2)
+
+
+def test_a_circle_stays_within_one_kind_of_marrow():
+    centre, front = DRAWN.centres()["L3"], front_of("L3")
+    rows, columns = np.indices(SHAPE)
+    forward = ((rows - centre[0]) * front[0] + (columns - centre[1]) * front[1]) * MM
+    bright = forward < -0.5
+    grid = DRAWN.grid()
+    middle = body_circle(grid, SPINE, LEVEL_INDEX["L3"])
+    # Fat about the vein, too faint for a lesion: a circle in the middle of the marrow reaches 2 mm into it.
+    moved = body_circle(
+        replace(grid, signal=np.where(bright, grid.signal * 1.11, grid.signal)), SPINE, LEVEL_INDEX["L3"]
+    )
+    shares = [
+        np.mean(bright[np.hypot(rows - one.row, columns - one.column) * MM <= one.radius_mm]) for one in (middle, moved)
+    ]
+    assert shares[0] > 0.05
+    assert shares[1] < 0.02
+    assert moved.radius_mm == middle.radius_mm
 
 
 def test_where_marrow_is_allowed_no_pixel_is_outside_the_body():
@@ -125,6 +144,18 @@ def test_the_typical_circle_is_taken_and_not_the_darkest():
     fluid = np.where(columns < -1.5, 0.95, 0.05) * np.ones((300, 1))
     found, mean_at = placed(signal, canal, fluid)
     assert mean_at(found.row, found.column) == pytest.approx(40, abs=1.5)
+
+
+def test_fluid_behind_the_middle_of_the_body_counts_more_than_that_at_the_discs():
+    canal, signal = canal_and_signal()
+    columns = (np.arange(160) - 80) * FLUID_MM
+    away = np.abs(np.arange(300) - 150)[:, None] * FLUID_MM
+    # Of 28 mm of the level 12 are darker than the rest: fewer circles, but all near the middle.
+    signal = np.where(away < 6, signal * 0.9, signal)
+    fluid = np.where(columns < -1.5, 0.95, 0.05) * np.ones((300, 1))
+    found, mean_at = placed(signal, canal, fluid)
+    assert mean_at(found.row, found.column) == pytest.approx(36, abs=1.5)
+    assert abs(found.row - 150) * FLUID_MM < 6
 
 
 def test_noise_does_not_pull_the_fluid_down():

@@ -73,6 +73,25 @@ def test_a_second_disc_or_a_long_remnant_under_s1_is_called_transitional():
         assert levels.confidence < SURE
 
 
+@pytest.mark.parametrize(
+    ("l5_mm", "disc_mm", "doubtful"),
+    [
+        (22.0, (5.0, 26.0), True),
+        (26.0, (5.0, 26.0), False),  # a disc that is worn down
+        (22.0, (9.0, 32.0), False),  # a small L5 on a full disc
+        (22.0, (5.0, 32.0), False),
+    ],
+)
+def test_a_small_l5_on_a_short_and_thin_disc_may_be_sacral(l5_mm: float, disc_mm: tuple[float, float], doubtful: bool):
+    drawn = Drawn(heights={"L5": l5_mm}, without=frozenset({"L5/S1"}))
+    labels, centres = drawn.labels(), drawn.centres()
+    rectangle(labels, (centres["L5"] + centres["S1"]) / 2, BACKWARDS_DEG[0], *disc_mm, DISC)
+    planes = sure(labels)
+    levels = name_levels(find_spine(planes, MM), planes)
+    assert any("L5 and the disc under it are small" in doubt for doubt in levels.doubts) == doubtful
+    assert (levels.confidence < SURE) == doubtful
+
+
 def test_a_lowest_body_that_the_network_half_takes_for_sacral_is_doubtful():
     planes = ORDINARY.planes()
     l5 = ORDINARY.spine().bodies[0].mask

@@ -19,7 +19,8 @@ from analytics.vbq.automatic import AutomaticMeasurement
 from analytics.vbq.score import score
 
 READINGS = Path(__file__).parents[1] / "readings" / "pairs"
-READERS = (("reader_C", "reader_D"), ("reader_E", "reader_F"))
+READERS = ("CDIJMN", "EFKLOP")
+"""Two groups of readers, each of thirty slices: I, J, K and L saw the T1 alone, the others the T2 as well."""
 PAIRS = "lumbar-t1-t2-pairs"
 SAME_BODY_MM = 14.0
 """Half the height of a body: a circle nearer than this lies in the same one."""
@@ -35,12 +36,12 @@ def t1(data: Path, number: str) -> NDArray[np.float64]:
     return read_png(data / PAIRS / f"{number}_t1.png")
 
 
-def readings() -> dict[str, tuple[Reading, Reading]]:
-    """The two readings of each T1 that was read by eye, by the number of the pair; no network was shown these."""
+def readings() -> dict[str, tuple[Reading, ...]]:
+    """The readings of each T1 that was read by eye, by the number of the pair; no network was shown these."""
     return {
-        path.stem: tuple(json.loads((READINGS / reader / path.name).read_text()) for reader in pair)
-        for pair in READERS
-        for path in sorted((READINGS / pair[0]).glob("*.json"))
+        path.stem: tuple(json.loads((READINGS / f"reader_{one}" / path.name).read_text()) for one in group)
+        for group in READERS
+        for path in sorted((READINGS / f"reader_{group[0]}").glob("*.json"))
     }
 
 

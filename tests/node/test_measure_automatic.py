@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from analytics.vbq.automatic import AUTOMATIC_VERSION
 from node.errors import ReadingError
 from node.readings import add_reading, approve
 from node.steps.measure import measure_readings
@@ -61,7 +62,7 @@ def test_the_chosen_series_is_measured_once_and_its_patient_is_pending(world: Wo
     assert (row["source"], row["status"], row["reasons"], row["vbq_mean"]) == ("auto", "measured", "[]", 2.5)
     assert (row["vbq_sd"], row["levels_confidence"], row["in_effect"]) == (0.061, 0.97, 1)
     assert (row["instance_number"], row["sop_instance_uid"]) == (3, images[2].SOPInstanceUID)
-    assert (row["algorithm_name"], row["algorithm_version"]) == ("vbq-auto", "1")
+    assert (row["algorithm_name"], row["algorithm_version"]) == ("vbq-auto", AUTOMATIC_VERSION)
     assert json.loads(str(row["rois"]))["L1"]["mean"] == 300.0
     assert list(world.db["derived_person"].rows) == []
     assert world.rows("SELECT state FROM series") == [("measured",)]
@@ -70,10 +71,10 @@ def test_the_chosen_series_is_measured_once_and_its_patient_is_pending(world: Wo
 def test_another_version_of_the_algorithm_measures_again(world: World, monkeypatch: pytest.MonkeyPatch):
     arrive(world, *painted())
     measure(world)
-    monkeypatch.setattr("node.steps.measure_automatic.ALGORITHM", ("vbq-auto", "2"))
-    monkeypatch.setattr("node.steps.measure_automatic.AUTOMATIC_VERSION", "2")
+    monkeypatch.setattr("node.steps.measure_automatic.ALGORITHM", ("vbq-auto", "later"))
+    monkeypatch.setattr("node.steps.measure_automatic.AUTOMATIC_VERSION", "later")
     assert len(measure(world).asked) == 1
-    assert [row["algorithm_version"] for row in shown(world)] == ["2"]
+    assert [row["algorithm_version"] for row in shown(world)] == ["later"]
 
 
 def late(number: int) -> Dataset:
@@ -280,7 +281,7 @@ def test_an_approved_review_is_measured_as_that_persons_reading(world: World):
     measure_readings(world.db, world.archive)
     found = [(r["source"], r["status"], r["in_effect"], r["approved_algorithm"]) for r in shown(world)]
     assert [r["vbq_sd"] for r in shown(world)] == [0.061, 0.061], "who approves takes the uncertainty with the circles"
-    assert found == [("auto", "review", 0, None), ("reading:Dr. A", "measured", 1, "vbq-auto 1")]
+    assert found == [("auto", "review", 0, None), ("reading:Dr. A", "measured", 1, f"vbq-auto {AUTOMATIC_VERSION}")]
     assert world.rows("SELECT * FROM problems WHERE step = 'measure'") == []
     assert world.rows("SELECT state FROM series") == [("measured",)]
 

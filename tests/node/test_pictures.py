@@ -10,6 +10,7 @@ import pytest
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
+from analytics.vbq.automatic import AUTOMATIC_VERSION
 from node.dicom.reader import read_slice
 from node.errors import ReadingError
 from node.pictures import draw, stored_reading, write_picture
@@ -84,7 +85,7 @@ def test_it_says_in_words_what_is_in_effect_and_who_made_it(world: World):
     automatic = stored_reading(world.db, SERIES).words()
     # ± 1.96 × 0.061, the standard deviation of the measurement.
     assert automatic == [
-        "review, slice 3, by vbq-auto 1",
+        f"review, slice 3, by vbq-auto {AUTOMATIC_VERSION}",
         "VBQ 2.500 ± 0.12 (95 %) (mean form), 2.500 (median form)",
         "- CSF cannot be told from roots",
     ]
@@ -92,7 +93,11 @@ def test_it_says_in_words_what_is_in_effect_and_who_made_it(world: World):
     assert (
         stored_reading(world.db, SERIES).words()[0] == "measured, slice 4, by vbq-roi 1 under circles placed by Dr. B"
     )
-    assert stored_reading(world.db, SERIES, automatic=True).words()[0].endswith("by vbq-auto 1; not in effect")
+    assert (
+        stored_reading(world.db, SERIES, automatic=True)
+        .words()[0]
+        .endswith(f"by vbq-auto {AUTOMATIC_VERSION}; not in effect")
+    )
 
 
 def test_the_circles_come_as_they_are_taken_back(world: World):
@@ -163,7 +168,7 @@ def test_a_rejected_one_without_a_slice_says_why_there_is_no_picture(world: Worl
     mean = round(float(np.frombuffer(painted()[0].PixelData, np.uint16).mean()), 1)
     measure(world, KnownCircles(CIRCLES, rejects={mean: "motion"}))
     reading = stored_reading(world.db, SERIES)
-    assert reading.words() == ["rejected, no slice, by vbq-auto 1", "- motion"]
+    assert reading.words() == [f"rejected, no slice, by vbq-auto {AUTOMATIC_VERSION}", "- motion"]
     with pytest.raises(ReadingError, match=r"no slice was chosen \(motion\)"):
         draw(world.db, world.archive, reading)
     with pytest.raises(ReadingError, match="has no circles"):

@@ -28,7 +28,7 @@ PURE = 0.80
 was unsure of the fluid on each of the 27 below, whose scores were off by 0.30 (RMS); above, most readers were sure on
 67 of 68. None lay between 0.79 and 0.87."""
 ANOTHER_FLUID = 0.05
-"""Of 104 demo phantoms eleven differ by more: all whose score is off by more than 4 %, by a dark layer before the sac."""
+"""Of 104 demo phantoms eleven differ by more: all whose score is off by more than 4 % (a dark layer before the sac)."""
 COARSE_MM = 1.75
 """Thirty slices resampled to 1.5 mm gave the same status and scores that differ by 1.3 % (RMS, worst 4 %); to 2.2 mm
 (128 pixels in 280 mm) by 3.4 % (worst 12 %)."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from analytics.vbq.grid import Grid
+from analytics.vbq.grid import Grid, disc
 from analytics.vbq.spine import Part, Spine
 
 CORTEX_MM = 2.0
@@ -102,25 +102,25 @@ def body_circle(grid: Grid, spine: Spine, index: int) -> BodyCircle | None:
         rows, columns = np.nonzero(room >= radius)
         if rows.size == 0:
             continue
-        disc = _disc(radius / spine.spacing_mm)
+        circle = disc((radius / spine.spacing_mm, radius / spine.spacing_mm))
         share, mean, square = (
-            ndimage.convolve(plane, disc, mode="constant")[rows, columns]
+            ndimage.convolve(plane, circle, mode="constant")[rows, columns]
             for plane in (focal.astype(np.float64), relative, relative**2)
         )
         away = np.hypot(rows - middle[0], columns - middle[1]) * spine.spacing_mm
         uneven = np.sqrt(np.maximum(square - mean**2, 0.0))
         choice = int(np.lexsort((away + UNEVEN_MM * uneven, np.round(share, 3)))[0])
-        circle = BodyCircle(
+        found = BodyCircle(
             row=float(rows[choice] + box[0].start),
             column=float(columns[choice] + box[1].start),
             radius_mm=radius,
             focal_share=float(share[choice]),
             body_focal_share=body_share,
         )
-        if circle.focal_share <= FOCAL_SHARE:
-            return circle
-        if best is None or circle.focal_share < best.focal_share:
-            best = circle
+        if found.focal_share <= FOCAL_SHARE:
+            return found
+        if best is None or found.focal_share < best.focal_share:
+            best = found
     return best
 
 
@@ -131,15 +131,6 @@ def _box(mask: NDArray[np.bool_], margin_px: int) -> tuple[slice, slice]:
         slice(max(0, top - margin_px), bottom + margin_px + 1),
         slice(max(0, left - margin_px), right + margin_px + 1),
     )
-
-
-def _disc(radius_px: float) -> NDArray[np.float64]:
-    """The pixels of a circle, weighing 1 together."""
-    reach = int(np.ceil(radius_px))
-    rows, columns = np.ogrid[-reach : reach + 1, -reach : reach + 1]
-    disc = (rows**2 + columns**2 <= radius_px**2).astype(np.float64)
-    out: NDArray[np.float64] = disc / disc.sum()
-    return out
 
 
 def heights_mm(spine: Spine) -> Sequence[float]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from analytics.vbq.grid import Grid
+from analytics.vbq.grid import Grid, disc
 
 FLUID_MM = 0.7
 """Spacing of the grid on which fluid is told from roots."""
@@ -135,13 +135,13 @@ def fluid_circle(
     """
     rows, columns = np.indices(fluid.shape)
     along = (rows + view.origin[0] - centre[0]) * up[0] + (columns + view.origin[1] - centre[1]) * up[1]
-    disc = _disc(reach_px)
+    circle = disc(reach_px)
     canal = (view.canal > IN_CANAL).astype(np.float64)
-    whole = ndimage.convolve(canal, disc, mode="constant") > 0.999
+    whole = ndimage.convolve(canal, circle, mode="constant") > 0.999
     inside = whole & (np.abs(along) * FLUID_MM <= HALF_LEVEL_MM) & _in_image(view)
     if not inside.any():
         return None
-    purity = np.where(inside, ndimage.convolve(fluid * canal, disc, mode="constant"), 0.0)
+    purity = np.where(inside, ndimage.convolve(fluid * canal, circle, mode="constant"), 0.0)
     nearly = np.argwhere(inside & (purity >= NEARLY * purity.max()))
     purities = purity[tuple(nearly.T)]
     means = np.array([mean_at(float(row), float(column)) for row, column in nearly + np.array(view.origin)])
@@ -177,11 +177,3 @@ def _in_image(view: FluidView) -> NDArray[np.bool_]:
     shape = view.grid.signal.shape
     inside: NDArray[np.bool_] = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
     return inside
-
-
-def _disc(reach_px: tuple[float, float]) -> NDArray[np.float64]:
-    height, width = (int(np.ceil(reach)) for reach in reach_px)
-    rows, columns = np.ogrid[-height : height + 1, -width : width + 1]
-    disc = ((rows / reach_px[0]) ** 2 + (columns / reach_px[1]) ** 2 <= 1).astype(np.float64)
-    out: NDArray[np.float64] = disc / disc.sum()
-    return out

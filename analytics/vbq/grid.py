@@ -114,3 +114,15 @@ def normalised(signal: NDArray[np.float64]) -> NDArray[np.float32]:
         return np.zeros(signal.shape, dtype=np.float32)
     bright = float(np.percentile(signal[signal > AIR * peak], BRIGHT_PERCENTILE))
     return np.sqrt(np.clip(signal / bright, 0.0, 1.0)).astype(np.float32)
+
+
+def disc(reach_px: tuple[float, float]) -> NDArray[np.float64]:
+    """What a circle covers of a grid, as weights that sum to 1; ``reach_px`` is half of its rows and of its columns.
+
+    An ellipse, where a circle of native pixels lies on rows and columns that are spaced otherwise.
+    """
+    height, width = (int(np.ceil(reach)) for reach in reach_px)
+    rows, columns = np.ogrid[-height : height + 1, -width : width + 1]
+    covered = ((rows / reach_px[0]) ** 2 + (columns / reach_px[1]) ** 2 <= 1).astype(np.float64)
+    out: NDArray[np.float64] = covered / covered.sum()
+    return out

@@ -1,4 +1,4 @@
-"""``python -m analytics.training --data FOLDER --out FOLDER``: both networks, from the data to the ONNX files.
+"""``python -m analytics.training --data FOLDER --out FOLDER``: the networks, from the data to the ONNX files.
 
 ``--data`` holds ``spider-t2-masks`` and ``lumbar-t1-t2-pairs``. The same data, seed, machine and versions give the same
 files. About half an hour on two cores.

@@ -13,13 +13,14 @@ from analytics.vbq.spine import BODY, CLASSES, POSTERIOR
 HELD_OUT_SUBJECTS = frozenset({"005", "035", "078", "129", "166", "234"})
 """SPIDER subjects that no network was shown."""
 READ_BY_EYE = (2026, 20261125)
-"""Seeds by which the pairs that people read were drawn; they stay unseen, so that readings check the result."""
+"""Seeds by which the sixty pairs that most readers read were drawn; they stay unseen: readings check the result.
+The slices of readers G and H came later, and some of them were shown."""
 READ_AT_A_TIME = 30
 FURTHER_UNSEEN = 40
 
 
 def held_out_pairs(numbers: Sequence[str]) -> frozenset[str]:
-    """The pairs that no network was shown: all that were read by eye, and 40 more without corners of S1."""
+    """The pairs that no network was shown: the sixty that were read by eye, and 40 more without corners of S1."""
     read: set[str] = set()
     for seed in READ_BY_EYE:
         rest = [number for number in numbers if number not in read]

@@ -1,4 +1,4 @@
-"""How the fluid network is trained: on T1 it learns where the T2 of the same examination shows fluid.
+"""How the fluid networks are trained: on T1 they learn where the T2 of the same examination shows fluid.
 
 On T2 fluid is much brighter than nerve roots and cord, on T1 it is a little darker. The pairs lie on the same pixels,
 so the T2 labels the T1, and nobody has to draw a root.
@@ -37,11 +37,13 @@ FAT_RATIO = 1.35
 """T1 signal over the canal's median: above, what is bright on T2 is epidural fat."""
 
 LAYERED = 0.25
-"""Share of the windows before whose sac a dark layer is painted."""
+"""Share of the windows that show fluid before whose sac a dark layer is painted."""
 LAYER_MM = 5.0
+"""Its greatest thickness; the least is two pixels."""
 LAYER_SIGNAL = (0.5, 0.92)
 """Of the layer, over that of the fluid."""
 MINIMUM_FLUID_PX = 20
+"""A window with less fluid gets no layer: there is nothing that it could be darker than."""
 
 Report = Callable[[str], None]
 Segment = Callable[[NDArray[np.float32]], NDArray[np.float32]]

@@ -15,7 +15,8 @@ CORTEX_MM = 2.0
 ANTERIOR_PART = 2.0 / 3.0
 """Ma et al.: circles lie in the anterior two-thirds; the basivertebral vein enters from behind."""
 RADII_MM = (7.5, 6.5, 5.5, 4.5, 4.0)
-"""Tried from the greatest. Readers used 7.2 mm (mean of 60 slices); circles of 8 mm were brighter than theirs."""
+"""Tried from the greatest. Readers used 5 to 9 mm (6.8 mm, the mean of six on each of 60 slices); circles of 8 mm were
+brighter than theirs by 0.5 %, of 7.5 mm by 0.2 %."""
 UNEVEN_MM = 100.0
 """A relative standard deviation of 1 % within a circle counts as 1 mm away from the middle of the marrow. The mean of
 L1 to L4 then differs from readers' by 1.3 % (RMS) on 60 slices and by 1.2 % on 36 others, without it by 1.8 and 1.3 %

@@ -35,7 +35,8 @@ AS_GOOD = 0.95
 NEARLY = 0.8
 """Circles at least so good as the best may be fluid as well."""
 TYPICAL = 0.1
-"""Of the circles of fluid, those whose means are nearest to the median: the purest of them is the region."""
+"""Of the circles of fluid, those whose means are nearest to the median: one of them, pure and near the middle of the
+body, is the region."""
 MINIMUM_CANAL_PX = 50
 
 
@@ -69,9 +70,10 @@ class FluidCircle:
     purity
         0 to 1: mean probability of fluid in the best circle at the level.
     relative_sd
-        Standard deviation of the means of all circles that count as fluid, over their median.
+        Standard deviation of the means of all circles that count as fluid, each counted once, over their median.
     other
-        Median of the means of all circles that may be fluid as well, over that of those that count as fluid, less 1.
+        Median of the means of all circles that may be fluid as well, over that of those that count as fluid, less 1;
+        both weighted by height.
         Far from 0: the level shows two kinds of fluid, and one of them is something else.
     """
 

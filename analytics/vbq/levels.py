@@ -36,7 +36,7 @@ SACRAL_L5 = 0.9
 THIN_LAST_DISC = 0.75
 """Height of the disc under L5 over the median of the discs above. Below this and both of :data:`SACRAL_L5` lie 8 of 415
 slices: all three whose levels readers counted against each other, three more where L5 lies in line with the sacrum, one
-off the midline, and one that looks ordinary."""
+off the midline, and one that looks ordinary. (The limits were set on these.)"""
 SECOND_S1 = 0.3
 """Of the area of S1: a disc or another first sacral body under it that is larger is no ordinary remnant."""
 UNEVEN_STEP = 1.3
@@ -179,7 +179,7 @@ def _degrees_backwards(upper: tuple[float, float], lower: tuple[float, float]) -
 
 
 def _transitional(spine: Spine, s1: Part) -> list[tuple[float, str]]:
-    """A long disc or another such body under S1: lumbarised, or a sacralised L5 that was counted as S1."""
+    """A long disc or another such body under S1, or a small L5 on a small disc: S1 like L5, or L5 like the sacrum."""
     last = spine.discs[0]
     if any(part.area_mm2 > SECOND_S1 * s1.area_mm2 for part in spine.below_s1):
         return [(0.5, "transitional lumbosacral anatomy: a second full disc or first sacral body is seen under S1")]

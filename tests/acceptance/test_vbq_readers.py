@@ -1,7 +1,8 @@
-"""The automatic measurement against people: five real series with two readers, sixty T1 slices with two readers."""
+"""The automatic measurement against people: five real series with two readers, sixty T1 slices with six."""
 
 import json
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from analytics.vbq.measure import measure_stack
 from analytics.vbq.score import score
 
 READINGS = Path(__file__).parents[1] / "readings" / "pairs"
-READERS = (("reader_C", "reader_D"), ("reader_E", "reader_F"))
-BLIND = ("reader_G", "reader_H")
-"""They read 24 slices whose fluid the measurement had sent to a person and 12 that it had measured, by lot, in mixed
+READERS = ("CDIJMN", "EFKLOP")
+"""Two groups of readers, each of thirty slices."""
+BLIND = "GH"
+"""They read 24 slices whose fluid an earlier version had sent to a person and 12 that it had measured, by lot, in mixed
 order, without knowing which."""
 PAIR_SPACING_MM = 280 / 384
 SAME_BODY_MM = 14.0
@@ -95,11 +97,11 @@ def test_vbq_of_five_real_series_against_the_mean_of_two_readers(real_series):
 Read = tuple[AutomaticMeasurement, list[float], list[dict]]
 
 
-def read_slices(shared_data: Path, pair: tuple[str, str]) -> list[Read]:
-    """(measurement, the two readers' scores, the two readings) of the slices that two readers have read."""
+def read_slices(shared_data: Path, group: str) -> list[Read]:
+    """(measurement, the readers' scores, their readings) of the slices that a group of readers has read."""
     out = []
-    for path in sorted((READINGS / pair[0]).glob("*.json")):
-        readings = [json.loads((READINGS / reader / path.name).read_text()) for reader in pair]
+    for path in sorted((READINGS / f"reader_{group[0]}").glob("*.json")):
+        readings = [json.loads((READINGS / f"reader_{one}" / path.name).read_text()) for one in group]
         with Image.open(shared_data / "lumbar-t1-t2-pairs" / f"{path.stem}_t1.png") as picture:
             signal = np.asarray(picture, dtype=np.float64)
         image = SagittalImage(
@@ -115,20 +117,32 @@ def read_slices(shared_data: Path, pair: tuple[str, str]) -> list[Read]:
 
 @pytest.fixture(scope="module")
 def slices(shared_data: Path) -> list[Read]:
-    return [read for pair in READERS for read in read_slices(shared_data, pair)]
+    return [read for group in READERS for read in read_slices(shared_data, group)]
 
 
-def test_sixty_slices_against_two_readers_each(slices):
+def test_sixty_slices_against_six_readers_each(slices):
     measured = [(m, s) for m, s, _ in slices if m.status is MeasurementStatus.MEASURED]
-    assert len(measured) >= 0.8 * len(slices)
+    assert len(measured) >= 0.78 * len(slices)
     automatic = np.array([m.score.vbq_mean for m, _ in measured])
     people = np.array([np.mean(s) for _, s in measured])
     errors = automatic - people
-    assert np.sqrt(np.mean(errors**2)) <= 0.10
+    assert np.sqrt(np.mean(errors**2)) <= 0.075
     assert abs(errors.mean()) <= 0.03
-    assert agreement(np.column_stack([automatic, people])).single_agreement.icc >= 0.96
-    inside = np.abs(errors) < 1.96 * np.array([m.vbq_sd for m, _ in measured])
-    assert 0.90 <= inside.mean() <= 0.98
+    assert agreement(np.column_stack([automatic, people])).single_agreement.icc >= 0.975
+    # The interval is that of the mean of two readers: of all pairs of the six.
+    inside = [
+        abs(m.score.vbq_mean - (one + other) / 2) < 1.96 * m.vbq_sd
+        for m, scores in measured
+        for one, other in combinations(scores, 2)
+    ]
+    assert 0.93 <= np.mean(inside) <= 0.97
+
+
+def test_the_measurement_is_nearer_to_five_readers_than_the_sixth_is(slices):
+    people = np.array([s for m, s, _ in slices if m.status is MeasurementStatus.MEASURED])
+    automatic = np.array([m.score.vbq_mean for m, _, _ in slices if m.status is MeasurementStatus.MEASURED])
+    others = (people.sum(axis=1, keepdims=True) - people) / (people.shape[1] - 1)
+    assert np.sqrt(np.mean((automatic[:, None] - others) ** 2)) < 0.75 * np.sqrt(np.mean((people - others) ** 2))
 
 
 def test_no_measured_slice_has_a_level_that_no_reader_named_so(slices):
@@ -140,8 +154,15 @@ def test_no_measured_slice_has_a_level_that_no_reader_named_so(slices):
     assert wrong == []
 
 
-def test_where_both_readers_could_not_tell_the_fluid_nothing_is_measured(slices):
-    unsure = [found for found, _, readings in slices if not any(reading["csf_sure"] for reading in readings)]
+def test_where_readers_count_the_levels_against_each_other_nothing_is_measured(slices):
+    apart = [found for found, _, r in slices if np.ptp([one["L3"][0] for one in r]) * PAIR_SPACING_MM > SAME_BODY_MM]
+    assert len(apart) == 3
+    assert all("transitional" in "; ".join(found.reasons) for found in apart)
+    assert all(found.status is not MeasurementStatus.MEASURED for found in apart)
+
+
+def test_where_most_readers_could_not_tell_the_fluid_nothing_is_measured(slices):
+    unsure = [found for found, _, readings in slices if np.mean([reading["csf_sure"] for reading in readings]) < 0.5]
     assert len(unsure) >= 4
     assert all(found.status is not MeasurementStatus.MEASURED for found in unsure)
 
@@ -156,8 +177,8 @@ def test_what_waits_for_its_fluid_is_what_people_cannot_tell_either(shared_data:
     measured, review = (np.array(sure[status]) for status in (MeasurementStatus.MEASURED, MeasurementStatus.REVIEW))
     assert len(measured) >= 12
     assert np.all(measured >= 1)
-    # Both readers were sure of the fluid in one of the 24.
-    assert np.mean(review == 2) <= 0.08
+    assert len(review) >= 20
+    assert not np.any(review == 2)
     rms = {status: float(np.sqrt(np.mean(np.square(values)))) for status, values in errors.items() if values}
     assert rms[MeasurementStatus.MEASURED] <= 0.11
     assert rms[MeasurementStatus.REVIEW] > 2 * rms[MeasurementStatus.MEASURED]

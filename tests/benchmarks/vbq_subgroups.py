@@ -93,8 +93,10 @@ def groups(rows: list[Row]) -> dict[str, list[Row]]:
     out |= thirds(whole, lambda row: float(row["rois"][CSF][2]), "fluid signal")
     out |= thirds(whole, lambda row: float(np.mean(row["readers"])), "readers' VBQ")
     out |= thirds(whole, lambda row: float(row["purity"]), "purity of the fluid")
-    for low, high, name in ((1.0, 1.0, "all readers"), (0.5, 0.99, "most readers"), (0.0, 0.49, "few readers")):
-        out[f"{name} sure of the fluid"] = [row for row in whole if low <= np.mean(row["sure"]) <= high]
+    share = [float(np.mean(row["sure"])) for row in whole]
+    out["all readers sure of the fluid"] = [row for row, sure in zip(whole, share, strict=True) if sure == 1]
+    out["most readers sure of the fluid"] = [row for row, sure in zip(whole, share, strict=True) if 0.5 < sure < 1]
+    out["half of the readers or fewer"] = [row for row, sure in zip(whole, share, strict=True) if sure <= 0.5]
     return out
 
 

@@ -35,7 +35,6 @@ FLUID_RATIO = (0.65, 0.85)
 """T2 signal over that of the brightest fluid within :data:`LEVEL_MM`: roots and cord below, nothing but fluid above."""
 FAT_RATIO = 1.35
 """T1 signal over the canal's median: above, what is bright on T2 is epidural fat."""
-
 LAYERED = 0.25
 """Share of the windows that show fluid before whose sac a dark layer is painted."""
 LAYER_MM = 5.0
@@ -192,7 +191,7 @@ def _behind_a_dark_layer(
         thick = 2 + round(float(drawn[0, index]) * (LAYER_MM / FLUID_MM - 2))
         # A row is looked at from its front: what lies so many pixels before the first of the sac is the layer.
         before[index] = functional.max_pool1d(functional.pad(sac[index, 0], (0, thick))[None], thick + 1, 1)[0]
-    before = before * (1 - sac) * (sac.cumsum(-1) == 0)
+    before = before * (sac.cumsum(-1) == 0)
     weight = fluid * (fluid > 0.8)
     amount = weight.sum((1, 2, 3))
     level = (t1 * weight).sum((1, 2, 3)) / amount.clamp(min=1)

@@ -196,6 +196,11 @@ def _transitional(spine: Spine, s1: Part) -> list[tuple[float, str]]:
     return [(0.5, f"transitional lumbosacral anatomy: the disc under S1 has {ratio:.0%} of the length of L5/S1")]
 
 
+def _share_of_l5(spine: Spine) -> float:
+    """Area of L5 over the median of the four bodies above it."""
+    return spine.bodies[0].area_mm2 / float(np.median([body.area_mm2 for body in spine.bodies[1:5]]))
+
+
 def _like_the_sacrum(spine: Spine, last: Part) -> bool:
     """A sacralised L5, or S1 above a disc that is nearly full: small, and on a disc that is short and thin."""
     above = [disc for disc in spine.discs[1:5] if disc is not None]
@@ -203,9 +208,9 @@ def _like_the_sacrum(spine: Spine, last: Part) -> bool:
         return False
     lengths = np.array([length_mm(disc, spine.spacing_mm) for disc in (last, *above)])
     heights = np.array([disc.area_mm2 for disc in (last, *above)]) / lengths
-    small = spine.bodies[0].area_mm2 < SACRAL_L5 * float(np.median([body.area_mm2 for body in spine.bodies[1:5]]))
     short = lengths[0] < SACRAL_L5 * float(np.median(lengths[1:]))
-    return bool(small and short and heights[0] < THIN_LAST_DISC * float(np.median(heights[1:])))
+    thin = heights[0] < THIN_LAST_DISC * float(np.median(heights[1:]))
+    return bool(_share_of_l5(spine) < SACRAL_L5 and short and thin)
 
 
 def length_mm(part: Part, spacing_mm: float) -> float:
@@ -219,8 +224,7 @@ def length_mm(part: Part, spacing_mm: float) -> float:
 
 def _doubts_of_lowest(spine: Spine) -> list[tuple[float, str]]:
     found = []
-    above = [body.area_mm2 for body in spine.bodies[1:5]]
-    share = spine.bodies[0].area_mm2 / float(np.median(above))
+    share = _share_of_l5(spine)
     if share < LOW_AREA:
         found.append((0.6, f"L5 is small ({share:.0%} of the bodies above it): it may be the first sacral body"))
     discs = [length_mm(disc, spine.spacing_mm) for disc in spine.discs[1:5] if disc is not None]

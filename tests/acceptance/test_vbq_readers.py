@@ -9,23 +9,18 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from analytics.agreement import agreement
 from analytics.model import CSF, LEVELS, Circle, MeasurementStatus
+from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.score import score
+from tests.benchmarks.vbq_pairs import READERS, READINGS, SAME_BODY_MM, t1
 
-READINGS = Path(__file__).parents[1] / "readings" / "pairs"
-READERS = ("CDIJMN", "EFKLOP")
-"""Two groups of readers, each of thirty slices."""
 BLIND = "GH"
 """They read 24 slices whose fluid an earlier version had sent to a person and 12 that it had measured, by lot, in mixed
 order, without knowing which."""
-PAIR_SPACING_MM = 280 / 384
-SAME_BODY_MM = 14.0
-"""Half the height of a body: a circle nearer than this to a reader's lies in the same one."""
 
 
 def stack(folder: Path) -> tuple[list[SagittalImage], list[int]]:
@@ -102,15 +97,8 @@ def read_slices(shared_data: Path, group: str) -> list[Read]:
     out = []
     for path in sorted((READINGS / f"reader_{group[0]}").glob("*.json")):
         readings = [json.loads((READINGS / f"reader_{one}" / path.name).read_text()) for one in group]
-        with Image.open(shared_data / "lumbar-t1-t2-pairs" / f"{path.stem}_t1.png") as picture:
-            signal = np.asarray(picture, dtype=np.float64)
-        image = SagittalImage(
-            signal=signal,
-            spacing_mm=(PAIR_SPACING_MM, PAIR_SPACING_MM),
-            position_mm=(0.0, 0.0, 0.0),
-            orientation=(0.0, 1.0, 0.0, 0.0, 0.0, -1.0),
-        )
-        scores = [reading_vbq(signal, reading, image.spacing_mm) for reading in readings]
+        image = sagittal(t1(shared_data, path.stem), PAIR_SPACING_MM)
+        scores = [reading_vbq(image.signal, reading, image.spacing_mm) for reading in readings]
         out.append((measure_stack([image]), scores, readings))
     return out
 
@@ -122,7 +110,7 @@ def slices(shared_data: Path) -> list[Read]:
 
 def test_sixty_slices_against_six_readers_each(slices):
     measured = [(m, s) for m, s, _ in slices if m.status is MeasurementStatus.MEASURED]
-    assert len(measured) >= 0.78 * len(slices)
+    assert len(measured) >= 0.8 * len(slices)
     automatic = np.array([m.score.vbq_mean for m, _ in measured])
     people = np.array([np.mean(s) for _, s in measured])
     errors = automatic - people

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.measure import measure_stack
-from tests.benchmarks.vbq_pairs import Row, Rows, as_row, each, reading_vbq, readings, rms, t1, table, write
+from tests.benchmarks.vbq_pairs import Row, Rows, as_row, each, reader_sd, reading_vbq, readings, rms, t1, table, write
 from tests.benchmarks.vbq_retest import shaded
 
 Plane = NDArray[np.float64]
@@ -134,7 +134,7 @@ def summary(rows: dict[tuple[str, str, bool], Row], correction: str) -> Row:
         "bias_readers": float(np.mean(errors)),
         "rmse_readers_on_corrected": rms(on_corrected),
         "bias_readers_on_corrected": float(np.mean(on_corrected)),
-        "reader_sd_on_corrected": float(np.sqrt(np.mean([np.var(row["readers_corrected"], ddof=1) for row in plain]))),
+        "reader_sd_on_corrected": reader_sd(row["readers_corrected"] for row in plain),
         "between_patients_sd": float(np.std([row["vbq"] for row in plain], ddof=1)),
         "moved_by_field": rms(moved),
         "moved_by_field_worst": max(map(abs, moved), default=float("nan")),

@@ -53,6 +53,12 @@ def reading_vbq(signal: NDArray[np.float64], reading: Reading) -> float:
     return score(signal, circles, spacing_mm=(PAIR_SPACING_MM, PAIR_SPACING_MM)).vbq_mean
 
 
+def reader_sd(scores: Iterable[Sequence[float]]) -> float:
+    """Standard deviation of one reader's score, from the scores of several on each slice."""
+    variances = [np.var(one, ddof=1) for one in scores]
+    return float(np.sqrt(np.mean(variances))) if variances else float("nan")
+
+
 def as_row(found: AutomaticMeasurement) -> Row:
     """What is kept of a measurement; circles as row, column (native pixels) and mean signal."""
     row: Row = {"status": found.status.value, "reasons": list(found.reasons), "confidence": found.levels_confidence}

@@ -16,7 +16,7 @@ from analytics.agreement import agreement
 from analytics.model import CSF, LEVELS
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.measure import _look, _score, measure_stack
-from tests.benchmarks.vbq_pairs import Row, Rows, as_row, each, reading_vbq, readings, rms, t1, table, write
+from tests.benchmarks.vbq_pairs import Row, Rows, as_row, each, reader_sd, reading_vbq, readings, rms, t1, table, write
 from tests.benchmarks.vbq_retest import cropped, same_place
 
 FIELDS = {
@@ -69,9 +69,7 @@ def summary(rows: list[Row]) -> Row:
         "bias": float(np.mean(errors)) if errors else float("nan"),
         "icc": agreement(pairs).single_agreement.icc if len(seen) > 4 else None,
         "inside": sum(abs(error) <= 1.96 * row["sd"] for error, row in zip(errors, seen, strict=True)),
-        "reader_sd": float(np.sqrt(np.mean([np.var(row["readers"], ddof=1) for row in rows])))
-        if rows
-        else float("nan"),
+        "reader_sd": reader_sd(row["readers"] for row in rows),
     }
 
 
@@ -93,10 +91,9 @@ def groups(rows: list[Row]) -> dict[str, list[Row]]:
     out |= thirds(whole, lambda row: float(row["rois"][CSF][2]), "fluid signal")
     out |= thirds(whole, lambda row: float(np.mean(row["readers"])), "readers' VBQ")
     out |= thirds(whole, lambda row: float(row["purity"]), "purity of the fluid")
-    share = [float(np.mean(row["sure"])) for row in whole]
-    out["all readers sure of the fluid"] = [row for row, sure in zip(whole, share, strict=True) if sure == 1]
-    out["most readers sure of the fluid"] = [row for row, sure in zip(whole, share, strict=True) if 0.5 < sure < 1]
-    out["half of the readers or fewer"] = [row for row, sure in zip(whole, share, strict=True) if sure <= 0.5]
+    out["all readers sure of the fluid"] = [row for row in whole if np.mean(row["sure"]) == 1]
+    out["most readers sure of the fluid"] = [row for row in whole if 0.5 < np.mean(row["sure"]) < 1]
+    out["half of the readers or fewer"] = [row for row in whole if np.mean(row["sure"]) <= 0.5]
     return out
 
 

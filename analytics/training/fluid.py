@@ -18,7 +18,7 @@ from torch.nn import functional
 from analytics.training.data import PAIR_SPACING_MM, read_png, sagittal
 from analytics.training.network import UNet
 from analytics.vbq.csf import CORE, FLUID_MM, IN_CANAL, LOG_RANGE, MINIMUM_CANAL_PX
-from analytics.vbq.grid import GRID_MM, Grid, normalised, to_grid
+from analytics.vbq.grid import Grid, normalised, resampled, to_grid
 from analytics.vbq.spine import CANAL
 
 WIDTHS = (16, 24, 32, 48)
@@ -64,20 +64,12 @@ def windows(folder: Path, numbers: Sequence[str], segment: Segment) -> Windows:
         t1, t2 = (sagittal(read_png(folder / f"{number}_{name}.png"), PAIR_SPACING_MM) for name in ("t1", "t2"))
         coarse = to_grid(t1)
         fine = to_grid(t1, FLUID_MM)
-        canal = to_fluid_grid(segment(normalised(coarse.signal))[CANAL], fine)
+        canal = resampled(segment(normalised(coarse.signal))[CANAL], coarse, fine)
         fluid = fluid_of_t2(to_grid(t2, FLUID_MM).signal, canal)
         if fluid is not None:
             cut += _cut_along(fine, canal, fluid)
     planes = [torch.from_numpy(np.array(plane, dtype=np.float32)) for plane in zip(*cut, strict=True)]
     return Windows(relative=planes[0], canal=planes[1], fluid=planes[2])
-
-
-def to_fluid_grid(plane: NDArray[np.float32], fine: Grid) -> NDArray[np.float64]:
-    """A plane of the segmentation grid on the finer one of the fluid."""
-    zoom = FLUID_MM / GRID_MM
-    at = np.meshgrid(*((np.arange(size) + 0.5) * zoom - 0.5 for size in fine.signal.shape), indexing="ij")
-    out: NDArray[np.float64] = ndimage.map_coordinates(plane.astype(np.float64), at, order=1, mode="nearest")
-    return out
 
 
 def fluid_of_t2(t2: NDArray[np.float64], canal: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analytics.model import MeasurementStatus, VbqScore
 
 AUTOMATIC_NAME = "vbq-auto"
-AUTOMATIC_VERSION = "2"
+AUTOMATIC_VERSION = "3"
 """Raised when the same images would give another number or another status; everything is then measured again."""
 
 

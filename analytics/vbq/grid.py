@@ -107,6 +107,14 @@ def _filled(grid: Grid, signal: NDArray[np.float64]) -> Grid:
     )
 
 
+def resampled(plane: NDArray[np.floating], source: Grid, target: Grid) -> NDArray[np.float64]:
+    """A plane of one grid of a slice on another grid of it (linear)."""
+    zoom = target.spacing_mm / source.spacing_mm
+    at = np.meshgrid(*((np.arange(size) + 0.5) * zoom - 0.5 for size in target.signal.shape), indexing="ij")
+    out: NDArray[np.float64] = ndimage.map_coordinates(plane.astype(np.float64), at, order=1, mode="nearest")
+    return out
+
+
 def normalised(signal: NDArray[np.float64]) -> NDArray[np.float32]:
     """What the network sees: the root of the signal over its bright end, 0 … 1; all zero where nothing is seen."""
     peak = float(np.max(signal, initial=0.0))

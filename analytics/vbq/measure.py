@@ -11,9 +11,9 @@ from scipy import ndimage
 from analytics.model import CSF, LEVELS, Circle, MeasurementStatus, VbqScore
 from analytics.vbq import appearance, csf, networks, quality, uncertainty
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
-from analytics.vbq.bodies import BodyCircle, body_circle
+from analytics.vbq.bodies import BodyCircle, body_circles
 from analytics.vbq.csf import FluidCircle
-from analytics.vbq.grid import MAX_EXTENT_MM, MIN_EXTENT_MM, Grid, normalised, to_grid
+from analytics.vbq.grid import MAX_EXTENT_MM, MIN_EXTENT_MM, Grid, normalised, resampled, to_grid
 from analytics.vbq.levels import LEVEL_INDEX, SURE, Levels, crushed, name_levels, up_of
 from analytics.vbq.outlines import outlines
 from analytics.vbq.score import ScoreError, circle_mean, score
@@ -167,7 +167,8 @@ def _score(seen: SeenSlice) -> Scored:
     ScoreError
         A body or the canal leaves no room for a circle.
     """
-    bodies = {name: body_circle(seen.grid, seen.spine, LEVEL_INDEX[name]) for name in LEVELS}
+    circles_of_bodies = body_circles(seen.grid, seen.spine, [LEVEL_INDEX[name] for name in LEVELS])
+    bodies = dict(zip(LEVELS, circles_of_bodies, strict=True))
     if missing := [name for name, circle in bodies.items() if circle is None]:
         raise ScoreError(f"no room for a circle in {', '.join(missing)}")
     placed = {name: circle for name, circle in bodies.items() if circle is not None}
@@ -186,7 +187,7 @@ def _fluid(seen: SeenSlice) -> tuple[FluidCircle, Grid]:
     body = seen.spine.bodies[LEVEL_INDEX["L3"]]
     centre = grid.from_native(seen.grid.to_native(np.array([body.centre])))[0]
     only_the_canal = np.where(ndimage.binary_dilation(seen.spine.canal, iterations=2), seen.probability[CANAL], 0.0)
-    canal = _resampled(only_the_canal, seen.grid, grid)
+    canal = resampled(only_the_canal, seen.grid, grid)
     view = csf.fluid_view(grid, canal, float(centre[0]))
     if view is None:
         raise ScoreError("no spinal canal is seen at L3")
@@ -208,13 +209,6 @@ def _fluid(seen: SeenSlice) -> tuple[FluidCircle, Grid]:
 def _fluid_radius_px(image: SagittalImage) -> float:
     """Of the circle in native pixels that has the area of one of :data:`csf.RADIUS_MM`; at least a pixel."""
     return max(1.0, csf.RADIUS_MM / sqrt(image.spacing_mm[0] * image.spacing_mm[1]))
-
-
-def _resampled(plane: NDArray[np.floating], source: Grid, target: Grid) -> NDArray[np.float64]:
-    zoom = target.spacing_mm / source.spacing_mm
-    at = np.meshgrid(*((np.arange(size) + 0.5) * zoom - 0.5 for size in target.signal.shape), indexing="ij")
-    out: NDArray[np.float64] = ndimage.map_coordinates(plane.astype(np.float64), at, order=1, mode="nearest")
-    return out
 
 
 def _native(grid: Grid, row: float, column: float, radius_px: float) -> Circle:

@@ -62,7 +62,7 @@ def test_the_chosen_series_is_measured_once_and_its_patient_is_pending(world: Wo
     assert (row["source"], row["status"], row["reasons"], row["vbq_mean"]) == ("auto", "measured", "[]", 2.5)
     assert (row["vbq_sd"], row["levels_confidence"], row["in_effect"]) == (0.061, 0.97, 1)
     assert (row["instance_number"], row["sop_instance_uid"]) == (3, images[2].SOPInstanceUID)
-    assert (row["algorithm_name"], row["algorithm_version"]) == ("vbq-auto", "2")
+    assert (row["algorithm_name"], row["algorithm_version"]) == ("vbq-auto", "3")
     assert json.loads(str(row["rois"]))["L1"]["mean"] == 300.0
     assert list(world.db["derived_person"].rows) == []
     assert world.rows("SELECT state FROM series") == [("measured",)]

@@ -82,7 +82,7 @@ def test_one_line_holds_what_is_promised(tmp_path: Path):
     }  # fmt: skip
     assert list(row["rois"]) == ["L1", "L2", "L3", "L4", "CSF"]  # type: ignore[call-overload]
     assert (row["uncertainty"], row["levels_confidence"]) == ({"vbq_sd": 0.061}, 0.97)
-    assert row["algorithm"] == {"name": "vbq-auto", "version": "2"}
+    assert row["algorithm"] == {"name": "vbq-auto", "version": "3"}
     protocol = row["protocol"]
     assert isinstance(protocol, dict)
     assert (protocol["repetition_time_ms"], protocol["field_strength_t"]) == (620.0, 1.5)

@@ -19,6 +19,7 @@ from analytics.model import CSF, LEVELS, MeasurementStatus
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.ghosts import ghost
 from analytics.vbq.measure import measure_stack
+from analytics.vbq.score import circle_mean
 from node.demo.hospital import open_hospital
 from tests.acceptance.test_vbq_readers import PAIR_SPACING_MM, SAME_BODY_MM, stack
 from tests.benchmarks.vbq_phantoms import images as phantom_images
@@ -298,6 +299,26 @@ def test_a_slipped_vertebra_is_measured_as_before(ordinary: list[Slice]):
         shift = np.clip((seam - rows) / 4 + 0.5, 0, 1) * 8 / MM
         found = measure_stack([slice_of(ndimage.map_coordinates(one.signal, [rows, columns + shift], order=1))])
         levels_and_number(found, one, lambda row, column: (row, column - 8 / MM), (MM, MM))
+
+
+def half_diseased(one: Slice, name: str, factor: float, end: str) -> Signal:
+    """The half of a body at an end plate, as sclerosis (darker) and fat (brighter) of the end plates make it."""
+    rows = np.indices(one.signal.shape)[0]
+    below = np.clip((rows - one.centre(name)[0]) + 0.5, 0, 1)
+    half = one.body(name) * (below if end == "foot" else 1 - below)
+    return one.signal * (1 + (factor - 1) * half)
+
+
+@pytest.mark.parametrize("end", ["head", "foot"])
+@pytest.mark.parametrize("factor", [0.6, 1.5])
+@pytest.mark.parametrize("name", ["L2", "L3"])
+def test_a_circle_keeps_to_the_healthy_half_of_a_body(name: str, factor: float, end: str, ordinary: list[Slice]):
+    for one in ordinary:
+        found = measure_stack([slice_of(half_diseased(one, name, factor, end))])
+        levels_and_number(found, one, lambda row, column: (row, column), (MM, MM))
+        healthy = circle_mean(one.signal, found.score.rois[name].circle)
+        assert found.score.rois[name].mean == pytest.approx(healthy, rel=0.05)
+        assert found.score.vbq_mean == pytest.approx(one.measured.score.vbq_mean, rel=0.04)
 
 
 REAL = {

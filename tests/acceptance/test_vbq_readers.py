@@ -86,7 +86,7 @@ def test_vbq_of_five_real_series_against_the_mean_of_two_readers(real_series):
         errors.append(found.score.vbq_mean - np.mean(both))
         assert abs(errors[-1]) < 1.96 * found.vbq_sd
     # The readers differ from each other by 0.071 on series of this kind.
-    assert np.sqrt(np.mean(np.square(errors))) <= 0.07
+    assert np.sqrt(np.mean(np.square(errors))) <= 0.06
 
 
 Read = tuple[AutomaticMeasurement, list[float], list[dict]]
@@ -114,9 +114,9 @@ def test_sixty_slices_against_six_readers_each(slices):
     automatic = np.array([m.score.vbq_mean for m, _ in measured])
     people = np.array([np.mean(s) for _, s in measured])
     errors = automatic - people
-    assert np.sqrt(np.mean(errors**2)) <= 0.075
+    assert np.sqrt(np.mean(errors**2)) <= 0.07
     assert abs(errors.mean()) <= 0.03
-    assert agreement(np.column_stack([automatic, people])).single_agreement.icc >= 0.975
+    assert agreement(np.column_stack([automatic, people])).single_agreement.icc >= 0.98
     # The interval is that of the mean of two readers: of all pairs of the six.
     inside = [
         abs(m.score.vbq_mean - (one + other) / 2) < 1.96 * m.vbq_sd

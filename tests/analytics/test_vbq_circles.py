@@ -7,7 +7,7 @@ import pytest
 
 from analytics.model import CSF, LEVELS, Circle
 from analytics.vbq import csf
-from analytics.vbq.bodies import CORTEX_MM, FOCAL_SHARE, axes, body_circle, marrow
+from analytics.vbq.bodies import CORTEX_MM, FOCAL_SHARE, BodyCircle, axes, body_circles, marrow, own_signal
 from analytics.vbq.csf import FLUID_MM, RADIUS_MM, WINDOW_PX, FluidCircle, fluid_circle, fluid_view
 from analytics.vbq.grid import Grid
 from analytics.vbq.levels import LEVEL_INDEX
@@ -26,6 +26,26 @@ def front_of(name: str) -> np.ndarray:
     return np.array([np.sin(angle), -np.cos(angle)])
 
 
+def circle_in(grid: Grid, name: str) -> BodyCircle:
+    """The circle in a drawn body."""
+    (circle,) = body_circles(grid, SPINE, [LEVEL_INDEX[name]])
+    assert circle is not None
+    return circle
+
+
+def inside(circle: BodyCircle) -> np.ndarray:
+    """The pixels of a circle."""
+    rows, columns = np.indices(SHAPE)
+    return np.hypot(rows - circle.row, columns - circle.column) * MM <= circle.radius_mm
+
+
+def forward_mm(name: str) -> np.ndarray:
+    """Of each pixel, from the middle of a drawn body to the belly."""
+    centre, front = DRAWN.centres()[name], front_of(name)
+    rows, columns = np.indices(SHAPE)
+    return ((rows - centre[0]) * front[0] + (columns - centre[1]) * front[1]) * MM
+
+
 @pytest.mark.parametrize("name", LEVELS)
 def test_the_axes_of_a_body_are_those_that_were_drawn(name: str):
     up, front = axes(SPINE, LEVEL_INDEX[name])
@@ -36,7 +56,7 @@ def test_the_axes_of_a_body_are_those_that_were_drawn(name: str):
 
 @pytest.mark.parametrize("name", LEVELS)
 def test_a_circle_lies_in_the_front_two_thirds_inside_the_cortex(name: str):
-    circle = body_circle(DRAWN.grid(), SPINE, LEVEL_INDEX[name])
+    circle = circle_in(DRAWN.grid(), name)
     centre, front = DRAWN.centres()[name], front_of(name)
     forward = (np.array([circle.row, circle.column]) - centre) @ front * MM
     # 34 mm deep: the front two-thirds begin 5.7 mm behind the middle, the cortex lies at 17 mm.
@@ -53,29 +73,73 @@ def test_a_circle_avoids_a_lesion_that_leaves_room(value: float):
     lesion = np.hypot(rows - at[0], columns - at[1]) * MM < 4
     grid = DRAWN.grid()
     grid = replace(grid, signal=np.where(lesion, value, grid.signal))
-    circle = body_circle(grid, SPINE, LEVEL_INDEX["L3"])
-    inside = np.hypot(rows - circle.row, columns - circle.column) * MM <= circle.radius_mm
-    assert np.mean(lesion[inside]) <= FOCAL_SHARE
-    assert grid.signal[inside].mean() == pytest.approx(100, abs=2)
+    circle = circle_in(grid, "L3")
+    assert np.mean(lesion[inside(circle)]) <= FOCAL_SHARE
+    assert grid.signal[inside(circle)].mean() == pytest.approx(100, abs=2)
 
 
-def test_a_circle_stays_within_one_kind_of_marrow():
-    centre, front = DRAWN.centres()["L3"], front_of("L3")
-    rows, columns = np.indices(SHAPE)
-    forward = ((rows - centre[0]) * front[0] + (columns - centre[1]) * front[1]) * MM
-    bright = forward < -0.5
+@pytest.mark.parametrize("factor", [0.5, 0.65, 1.4, 1.6])
+@pytest.mark.parametrize("from_mm", [8.0, 6.0, 3.0])
+def test_a_circle_keeps_to_the_marrow_that_the_other_bodies_have(factor: float, from_mm: float):
+    # The marrow of the front two-thirds reaches from -5.7 to 15 mm: a third to more than half of it is diseased.
+    lesion = (forward_mm("L2") > from_mm) & SPINE.bodies[LEVEL_INDEX["L2"]].mask
     grid = DRAWN.grid()
-    middle = body_circle(grid, SPINE, LEVEL_INDEX["L3"])
-    # Fat about the vein, too faint for a lesion: a circle in the middle of the marrow reaches 2 mm into it.
-    moved = body_circle(
-        replace(grid, signal=np.where(bright, grid.signal * 1.11, grid.signal)), SPINE, LEVEL_INDEX["L3"]
-    )
-    shares = [
-        np.mean(bright[np.hypot(rows - one.row, columns - one.column) * MM <= one.radius_mm]) for one in (middle, moved)
-    ]
-    assert shares[0] > 0.05
-    assert shares[1] < 0.02
-    assert moved.radius_mm == middle.radius_mm
+    grid = replace(grid, signal=np.where(lesion, grid.signal * factor, grid.signal))
+    circle = circle_in(grid, "L2")
+    # A few pixels of the edge, which the grid blurs, are neither the one nor the other.
+    assert np.mean(lesion[inside(circle)]) <= 0.05
+    assert grid.signal[inside(circle)].mean() == pytest.approx(100, abs=2)
+
+
+@pytest.mark.parametrize("fall", [-0.3, 0.35])
+def test_the_shading_of_the_coil_moves_no_circle(fall: float):
+    low, high = (DRAWN.centres()[name][0] for name in ("L4", "L1"))
+    coil = 1 - fall * (np.arange(SHAPE[0]) - low) / (high - low)
+    grid = DRAWN.grid()
+    shaded = replace(grid, signal=grid.signal * coil[:, np.newaxis])
+    for name in LEVELS:
+        assert circle_in(shaded, name) == circle_in(grid, name)
+
+
+MARROW = np.linspace(95.0, 105.0, 101)
+
+
+def bodies(**signals: np.ndarray) -> dict[int, np.ndarray]:
+    """The pixels of L5 to T12; 95 to 105 where nothing else is said."""
+    return {at: signals.get(name, MARROW) for at, name in enumerate(("L5", "L4", "L3", "L2", "L1", "T12"))}
+
+
+def test_the_own_signal_of_even_marrow_is_its_middle():
+    assert own_signal(bodies(), 3) == pytest.approx(100, abs=0.5)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.7, 1.4, 2.0])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.6])
+def test_of_two_kinds_of_marrow_the_own_one_goes_with_the_other_bodies(factor: float, share: float):
+    diseased = MARROW.copy()
+    diseased[np.random.default_rng(0).permutation(101)[: round(101 * share)]] *= factor
+    assert own_signal(bodies(L2=diseased), 3) == pytest.approx(100, abs=3)
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.5, 2.0, 6.0])
+def test_a_body_that_is_different_as_a_whole_keeps_its_own_signal(factor: float):
+    # Nothing of it is like the others: its level is told from them by its mean, not hidden by a choice of pixels.
+    assert own_signal(bodies(L2=MARROW * factor), 3) == pytest.approx(100 * factor, rel=0.05)
+
+
+def test_the_own_signal_follows_the_fall_of_the_coil_and_not_one_other_lesion():
+    # L5 120, L4 110, L3 100, L2 90 (half of it 130), L1 80; T12 is diseased.
+    falling = {at: MARROW * (1.2 - 0.1 * at) for at in range(5)} | {5: MARROW * 2}
+    falling[3] = np.concatenate([MARROW * 0.9, MARROW * 1.3])
+    assert own_signal(falling, 3) == pytest.approx(90, abs=2)
+
+
+def test_signals_of_nothing_or_below_zero_give_a_number():
+    nothing = dict.fromkeys(range(6), np.zeros(20))
+    below = dict.fromkeys(range(6), MARROW - 200)
+    assert own_signal(nothing, 3) == 0
+    assert own_signal(below, 3) == pytest.approx(-100, abs=0.5)
+    assert own_signal({3: MARROW}, 3) == pytest.approx(100, abs=0.5)
 
 
 def test_where_marrow_is_allowed_no_pixel_is_outside_the_body():

@@ -22,7 +22,7 @@ IMPURITY = 0.35
 """Relative error per unit of impurity of the fluid."""
 SCALE = 0.56
 """So that the 95 % interval held the mean of two readers in 95 % of the measured of 60 slices, for the fifteen pairs of
-six readers each (tests/readings); it held the mean of all six in all of them."""
+six readers each (tests/readings; 96 % since the circles keep to healthy marrow); it held that of all six in all."""
 TOO_WIDE = 0.08
 """Relative: a score with a greater standard deviation waits for a person."""
 

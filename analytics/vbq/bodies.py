@@ -77,9 +77,9 @@ def marrow(spine: Spine, index: int) -> NDArray[np.bool_]:
     out = np.zeros_like(body.mask)
     keep = forward >= fore - ANTERIOR_PART * (fore - back)
     out[rows[keep], columns[keep]] = True
-    depth = ndimage.distance_transform_edt(body.mask) * spine.spacing_mm
-    inside: NDArray[np.bool_] = out & (depth >= CORTEX_MM)
-    return inside
+    box = _box(body.mask, 1)
+    out[box] &= ndimage.distance_transform_edt(body.mask[box]) * spine.spacing_mm >= CORTEX_MM
+    return out
 
 
 def body_circles(grid: Grid, spine: Spine, indices: Sequence[int]) -> list[BodyCircle | None]:

@@ -141,10 +141,10 @@ def with_sacrum(
         for name, value in corners.items()
         if isinstance(value, list | tuple) and len(value) == 2
     }
-    body = _polygon(target.shape, [at["sa"], at["sp"], at["ip"], at["ia"]])
+    body = polygon(target.shape, [at["sa"], at["sp"], at["ip"], at["ia"]])
     down = (at["ia"] + at["ip"] - at["sa"] - at["sp"]) / 2
     down = down / np.linalg.norm(down) * disc_mm / GRID_MM
-    disc = _polygon(target.shape, [at["ia"], at["ip"], at["ip"] + down, at["ia"] + down])
+    disc = polygon(target.shape, [at["ia"], at["ip"], at["ip"] + down, at["ia"] + down])
     out = target.copy()
     # Where a disc (L5/S1) or the canal was seen, it stays; a body cannot lie in S1.
     free = (target == BACKGROUND) | (target == BODY)
@@ -153,7 +153,8 @@ def with_sacrum(
     return out
 
 
-def _polygon(shape: tuple[int, int], corners: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
+def polygon(shape: tuple[int, int], corners: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """The pixels of a plane inside a line through corners (row, column; 0-based)."""
     picture = Image.new("1", (shape[1], shape[0]))
     ImageDraw.Draw(picture).polygon([(float(column), float(row)) for row, column in corners], fill=1)
     return np.asarray(picture, dtype=bool)

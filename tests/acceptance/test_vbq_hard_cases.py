@@ -6,22 +6,22 @@ words is right. Each changed slice comes from one that is measured without a dou
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
 from analytics.model import CSF, LEVELS, MeasurementStatus
+from analytics.training.data import PAIR_SPACING_MM, polygon, read_png
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.ghosts import ghost
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.score import circle_mean
 from node.demo.hospital import open_hospital
-from tests.acceptance.test_vbq_readers import PAIR_SPACING_MM, SAME_BODY_MM, stack
+from tests.acceptance.test_vbq_readers import stack
+from tests.benchmarks.vbq_pairs import PAIRS, SAME_BODY_MM
 from tests.benchmarks.vbq_phantoms import images as phantom_images
 
 Signal = NDArray[np.float64]
@@ -40,8 +40,7 @@ def slice_of(signal: Signal, spacing_mm=(MM, MM), orientation=SAGITTAL) -> Sagit
 
 
 def pair(folder: Path, number: str, weighting: str = "t1") -> Signal:
-    with Image.open(folder / "lumbar-t1-t2-pairs" / f"{number}_{weighting}.png") as picture:
-        return np.asarray(picture, dtype=np.float64)
+    return read_png(folder / PAIRS / f"{number}_{weighting}.png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +70,7 @@ class Slice:
 
     def body(self, name: str) -> NDArray[np.float64]:
         """1 inside the body, softly to 0 outside it."""
-        rows, columns = np.indices(self.signal.shape)
-        line = self.bodies[name]
-        # Even-odd rule: a ray to the right crosses the outline an odd number of times.
-        inside = np.zeros(self.signal.shape, dtype=bool)
-        for (r0, c0), (r1, c1) in pairwise(line):
-            if r0 != r1:
-                crosses = (rows >= min(r0, r1)) & (rows < max(r0, r1))
-                inside ^= crosses & (columns < c0 + (rows - r0) * (c1 - c0) / (r1 - r0))
-        return ndimage.gaussian_filter(inside.astype(float), 1.0)
+        return ndimage.gaussian_filter(polygon(self.signal.shape, list(self.bodies[name])).astype(float), 1.0)
 
 
 @pytest.fixture(scope="module")

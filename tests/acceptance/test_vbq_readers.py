@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from numpy.typing import NDArray
 
 from analytics.agreement import agreement
-from analytics.model import CSF, LEVELS, Circle, MeasurementStatus
+from analytics.model import LEVELS, MeasurementStatus
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.measure import measure_stack
-from analytics.vbq.score import score
-from tests.benchmarks.vbq_pairs import READERS, READINGS, SAME_BODY_MM, t1
+from tests.benchmarks.vbq_pairs import READERS, READINGS, SAME_BODY_MM, reading_vbq, t1
 
 BLIND = "GH"
 """They read 24 slices whose fluid an earlier version had sent to a person and 12 that it had measured, by lot, in mixed
@@ -37,13 +35,6 @@ def stack(folder: Path) -> tuple[list[SagittalImage], list[int]]:
         )
         for image in chosen
     ], [int(image.InstanceNumber) for image in chosen]
-
-
-def reading_vbq(signal: NDArray[np.float64], reading: dict[str, Sequence[float]], spacing_mm: tuple[float, float]):
-    circles = {
-        name: Circle(row=reading[name][0], col=reading[name][1], radius_px=reading[name][2]) for name in (*LEVELS, CSF)
-    }
-    return score(signal, circles, spacing_mm=spacing_mm).vbq_mean
 
 
 def same_bodies(found: AutomaticMeasurement, readings: Sequence[dict[str, Sequence[float]]], spacing_mm: float) -> bool:

@@ -6,7 +6,6 @@ T1 that were read by eye: is the automatic score nearer to the readers' (with th
 on the corrected one); are the readers nearer to each other; does a field of 25 % that is put on move the score less.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,19 @@ from scipy import ndimage
 
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.measure import measure_stack
-from tests.benchmarks.vbq_pairs import Row, Rows, as_row, each, reader_sd, reading_vbq, readings, rms, t1, table, write
+from tests.benchmarks.vbq_pairs import (
+    Row,
+    Rows,
+    as_row,
+    parser_of,
+    reader_sd,
+    reading_vbq,
+    readings,
+    rms,
+    t1,
+    table,
+    write,
+)
 from tests.benchmarks.vbq_retest import shaded
 
 Plane = NDArray[np.float64]
@@ -144,11 +155,7 @@ def summary(rows: dict[tuple[str, str, bool], Row], correction: str) -> Row:
 
 def main() -> None:
     """Measure what is missing and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     kept = Rows(options.out / "bias_field.jsonl", ("number", "correction", "field"))
     tasks = [
         Task(data=options.data, number=number, correction=correction, field=field)
@@ -157,8 +164,7 @@ def main() -> None:
         for correction in CORRECTIONS
         if (number, correction, field) not in kept.all
     ]
-    for row in each(measured, tasks, options.jobs, "measuring"):
-        kept.add(row)
+    kept.fill(measured, tasks, options.jobs)
     report = {correction: summary(kept.all, correction) for correction in CORRECTIONS}
     heads = ("correction", "slices", "RMSE, readers", "bias", "RMSE, readers on the corrected", "bias",
              "SD of a reader", "moved by a field of 25 %, RMS", "worst")  # fmt: skip
@@ -169,7 +175,6 @@ def main() -> None:
         for name, s in report.items()
     ]  # fmt: skip
     write(options.out, "bias_field", report, table(heads, lines))
-    print((options.out / "bias_field.md").read_text())
 
 
 if __name__ == "__main__":

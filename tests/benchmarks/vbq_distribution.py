@@ -5,7 +5,6 @@ kept in ``distribution.jsonl`` as they are made, so that a run goes on where one
 ``distribution.png`` (histogram), ``odd_NNNN.png`` (the picture of each of the oddest) and ``odd.png`` (all of them).
 """
 
-import argparse
 import re
 from collections import Counter
 from io import BytesIO
@@ -21,7 +20,7 @@ from analytics.training.data import PAIR_SPACING_MM, pair_ids, sagittal
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.overlay import Measured, overlay
-from tests.benchmarks.vbq_pairs import PAIRS, Row, Rows, as_row, each, readings, t1, table, write
+from tests.benchmarks.vbq_pairs import PAIRS, Row, Rows, as_row, parser_of, readings, t1, table, write
 
 TILE = (750, 480)
 ACROSS = 4
@@ -131,16 +130,12 @@ def histogram(rows: list[Row], path: Path) -> None:
 
 def main() -> None:
     """Measure what is missing, write the report, and draw the oddest."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = parser_of(__doc__)
     parser.add_argument("--odd", type=int, default=20)
-    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
     options = parser.parse_args()
     kept = Rows(options.out / "distribution.jsonl", ("number",))
     missing = [number for number in pair_ids(options.data / PAIRS) if (number,) not in kept.all]
-    for row in each(measured, [(options.data, number) for number in missing], options.jobs, "measuring"):
-        kept.add(row)
+    kept.fill(measured, [(options.data, number) for number in missing], options.jobs)
     rows = [row for _, row in sorted(kept.all.items())]
     status, why, odd = by_status(rows), reasons(rows), oddest(rows, options.odd)
     fluid = [row["rois"][CSF][2] for row in rows if "rois" in row]
@@ -165,7 +160,6 @@ def main() -> None:
         ]
     )
     write(options.out, "distribution", report, markdown)
-    print(markdown)
     histogram(rows, options.out / "distribution.png")
     contact_sheet(options.data, options.out, list(odd))
 

@@ -7,7 +7,6 @@ the front or the back of the body, a corner, or a round one. A reader keeps to w
 the truth is the mean of the level, and the score, without the lesion.
 """
 
-import argparse
 import random
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,20 +14,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from analytics.model import LEVELS
-from analytics.training.data import PAIR_SPACING_MM, pair_ids, sagittal
+from analytics.training.data import PAIR_SPACING_MM, pair_ids, polygon, sagittal
+from analytics.vbq.bodies import ANTERIOR_PART, CORTEX_MM
 from analytics.vbq.measure import measure_stack
-from tests.benchmarks.vbq_pairs import PAIRS, Row, Rows, as_row, each, rms, t1, table, write
+from tests.benchmarks.vbq_pairs import PAIRS, Row, Rows, as_row, parser_of, rms, t1, table, write
 
 Plane = NDArray[np.float64]
-BY_NEIGHBOURS = {"L4": ("L5", "L3"), "L3": ("L4", "L2"), "L2": ("L3", "L1"), "L1": ("L2", "L1")}
+BELOW_AND_ABOVE = {"L4": ("L5", "L3"), "L3": ("L4", "L2"), "L2": ("L3", "L1"), "L1": ("L2", "L1")}
+"""Bodies whose middles give the axis of one; T12 may lie outside the field."""
 KINDS = ("band", "front", "back", "corner", "round")
 DARK, BRIGHT = (0.55, 0.85), (1.2, 1.7)
 """Times the signal."""
-CORTEX_MM = 2.0
 BANDS = (0.1, 0.25, 0.4, 0.5, 0.7)
 """Of the marrow of the front two-thirds of the body."""
 
@@ -45,13 +44,10 @@ class Body:
 
 def body_of(outlines: dict[str, NDArray[np.float64]], name: str, shape: tuple[int, int]) -> Body:
     """From outlines in native rows and columns; the front is where columns are smaller."""
-    picture = Image.new("1", (shape[1], shape[0]))
-    ImageDraw.Draw(picture).polygon([(float(c), float(r)) for r, c in outlines[name]], fill=1)
-    inside = np.asarray(picture, dtype=bool)
-    below, above = (outlines[other].mean(axis=0) for other in BY_NEIGHBOURS[name])
+    inside = polygon(shape, list(outlines[name]))
+    below, above = (outlines[other].mean(axis=0) for other in BELOW_AND_ABOVE[name])
     up = (above - below) / np.linalg.norm(above - below)
-    front = np.array([up[1], -up[0]]) if up[0] > 0 else np.array([-up[1], up[0]])
-    front = front if front[1] < 0 else -front
+    front = np.array([-up[1], up[0]])  # the head is up: rows fall towards it, and columns towards the belly
     places = []
     for axis in (front, up):
         along = np.tensordot(np.moveaxis(np.indices(shape), 0, -1) - outlines[name].mean(axis=0), axis, 1)
@@ -85,7 +81,7 @@ def lesion(body: Body, kind: str, dice: np.random.Generator) -> Plane:
 def share_of_marrow(body: Body, painted: Plane) -> float:
     """Of the front two-thirds inside the cortex that is lesion."""
     depth = ndimage.distance_transform_edt(body.inside) * PAIR_SPACING_MM
-    return float(painted[(depth >= CORTEX_MM) & (body.forward > 1 / 3)].mean())
+    return float(painted[(depth >= CORTEX_MM) & (body.forward > 1 - ANTERIOR_PART)].mean())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,19 +132,15 @@ def summary(rows: list[Row]) -> Row:
 
 def main() -> None:
     """Measure what is missing and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = parser_of(__doc__)
     parser.add_argument("--sample", type=int, default=0, help="slices; 0 takes all")
-    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
     options = parser.parse_args()
     kept = Rows(options.out / "lesions.jsonl", ("number",))
     numbers = pair_ids(options.data / PAIRS)
     random.Random(5).shuffle(numbers)
     numbers = numbers[: options.sample or None]
     tasks = [Task(data=options.data, number=number) for number in numbers if (number,) not in kept.all]
-    for row in each(measured, tasks, options.jobs, "measuring"):
-        kept.add(row)
+    kept.fill(measured, tasks, options.jobs)
     rows = [kept.all[number,] for number in numbers if "share" in kept.all[number,]]
     report = {
         f"{low:.0%} to {high:.0%}": summary([row for row in rows if low <= row["share"] < high])
@@ -161,7 +153,6 @@ def main() -> None:
         for name, s in report.items()
     ]  # fmt: skip
     write(options.out, "lesions", report, table(heads, lines))
-    print((options.out / "lesions.md").read_text())
 
 
 if __name__ == "__main__":

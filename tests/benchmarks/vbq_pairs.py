@@ -1,5 +1,6 @@
 """What the evaluations of the automatic measurement share: T1 of the pairs, readings, rows on disk, tables."""
 
+import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -45,12 +46,14 @@ def readings() -> dict[str, tuple[Reading, ...]]:
     }
 
 
-def reading_vbq(signal: NDArray[np.float64], reading: Reading) -> float:
-    """VBQ of a reading's circles on a T1 of the pairs."""
+def reading_vbq(
+    signal: NDArray[np.float64], reading: Reading, spacing_mm: tuple[float, float] = (PAIR_SPACING_MM, PAIR_SPACING_MM)
+) -> float:
+    """VBQ of a reading's circles on a slice; the spacing is that of the pairs where none is given."""
     circles = {
         name: Circle(row=reading[name][0], col=reading[name][1], radius_px=reading[name][2]) for name in (*LEVELS, CSF)
     }
-    return score(signal, circles, spacing_mm=(PAIR_SPACING_MM, PAIR_SPACING_MM)).vbq_mean
+    return score(signal, circles, spacing_mm=spacing_mm).vbq_mean
 
 
 def reader_sd(scores: Iterable[Sequence[float]]) -> float:
@@ -95,6 +98,11 @@ class Rows:
         with self._path.open("a") as file:
             file.write(json.dumps({**row, "version": self._version}) + "\n")
 
+    def fill(self, work: Callable[[Task], Row], tasks: Sequence[Task], jobs: int) -> None:
+        """Keep the row that ``work`` makes of each task."""
+        for row in each(work, tasks, jobs, "measuring"):
+            self.add(row)
+
 
 def each(work: Callable[[Task], Found], tasks: Sequence[Task], jobs: int, description: str) -> Iterator[Found]:
     """What ``work`` makes of each task, as it comes, in so many processes, with a bar and the time that is left."""
@@ -111,10 +119,20 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)]) + "\n"
 
 
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """The options that all evaluations on the pairs have."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
+    return parser
+
+
 def write(out: Path, name: str, report: Mapping[str, Any], markdown: str) -> None:
-    """``name.json`` and ``name.md`` in a folder."""
+    """``name.json`` and ``name.md`` in a folder, and the latter on the screen."""
     (out / f"{name}.json").write_text(json.dumps({"version": version(), **report}, indent=1) + "\n")
     (out / f"{name}.md").write_text(markdown)
+    print(markdown)
 
 
 def rms(values: Iterable[float]) -> float:

@@ -21,7 +21,7 @@ from analytics.vbq.overlay import Measured, overlay
 from analytics.vbq.score import score
 from node.demo.anatomy import Spine
 from node.demo.phantom import Matrix, PhantomSeries, PhantomSpec, draw_series, readings
-from tests.benchmarks.vbq_pairs import SAME_BODY_MM, Row, Rows, as_row, each, rms, table, write
+from tests.benchmarks.vbq_pairs import SAME_BODY_MM, Row, Rows, as_row, rms, table, write
 
 MATRIX = Matrix(slices=3, size=320, spacing_mm=0.875, thickness_mm=4.0, step_mm=4.8)
 """The middle of an ordinary series: 280 mm, the midline and its neighbours."""
@@ -119,7 +119,6 @@ def summary(rows: list[Row]) -> Row:
 def main() -> None:
     """Draw and measure what is missing and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
@@ -131,8 +130,7 @@ def main() -> None:
         for case in CASES
         if (case, seed) not in kept.all
     ]
-    for row in each(measured, tasks, options.jobs, "measuring"):
-        kept.add(row)
+    kept.fill(measured, tasks, options.jobs)
     report = {
         case: summary(rows) for case in CASES if (rows := [row for key, row in kept.all.items() if key[0] == case])
     }
@@ -146,7 +144,6 @@ def main() -> None:
         for case, s in report.items()
     ]  # fmt: skip
     write(options.out, "phantoms", report, table(heads, lines))
-    print((options.out / "phantoms.md").read_text())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Run by hand: ``python -m tests.benchmarks.vbq_retest --data FOLDER --out FOLDER 
 kept in ``retest.jsonl`` as they are made, so that a run goes on where one ended; the report is of all that lie there.
 """
 
-import argparse
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,20 @@ from analytics.model import LEVELS
 from analytics.training.data import PAIR_SPACING_MM, pair_ids, sagittal
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.measure import measure_stack
-from tests.benchmarks.vbq_pairs import PAIRS, SAME_BODY_MM, Row, Rows, as_row, each, readings, rms, t1, table, write
+from tests.benchmarks.vbq_pairs import (
+    PAIRS,
+    SAME_BODY_MM,
+    Row,
+    Rows,
+    as_row,
+    each,
+    parser_of,
+    readings,
+    rms,
+    t1,
+    table,
+    write,
+)
 
 Plane = NDArray[np.float64]
 Points = NDArray[np.float64]
@@ -276,12 +288,9 @@ def _beyond(base: Row, row: Row) -> bool:
 
 def main() -> None:
     """Measure what is missing and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = parser_of(__doc__)
     parser.add_argument("--sample", type=int, default=100, help="slices; 0 takes all")
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
     parser.add_argument("--only", nargs="+", choices=list(CHANGES), default=list(CHANGES))
     options = parser.parse_args()
     rows = Rows(options.out / "retest.jsonl", ("number", "change"))
@@ -306,7 +315,6 @@ def main() -> None:
         for change, s in report.items()
     ]  # fmt: skip
     write(options.out, "retest", report, table(heads, lines))
-    print((options.out / "retest.md").read_text())
 
 
 if __name__ == "__main__":

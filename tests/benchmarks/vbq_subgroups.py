@@ -5,7 +5,6 @@ read by eye, which no network was shown. Rows are kept in ``subgroups.jsonl`` as
 cut from the slices or get a black rim, so that the readers' circles hold for all of them.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,19 @@ from analytics.agreement import agreement
 from analytics.model import CSF, LEVELS
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.measure import _look, _score, measure_stack
-from tests.benchmarks.vbq_pairs import Row, Rows, as_row, each, reader_sd, reading_vbq, readings, rms, t1, table, write
+from tests.benchmarks.vbq_pairs import (
+    Row,
+    Rows,
+    as_row,
+    parser_of,
+    reader_sd,
+    reading_vbq,
+    readings,
+    rms,
+    t1,
+    table,
+    write,
+)
 from tests.benchmarks.vbq_retest import cropped, same_place
 
 FIELDS = {
@@ -99,11 +110,7 @@ def groups(rows: list[Row]) -> dict[str, list[Row]]:
 
 def main() -> None:
     """Measure what is missing and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     kept = Rows(options.out / "subgroups.jsonl", ("number", "field"))
     tasks = [
         Task(data=options.data, number=number, field=field)
@@ -111,8 +118,7 @@ def main() -> None:
         for field in FIELDS
         if (number, field) not in kept.all
     ]
-    for row in each(measured, tasks, options.jobs, "measuring"):
-        kept.add(row)
+    kept.fill(measured, tasks, options.jobs)
     report = {name: summary(rows) for name, rows in groups([row for _, row in sorted(kept.all.items())]).items()}
     heads = (
         "subgroup",
@@ -133,7 +139,6 @@ def main() -> None:
         for name, s in report.items()
     ]  # fmt: skip
     write(options.out, "subgroups", report, table(heads, lines))
-    print((options.out / "subgroups.md").read_text())
 
 
 if __name__ == "__main__":

@@ -3,14 +3,19 @@
 Where they come from, what they were trained on and how good they are stands in ``networks.md`` beside them.
 """
 
+import os
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from analytics.vbq.spine import CLASSES
+
+# The official wheels send usage data to the vendor and keep an id of the device at home, unless this is set when the
+# library is loaded: nothing of a hospital's node calls anyone. Not a default that the environment may turn round.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
 
 SEGMENTATION_FILE = Path(__file__).with_name("segmentation.onnx")
 FLUID_FILE = Path(__file__).with_name("fluid.onnx")

@@ -26,6 +26,7 @@ def test_every_role_has_a_unit_and_belongs_to_the_target() -> None:
         parsed = unit(f"vbq-node-{role}.service")
         assert parsed["Unit"]["PartOf"] == parsed["Install"]["WantedBy"] == "vbq-node.target"
         assert (parsed["Service"]["User"], parsed["Service"]["Restart"]) == ("vbq-node", "always")
+        assert parsed["Service"]["Environment"] == "ORT_DISABLE_TELEMETRY=1"
 
 
 @pytest.mark.parametrize("role", list(ROLES))

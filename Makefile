@@ -40,7 +40,7 @@ imports: install-dev
 	$(BIN)/lint-imports
 
 unit: install-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # Needs uv; writes name==version and hashes, no addresses.
 lock:

@@ -1,9 +1,19 @@
-"""What every test leaves as it found it."""
+"""What every test leaves as it found it, and what holds for a run of the tests as a whole."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 import structlog
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers share the cores; NumPy is not imported yet
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+"""Real series, messages, readings and R's numbers; not part of the project."""
+
+NOT_PERMITTED = ("mounting", "mount a small")
+"""Reasons to skip that hold in CI too: a container without the right to mount."""
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +21,28 @@ def default_logging() -> Iterator[None]:
     """A command run inside the test process configures logging for the standard error it had; forget that."""
     yield
     structlog.reset_defaults()
+
+
+def in_ci() -> bool:
+    """Whether nothing may be skipped for want of a tool or of the reference data."""
+    return os.environ.get("CI", "").lower() in {"true", "1"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a failure of each skip in CI."""
+    report = yield
+    if report.skipped and in_ci() and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not any(words in reason for words in NOT_PERMITTED):
+            report.outcome, report.longrepr = "failed", f"in CI nothing is skipped: {reason}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say last what could not be compared with anything."""
+    if not SHARED.is_dir():
+        terminalreporter.section("REFERENCE DATA MISSING", sep="!", red=True, bold=True)
+        terminalreporter.line(
+            f"{SHARED} is not there: no number was compared with R's, no real series was measured, no reader was met."
+        )

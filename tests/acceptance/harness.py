@@ -17,18 +17,10 @@ from sqlite_utils import Database
 from node.settings import Settings, load_settings
 from node.status import pending
 from node.store.database import open_database
+from tests.ports import free_ports
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 """The data for building and testing; they are not part of the project."""
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports of loopback that nobody uses at this moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def vbq_node(*arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

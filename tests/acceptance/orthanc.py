@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from tests.acceptance.harness import free_ports
 from tests.node.dicom_samples import write_file
+from tests.ports import free_ports
 
 BINARY = "Orthanc"
 AE_TITLE = "ORTHANC"

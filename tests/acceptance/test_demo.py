@@ -20,7 +20,8 @@ from node.demo.play import QUIET_S, Sent, add_readings, demo_key, play_hospital
 from node.demo.stage import write_settings
 from node.nightly.night import run_night
 from node.store.database import open_database
-from tests.acceptance.harness import Node, free_ports, vbq_node
+from tests.acceptance.harness import Node, vbq_node
+from tests.ports import free_ports
 
 SEED = 1
 NIGHT = date(2026, 3, 2)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from node.dicom.listener import run_receiver
 from node.dicom.part10 import file_header
 from node.dicom.recorder import Receipt, Recorder
 from node.settings import Settings
+from tests.ports import free_port
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -144,13 +144,6 @@ def receive(folder: Path, *datasets: Dataset | bytes, at: datetime = NOON) -> li
             )
             found.append(stored.sha256)
     return found
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def settings_for(folder: Path, **dicom: object) -> Settings:

@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, evt
 
 from node.demo.senders import MailServer, MllpSender, NotAcknowledgedError, Peer, send_study
+from tests.ports import free_port
 
 
 def image(number: int) -> Dataset:
@@ -49,12 +50,6 @@ def store(statuses: list[int], port: int = 0) -> Iterator[tuple[int, list[str]]]
         yield server.socket.getsockname()[1], taken
     finally:
         server.shutdown()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def test_images_refused_for_want_of_space_are_sent_again() -> None:

@@ -21,14 +21,9 @@ from node.hl7.framing import FrameDecoder, frame
 from node.hl7.listener import run_listener
 from node.settings import Hl7, Settings, Storage
 from node.store.database import DATABASE_NAME, open_database
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def adt(control_id: str, *, processing: str = "P", accept: str = "") -> bytes:

@@ -6,7 +6,7 @@ And whether the marrow looks like marrow that a score can be had from: of one ki
 import numpy as np
 from scipy import ndimage
 
-from analytics.model import CSF, LEVELS, VbqScore
+from analytics.records import CSF, LEVELS, VbqScore
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.bodies import marrow
 from analytics.vbq.ghosts import ghost

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.model import MeasurementStatus, VbqScore
+from analytics.records import MeasurementStatus, VbqScore
 
 AUTOMATIC_NAME = "vbq-auto"
 AUTOMATIC_VERSION = "3"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.model import LEVELS
+from analytics.records import LEVELS
 from analytics.vbq.bodies import axes, heights_mm
 from analytics.vbq.spine import BODY, S1, Part, Spine, steps_mm
 

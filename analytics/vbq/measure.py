@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from analytics.model import CSF, LEVELS, Circle, MeasurementStatus, VbqScore
+from analytics.records import CSF, LEVELS, Circle, MeasurementStatus, VbqScore
 from analytics.vbq import appearance, csf, networks, quality, uncertainty
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.bodies import BodyCircle, body_circles

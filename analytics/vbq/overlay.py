@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.model import CSF, MeasurementStatus, RoiSignal, VbqScore
+from analytics.records import CSF, MeasurementStatus, RoiSignal, VbqScore
 from analytics.vbq.automatic import SagittalImage
 
 if TYPE_CHECKING:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from analytics.vbq.series import ImageHeader
+from analytics.vbq.header import ImageHeader
 
 T = TypeVar("T")
 
@@ -63,7 +62,7 @@ class Protocol:
 
 
 def protocol_of(
-    images: "Sequence[ImageHeader]", *, fat_saturation: bool, contrast: bool, positions_mm: Sequence[float]
+    images: Sequence[ImageHeader], *, fat_saturation: bool, contrast: bool, positions_mm: Sequence[float]
 ) -> Protocol:
     """The protocol of a series, from all its images; the order of the images does not matter."""
     protocol = Protocol(
@@ -92,7 +91,7 @@ def protocol_of(
     return replace(protocol, warnings=tuple(_warnings(protocol)))
 
 
-def scanner_stratum(images: "Sequence[ImageHeader]") -> str | None:
+def scanner_stratum(images: Sequence[ImageHeader]) -> str | None:
     """Maker, model and nominal field, such as ``SIEMENS MAGNETOM_ESSENZA 1.5T``; ``None`` when nothing is known."""
     maker = consensus(image.manufacturer for image in images)
     model = consensus(image.model for image in images)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 from math import hypot
 
-from analytics.model import CSF, LEVELS, Circle, VbqScore
+from analytics.records import CSF, LEVELS, Circle, VbqScore
 
 MINIMUM_MARROW_PIXELS = 10
 MINIMUM_CSF_PIXELS = 5

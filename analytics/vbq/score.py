@@ -6,7 +6,7 @@ from math import ceil, floor, isfinite, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.model import CSF, LEVELS, Circle, RoiSignal, VbqScore
+from analytics.records import CSF, LEVELS, Circle, RoiSignal, VbqScore
 
 REGIONS = (*LEVELS, CSF)
 MINIMUM_PIXELS = 2

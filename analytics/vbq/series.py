@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.vbq.header import ImageHeader
 from analytics.vbq.protocol import SAME, Protocol, consensus, consensus_number, protocol_of
 
 MR_IMAGES = frozenset({"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})
@@ -57,52 +58,6 @@ T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
 OTHER_WEIGHTING = re.compile(r"(?<![a-z0-9])(?:t2|pd|flair|proton\w*|dwi|diff\w*|adc|swi|myelo\w*)(?![a-z0-9])")
 WIDE_STEP = 1.5
 """A step this many times the usual one has room for a slice that is not there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageHeader:
-    """What the choice, the protocol and the geometry need of one image; ``None`` or empty where not given.
-
-    ``orientation`` holds the direction cosines of increasing column index, then of increasing row index, in patient
-    coordinates (x to the left, y to the back, z to the head); ``position_mm`` the centre of pixel (0, 0).
-    """
-
-    sop_class_uid: str
-    modality: str | None
-    image_type: tuple[str, ...]
-    orientation: tuple[float, ...] | None
-    position_mm: tuple[float, ...] | None
-    pixel_spacing_mm: tuple[float, ...] | None
-    rows: int | None
-    columns: int | None
-    samples_per_pixel: int | None
-    photometric: str | None
-    slice_thickness_mm: float | None
-    spacing_between_slices_mm: float | None
-    repetition_time_ms: float | None
-    echo_time_ms: float | None
-    inversion_time_ms: float | None
-    echo_train_length: float | None
-    flip_angle_deg: float | None
-    pixel_bandwidth_hz: float | None
-    field_strength_t: float | None
-    scanning_sequence: tuple[str, ...]
-    sequence_variant: tuple[str, ...]
-    scan_options: tuple[str, ...]
-    sequence_name: str | None
-    contrast_agent: str | None
-    body_part: str | None
-    study_description: str | None
-    series_description: str | None
-    protocol_name: str | None
-    series_number: int | None
-    manufacturer: str | None
-    model: str | None
-    station: str | None
-    device_serial: str | None
-    coil: str | None
-    rescale_slope: float | None
-    rescale_intercept: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from math import hypot, sqrt
 
 import numpy as np
 
-from analytics.model import CSF, LEVELS, Circle, VbqScore
+from analytics.records import CSF, LEVELS, Circle, VbqScore
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.csf import FluidCircle
 from analytics.vbq.score import ScoreError, score

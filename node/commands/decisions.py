@@ -30,7 +30,7 @@ def thresholds_list(
     as_json: AsJson = False,
 ) -> None:
     """List the threshold versions: what was decided about, and the newest proposal."""
-    from node import thresholds
+    from node.people import thresholds
 
     settings = read_settings(config)
     db, _ = open_node(settings)
@@ -58,7 +58,7 @@ def thresholds_list(
 @thresholds_app.command("show")
 def thresholds_show(version: Version, config: Config = None, as_json: AsJson = False) -> None:
     """Show a version: its cuts, what they rest on, and whose tier would change."""
-    from node import thresholds
+    from node.people import thresholds
 
     db, _ = open_node(read_settings(config))
     shown = thresholds.show(db, version)
@@ -76,7 +76,7 @@ def thresholds_adopt(
     config: Config = None,
 ) -> None:
     """Adopt a version; from the next night on tiers follow it. Shows whose tier will change."""
-    from node import thresholds
+    from node.people import thresholds
 
     settings = read_settings(config)
     db, _ = open_node(settings)
@@ -94,7 +94,7 @@ def thresholds_retire(
     config: Config = None,
 ) -> None:
     """Retire a version, or decline a proposed one; without an adopted one nobody gets a tier."""
-    from node import thresholds
+    from node.people import thresholds
 
     settings = read_settings(config)
     db, _ = open_node(settings)
@@ -105,7 +105,7 @@ def thresholds_retire(
 @identity_app.command("list")
 def identity_list(config: Config = None, as_json: AsJson = False) -> None:
     """List the candidates, open and decided."""
-    from node.candidates import candidates
+    from node.people.identity import candidates
 
     settings = read_settings(config)
     db, _ = open_node(settings)
@@ -128,7 +128,7 @@ def identity_confirm(
     authority: Authority, number: OneNumber, other: OtherNumber, by: DecidedBy, config: Config = None
 ) -> None:
     """Say that two numbers are one patient: they are joined like by a merge. `reject` takes it back."""
-    from node.candidates import decide
+    from node.people.identity import decide
 
     db, _ = open_node(read_settings(config))
     decide(db, numbers=(authority, number, other), confirmed=True, by=by, now=now())
@@ -140,7 +140,7 @@ def identity_reject(
     authority: Authority, number: OneNumber, other: OtherNumber, by: DecidedBy, config: Config = None
 ) -> None:
     """Say that two numbers are two patients. `confirm` takes it back."""
-    from node.candidates import decide
+    from node.people.identity import decide
 
     db, _ = open_node(read_settings(config))
     decide(db, numbers=(authority, number, other), confirmed=False, by=by, now=now())

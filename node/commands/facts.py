@@ -11,7 +11,7 @@ from node.commands.shell import AsJson, Config, open_node, out, print_json, read
 from node.errors import InputError
 
 if TYPE_CHECKING:
-    from node.readings import AddedReading
+    from node.people.readings import AddedReading
 
 app = typer.Typer()
 reading_app = typer.Typer(help="Readings: the circles that a person placed on a series.", no_args_is_help=True)
@@ -28,7 +28,7 @@ def import_(
 
     Exit code 0 when every row was taken, 3 when some rows have problems (they are listed, and kept in `problems`).
     """
-    from node.cohort_import import import_cohort
+    from node.people.imports import import_cohort
 
     settings = read_settings(config)
     db, _ = open_node(settings, create=True)
@@ -63,7 +63,7 @@ def reading_add(
     `slice` is the InstanceNumber (1-based), with `frame` (1-based) beside it for a multi-frame image; rows, columns
     and radii are native pixels, 0-based.
     """
-    from node.readings import add_reading
+    from node.people.readings import add_reading
 
     settings = read_settings(config)
     db, archive = open_node(settings)
@@ -95,7 +95,7 @@ def reading_show(
     The picture is drawn from the archive: the slice, the circles that are stored, wherever a person has moved them, and
     around them the outlines that the networks see.
     """
-    from node.pictures import draw, stored_reading, write_picture
+    from node.measure.pictures import draw, stored_reading, write_picture
 
     settings = read_settings(config)
     db, archive = open_node(settings)
@@ -122,7 +122,7 @@ def reading_approve(
     For a result that waits with status review, after looking at its picture (`reading show --picture`). To move circles
     give your own with `reading add`.
     """
-    from node.readings import approve
+    from node.people.readings import approve
 
     settings = read_settings(config)
     db, archive = open_node(settings)

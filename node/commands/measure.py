@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from node.automatic import SeriesMeasurement, StudySeries
 from node.commands.shell import AsJson, err, out
 from node.errors import InputError
-from node.measure_files import Found
+from node.measure.automatic import SeriesMeasurement, StudySeries
+from node.measure.files import Found
 
 app = typer.Typer()
 
@@ -40,8 +40,8 @@ def measure(paths: Paths, as_json: AsJson = False, overlay: OverlayFolder = None
     no DICOM image or a path does not exist.
     """
     from analytics.vbq.measure import measure_stack
-    from node.measure_files import find, measure_all, needs_a_person, picture, to_json_dict
-    from node.pictures import write_picture
+    from node.measure.files import find, measure_all, needs_a_person, picture, to_json_dict
+    from node.measure.pictures import write_picture
 
     with _progress() as progress:
         reading = progress.add_task("reading headers", total=None)

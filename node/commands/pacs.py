@@ -15,10 +15,10 @@ from node.errors import InputError
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-    from node.archive import Archive
-    from node.fetch import Brought
-    from node.fetch_plan import Plan
+    from node.pacs.fetch import Brought
+    from node.pacs.plan import Plan
     from node.settings import Settings
+    from node.store.archive import Archive
 
 app = typer.Typer()
 forward_app = typer.Typer(help="What is sent on to the peers with a `forward` address.", no_args_is_help=True)
@@ -78,8 +78,8 @@ def _plan(
     unnamed: bool,
     progress: Progress,
 ) -> "Plan":
-    from node.fetch import find, find_study
-    from node.fetch_plan import days
+    from node.pacs.fetch import find, find_study
+    from node.pacs.plan import days
 
     first, last = period
     if study is not None and first is None and last is None:
@@ -102,7 +102,7 @@ def _bring(
     images_per_minute: int | None,
     progress: Progress,
 ) -> "Brought":
-    from node.fetch import Fetch
+    from node.pacs.fetch import Fetch
 
     task = progress.add_task("images", total=plan.images)
     done = 0

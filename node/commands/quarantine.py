@@ -19,7 +19,7 @@ ObjectId = Annotated[str, typer.Argument(help="The id of the object, as `quarant
 @quarantine_app.command("list")
 def quarantine_list(config: Config = None, as_json: AsJson = False) -> None:
     """List the objects in quarantine and why they are there."""
-    from node.quarantine import quarantined
+    from node.people.quarantine import quarantined
 
     db, _ = open_node(read_settings(config))
     rows = quarantined(db)
@@ -33,7 +33,7 @@ def quarantine_list(config: Config = None, as_json: AsJson = False) -> None:
 @quarantine_app.command("show")
 def quarantine_show(object_id: ObjectId, config: Config = None) -> None:
     """Show one object as JSON: the reason, its copy to correct, and what of its header can be read."""
-    from node.quarantine import show
+    from node.people.quarantine import show
 
     settings = read_settings(config)
     db, archive = open_node(settings)
@@ -51,7 +51,7 @@ def quarantine_retry(
 
     Exit code 0 when all are taken in, 3 when some still cannot be (they are listed with the reason).
     """
-    from node.quarantine import retry
+    from node.people.quarantine import retry
 
     settings = read_settings(config)
     db, archive = open_node(settings)

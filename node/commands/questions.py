@@ -48,7 +48,7 @@ def interpret(
 @app.command()
 def status(config: Config = None, as_json: AsJson = False) -> None:
     """Show what arrived, what is pending and what needs a person."""
-    from node.status import status as node_status
+    from node.operate.status import status as node_status
 
     settings = read_settings(config)
     db, _ = open_node(settings)
@@ -107,7 +107,7 @@ def refusals(
 @app.command()
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
     """Check settings, folder, disk, ports, peers (C-ECHO), mail and time zone. Exit code 1 when something is wrong."""
-    from node.doctor import examine
+    from node.operate.doctor import examine
 
     findings = examine(read_settings(config))
     if as_json:
@@ -150,8 +150,8 @@ def analyse(
 
     Exit code 0 when every part could be computed, 3 when some could not (they are listed with the reason).
     """
-    from analytics.analysis import Choices
-    from node.analyse import analyse_file, write
+    from analytics.paper.analysis import Choices
+    from node.analysis.analyse import analyse_file, write
 
     if cut is not None and not isfinite(cut):
         raise InputError(f"VBQ has no group at or above {cut}")
@@ -174,9 +174,9 @@ def analyse(
 @app.command()
 def agreement(config: Config = None, as_json: AsJson = False) -> None:
     """Show how far the readers of this node agree, with each other and with the automatic measurement."""
-    from analytics.readers import compare_readers
-    from node.agreement import stored_readings
-    from node.agreement_tables import agreement_tables
+    from analytics.paper.readers import compare_readers
+    from node.analysis.agreement import stored_readings
+    from node.analysis.agreement_tables import agreement_tables
 
     settings = read_settings(config)
     db, _ = open_node(settings)

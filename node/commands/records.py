@@ -25,7 +25,7 @@ def messages_show(
     config: Config = None,
 ) -> None:
     """Show one message as JSON: when it came, what was made of it, how it is read today, and its text."""
-    from node.messages import show_message
+    from node.operate.messages import show_message
 
     settings = read_settings(config)
     db, _ = open_node(settings)
@@ -85,7 +85,7 @@ def report_analysis(
     config: Config = None,
 ) -> None:
     """Make the whole analysis of a night's cohort, as it was then, once more; files as `analyse` writes them."""
-    from node.analyse import write
+    from node.analysis.analyse import write
     from node.nightly.analysis import past_analysis
 
     db, _ = open_node(read_settings(config))

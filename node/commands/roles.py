@@ -17,7 +17,7 @@ app = typer.Typer()
 @app.command()
 def run(config: Config = None) -> None:
     """Run the whole node: all roles under one supervisor, until Ctrl-C or SIGTERM."""
-    from node.supervisor import supervise
+    from node.run.supervisor import supervise
 
     settings = read_settings(config)
     open_database(settings.storage.folder, create=True).close()
@@ -42,7 +42,7 @@ def _announce(settings: Settings) -> None:
 
 
 def _run_role(name: str, config: Path | None, supervised: bool) -> None:
-    from node.roles import run_role
+    from node.run.roles import run_role
 
     settings = read_settings(config)
     # The supervisor has made the database: a role started again must not make another when the folder is gone.

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.logs import configure_logging
 from node.settings import Settings, load_settings
+from node.store.archive import Archive
 from node.store.database import open_database
 
 Config = Annotated[

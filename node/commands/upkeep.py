@@ -29,7 +29,7 @@ def migrate(config: Config = None) -> None:
 @app.command()
 def rebuild(config: Config = None) -> None:
     """Derive everything again from the facts (files, messages, decisions). Facts and records are not touched."""
-    from node.rebuild import rebuild as rebuild_all
+    from node.operate.rebuild import rebuild as rebuild_all
 
     settings = read_settings(config)
     db, archive = open_node(settings)

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from analytics.cohort import COLUMNS, DATE_COLUMNS
+from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS
 
 ROWS = 200
 FIRST_OPERATION, LAST_OPERATION = date(2022, 1, 10), date(2024, 1, 15)

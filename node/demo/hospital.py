@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from pydicom import Dataset
 
-from analytics.model import Tier
+from analytics.records import Tier
 from node.demo import messages
 from node.demo.anatomy import Spine
 from node.demo.dicom_study import Examination, data_sets

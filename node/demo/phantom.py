@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from analytics.model import CSF, LEVELS
+from analytics.records import CSF, LEVELS
 from node.demo.anatomy import FloatArray, Spine
 from node.demo.drawing import Contrast, Texture, draw_slice
 from node.demo.frame import Frame, Grid, floats

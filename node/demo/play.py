@@ -22,9 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.clock import now
-from node.cohort_import import import_cohort
 from node.demo.hospital import DEFAULT_NIGHT, TIME_ZONE, Hospital, LivePatient, open_hospital
 from node.demo.phantom import Readings
 from node.demo.senders import Acknowledged, MailServer, MllpSender, Peer, send_study
@@ -32,10 +30,12 @@ from node.demo.show import Ending, read_endings, show_endings, show_queries
 from node.demo.stage import RECIPIENT, DemoError, NodeProcess, empty_folder, picture_of, write_settings
 from node.nightly.night import run_night
 from node.nightly.outbox import deliver
-from node.readings import add_reading
+from node.people.imports import import_cohort
+from node.people.readings import add_reading
 from node.settings import Settings
-from node.status import pending
 from node.steps.lock import deriving
+from node.steps.pending import pending
+from node.store.archive import Archive
 from node.store.database import open_database
 from node.store.snapshot import publish
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlite_utils import Database
 
-from analytics.thresholds import Cuts
-from analytics.tiers import explain
+from analytics.episodes.cuts import Cuts
+from analytics.episodes.tiers import explain
 from node.demo.hospital import Hospital, LivePatient, Part
 
 QUERIES: Mapping[str, str] = {

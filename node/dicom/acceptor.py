@@ -9,7 +9,6 @@ from time import monotonic
 import structlog
 from sqlite_utils.utils import sqlite3
 
-from node.archive import Archive
 from node.dicom import dimse
 from node.dicom.association import Association, Slots
 from node.dicom.commitment import Report, RequestSink, heard_now, report_now
@@ -19,6 +18,7 @@ from node.dicom.refusals import NO_ASSOCIATION, REJECTED, TOO_MANY, Refusal, Ref
 from node.dicom.upper_layer import Context
 from node.errors import StoreError
 from node.settings import Settings
+from node.store.archive import Archive
 from node.tls import secure, server_context
 
 MAX_WAITING = 256

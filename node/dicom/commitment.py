@@ -26,7 +26,6 @@ from pydicom.uid import UID
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
-from node.archive import Archive
 from node.clock import now, to_text
 from node.dicom import dimse
 from node.dicom.intake import Answer, Peer
@@ -34,6 +33,7 @@ from node.dicom.part10 import UID_TEXT, read_identity
 from node.dicom.reader import CONTENT_ERRORS
 from node.dicom.recorder import Recorder
 from node.errors import DicomReadError
+from node.store.archive import Archive
 from node.store.database import open_database, writing
 
 WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"

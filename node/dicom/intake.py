@@ -12,13 +12,13 @@ from typing import Protocol
 import structlog
 from sqlite_utils.utils import sqlite3
 
-from node.archive import Archive, Incoming
 from node.clock import now
 from node.dicom import dimse
 from node.dicom.part10 import file_header, misnamed
 from node.dicom.recorder import Receipt, Recorder
 from node.dicom.upper_layer import Context
 from node.settings import Settings
+from node.store.archive import Archive, Incoming
 
 BYTES_PER_MB = 1_000_000
 MAX_NAME_CHARS = 256

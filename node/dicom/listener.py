@@ -16,7 +16,6 @@ from typing import Protocol
 import structlog
 from sqlite_utils.utils import sqlite3
 
-from node.archive import Archive
 from node.dicom.acceptor import Acceptor
 from node.dicom.pool import Pool
 from node.dicom.reconcile import finish_interrupted, reconcile
@@ -25,6 +24,7 @@ from node.dicom.refusals import Refusals
 from node.dicom.slots import Limits
 from node.errors import ListenError, StoreError
 from node.settings import Dicom, Settings
+from node.store.archive import Archive
 from node.tls import server_context
 
 WATCH_S = 0.2

@@ -13,8 +13,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from node.archive import CHUNK_BYTES, GROUP_END
 from node.errors import DicomReadError
+from node.store.archive import CHUNK_BYTES, GROUP_END
 
 IMPLEMENTATION_CLASS_UID = "2.25.210780607288283241281697353487713777114"
 """Names this software in File Meta Information and in associations (a UUID-derived UID, PS3.5 annex B.2)."""

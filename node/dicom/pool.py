@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import structlog
 
-from node.archive import Archive
 from node.dicom.acceptor import CLOSING_S, Acceptor
 from node.dicom.recorder import Recorder
 from node.dicom.refusals import Refusals
@@ -28,6 +27,7 @@ from node.dicom.slots import Limits
 from node.errors import StoreError
 from node.logs import configure_logging
 from node.settings import Settings
+from node.store.archive import Archive
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = CLOSING_S + 8.0

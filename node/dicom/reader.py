@@ -25,7 +25,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
-from analytics.vbq.series import ImageHeader
+from analytics.vbq.header import ImageHeader
 from node.dicom.frames import Frame, frames_of
 from node.dicom.part10 import require_bounded
 from node.errors import DicomReadError

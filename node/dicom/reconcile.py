@@ -11,11 +11,11 @@ from pathlib import Path
 import structlog
 from sqlite_utils import Database
 
-from node.archive import PUBLIC_ID_DIGITS, Archive, StoredObject, digest_of
 from node.clock import now
 from node.dicom.part10 import read_identity
 from node.dicom.recorder import Receipt, insert_receipt
 from node.errors import DicomReadError
+from node.store.archive import PUBLIC_ID_DIGITS, Archive, StoredObject, digest_of
 from node.store.database import insert, open_database, writing
 
 UNKNOWN_SENDER = ""

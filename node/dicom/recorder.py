@@ -21,9 +21,9 @@ from typing import Any, Self, TypeVar
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
-from node.archive import StoredObject
 from node.clock import to_text
 from node.errors import StoreError
+from node.store.archive import StoredObject
 from node.store.database import BUSY_TIMEOUT_MS, open_database, writing
 
 LOCK_NAME = "recorder.lock"

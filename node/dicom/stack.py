@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.vbq.automatic import SagittalImage
-from analytics.vbq.series import PARALLEL_COSINE, SAGITTAL_COSINE, ImageHeader
+from analytics.vbq.header import ImageHeader
+from analytics.vbq.series import PARALLEL_COSINE, SAGITTAL_COSINE
 from node.dicom.reader import Header, Slice, read_slices
 from node.errors import DicomReadError
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from analytics.results import FINALITY
+from analytics.counts.results import FINALITY
 from node.hl7.catalogue import Analytes, Eligibility, ObservationTerm
 from node.hl7.extracts import AppointmentExtract, Diagnosis, Medication, MergeExtract, Observation, PatientExtract
 from node.hl7.segments import Delimiters, Segment, part, read_segment, scan_segment

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from analytics.results import Result
+from analytics.counts.results import Result
 
 ObservationName = Literal[
     "height_cm", "weight_kg", "bmi", "smoking", "diabetes", "hypertension", "calcium",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from analytics.blood import CombinedCount, SpecimenResults, combine
+from analytics.counts.blood import CombinedCount, SpecimenResults, combine
 from node.hl7.acknowledge import reply_code
 from node.hl7.context import PatientNumber
 from node.hl7.extracts import AppointmentExtract, MergeExtract, SpecimenExtract, UnmergeExtract

@@ -1,4 +1,4 @@
-"""Blood-count results: from OBX segments to :class:`analytics.results.Result`, one list for each specimen."""
+"""Blood-count results: from OBX segments to :class:`analytics.counts.results.Result`, one list for each specimen."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import get_args
 from zoneinfo import ZoneInfo
 
-from analytics.results import Analyte, Method, Result, Scale
+from analytics.counts.results import Analyte, Method, Result, Scale
 from node.hl7.catalogue import Analytes, Term, code_key
 from node.hl7.extracts import SpecimenExtract
 from node.hl7.segments import Delimiters, Segment, scan_segment

@@ -13,11 +13,12 @@ from pathlib import Path
 import structlog
 from sqlite_utils import Database
 
-from analytics.analysis import Choices, analyse
-from analytics.cohort import DATE_COLUMNS
-from analytics.flow import Flow, FlowStep
-from analytics.regression import OlsFit, Refusal
-from node.analyse import Run, write
+from analytics.episodes.cohort import DATE_COLUMNS
+from analytics.methods.rows import Refusal
+from analytics.paper.analysis import Choices, analyse
+from analytics.paper.regression import OlsFit
+from analytics.pictures.flow import Flow, FlowStep
+from node.analysis.analyse import Run, write
 from node.errors import InputError
 from node.nightly.cohort import cohort_frame
 from node.nightly.report import REPORT_FOLDER

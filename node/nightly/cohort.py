@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 from sqlite_utils import Database
 
-from analytics import cohort
+from analytics.episodes import cohort
 
 NUMBERS = (*(name for name in cohort.COLUMNS if name not in ("id", "diagnosis")), *cohort.OUTCOME_COLUMNS)
 TEXTS = ("id", "diagnosis", "site", "scanner_stratum", "surgery_date", "mri_date", "cbc_date")

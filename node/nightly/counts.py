@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from analytics.eligibility import kind_of_reason
-from analytics.regression import OlsFit, Refusal
-from node.status import pending
+from analytics.episodes.eligibility import kind_of_reason
+from analytics.methods.rows import Refusal
+from analytics.paper.regression import OlsFit
+from node.steps.pending import pending
 
 NOT_YET_DUE = "studies arriving"
 """Of what is pending, what only waits for the end of its quiet period."""

@@ -5,11 +5,11 @@ from datetime import date, datetime
 
 from sqlite_utils import Database
 
-from analytics.calibration import Calibration, Outcome, Rule, left_behind
-from analytics.drift import Drift
-from analytics.regression import Refusal
-from analytics.thresholds import Cuts
-from node import thresholds
+from analytics.episodes.cuts import Cuts
+from analytics.methods.rows import Refusal
+from analytics.night.calibration import Calibration, Outcome, Rule, left_behind
+from analytics.night.drift import Drift
+from node.people import thresholds
 from node.settings import Settings
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from analytics.drift import EVIDENCE_LIMIT, Drift, Step
-from analytics.shift import Shift
-from node.thresholds import night_accepted
+from analytics.night.drift import EVIDENCE_LIMIT, Drift, Step
+from analytics.night.shift import Shift
+from node.people.thresholds import night_accepted
 
 
 @dataclass(frozen=True, kw_only=True)

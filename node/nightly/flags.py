@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from analytics.model import Tier
-from analytics.thresholds import Cuts
-from analytics.tiers import explain, near_cut, tier
+from analytics.episodes.cuts import Cuts
+from analytics.episodes.tiers import explain, near_cut, tier
+from analytics.records import Tier
+from node.people.thresholds import Version, get
 from node.store.database import insert
-from node.thresholds import Version, get
 
 MARKERS = (("VBQ", "vbq"), ("NLR", "nlr"), ("PLR", "plr"))
 """Name and column."""

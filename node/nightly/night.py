@@ -18,15 +18,16 @@ import pandas as pd
 import structlog
 from sqlite_utils import Database
 
-from analytics.age_curve import AgeCurves, age_curves
-from analytics.calibration import Calibration, calibrate
-from analytics.drift import Drift, check_drift
-from analytics.figures import png, scatter, scatter_alt_text
-from analytics.figures_age import age_alt_text, age_figure
-from analytics.flow import flow_figure
-from analytics.regression import OlsFit, Refusal, fit_vbq_model
-from analytics.shift import Shift, find_shifts
-from node import __version__, thresholds
+from analytics.methods.rows import Refusal
+from analytics.night.calibration import Calibration, calibrate
+from analytics.night.drift import Drift, check_drift
+from analytics.night.shift import Shift, find_shifts
+from analytics.paper.age_curve import AgeCurves, age_curves
+from analytics.paper.regression import OlsFit, fit_vbq_model
+from analytics.pictures.age import age_alt_text, age_figure
+from analytics.pictures.base import png, scatter, scatter_alt_text
+from analytics.pictures.flow import flow_figure
+from node import __version__
 from node.clock import to_text
 from node.errors import NightError
 from node.nightly import flags, ledger
@@ -39,6 +40,7 @@ from node.nightly.mail import notify_administrator, queue
 from node.nightly.recipients import mails_for_recipients, patient_numbers
 from node.nightly.report import FLOW, Content, Figure, Rendered, publish_report, render
 from node.nightly.waiting import waiting_for_a_person
+from node.people import thresholds
 from node.settings import Settings
 from node.store.database import insert, writing
 

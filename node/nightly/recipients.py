@@ -7,7 +7,7 @@ from email.message import EmailMessage
 
 from sqlite_utils import Database
 
-from analytics.model import Tier
+from analytics.records import Tier
 from node.nightly.attachments import operations_csv, report_pdf
 from node.nightly.mail import Attachment, report_mail
 from node.nightly.report import Content, Rendered, render

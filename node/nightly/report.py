@@ -19,17 +19,18 @@ from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from sqlite_utils import Database
 
-from analytics.calibration import Calibration
-from analytics.drift import Drift
-from analytics.model import Tier
-from analytics.regression import OlsFit, Refusal
-from analytics.shift import Shift
+from analytics.methods.rows import Refusal
+from analytics.night.calibration import Calibration
+from analytics.night.drift import Drift
+from analytics.night.shift import Shift
+from analytics.paper.regression import OlsFit
+from analytics.records import Tier
 from node.nightly.counts import Counts
 from node.nightly.drift import Frozen, explain_drift, explain_shift, what_to_look_at
 from node.nightly.flags import Flag, Standing
 from node.nightly.waiting import Waiting
-from node.thresholds import TierChange, Version, describe
-from node.whole_file import write_whole
+from node.people.thresholds import TierChange, Version, describe
+from node.store.whole_file import write_whole
 
 log = structlog.get_logger()
 

@@ -11,14 +11,14 @@ import structlog
 from pynetdicom.presentation import build_context, build_role
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.clock import now, to_text
 from node.dicom.commitment import WELL_KNOWN_INSTANCE, Report, Request, examine, note_heard, pending_request
 from node.dicom.contexts import STORAGE_COMMITMENT
-from node.dicom.peer import associated
 from node.errors import PeerError, UnreachableError
-from node.outgoing.pauses import doubled
+from node.pacs.peer import associated
+from node.pauses import doubled
 from node.settings import RemoteAe, Settings
+from node.store.archive import Archive
 from node.store.database import writing
 
 GRACE = timedelta(seconds=3)

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from node.clock import to_text
 from node.errors import InputError
-from node.outgoing.pauses import doubled
+from node.pauses import doubled
 from node.settings import Settings
 from node.store.database import writing
 

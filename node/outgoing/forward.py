@@ -14,15 +14,15 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.clock import now
 from node.dicom.contexts import VERIFICATION
-from node.dicom.peer import associated
 from node.dicom.reader import CONTENT_ERRORS
 from node.errors import DicomReadError, UnreachableError
 from node.outgoing.destinations import Due, Outcome, due_objects, enrol, note_unreachable, record
 from node.outgoing.transcode import CONVERTIBLE, UNCOMPRESSED, uncompressed
+from node.pacs.peer import associated
 from node.settings import Settings
+from node.store.archive import Archive
 
 MAX_KINDS = 60
 """SOP classes and syntaxes in one batch: each takes up to two of the 128 contexts that an association may have."""

@@ -11,9 +11,9 @@ from time import monotonic
 
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.errors import StoreError
 from node.settings import Settings
+from node.store.archive import Archive
 from node.store.database import open_database, writing
 
 LOCK_NAME = "outgoing.lock"
@@ -70,7 +70,7 @@ def _work(settings: Settings, stop: threading.Event) -> list[Work]:
     if not asked and not destinations:
         return [commitments]
     from node.outgoing.forward import send_due
-    from node.outgoing.questions import ask_due
+    from node.pacs.questions import ask_due
 
     return [
         commitments,

@@ -12,9 +12,9 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from node.steps.identity import touch
 from node.steps.unsent import note_unsent
 from node.store.database import insert, writing
+from node.store.pending import touch
 
 # Of each peer the newest; a peer that does not know the series gives no count.
 ANSWERS = """

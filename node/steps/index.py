@@ -12,19 +12,19 @@ from datetime import date, datetime, timedelta
 from sqlite_utils import Database
 
 from analytics.vbq.protocol import consensus, scanner_stratum
-from node.archive import PUBLIC_ID_DIGITS, Archive
-from node.automatic import StudySeries, doubts_of_order, in_order
 from node.clock import to_text
 from node.dicom.part10 import misnamed
 from node.dicom.reader import Header, header_to_json, read_header
 from node.errors import DicomReadError
-from node.quarantine import CORRECTED
+from node.measure.automatic import StudySeries, doubts_of_order, in_order
+from node.measure.study import by_series, content_hash, inputs_hash, study_images
+from node.people.quarantine import CORRECTED
 from node.settings import Settings
 from node.steps.completeness import completeness
-from node.steps.identity import touch
-from node.steps.study import by_series, content_hash, inputs_hash, study_images
 from node.steps.unsent import note_unsent
+from node.store.archive import PUBLIC_ID_DIGITS, Archive
 from node.store.database import insert, writing
+from node.store.pending import touch
 
 BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""

@@ -9,8 +9,9 @@ from node.clock import to_text
 from node.hl7.extracts import MergeExtract, UnmergeExtract
 from node.hl7.interpret import Interpretation, interpret_frame
 from node.settings import Settings
-from node.steps.identity import resolve_merges, touch
+from node.steps.identity import resolve_merges
 from node.store.database import insert, writing
+from node.store.pending import touch
 
 STEP = "interpret"
 BATCH_FRAMES = 50

@@ -9,8 +9,8 @@ from datetime import date, datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
-from analytics.cohort import OUTCOME_COLUMNS
-from analytics.eligibility import body_mass_index, in_drug_window, plausible_bmi
+from analytics.episodes.cohort import OUTCOME_COLUMNS
+from analytics.episodes.eligibility import body_mass_index, in_drug_window, plausible_bmi
 from node.hl7.catalogue import Eligibility
 from node.hl7.extracts import PatientExtract
 from node.steps.person import Said

@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 
 from sqlite_utils import Database
 
-from analytics.blood import CombinedCount
-from analytics.eligibility import age_on, exclusion_reasons
-from analytics.matching import Match, match, provisional_pair
-from analytics.model import BloodCount, Mri
+from analytics.counts.blood import CombinedCount
+from analytics.episodes.eligibility import age_on, exclusion_reasons
+from analytics.episodes.matching import Match, match, provisional_pair
+from analytics.records import BloodCount, Mri
 from node.clock import to_text
 from node.hl7.catalogue import Eligibility, load_eligibility
 from node.settings import Settings

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 
 from sqlite_utils import Database
 
-from analytics.model import Circle, MeasurementStatus, RoiSignal, VbqScore
+from analytics.records import Circle, MeasurementStatus, RoiSignal, VbqScore
 from analytics.vbq.quality import doubts
 from analytics.vbq.score import ScoreError, score
-from node.archive import Archive
 from node.errors import DicomReadError, ReadingError
-from node.readings import FoundSlice, find_slice, load_slice, parse_rois
-from node.steps.identity import touch
+from node.people.readings import FoundSlice, find_slice, load_slice, parse_rois
+from node.store.archive import Archive
 from node.store.database import insert, writing
+from node.store.pending import touch
 
 ALGORITHM_NAME = "vbq-roi"
 ALGORITHM_VERSION = "1"

@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping
 from sqlite_utils import Database
 
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
-from node.archive import Archive
-from node.automatic import Measure, SeriesMeasurement, StudySeries, measure_study
+from node.measure.automatic import AUTO, Measure, SeriesMeasurement, StudySeries, measure_study
+from node.measure.study import study_images, versions
 from node.settings import Settings
-from node.steps.identity import touch
 from node.steps.measure import roi_json
-from node.steps.study import study_images, versions
+from node.store.archive import Archive
 from node.store.database import insert, writing
+from node.store.pending import touch
 
-AUTO = "auto"
 BATCH = 4
 """Studies measured before the other steps, and a request to stop, get their turn."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from analytics.model import Operation
+from analytics.records import Operation
 from node.hl7.extracts import AppointmentExtract
 from node.steps.person import Said
 

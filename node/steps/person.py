@@ -9,8 +9,8 @@ from datetime import date, datetime
 
 from sqlite_utils import Database
 
-from analytics.blood import CombinedCount, SpecimenResults, combine
-from analytics.model import MeasurementStatus, Mri
+from analytics.counts.blood import CombinedCount, SpecimenResults, combine
+from analytics.records import MeasurementStatus, Mri
 from node.clock import from_text
 from node.hl7.extracts import Extract, PatientExtract, SpecimenExtract, from_json
 from node.settings import Settings

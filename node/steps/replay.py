@@ -6,11 +6,12 @@ from sqlite_utils import Database
 
 from node.errors import InputError
 from node.settings import Settings
-from node.steps.identity import forget_unused_numbers, resolve_merges, touch
+from node.steps.identity import forget_unused_numbers, resolve_merges
 from node.steps.interpret import BATCH_FRAMES, STEP, read_raw, store_interpretations
 from node.steps.link import link_persons
 from node.steps.lock import deriving
 from node.store.database import writing
+from node.store.pending import touch
 
 
 def find_frame(db: Database, message_id: str) -> int:

@@ -13,11 +13,9 @@ import structlog
 from sqlite_utils import Database
 
 from analytics.vbq.measure import measure_stack
-from node.archive import Archive
 from node.clock import now
-from node.cohort_import import derive_imports
-from node.metrics import serve_metrics
-from node.quarantine import mirror
+from node.people.imports import derive_imports
+from node.people.quarantine import mirror
 from node.settings import Settings
 from node.steps.completeness import doubt_incomplete, take_answers
 from node.steps.index import catalogue_studies, index_objects
@@ -26,6 +24,7 @@ from node.steps.link import link_persons
 from node.steps.lock import deriving
 from node.steps.measure import measure_readings
 from node.steps.measure_automatic import measure_automatically
+from node.store.archive import Archive
 from node.store.database import open_database
 from node.store.snapshot import publish
 
@@ -48,35 +47,32 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
     ------
     StoreError
         The database cannot be used.
-    ListenError
-        The port of the metrics cannot be opened.
     """
     folder = settings.storage.folder
     db = open_database(folder, create=True)
     archive = Archive(folder)
-    with serve_metrics(settings):
-        if ready:
-            ready()
-        longest_pause_s = min(LONGEST_PAUSE_S, settings.dicom.quiet_s / 20)
-        settled: tuple[int, int] | None = None
-        published: tuple[int, int] | None = None
-        round_at = publish_at = float("-inf")
-        while not stop.is_set():
-            done = 0
-            before = _changes(db)
-            if before != settled or monotonic() >= round_at:
-                with deriving(folder) as mine:
-                    if mine:
-                        done = run_pending(db, archive, settings, at=now())
-                        mirror(db, archive, folder)
-                        if _changes(db) != published and monotonic() >= publish_at:
-                            # Of others' changes those before the round are in it, of its own all.
-                            publish_at = _publish(db, settings)
-                            published = before[0], _changes(db)[1]
-                        if not done:
-                            settled, round_at = (before[0], _changes(db)[1]), monotonic() + longest_pause_s
-            if not done:
-                stop.wait(POLL_S)
+    if ready:
+        ready()
+    longest_pause_s = min(LONGEST_PAUSE_S, settings.dicom.quiet_s / 20)
+    settled: tuple[int, int] | None = None
+    published: tuple[int, int] | None = None
+    round_at = publish_at = float("-inf")
+    while not stop.is_set():
+        done = 0
+        before = _changes(db)
+        if before != settled or monotonic() >= round_at:
+            with deriving(folder) as mine:
+                if mine:
+                    done = run_pending(db, archive, settings, at=now())
+                    mirror(db, archive, folder)
+                    if _changes(db) != published and monotonic() >= publish_at:
+                        # Of others' changes those before the round are in it, of its own all.
+                        publish_at = _publish(db, settings)
+                        published = before[0], _changes(db)[1]
+                    if not done:
+                        settled, round_at = (before[0], _changes(db)[1]), monotonic() + longest_pause_s
+        if not done:
+            stop.wait(POLL_S)
     db.close()
 
 

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from sqlite_utils import Database
 
 from node.settings import Settings, load_settings
-from node.status import pending
+from node.steps.pending import pending
 from node.store.database import open_database
 from tests.ports import free_ports
 

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analytics.agreement import Agreement, BlandAltman, agreement, bland_altman
-from analytics.correlation import spearman
-from analytics.diagnostics import (
+from analytics.methods.agreement import Agreement, BlandAltman, agreement, bland_altman
+from analytics.methods.correlation import spearman
+from analytics.methods.diagnostics import (
     breusch_pagan,
     breusch_pagan_classic,
     condition_number,
@@ -31,8 +31,7 @@ from analytics.diagnostics import (
     robust_se,
     shapiro,
 )
-from analytics.figures import trend
-from analytics.linear import (
+from analytics.methods.linear import (
     INTERCEPT,
     LinearFit,
     cooks_distance,
@@ -42,13 +41,15 @@ from analytics.linear import (
     joint_test,
     press,
 )
-from analytics.logistic import Likelihood, LogisticFit, logistic_model
-from analytics.regression import PREDICTORS, OlsFit, complete_rows, design_matrix, fit_vbq_model
-from analytics.roc import Characteristics, Roc, compare_areas, roc
-from analytics.sensitivity import CONTINUOUS, LOG_PREDICTORS, RATIOS, winsorised_model, with_log_ratios
-from analytics.shape import ShapeReport, shape_report
-from analytics.tables import TableOne, median_cut, table_one
-from analytics.two_groups import Result, chi_squared
+from analytics.methods.roc import Characteristics, Roc, compare_areas, roc
+from analytics.methods.rows import complete_rows
+from analytics.methods.two_groups import Result, chi_squared
+from analytics.paper.logistic import Likelihood, LogisticFit, logistic_model
+from analytics.paper.regression import PREDICTORS, OlsFit, design_matrix, fit_vbq_model
+from analytics.paper.sensitivity import CONTINUOUS, LOG_PREDICTORS, RATIOS, winsorised_model, with_log_ratios
+from analytics.paper.shape import ShapeReport, shape_report
+from analytics.paper.tables import TableOne, median_cut, table_one
+from analytics.pictures.base import trend
 
 SEED = 20240506
 PAPERS_CUT = 2.90

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from node.analyse import SUFFIXES, WRITTEN
+from node.analysis.analyse import SUFFIXES, WRITTEN
 from tests.acceptance.harness import vbq_node
 
 SCRIPT = Path(__file__).parent / "statistics_against_r.py"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from node.archive import Archive
+from node.store.archive import Archive
 from tests.acceptance.harness import Node
 from tests.acceptance.orthanc import AE_TITLE, Orthanc
 from tests.acceptance.test_orthanc import eventually

@@ -14,11 +14,11 @@ from time import sleep
 import pytest
 
 from node.clock import now
-from node.cohort_import import import_cohort
 from node.demo.hospital import TIME_ZONE, open_hospital
 from node.demo.play import QUIET_S, Sent, add_readings, demo_key, play_hospital
 from node.demo.stage import write_settings
 from node.nightly.night import run_night
+from node.people.imports import import_cohort
 from node.store.database import open_database
 from tests.acceptance.harness import Node, vbq_node
 from tests.ports import free_ports

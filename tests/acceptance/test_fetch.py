@@ -17,9 +17,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from node import cli
-from node.archive import Archive
 from node.clock import now
 from node.steps.worker import run_pending
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.acceptance.harness import Node, vbq_node
 from tests.acceptance.orthanc import AE_TITLE, Orthanc

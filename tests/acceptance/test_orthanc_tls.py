@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from node.archive import Archive
-from node.dicom.query import asking
 from node.errors import UnreachableError
 from node.outgoing.destinations import list_destinations, register
 from node.outgoing.forward import send_due
+from node.pacs.query import asking
 from node.settings import Settings
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.acceptance.orthanc import AE_TITLE, Orthanc
 from tests.node.dicom_samples import dcmtk, receive, stack

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from analytics.model import CSF, LEVELS, MeasurementStatus
+from analytics.records import CSF, LEVELS, MeasurementStatus
 from analytics.training.data import PAIR_SPACING_MM, polygon, read_png
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.ghosts import ghost

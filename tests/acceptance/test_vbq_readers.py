@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from analytics.agreement import agreement
-from analytics.model import LEVELS, MeasurementStatus
+from analytics.methods.agreement import agreement
+from analytics.records import LEVELS, MeasurementStatus
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.measure import measure_stack

@@ -9,10 +9,10 @@ import pytest
 import statsmodels.formula.api as smf
 from statsmodels.stats.anova import anova_lm
 
-from analytics.age_curve import AgeCurves, age_curves
-from analytics.figures import png, svg
-from analytics.figures_age import age_alt_text, age_figure
-from analytics.regression import Refusal
+from analytics.methods.rows import Refusal
+from analytics.paper.age_curve import AgeCurves, age_curves
+from analytics.pictures.age import age_alt_text, age_figure
+from analytics.pictures.base import png, svg
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

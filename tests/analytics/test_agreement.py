@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.agreement import Agreement, BlandAltman, NoAgreement, agreement, bland_altman
+from analytics.methods.agreement import Agreement, BlandAltman, NoAgreement, agreement, bland_altman
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 needs_statistics = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.blood import CombinedCount, Result, SpecimenResults, combine
-from analytics.model import ResultStatus
+from analytics.counts.blood import CombinedCount, Result, SpecimenResults, combine
+from analytics.records import ResultStatus
 
 TAKEN = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.calibration import CIRCULAR, Calibration, MarkerCut, Outcome, Rule, calibrate, left_behind
-from analytics.regression import Refusal
-from analytics.thresholds import Cuts, institutional_cuts
+from analytics.episodes.cuts import Cuts, institutional_cuts
+from analytics.methods.rows import Refusal
+from analytics.night.calibration import CIRCULAR, Calibration, MarkerCut, Outcome, Rule, calibrate, left_behind
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 needs_statistics = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

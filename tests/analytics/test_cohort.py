@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.cohort import COLUMNS, OPTIONAL_COLUMNS, check_row, unclear_coding
+from analytics.episodes.cohort import COLUMNS, OPTIONAL_COLUMNS, check_row, unclear_coding
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analytics.correlation import spearman
+from analytics.methods.correlation import spearman
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 

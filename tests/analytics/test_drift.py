@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from analytics.drift import EVIDENCE_LIMIT, STEPS, Drift, check_drift, cusum
-from analytics.regression import PREDICTORS, OlsFit, Refusal, fit_vbq_model
+from analytics.methods.rows import Refusal
+from analytics.night.drift import EVIDENCE_LIMIT, STEPS, Drift, check_drift, cusum
+from analytics.paper.regression import PREDICTORS, OlsFit, fit_vbq_model
 
 
 def people(n: int, *, seed: int, prefix: str, shift: float = 0.0) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from analytics.eligibility import age_on, body_mass_index, exclusion_reasons, in_drug_window, plausible_bmi
+from analytics.episodes.eligibility import age_on, body_mass_index, exclusion_reasons, in_drug_window, plausible_bmi
 
 COMPLETE = {
     "vbq": 3.0,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analytics.exact import conditional_odds_ratio, fisher_2x2_p, fisher_p
+from analytics.methods.exact import conditional_odds_ratio, fisher_2x2_p, fisher_p
 
 
 def test_fisher_s_tea_and_a_table_of_classes_by_hand() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from analytics.figures_model import calibration_points, roc_points
-from analytics.linear import INTERCEPT, fit_linear
+from analytics.methods.linear import INTERCEPT, fit_linear
+from analytics.pictures.model import calibration_points, roc_points
 
 
 def test_a_curve_goes_through_the_points_counted_by_hand() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from analytics.figures import png
-from analytics.flow import Flow, FlowStep, flow_figure
+from analytics.pictures.base import png
+from analytics.pictures.flow import Flow, FlowStep, flow_figure
 
 
 def test_numbers_that_do_not_add_up_are_refused() -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.logistic import Likelihood, LogisticFit, logistic_model, separated
-from analytics.regression import PREDICTORS, Refusal
-from analytics.sensitivity import LOG_PREDICTORS
+from analytics.methods.rows import Refusal
+from analytics.paper.logistic import Likelihood, LogisticFit, logistic_model, separated
+from analytics.paper.regression import PREDICTORS
+from analytics.paper.sensitivity import LOG_PREDICTORS
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 needs_statistics = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.matching import blood_count_window, match, mri_window, provisional_pair
-from analytics.model import BloodCount, MeasurementStatus, Mri, Operation, ResultStatus
+from analytics.episodes.matching import blood_count_window, match, mri_window, provisional_pair
+from analytics.records import BloodCount, MeasurementStatus, Mri, Operation, ResultStatus
 
 VIENNA = ZoneInfo("Europe/Vienna")
 

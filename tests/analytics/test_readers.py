@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.agreement import Agreement, BlandAltman, NoAgreement
-from analytics.readers import AUTOMATIC, compare_readers
+from analytics.methods.agreement import Agreement, BlandAltman, NoAgreement
+from analytics.paper.readers import AUTOMATIC, compare_readers
 
 # Shrout and Fleiss 1979, table 2: six subjects rated by four judges; table 4: ICC(2,1) .29, ICC(3,1) .71.
 JUDGES = pd.DataFrame(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.diagnostics import (
+from analytics.methods.diagnostics import (
     breusch_pagan,
     breusch_pagan_classic,
     condition_number,
@@ -19,7 +19,7 @@ from analytics.diagnostics import (
     robust_se,
     shapiro,
 )
-from analytics.linear import (
+from analytics.methods.linear import (
     INTERCEPT,
     LinearFit,
     cooks_distance,
@@ -29,7 +29,8 @@ from analytics.linear import (
     joint_test,
     press,
 )
-from analytics.regression import PREDICTORS, OlsFit, Refusal, design_matrix, fit_vbq_model
+from analytics.methods.rows import Refusal
+from analytics.paper.regression import PREDICTORS, OlsFit, design_matrix, fit_vbq_model
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

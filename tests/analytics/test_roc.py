@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analytics.regression import Refusal
-from analytics.roc import (
+from analytics.methods.roc import (
     MULTINOMIAL_FROM,
     Roc,
     _Curve,
@@ -21,6 +20,7 @@ from analytics.roc import (
     roc,
     share,
 )
+from analytics.methods.rows import Refusal
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 needs_statistics = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

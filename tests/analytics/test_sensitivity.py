@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analytics.regression import OlsFit, Refusal
-from analytics.sensitivity import CONTINUOUS, RATIOS, WinsorisedFit, log_ratio_model, winsorised_model
+from analytics.methods.rows import Refusal
+from analytics.paper.regression import OlsFit
+from analytics.paper.sensitivity import CONTINUOUS, RATIOS, WinsorisedFit, log_ratio_model, winsorised_model
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.regression import Refusal
-from analytics.shape import ShapeReport, natural_spline, shape_report
+from analytics.methods.rows import Refusal
+from analytics.paper.shape import ShapeReport, natural_spline, shape_report
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analytics.shift import find_shifts
+from analytics.night.shift import find_shifts
 
 
 def people(n: int, *, prefix: str, age: float = 64.0, men: int | None = None, scanners: str = "AB") -> pd.DataFrame:

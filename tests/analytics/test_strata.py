@@ -6,8 +6,9 @@ import pytest
 import statsmodels.formula.api as smf
 from statsmodels.stats.anova import anova_lm
 
-from analytics.regression import OlsFit, Refusal
-from analytics.strata import OTHERS, UNKNOWN, StrataReport, by_scanner
+from analytics.methods.rows import Refusal
+from analytics.paper.regression import OlsFit
+from analytics.paper.strata import OTHERS, UNKNOWN, StrataReport, by_scanner
 
 MODEL = "vbq ~ age + sex_male + smoking + diabetes + bmi + nlr + plr"
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analytics.regression import Refusal
-from analytics.tables import BinaryLine, ContinuousLine, TableOne, median_cut, table_one
-from analytics.two_groups import chi_squared, compare_ranks, odds_ratio, summary
+from analytics.methods.rows import Refusal
+from analytics.methods.two_groups import chi_squared, compare_ranks, odds_ratio, summary
+from analytics.paper.tables import BinaryLine, ContinuousLine, TableOne, median_cut, table_one
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 needs_statistics = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analytics.thresholds import institutional_cuts, quantile_interval
+from analytics.episodes.cuts import institutional_cuts, quantile_interval
 
 
 def test_the_institution_gives_all_three() -> None:

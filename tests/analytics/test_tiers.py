@@ -4,9 +4,9 @@ from math import nan
 
 import pytest
 
-from analytics.model import Tier
-from analytics.thresholds import Cuts, institutional_cuts
-from analytics.tiers import VBQ_SEM, explain, near_cut, tier
+from analytics.episodes.cuts import Cuts, institutional_cuts
+from analytics.episodes.tiers import VBQ_SEM, explain, near_cut, tier
+from analytics.records import Tier
 
 ANY = institutional_cuts(3.02, 3.77, 247.0, "any")
 BOTH = institutional_cuts(3.02, 3.77, 247.0, "both")

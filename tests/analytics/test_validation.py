@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.linear import fit_linear
-from analytics.regression import Refusal
-from analytics.validation import Validation, columns_of, fit_counted, paper_engine, validate
+from analytics.methods.linear import fit_linear
+from analytics.methods.rows import Refusal
+from analytics.paper.validation import Validation, columns_of, fit_counted, paper_engine, validate
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from analytics.model import CSF, LEVELS, Circle
+from analytics.records import CSF, LEVELS, Circle
 from analytics.vbq import appearance
 from analytics.vbq.grid import to_grid
 from analytics.vbq.score import score

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analytics.model import CSF, LEVELS, Circle
+from analytics.records import CSF, LEVELS, Circle
 from analytics.vbq import csf
 from analytics.vbq.bodies import CORTEX_MM, FOCAL_SHARE, BodyCircle, axes, body_circles, marrow, own_signal
 from analytics.vbq.csf import FLUID_MM, RADIUS_MM, WINDOW_PX, FluidCircle, fluid_circle, fluid_view

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analytics.model import LEVELS
+from analytics.records import LEVELS
 from analytics.vbq.bodies import heights_mm
 from analytics.vbq.levels import LEVEL_INDEX, SURE, crushed, name_levels
 from analytics.vbq.spine import BODY, DISC, S1, find_spine, steps_mm

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from analytics.model import Circle, MeasurementStatus, RoiSignal, VbqScore
+from analytics.records import Circle, MeasurementStatus, RoiSignal, VbqScore
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.overlay import Measured, overlay
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from analytics.model import Circle
+from analytics.records import Circle
 from analytics.vbq.quality import doubts
 from analytics.vbq.score import ScoreError, score
 from node.dicom.reader import read_header, read_slice

@@ -6,8 +6,9 @@ from itertools import permutations
 
 import pytest
 
+from analytics.vbq.header import ImageHeader
 from analytics.vbq.protocol import consensus_number, nominal_field_t, scanner_stratum
-from analytics.vbq.series import ImageHeader, Verdict, after_contrast, candidates, choose, judge
+from analytics.vbq.series import Verdict, after_contrast, candidates, choose, judge
 
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

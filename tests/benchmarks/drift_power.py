@@ -12,8 +12,8 @@ import argparse
 import numpy as np
 import pandas as pd
 
-from analytics.drift import EVIDENCE_LIMIT, FEWEST, _find_step, _fit
-from analytics.regression import PREDICTORS
+from analytics.night.drift import EVIDENCE_LIMIT, FEWEST, _find_step, _fit
+from analytics.paper.regression import PREDICTORS
 
 RESIDUAL_SD = 0.1406
 """Of the paper: SD(VBQ) 0.203 × √(1 − 0.5204)."""

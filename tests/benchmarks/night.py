@@ -33,15 +33,15 @@ from scipy import stats
 from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.outliers_influence import OLSInfluence, variance_inflation_factor
 
-from analytics.correlation import spearman
-from analytics.figures import scatter
-from analytics.logistic import logistic_model
-from analytics.regression import PREDICTORS, fit_vbq_model
-from analytics.roc import roc
-from analytics.sensitivity import log_ratio_model, winsorised_model
-from analytics.shape import shape_report
-from analytics.tables import median_cut, table_one
-from analytics.validation import validate
+from analytics.methods.correlation import spearman
+from analytics.methods.roc import roc
+from analytics.paper.logistic import logistic_model
+from analytics.paper.regression import PREDICTORS, fit_vbq_model
+from analytics.paper.sensitivity import log_ratio_model, winsorised_model
+from analytics.paper.shape import shape_report
+from analytics.paper.tables import median_cut, table_one
+from analytics.paper.validation import validate
+from analytics.pictures.base import scatter
 from node.nightly.analysis import publish_analysis
 from node.nightly.cohort import cohort_frame, read_snapshot
 from node.nightly.night import run_night

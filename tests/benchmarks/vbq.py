@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from analytics.vbq.measure import measure_stack
-from node.archive import Archive
 from node.demo.dicom_study import data_sets
 from node.demo.hospital import open_hospital
-from node.measure_files import find, measure_all
+from node.measure.files import find, measure_all
 from node.settings import Dicom, Settings, Storage
-from node.status import pending
+from node.steps.pending import pending
 from node.steps.worker import run_pending
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import receive, write_file
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rich.progress import track
 
-from analytics.model import CSF, LEVELS, MeasurementStatus
+from analytics.records import CSF, LEVELS, MeasurementStatus
 from analytics.training.data import PAIR_SPACING_MM, pair_ids, sagittal
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from analytics.vbq.measure import measure_stack

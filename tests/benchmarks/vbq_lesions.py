@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from analytics.model import LEVELS
+from analytics.records import LEVELS
 from analytics.training.data import PAIR_SPACING_MM, pair_ids, polygon, sagittal
 from analytics.vbq.bodies import ANTERIOR_PART, CORTEX_MM
 from analytics.vbq.measure import measure_stack

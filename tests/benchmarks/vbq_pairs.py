@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import analytics.vbq
-from analytics.model import CSF, LEVELS, Circle
+from analytics.records import CSF, LEVELS, Circle
 from analytics.training.data import PAIR_SPACING_MM, read_png
 from analytics.vbq.automatic import AutomaticMeasurement
 from analytics.vbq.score import score

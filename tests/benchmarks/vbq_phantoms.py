@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analytics.model import CSF, LEVELS, Circle
+from analytics.records import CSF, LEVELS, Circle
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION, AutomaticMeasurement, SagittalImage
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.overlay import Measured, overlay

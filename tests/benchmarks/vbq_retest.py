@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from analytics.model import LEVELS
+from analytics.records import LEVELS
 from analytics.training.data import PAIR_SPACING_MM, pair_ids, sagittal
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.measure import measure_stack

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analytics.agreement import agreement
-from analytics.model import CSF, LEVELS
+from analytics.methods.agreement import agreement
+from analytics.records import CSF, LEVELS
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.measure import _look, _score, measure_stack
 from tests.benchmarks.vbq_pairs import (

@@ -19,11 +19,11 @@ from pydicom.filewriter import dcmwrite, write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pynetdicom.association import Association
 
-from node.archive import Archive
 from node.dicom.listener import run_receiver
 from node.dicom.part10 import file_header
 from node.dicom.recorder import Receipt, Recorder
 from node.settings import Settings
+from node.store.archive import Archive
 from tests.ports import free_port
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

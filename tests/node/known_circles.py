@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analytics.model import Circle, MeasurementStatus
+from analytics.records import Circle, MeasurementStatus
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.score import score
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from node.agreement import read_readings, stored_readings
+from node.analysis.agreement import read_readings, stored_readings
 from node.errors import InputError
 from node.store.database import insert, writing
 from tests.node.night_world import open_world

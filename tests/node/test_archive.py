@@ -10,8 +10,8 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from node.archive import Archive, StoredObject
 from node.dicom.part10 import file_header
+from node.store.archive import Archive, StoredObject
 from tests.node.dicom_samples import dcmtk, encode, mr_image
 
 EXPLICIT = str(ExplicitVRLittleEndian)
@@ -88,7 +88,7 @@ def test_a_failure_leaves_nothing(archive: Archive, tmp_path: Path, monkeypatch:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
-        patched.setattr("node.archive.os.fsync", fail)
+        patched.setattr("node.store.archive.os.fsync", fail)
         with pytest.raises(OSError, match=os.strerror(number)):
             store(archive, b"abcd")
     assert files(tmp_path) == []

@@ -9,13 +9,13 @@ import pytest
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
-from node.archive import Archive
-from node.candidates import candidates, decide
 from node.errors import InputError
-from node.rebuild import rebuild
+from node.operate.rebuild import rebuild
+from node.people.identity import candidates, decide
 from node.settings import Settings, Site, Storage
 from node.steps.interpret import interpret_frames
 from node.steps.link import link_persons
+from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
 
 AT = datetime(2026, 3, 5, 12, tzinfo=UTC)

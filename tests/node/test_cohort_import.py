@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from analytics.cohort import COLUMNS
-from node.cohort_import import derive_imports, import_cohort
+from analytics.episodes.cohort import COLUMNS
 from node.errors import CohortError
-from node.status import pending
+from node.people.imports import derive_imports, import_cohort
+from node.steps.pending import pending
 from node.store.database import insert, open_database, writing
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"

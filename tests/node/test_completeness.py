@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.clock import to_text
-from node.rebuild import rebuild
+from node.operate.rebuild import rebuild
 from node.steps.completeness import (
     INCOMPLETE,
     Answer,

@@ -11,8 +11,8 @@ import pytest
 from hl7apy.parser import parse_message
 from pydicom import dcmread, dcmwrite
 
-from analytics.cohort import check_row
-from analytics.matching import blood_count_window, mri_window
+from analytics.episodes.cohort import check_row
+from analytics.episodes.matching import blood_count_window, mri_window
 from node.demo.dicom_study import Examination, data_sets
 from node.demo.history import ROWS, history_csv
 from node.demo.hospital import BOTH, CALM, CAST, HIGH_VBQ, LOW_VBQ, NEUTROPHILIC, THROMBOCYTOTIC, open_hospital

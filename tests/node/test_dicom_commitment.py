@@ -23,10 +23,10 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from node.archive import Archive
 from node.clock import now
 from node.outgoing.commitments import GIVE_UP_AFTER, answer_due
 from node.settings import Settings
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import free_port, mr_image, receive, receiver, settings_for, stack
 from tests.node.test_dicom_listener import rows

@@ -21,7 +21,6 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 
-from node.archive import Archive, Incoming
 from node.clock import now
 from node.dicom import association as node_association
 from node.dicom import dimse, recorder, upper_layer
@@ -29,6 +28,7 @@ from node.dicom.listener import run_receiver
 from node.dicom.part10 import read_identity
 from node.errors import StoreError
 from node.settings import Settings
+from node.store.archive import Archive, Incoming
 from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for
 from tests.node.raw_sender import (
     ABORT,

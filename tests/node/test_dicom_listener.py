@@ -34,10 +34,10 @@ from pydicom.uid import (
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from node.archive import Archive
 from node.dicom.listener import run_receiver
 from node.errors import ListenError, StoreError
 from node.settings import Settings
+from node.store.archive import Archive
 from node.store.database import open_database, writing
 from tests.node.dicom_samples import (
     dcmtk,
@@ -218,7 +218,7 @@ def test_a_disk_that_fails_is_answered_and_nothing_is_recorded(
 
     with receiver(settings), association(settings) as sender:
         with monkeypatch.context() as patched:
-            patched.setattr("node.archive.os.fsync", fail)
+            patched.setattr("node.store.archive.os.fsync", fail)
             assert sender.send_c_store(mr_image(seed=1)).Status == status
         assert files(settings) == []
         # The association goes on, and so does the receiver.

@@ -17,13 +17,13 @@ from pynetdicom.sop_class import (
 )
 from sqlite_utils import Database
 
-from node import fetch
-from node.archive import Archive
-from node.dicom.retrieve import NotKnownThereError
 from node.errors import PeerError, UnreachableError
-from node.fetch import Fetch, find, find_study
-from node.fetch_plan import WantedStudy
+from node.pacs import fetch
+from node.pacs.fetch import Fetch, find, find_study
+from node.pacs.plan import WantedStudy
+from node.pacs.retrieve import NotKnownThereError
 from node.settings import Settings
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import free_port, mr_image, receive, receiver
 

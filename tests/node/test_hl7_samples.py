@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analytics.blood import SpecimenResults, combine
-from analytics.model import ResultStatus
+from analytics.counts.blood import SpecimenResults, combine
+from analytics.records import ResultStatus
 from node.hl7.extracts import SpecimenExtract
 from node.hl7.interpret import interpret_frame
 from node.hl7.report import interpretation_json

@@ -7,8 +7,9 @@ import pytest
 from sqlite_utils import Database
 
 from node.hl7.extracts import MergeExtract, UnmergeExtract
-from node.steps.identity import resolve_merges, touch
+from node.steps.identity import resolve_merges
 from node.store.database import insert, open_database, writing
+from node.store.pending import touch
 
 
 def tell(db: Database, number: str, extract: MergeExtract | UnmergeExtract, sent_at: str | None) -> None:

@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.settings import Settings
 from node.steps.index import catalogue_studies, index_objects
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import NOON, SHARED, mr_image, receive, settings_for, stack
 

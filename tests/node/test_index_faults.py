@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.steps import index
 from node.steps.index import BATCH, catalogue_studies, index_objects
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import NOON, encode, mr_image, receive, settings_for, stack
 

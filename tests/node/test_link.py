@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from analytics.blood import Result
+from analytics.counts.blood import Result
 from node.clock import to_text
 from node.hl7.extracts import (
     AppointmentExtract,
@@ -23,9 +23,10 @@ from node.hl7.extracts import (
     SpecimenExtract,
 )
 from node.settings import Measurement, Settings, Site
-from node.steps.identity import resolve_merges, touch
+from node.steps.identity import resolve_merges
 from node.steps.link import link_persons
 from node.store.database import insert, open_database, writing
+from node.store.pending import touch
 
 SETTINGS = Settings(site=Site(time_zone="Europe/Vienna"))
 NUMBER = "00123"

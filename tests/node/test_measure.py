@@ -10,8 +10,8 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from analytics.model import MeasurementStatus
-from node.readings import add_reading
+from analytics.records import MeasurementStatus
+from node.people.readings import add_reading
 from node.steps.measure import measure_readings
 from node.store.database import writing
 from tests.node.dicom_samples import NOON, SHARED, mr_image, stack

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from analytics.vbq.automatic import AUTOMATIC_VERSION
 from node.errors import ReadingError
-from node.readings import add_reading, approve
+from node.people.readings import add_reading, approve
 from node.steps.measure import measure_readings
 from node.steps.measure_automatic import measure_automatically, pending_studies
 from node.store.database import writing

@@ -85,7 +85,7 @@ def test_what_is_no_spine_is_rejected_and_never_raises(tmp_path: Path, content: 
     )
     write_file(tmp_path / "image", image)
     from analytics.vbq.measure import measure_stack
-    from node.measure_files import find, measure_all, to_json_dict
+    from node.measure.files import find, measure_all, to_json_dict
 
     ((series, result),) = measure_all(find([tmp_path]), measure_stack)
     assert result.status.value == "rejected"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from analytics.model import MeasurementStatus
+from analytics.records import MeasurementStatus
 from node.errors import InputError
-from node.measure_files import find, measure_all, needs_a_person, picture, to_json_dict
+from node.measure.files import find, measure_all, needs_a_person, picture, to_json_dict
 from tests.node.dicom_samples import stack, write_file
 from tests.node.known_circles import KnownCircles
 from tests.node.multi_frame_samples import enhanced

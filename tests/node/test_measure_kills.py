@@ -13,14 +13,14 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.clock import now
 from node.demo.dicom_study import data_sets
 from node.demo.hospital import open_hospital
-from node.pictures import draw, stored_reading
+from node.measure.pictures import draw, stored_reading
 from node.settings import Settings
-from node.status import pending
+from node.steps.pending import pending
 from node.steps.worker import run_pending
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import free_port, receive
 

@@ -6,8 +6,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from node import metrics
-from node.metrics import serve_metrics
+from node.run import metrics
+from node.run.metrics import serve_metrics
 from node.settings import Metrics, Settings, Storage
 from node.store.database import insert, open_database
 from tests.node.dicom_samples import free_port

@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from node.dicom.reader import read_header, read_slice
 from node.errors import DicomReadError, ReadingError
-from node.readings import add_reading
+from node.people.readings import add_reading
 from node.steps.measure import measure_readings
 from tests.node.dicom_samples import NOON, SHARED, mr_image, stack, write_file
 from tests.node.multi_frame_samples import enhanced, legacy_converted

@@ -16,10 +16,10 @@ import pytest
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
-from node import thresholds
 from node.errors import InputError, NightError
 from node.nightly import night as night_module
 from node.nightly.night import run_night
+from node.people import thresholds
 from node.settings import Settings, Thresholds
 from tests.node.night_world import NIGHT, NOW, RECIPIENTS, open_world, put_operation, settings_for
 

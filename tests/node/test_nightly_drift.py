@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from sqlite_utils import Database
 
-from analytics.calibration import Calibration, Rule, calibrate, left_behind
-from node import thresholds
+from analytics.night.calibration import Calibration, Rule, calibrate, left_behind
 from node.nightly.drift import read_frozen
 from node.nightly.night import run_night
+from node.people import thresholds
 from node.settings import Thresholds
 from node.store.database import insert, writing
 from tests.node.night_world import NIGHT, NOW, open_world, put_operation, settings_for

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from sqlite_utils import Database
 
-from analytics.age_curve import AgeCurves, age_curves
-from analytics.figures_age import age_alt_text
-from analytics.regression import OlsFit, fit_vbq_model
+from analytics.paper.age_curve import AgeCurves, age_curves
+from analytics.paper.regression import OlsFit, fit_vbq_model
+from analytics.pictures.age import age_alt_text
 from node.nightly.cohort import cohort_frame, read_snapshot
 from node.nightly.night import run_night
 from node.nightly.report import publish_report, report_html_file

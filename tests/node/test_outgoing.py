@@ -18,19 +18,19 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.clock import to_text
 from node.dicom.part10 import file_header
 from node.dicom.recorder import Receipt, Recorder
-from node.doctor import examine
 from node.errors import InputError, StoreError
+from node.operate.doctor import examine
 from node.outgoing.destinations import GIVE_UP_AFTER_ATTEMPTS, list_destinations, register, retry
 from node.outgoing.forward import send_due
-from node.outgoing.questions import ask_due, due_studies
 from node.outgoing.role import run_outgoing
+from node.pacs.questions import ask_due, due_studies
 from node.settings import Settings
 from node.steps.completeness import take_answers
 from node.steps.index import catalogue_studies, index_objects
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import NOON, encode, free_port, mr_image, receive, stack
 

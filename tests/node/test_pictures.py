@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from analytics.vbq.automatic import AUTOMATIC_VERSION
 from node.dicom.reader import read_slice
 from node.errors import ReadingError
-from node.pictures import draw, stored_reading, write_picture
-from node.readings import add_reading, parse_rois
+from node.measure.pictures import draw, stored_reading, write_picture
+from node.people.readings import add_reading, parse_rois
 from node.steps.measure import measure_readings
 from node.store.database import writing
 from tests.node.known_circles import KnownCircles

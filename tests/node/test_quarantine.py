@@ -12,8 +12,8 @@ from node import cli
 from node.clock import now
 from node.dicom.reader import Header
 from node.errors import DicomReadError
-from node.quarantine import mirror
-from node.rebuild import rebuild
+from node.operate.rebuild import rebuild
+from node.people.quarantine import mirror
 from node.steps import index
 from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for, stack
 from tests.node.raw_sender import raw_association

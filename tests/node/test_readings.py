@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from analytics.model import Circle
-from node.archive import Archive
+from analytics.records import Circle
 from node.errors import ReadingError
-from node.readings import add_reading, parse_rois, to_canonical_json
+from node.people.readings import add_reading, parse_rois, to_canonical_json
 from node.steps.index import catalogue_studies, index_objects
 from node.steps.measure import measure_readings
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import NOON, mr_image, receive, settings_for, stack
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.hl7.interpret import Interpretation
-from node.rebuild import rebuild
+from node.operate.rebuild import rebuild
 from node.settings import Metrics, Settings, Storage
 from node.steps import interpret
 from node.steps.lock import deriving
 from node.steps.worker import run_pending, run_steps
+from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
 from node.store.snapshot import snapshot_path
 from tests.node.dicom_samples import free_port

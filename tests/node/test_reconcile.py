@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from node.archive import Archive
 from node.dicom.listener import run_receiver
 from node.errors import StoreError
 from node.settings import Settings
 from node.steps.index import index_objects
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import encode, free_port, mr_image, receive, receiver, receiver_process, settings_for
 from tests.node.raw_sender import raw_association

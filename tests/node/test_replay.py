@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from node.archive import Archive
 from node.errors import InputError
-from node.messages import show_message
-from node.rebuild import rebuild
+from node.operate.messages import show_message
+from node.operate.rebuild import rebuild
 from node.settings import Hl7, Sender, Settings, Site, Storage
 from node.steps.interpret import interpret_frames
 from node.steps.link import link_persons
 from node.steps.replay import replay
+from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
 
 

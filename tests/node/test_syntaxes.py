@@ -26,16 +26,16 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from node.archive import Archive
 from node.clock import now
 from node.dicom import part10
 from node.dicom.part10 import file_header
 from node.dicom.reader import read_header
 from node.errors import DicomReadError, ReadingError
-from node.readings import add_reading
+from node.people.readings import add_reading
 from node.settings import Settings
 from node.steps.index import catalogue_studies, index_objects
 from node.steps.measure import measure_readings
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for, write_file
 from tests.node.test_dicom_listener import association, files, rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.roles import ROLES
+from node.run.roles import ROLES
 from tests.acceptance.harness import vbq_node
 
 UNITS = Path(__file__).resolve().parents[2] / "systemd"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from node import thresholds
 from node.errors import InputError
 from node.nightly.night import run_night
+from node.people import thresholds
 from node.settings import Settings, Thresholds
 from node.store.database import insert, writing
 from tests.node.night_world import NIGHT, NOW, open_world, put_operation, settings_for

@@ -21,7 +21,6 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from node.archive import Archive
 from node.clock import now
 from node.dicom.part10 import file_header, read_identity
 from node.dicom.recorder import Receipt, Recorder
@@ -31,6 +30,7 @@ from node.outgoing.destinations import register
 from node.outgoing.forward import send_due
 from node.outgoing.transcode import uncompressed
 from node.settings import Settings
+from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import dcmtk, free_port, mr_image, write_file
 from tests.node.test_dicom_listener import rows

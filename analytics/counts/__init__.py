@@ -1,0 +1,1 @@
+"""Blood counts: results in, one count per specimen out."""

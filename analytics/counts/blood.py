@@ -1,0 +1,369 @@
+"""Blood counts: the results of one patient, over all messages, folded into one count per specimen.
+
+Counts are in 10⁹/L, shares in percent of the leukocytes.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from analytics.counts.results import Analyte, Method, Result, Scale, SpecimenResults, differ, finality
+from analytics.counts.specimens import Specimen, current_specimens
+from analytics.records import ResultStatus
+
+__all__ = ["CombinedCount", "Result", "SpecimenResults", "combine"]
+
+Basis = Literal["absolute", "derived", "percent"]
+
+METHODS: tuple[Method, ...] = ("automated", "unknown", "manual")
+METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
+    ("automated",),
+    ("automated", "unknown"),
+    ("manual",),
+    ("unknown", "manual"),
+)
+"""Which methods may make one differential, in order of preference; automated and manual never together."""
+
+CONFLICT = "two different values"
+NOT_REPORTED = "not reported"
+MAX_PERCENT_SUM = 101.0
+"""Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
+LIKE_PERCENT_SUM = 60.0
+"""Neutrophils and lymphocytes together from here on to 101 are rarely a count in 10⁹/L and usually one in %."""
+SUM_TOLERANCE_SHARE = 0.05
+SUM_TOLERANCE_10E9_PER_L = 0.1
+"""By how much N + L may exceed the leukocytes: the counts are rounded and may be of different channels."""
+AGREEMENT_SHARE = 0.1
+AGREEMENT_10E9_PER_L = 0.15
+"""A count and leukocytes × % further apart than both of these disagree."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CombinedCount:
+    """One blood count of one specimen. A number that cannot be had honestly is ``None``, see ``notes``."""
+
+    specimen: str
+    taken_at: datetime | None
+    date_only: bool
+    status: ResultStatus
+    basis: Basis | None
+    """``absolute``: both cells counted; ``derived``: leukocytes × percent; ``percent``: NLR of percents."""
+    neutrophils_10e9_per_l: float | None
+    lymphocytes_10e9_per_l: float | None
+    platelets_10e9_per_l: float | None
+    leukocytes_10e9_per_l: float | None
+    nlr: float | None
+    plr: float | None
+    notes: tuple[str, ...]
+
+
+def combine(specimens: Sequence[SpecimenResults]) -> list[CombinedCount]:
+    """Fold everything known about one patient's blood counts into one count per specimen.
+
+    The result depends on the set of what was said only, not on its order or on repetitions.
+
+    Parameters
+    ----------
+    specimens
+        What every message says about every specimen of the one patient.
+
+    Returns
+    -------
+    list of CombinedCount
+        Sorted by specimen. Specimens with no result on neutrophils, lymphocytes or platelets give none.
+
+    Notes
+    -----
+    For each result line the newest status holds (status time, else the time of the message); at the same time
+    the more final one, then the one sent last; lines that nothing puts in order all hold, and when they differ
+    the count is held. F and C are usable, P, I and the like are preliminary, X and D withdraw the one result,
+    W voids the specimen, everything else is held for a person. Parts of one specimen reported under different
+    order numbers belong together when they were taken at the same time and do not contradict each other; where
+    usable values contradict each other, all parts are held.
+    """
+    counts = [_count(specimen) for specimen in current_specimens(specimens)]
+    return sorted((count for count in counts if count is not None), key=lambda count: count.specimen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """One quantity of a count: its value or why there is none, and the results it came from."""
+
+    value: float | None
+    reason: str
+    sources: tuple[Result, ...] = ()
+    derived: bool = False
+
+
+class _Reader:
+    """Reads quantities out of the results of one specimen."""
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        self.results = [result for result in results if finality(result.status) != "withdrawn"]
+        self.withdrawn = [result for result in results if finality(result.status) == "withdrawn"]
+
+    def cell(self, analyte: Analyte, scale: Scale, methods: Collection[Method] = METHODS) -> _Cell:
+        """The one value of a quantity; two different values are none."""
+        what = f"{analyte} ({'10⁹/L' if scale == 'absolute' else '%'})"
+
+        def wanted(result: Result) -> bool:
+            return (result.analyte, result.scale) == (analyte, scale) and result.method in methods
+
+        found = [result for result in self.results if wanted(result)]
+        if not found:
+            gone = any(wanted(result) for result in self.withdrawn)
+            return _Cell(value=None, reason=f"{what}: withdrawn" if gone else f"{what}: {NOT_REPORTED}")
+        sources = tuple(result for result in found if result.value is not None)
+        values = [result.value for result in sources if result.value is not None]
+        if not values:
+            return _Cell(value=None, reason=f"{what}: {found[0].reason or 'no value'}", sources=tuple(found))
+        if differ(values):
+            return _Cell(value=None, reason=f"{what}: {CONFLICT}", sources=sources)
+        return _Cell(value=values[0], reason="", sources=sources)
+
+    def has(self, analyte: Analyte, methods: Collection[Method]) -> bool:
+        """Whether any result line on the analyte is there, with or without a value, withdrawn or not."""
+        lines = (*self.results, *self.withdrawn)
+        return any(result.analyte == analyte and result.method in methods for result in lines)
+
+    def neutrophils(self, scale: Scale, methods: Collection[Method]) -> _Cell:
+        """Total neutrophils, else bands + segmented; segmented alone only where no bands are reported."""
+        total = self.cell("neutrophils", scale, methods)
+        segmented = self.cell("segmented", scale, methods)
+        if total.value is not None or total.reason.endswith(CONFLICT):
+            return self._checked(total, segmented)
+        if not segmented.sources:
+            return total
+        if not self.has("bands", METHODS):
+            return segmented
+        bands = self.cell("bands", scale, methods)
+        if segmented.value is None or bands.value is None:
+            return _Cell(value=None, reason=segmented.reason or bands.reason, sources=segmented.sources)
+        return _Cell(value=segmented.value + bands.value, reason="", sources=segmented.sources + bands.sources)
+
+    def _checked(self, total: _Cell, segmented: _Cell) -> _Cell:
+        """The total, when it is not less than the segmented ones, which are a part of it."""
+        if total.value is None or segmented.value is None or total.value >= segmented.value:
+            return total
+        if not differ([total.value, segmented.value]):
+            return total
+        reason = f"neutrophils are less than the segmented ones among them: {CONFLICT}"
+        return _Cell(value=None, reason=reason, sources=total.sources + segmented.sources)
+
+    def lymphocytes(self, scale: Scale, methods: Collection[Method]) -> _Cell:
+        """Lymphocytes by the same methods."""
+        return self.cell("lymphocytes", scale, methods)
+
+    def leukocytes(self) -> _Cell:
+        """Leukocytes; how they were counted does not matter for a differential."""
+        return self.cell("leukocytes", "absolute")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Differential:
+    """Neutrophils and lymphocytes by one method: absolute (counted or derived) and in percent."""
+
+    neutrophils: _Cell
+    lymphocytes: _Cell
+    neutrophils_percent: _Cell
+    lymphocytes_percent: _Cell
+    counted: tuple[_Cell, _Cell]
+
+    @property
+    def ratio_pair(self) -> tuple[_Cell, _Cell] | None:
+        """The two cells whose ratio is the NLR: absolute ones, else percents."""
+        for pair in ((self.neutrophils, self.lymphocytes), (self.neutrophils_percent, self.lymphocytes_percent)):
+            if all(cell.value is not None for cell in pair):
+                return pair
+        return None
+
+
+def _derived(counted: _Cell, percent: _Cell, leukocytes: _Cell) -> _Cell:
+    if counted.value is not None or counted.reason.endswith(CONFLICT):
+        return counted
+    if percent.value is None or leukocytes.value is None:
+        told = (
+            counted if percent.reason.endswith(NOT_REPORTED) or not counted.reason.endswith(NOT_REPORTED) else percent
+        )
+        return replace(counted, reason=told.reason if percent.value is None else leukocytes.reason)
+    return _Cell(
+        value=leukocytes.value * percent.value / 100,
+        reason="",
+        sources=percent.sources + leukocytes.sources,
+        derived=True,
+    )
+
+
+def _differential(reader: _Reader, methods: Collection[Method]) -> _Differential:
+    leukocytes = reader.leukocytes()
+    counted = (reader.neutrophils("absolute", methods), reader.lymphocytes("absolute", methods))
+    percent = (reader.neutrophils("percent", methods), reader.lymphocytes("percent", methods))
+    return _Differential(
+        neutrophils=_derived(counted[0], percent[0], leukocytes),
+        lymphocytes=_derived(counted[1], percent[1], leukocytes),
+        neutrophils_percent=percent[0],
+        lymphocytes_percent=percent[1],
+        counted=counted,
+    )
+
+
+def _choose_differential(reader: _Reader) -> tuple[_Differential, list[str]]:
+    """One method for both cells: the automated count where it is complete, never a mixture with the manual one."""
+    choices = [_differential(reader, methods) for methods in METHOD_CHOICES]
+    complete = [(one, methods) for one, methods in zip(choices, METHOD_CHOICES, strict=True) if one.ratio_pair]
+    if not complete:
+        sides = [
+            any(getattr(one, name).value is not None for one in choices) for name in ("neutrophils", "lymphocytes")
+        ]
+        notes = ["neutrophils and lymphocytes are of different methods, which are not mixed"] if all(sides) else []
+        return next((one for one in choices[1:] if one.lymphocytes.value is not None), choices[1]), notes
+    chosen, methods = complete[0]
+    manual = any(result.method == "manual" and result.value is not None for result in reader.results)
+    notes = _other_values(reader, methods)
+    if manual and "manual" not in methods:
+        return chosen, [*notes, "a manual differential is there as well; the automated one is used"]
+    return chosen, [*notes, "manual differential"] if "manual" in methods and manual else notes
+
+
+def _other_values(reader: _Reader, methods: Collection[Method]) -> list[str]:
+    """Whether a result that does not say its method contradicts the chosen ones."""
+    if "unknown" in methods or "manual" in methods:
+        return []
+    quantities: list[tuple[Analyte, Scale]] = [
+        (analyte, scale) for analyte in ("neutrophils", "lymphocytes") for scale in ("absolute", "percent")
+    ]
+    return [
+        f"{analyte} ({'10⁹/L' if scale == 'absolute' else '%'}): {CONFLICT}"
+        for analyte, scale in quantities
+        for values in [[reader.cell(analyte, scale, [method]).value for method in (*methods, "unknown")]]
+        if None not in values and differ([value for value in values if value is not None])
+    ]
+
+
+def _count(specimen: Specimen) -> CombinedCount | None:
+    if not any(result.analyte not in ("leukocytes", "granulocytes", "unknown") for result in specimen.current):
+        return None
+    reader = _Reader(specimen.current)
+    differential, notes = _choose_differential(reader)
+    platelets, leukocytes = reader.cell("platelets", "absolute"), reader.leukocytes()
+    nlr, nlr_notes = _nlr(reader, differential)
+    plr, plr_notes = _ratio("PLR", platelets, differential.lymphocytes)
+    warnings, contradictions = _cross_checks(differential, leukocytes)
+    complete = nlr is not None and plr is not None
+    doubts = [
+        f"{result.analyte} ({result.code}): {result.reason}"
+        for result in reader.results
+        # What nobody knows may be what is missing; beside a complete count it is none of its parts.
+        if result.doubtful and not (complete and result.analyte == "unknown")
+    ] + [cell.reason for cell in (*differential.counted, platelets, leukocytes) if cell.reason.endswith(CONFLICT)]
+    doubts += [note for note in notes if note.endswith(CONFLICT)]
+    used = [*_sources(differential), *platelets.sources]
+    held = bool(doubts or contradictions or specimen.contested)
+    status, status_notes = _status(specimen.current, used, held=held)
+    void = status is ResultStatus.WITHDRAWN
+    all_notes = [*specimen.notes, *notes, *nlr_notes, *plr_notes, *warnings, *contradictions, *doubts, *status_notes]
+    return CombinedCount(
+        specimen=specimen.name,
+        taken_at=specimen.taken_at,
+        date_only=specimen.date_only,
+        status=status,
+        basis=None if void else _basis(differential),
+        neutrophils_10e9_per_l=None if void else differential.neutrophils.value,
+        lymphocytes_10e9_per_l=None if void else differential.lymphocytes.value,
+        platelets_10e9_per_l=None if void else platelets.value,
+        leukocytes_10e9_per_l=None if void else leukocytes.value,
+        nlr=None if void else nlr,
+        plr=None if void else plr,
+        notes=tuple(dict.fromkeys(status_notes if void else all_notes)),
+    )
+
+
+def _sources(differential: _Differential) -> tuple[Result, ...]:
+    pair = differential.ratio_pair or (differential.neutrophils, differential.lymphocytes)
+    return pair[0].sources + pair[1].sources
+
+
+def _basis(differential: _Differential) -> Basis | None:
+    cells = [cell for cell in (differential.neutrophils, differential.lymphocytes) if cell.value is not None]
+    pair = differential.ratio_pair
+    if pair is not None and pair[1] is differential.lymphocytes_percent:
+        return "percent"
+    if not cells:
+        return None
+    return "derived" if any(cell.derived for cell in cells) else "absolute"
+
+
+def _ratio(name: str, numerator: _Cell, denominator: _Cell) -> tuple[float | None, list[str]]:
+    for cell in (numerator, denominator):
+        if cell.value is None:
+            return None, [f"no {name}: {cell.reason}"]
+        if cell.value == 0:
+            return None, [f"no {name}: {cell.sources[0].analyte} are zero"]
+    if numerator.value is None or denominator.value is None:
+        return None, []
+    return numerator.value / denominator.value, []
+
+
+def _nlr(reader: _Reader, differential: _Differential) -> tuple[float | None, list[str]]:
+    pair = differential.ratio_pair
+    if pair is not None:
+        return _ratio("NLR", *pair)
+    if not reader.has("neutrophils", METHODS) and reader.has("granulocytes", METHODS):
+        return None, ["no NLR: a 3-part differential gives granulocytes, which are not neutrophils"]
+    return _ratio("NLR", differential.neutrophils, differential.lymphocytes)
+
+
+def _cross_checks(differential: _Differential, leukocytes: _Cell) -> tuple[list[str], list[str]]:
+    """What looks odd (flagged), and what cannot be (held)."""
+    warnings: list[str] = []
+    contradictions: list[str] = []
+    neutrophils, lymphocytes = (cell.value for cell in differential.counted)
+    percents = (differential.neutrophils_percent.value, differential.lymphocytes_percent.value)
+    if percents[0] is not None and percents[1] is not None and sum(filter(None, percents)) > MAX_PERCENT_SUM:
+        contradictions.append(f"neutrophils and lymphocytes are {percents[0] + percents[1]:g} % together")
+    together = (neutrophils or 0.0) + (lymphocytes or 0.0)
+    if leukocytes.value is None:
+        if neutrophils and lymphocytes and LIKE_PERCENT_SUM <= together <= MAX_PERCENT_SUM:
+            contradictions.append(f"neutrophils and lymphocytes ({together:g} × 10⁹/L together) look like percentages")
+        return warnings, contradictions
+    if together > leukocytes.value * (1 + SUM_TOLERANCE_SHARE) + SUM_TOLERANCE_10E9_PER_L:
+        contradictions.append(
+            f"neutrophils and lymphocytes ({together:g}) are more than the leukocytes ({leukocytes.value:g} × 10⁹/L)"
+        )
+    expected = [None if percent is None else leukocytes.value * percent / 100 for percent in percents]
+    for name, counted, share in zip(("neutrophils", "lymphocytes"), (neutrophils, lymphocytes), expected, strict=True):
+        if counted is not None and share is not None and not _close(counted, share):
+            warnings.append(
+                f"{name}: the count {counted:g} and leukocytes × % = {share:.3g} disagree; the count is used"
+            )
+    if warnings and _close(neutrophils, expected[1]) and _close(lymphocytes, expected[0]):
+        contradictions.append("neutrophils and lymphocytes look exchanged: each count fits the percentage of the other")
+    return warnings, contradictions
+
+
+def _close(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return False
+    return abs(one - other) <= max(AGREEMENT_10E9_PER_L, AGREEMENT_SHARE * max(one, other))
+
+
+def _status(current: tuple[Result, ...], used: list[Result], *, held: bool) -> tuple[ResultStatus, list[str]]:
+    if any(result.status == "W" for result in current):
+        return ResultStatus.WITHDRAWN, ["the laboratory declares the results wrong (status W)"]
+    finalities = {finality(result.status) for result in current}
+    if finalities == {"withdrawn"}:
+        return ResultStatus.WITHDRAWN, ["all results are withdrawn"]
+    notes = [
+        f"{result.analyte} ({result.code}): status {result.status!r} is held for a person"
+        if result.status
+        else f"{result.analyte} ({result.code}): sent without a status, held for a person"
+        for result in current
+        if finality(result.status) == "held"
+    ]
+    in_use = {finality(result.status) for result in used} or finalities - {"withdrawn"}
+    if held or notes:
+        return ResultStatus.HELD, notes
+    if "preliminary" in in_use:
+        return ResultStatus.PRELIMINARY, ["preliminary results; not used until they are final"]
+    return (ResultStatus.CORRECTED if "corrected" in in_use else ResultStatus.FINAL), notes

@@ -1,0 +1,256 @@
+"""One row of a cohort table: read, checked, and judged for the model, with every doubt in words.
+
+A value that cannot be what it claims to be is not taken over; a contradiction between values that are plausible by
+themselves keeps them but keeps the row out of the model, for nobody but the site can know which one is wrong.
+
+References
+----------
+"Patient Samples" of the paper for the inclusion criteria; the promised columns are those of the design.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from analytics.episodes.eligibility import BMI_KG_PER_M2, exclusion_reasons
+from analytics.episodes.matching import blood_count_window, mri_window
+
+COLUMNS = (
+    "id",
+    "vbq",
+    "age",
+    "sex_male",
+    "smoking",
+    "diabetes",
+    "hypertension",
+    "calcium",
+    "diagnosis",
+    "bmi",
+    "neutrophils",
+    "lymphocytes",
+    "platelets",
+    "nlr",
+    "plr",
+)
+"""The promised columns of a cohort table, in order. Age in years, BMI in kg/m², counts in 10⁹/L."""
+
+DATE_COLUMNS = ("surgery_date", "mri_date", "cbc_date")
+"""Optional columns, ISO dates (YYYY-MM-DD), local to the site."""
+
+OUTCOME_COLUMNS = ("t_score", "bmd_g_per_cm2", "hu", "event")
+"""Optional columns that cut-offs can be judged against: DXA T-score (no unit), areal bone density, CT Hounsfield units
+of the lumbar vertebrae, and whether the event that the site counts (fracture, screw loosening) came."""
+
+TEXT_COLUMNS = ("scanner_stratum",)
+"""Optional columns of free text: manufacturer, model and field strength of the MRI."""
+
+OPTIONAL_COLUMNS = (*DATE_COLUMNS, *TEXT_COLUMNS, *OUTCOME_COLUMNS)
+
+BINARY_COLUMNS = ("sex_male", "smoking", "diabetes", "hypertension", "calcium", "event")
+"""1 or yes, 0 or no; ``sex_male`` is 1 for men."""
+
+DIAGNOSES = ("LDH", "LSS", "LS")
+"""Lumbar disc herniation, lumbar spinal stenosis, lumbar spondylolisthesis."""
+
+PLAUSIBLE = {
+    "vbq": (1.0, 7.0),
+    "age": (18.0, 110.0),
+    "bmi": BMI_KG_PER_M2,
+    "neutrophils": (0.0, 100.0),
+    "lymphocytes": (0.0, 100.0),
+    "platelets": (5.0, 3000.0),
+    "nlr": (0.02, 200.0),
+    "plr": (2.0, 10000.0),
+    "t_score": (-8.0, 6.0),
+    "bmd_g_per_cm2": (0.2, 2.5),
+    "hu": (-150.0, 600.0),
+}
+"""Ranges outside which a value is a slip or has another unit.
+
+Published VBQ scores lie between about 1.5 and 5; its range is narrower than tenfold, so that a misplaced decimal
+point always leaves it. The counts and ratios are as wide as living adults' are; slips in them show as contradictions.
+"""
+
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "."})
+"""What stands for a missing value, in any case."""
+
+YES_NO = {"1": 1, "1.0": 1, "yes": 1, "y": 1, "true": 1, "0": 0, "0.0": 0, "no": 0, "n": 0, "false": 0}
+
+RATIOS = {"nlr": "neutrophils", "plr": "platelets"}
+"""The count that each ratio has over the lymphocytes."""
+
+NO_MATTER_TO_THE_MODEL = frozenset({"hypertension", "calcium", *OUTCOME_COLUMNS})
+"""A bad value in these is a problem, but does not keep a row out of the model."""
+
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
+ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+Value = float | int | str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedRow:
+    """A row as far as it can be believed.
+
+    ``values`` has all of :data:`COLUMNS` and :data:`OPTIONAL_COLUMNS`: numbers, 0 or 1, text, ISO dates, or ``None``.
+    ``problems`` need a person; ``exclusion_reasons`` say why the row is not ``eligible`` for the model.
+    """
+
+    values: dict[str, Value]
+    problems: tuple[str, ...]
+    eligible: bool
+    exclusion_reasons: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class _Findings:
+    """What the checks of one row have found so far."""
+
+    problems: list[str] = field(default_factory=list)
+    excluding: list[str] = field(default_factory=list)
+
+    def add(self, text: str, *, excludes: bool = True) -> None:
+        self.problems.append(text)
+        if excludes:
+            self.excluding.append(text)
+
+
+def check_row(values: Mapping[str, str]) -> CheckedRow:
+    """Check one row of a cohort table.
+
+    Parameters
+    ----------
+    values
+        The cells as text, by column; a missing column counts as blank, other columns are not looked at.
+    """
+    text = {name: values.get(name, "").strip() for name in (*COLUMNS, *OPTIONAL_COLUMNS)}
+    found = _Findings()
+    typed: dict[str, Value] = {name: _typed(name, text[name], found) for name in text}
+    for ratio, count in RATIOS.items():
+        _check_ratio(ratio, count, typed, text, found)
+    if typed["lymphocytes"] == 0:
+        found.add("lymphocytes 0: no ratio can be computed from it")
+    reasons = (
+        *found.excluding,
+        *_outside_windows(typed),
+        *exclusion_reasons(values=typed, diagnosis_excludes=(), earlier_operation=None),
+    )
+    return CheckedRow(
+        values=typed, problems=tuple(found.problems), eligible=not reasons, exclusion_reasons=tuple(reasons)
+    )
+
+
+def unclear_coding(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """The yes/no columns that are coded 1 and 2, as some statistics programs do: their 1 may mean no.
+
+    Returns one sentence per such column. A single slip among zeros and ones is the row's problem, not the column's.
+    """
+    sentences = []
+    for name in BINARY_COLUMNS:
+        seen = {row.get(name, "").strip().removesuffix(".0") for row in rows}
+        if "2" in seen and "0" not in seen:
+            sentences.append(f"{name} is coded with 2 and without 0, so what its 1 means is unclear")
+    return tuple(sentences)
+
+
+def _typed(name: str, text: str, found: _Findings) -> Value:
+    excludes = name not in NO_MATTER_TO_THE_MODEL
+    if text.lower() in MISSING:
+        if name == "id":
+            found.add("id is blank")
+        return None
+    if name == "id" or name in TEXT_COLUMNS:
+        return text
+    if name == "diagnosis":
+        return _diagnosis(text, found)
+    if name in DATE_COLUMNS:
+        return _date(name, text, found)
+    if name in BINARY_COLUMNS:
+        if (answer := YES_NO.get(text.lower())) is None:
+            found.add(f"{name} {text!r} is neither yes (1) nor no (0)", excludes=excludes)
+        return answer
+    return _number(name, text, found, excludes=excludes)
+
+
+def _number(name: str, text: str, found: _Findings, *, excludes: bool) -> float | None:
+    number = float(text) if NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(number):
+        hint = " (write a decimal point, not a comma)" if re.fullmatch(r"\d+,\d+", text) else ""
+        found.add(f"{name} {text!r} is not a finite number{hint}", excludes=excludes)
+        return None
+    low, high = PLAUSIBLE[name]
+    if not low <= number <= high:
+        slip = next((number / f for f in (10, 0.1, 100, 0.01) if low <= number / f <= high), None)
+        hint = (
+            f"; is the decimal point misplaced ({slip:g})?"
+            if slip is not None and name in ("vbq", "age", "bmi")
+            else ""
+        )
+        found.add(f"{name} {text} is not plausible (from {low:g} to {high:g}){hint}", excludes=excludes)
+        return None
+    return number
+
+
+def _diagnosis(text: str, found: _Findings) -> str | None:
+    if text.upper() in DIAGNOSES:
+        return text.upper()
+    found.add(f"diagnosis {text!r} is none of {', '.join(DIAGNOSES)}")
+    return None
+
+
+def _date(name: str, text: str, found: _Findings) -> str | None:
+    if ISO_DATE.fullmatch(text):
+        try:
+            return date.fromisoformat(text).isoformat()
+        except ValueError:
+            pass  # said below: a day that does not exist is as unreadable as another format
+    found.add(f"{name} {text!r} is not a date (YYYY-MM-DD)")
+    return None
+
+
+def _check_ratio(ratio: str, count: str, typed: Mapping[str, Value], text: Mapping[str, str], found: _Findings) -> None:
+    """Compare a ratio with its counts as far as the digits given can tell."""
+    given, upper, lower = typed[ratio], typed[count], typed["lymphocytes"]
+    if not (isinstance(given, float) and isinstance(upper, float) and isinstance(lower, float)) or lower == 0:
+        return
+    upper_half, lower_half, given_half = (_half_unit(text[name]) for name in (count, "lymphocytes", ratio))
+    least = (upper - upper_half) / (lower + lower_half)
+    most = (upper + upper_half) / (lower - lower_half) if lower > lower_half else math.inf
+    slack = given_half * (1 + 1e-9)
+    if not least - slack <= given <= most + slack:
+        found.add(
+            f"{ratio} {text[ratio]} contradicts {count} {text[count]} / lymphocytes {text['lymphocytes']}, "
+            f"which is {upper / lower:.4g}"
+        )
+
+
+def _half_unit(text: str) -> float:
+    """Half a unit of the last digit given: how far rounding can have moved a number."""
+    mantissa, _, exponent = text.lower().partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    return float(0.5 * 10.0 ** (int(exponent or 0) - decimals))
+
+
+def _outside_windows(typed: Mapping[str, Value]) -> Iterable[str]:
+    surgery = _as_date(typed["surgery_date"])
+    if surgery is None:
+        return
+    mri, count = _as_date(typed["mri_date"]), _as_date(typed["cbc_date"])
+    if mri is not None:
+        first, last = mri_window(surgery)
+        if mri > last:
+            yield f"MRI of {mri} is after the operation of {surgery}"
+        elif mri < first:
+            yield f"MRI of {mri} is more than 3 months before the operation of {surgery}"
+    if count is not None:
+        first, last = blood_count_window(surgery)
+        if count > last:
+            yield f"blood count of {count} is after the operation of {surgery}"
+        elif count < first:
+            yield f"blood count of {count} is more than 30 days before the operation of {surgery}"
+
+
+def _as_date(value: Value) -> date | None:
+    return date.fromisoformat(value) if isinstance(value, str) else None

@@ -1,0 +1,88 @@
+"""The paper's three tiers, and the words that explain one.
+
+References
+----------
+Discussion of the paper: higher VBQ and ratios above locally calibrated limits "may be flagged"; "discordant profiles
+(high VBQ with normal ratios, or vice versa) can be considered intermediate risk; and both low VBQ and low ratios
+indicate lower risk". VBQ is high at its cut (the paper's logistic model: VBQ ≥ 2.90), a ratio above it.
+"""
+
+from math import isfinite
+
+from analytics.episodes.cuts import Cuts
+from analytics.records import Tier
+
+VBQ_SEM = 0.075
+"""Standard error of measurement of one VBQ: SD √(1 − ICC) with the paper's ICC of 0.864 and the SD of 0.203 that its
+Table 2 implies."""
+
+MOST_DECIMALS = 6
+
+
+def tier(*, vbq: float, nlr: float, plr: float, cuts: Cuts) -> Tier:
+    """The tier of one episode.
+
+    Raises
+    ------
+    ValueError
+        A value is not finite; an episode without all three has no tier.
+    """
+    _require_finite(vbq=vbq, nlr=nlr, plr=plr)
+    ratios = (nlr > cuts.nlr, plr > cuts.plr)
+    high_ratio = all(ratios) if cuts.ratios == "both" else any(ratios)
+    high_vbq = vbq >= cuts.vbq
+    if high_vbq and high_ratio:
+        return Tier.FLAGGED
+    return Tier.INTERMEDIATE if high_vbq or high_ratio else Tier.LOWER
+
+
+def near_cut(vbq: float, cuts: Cuts, *, vbq_sem: float = VBQ_SEM) -> bool:
+    """Whether a VBQ lies within its own measurement error of the cut: another reading may fall on its other side."""
+    return abs(vbq - cuts.vbq) < vbq_sem
+
+
+def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts, vbq_sem: float = VBQ_SEM) -> str:
+    """Each value against its cut, in words, and whether VBQ is nearer to its cut than it can be measured.
+
+    Values close to their cut are written with as many decimals as it takes to tell them apart.
+
+    Parameters
+    ----------
+    vbq_sem
+        Standard error of measurement of one VBQ, in its units.
+
+    Raises
+    ------
+    ValueError
+        A value is not finite.
+
+    Examples
+    --------
+    >>> cuts = Cuts(method="institutional", n=0, vbq=3.02, nlr=3.77, plr=247, ratios="any")
+    >>> explain(vbq=3.21, nlr=4.1, plr=201, cuts=cuts)
+    'VBQ 3.21 is high (cut 3.02), NLR 4.10 is high (cut 3.77), PLR 201 is not high (cut 247)'
+    """
+    _require_finite(vbq=vbq, nlr=nlr, plr=plr)
+    near = (
+        f", but within its measurement error ±{vbq_sem:.3g} of the cut" if near_cut(vbq, cuts, vbq_sem=vbq_sem) else ""
+    )
+    return ", ".join(
+        (
+            _compared("VBQ", vbq, cuts.vbq, decimals=2, high=vbq >= cuts.vbq, near=near),
+            _compared("NLR", nlr, cuts.nlr, decimals=2, high=nlr > cuts.nlr),
+            _compared("PLR", plr, cuts.plr, decimals=0, high=plr > cuts.plr),
+        )
+    )
+
+
+def _compared(name: str, value: float, cut: float, *, decimals: int, high: bool, near: str = "") -> str:
+    if value != cut:
+        while decimals < MOST_DECIMALS and f"{value:.{decimals}f}" == f"{cut:.{decimals}f}":
+            decimals += 1
+    return f"{name} {value:.{decimals}f} is {'high' if high else 'not high'}{near} (cut {cut:.{decimals}f})"
+
+
+def _require_finite(**values: float) -> None:
+    for name, value in values.items():
+        if not isfinite(value):
+            raise ValueError(f"{name} is {value}; an episode without all three values has no tier")

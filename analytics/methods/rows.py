@@ -1,0 +1,73 @@
+"""The rows of a cohort table that a statistic can use, and why there is none."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why there is no result, in words; ``omitted`` counts the rows left out by reason."""
+
+    reason: str
+    n_rows: int
+    n_used: int
+    omitted: dict[str, int]
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Plain dicts, strings and numbers."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteRows:
+    """The rows of a cohort that a model can use: first of its id, finite in every column."""
+
+    frame: pd.DataFrame
+    n_rows: int
+    omitted: dict[str, int]
+    alerts: tuple[str, ...]
+
+    def refusal(self, reason: str) -> Refusal:
+        """Refuse a model on these rows."""
+        return Refusal(reason=reason, n_rows=self.n_rows, n_used=len(self.frame), omitted=self.omitted)
+
+
+def complete_rows(cohort: pd.DataFrame, columns: Sequence[str]) -> CompleteRows:
+    """Leave out repeated ids, then rows without a finite number in each of ``columns``.
+
+    Parameters
+    ----------
+    cohort
+        One row per episode, with ``id`` and ``columns``; what is not a number counts as missing.
+    """
+    numbers = cohort[list(columns)].apply(pd.to_numeric, errors="coerce").astype("float64")
+    ids = cohort["id"].astype(str)
+    repeated = ids.duplicated(keep="first").to_numpy()
+    finite = np.isfinite(numbers.to_numpy())
+    used = ~repeated & finite.all(axis=1)
+    omitted: dict[str, int] = {}
+    for index in np.flatnonzero(~used):
+        lacking = ", ".join(name for name, there in zip(columns, finite[index], strict=True) if not there)
+        reason = "repeated id" if repeated[index] else f"no finite value of {lacking}"
+        omitted[reason] = omitted.get(reason, 0) + 1
+    frame = numbers[used].reset_index(drop=True)
+    frame.insert(0, "id", ids[used].to_numpy())
+    return CompleteRows(
+        frame=frame,
+        n_rows=len(cohort),
+        omitted=dict(sorted(omitted.items())),
+        alerts=_contradicting_repeats(ids, numbers),
+    )
+
+
+def _contradicting_repeats(ids: pd.Series, numbers: pd.DataFrame) -> tuple[str, ...]:
+    alerts = []
+    for name in sorted(ids[ids.duplicated()].unique()):
+        rows = numbers[(ids == name).to_numpy()].to_numpy()
+        if not all(np.array_equal(rows[0], row, equal_nan=True) for row in rows[1:]):
+            alerts.append(f"id {name} stands in {len(rows)} rows with different values; the first row is used")
+    return tuple(alerts)

@@ -1,0 +1,1 @@
+"""What a night asks of the cohort: cut-offs, drift, shift."""

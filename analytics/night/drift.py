@@ -1,0 +1,278 @@
+"""Whether new patients still follow a model that was frozen: a change of scanner, protocol, reader or patients.
+
+Comparing tonight's coefficients with last night's detects nothing, because both hold nearly the same rows. Here the
+rows that came after the frozen model are watched for a step: from some patient on, at one scanner or at all of them,
+VBQ is higher or lower than the same patient would have had before.
+
+Every such step is a column of its own (0 before it, 1 from it on) added to the regression of all rows, frozen and new,
+and has a likelihood ratio against no step at all. Their sum over all possible begins is the Shiryaev–Roberts
+statistic, averaged over the sizes of :data:`STEPS`, both directions, and the scanners. Because the regression's
+coefficients are the same unknowns with and without the step, their error is part of the ratio: a small frozen cohort
+does not make more false alarms, as it does when its predictions are taken for the truth. Without a step the statistic
+grows on average by one for each new patient, so that the probability of any false alarm among T patients is at most
+T / :data:`EVIDENCE_LIMIT`, whatever the cohort; simulated it is about a third of that.
+
+The mean residual of the last :data:`WINDOW` and the CUSUM are shown beside it, because people know how to read them.
+
+Verification
+------------
+``python -m tests.benchmarks.drift_power`` simulates false alarms and how soon a step is found.
+
+References
+----------
+Shiryaev AN. On optimum methods in quickest detection problems. Theory Probab Appl 1963; 8: 22–46. Roberts SW. A
+comparison of some control chart procedures. Technometrics 1966; 8: 411–430. Pollak M. Average run lengths of an
+optimal method of detecting a change in distribution. Ann Stat 1987; 15: 749–779. Page ES. Continuous inspection
+schemes. Biometrika 1954; 41: 100–115.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import log, sqrt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analytics.methods.linear import CONFIDENCE, Array, LinearFit, fit_linear
+from analytics.methods.rows import Refusal, complete_rows
+from analytics.paper.regression import PREDICTORS, design_matrix
+
+WINDOW = 60
+"""Newest patients whose mean residual is shown."""
+
+FEWEST = 20
+"""New patients below which nothing is judged: a mean of fewer follows single patients."""
+
+STEPS = (0.05, 0.1, 0.2)
+"""Sizes of a step that are looked for, in VBQ units; the middle one is half a standard deviation of the paper's VBQ."""
+
+EVIDENCE_LIMIT = 1300.0
+"""Evidence beyond which it is an alarm."""
+
+OUTLIER_SD = 3.0
+"""Residuals count at most this many standard deviations, so that one mistyped value is no step."""
+
+FEWEST_AT_SCANNER = 10
+"""New patients at a scanner below which no step of its own is looked for."""
+
+MOST_LOG_RATIO = 600.0
+"""Larger likelihood ratios count as this one."""
+
+CUSUM_SLACK = 0.25
+"""Residual standard deviations that the CUSUM forgives each patient (k)."""
+
+OUTCOME = "vbq"
+DATES = ("mri_date", "surgery_date", "id")
+"""Order of the patients; undated ones come first."""
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stratum:
+    """One scanner's part of the window: patients, and the mean residual in VBQ units."""
+
+    name: str
+    n: int
+    mean_residual: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """The likeliest step: ``n`` patients from the MRI date ``since`` on, at ``scanner`` (``None``: at all of them).
+
+    ``size`` is its least-squares estimate in VBQ units with a 95 % interval, which is too narrow by itself because the
+    begin was chosen by the same data.
+    """
+
+    scanner: str | None
+    since: str
+    n: int
+    size: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """New patients against a frozen model.
+
+    ``n_new`` patients are not in it. ``evidence`` is the Shiryaev–Roberts statistic, ``step`` what it speaks for most.
+    The newest ``window`` patients have the mean residual (VBQ units, observed less predicted by the frozen model) and
+    its ``z``; the CUSUMs of the same residuals are in their standard deviations.
+    """
+
+    n_frozen: int
+    n_new: int
+    evidence: float
+    step: Step
+    window: int
+    mean_residual: float
+    z: float
+    cusum_up: float
+    cusum_down: float
+    strata: tuple[Stratum, ...]
+
+    @property
+    def alarm(self) -> bool:
+        """Whether a person should look."""
+        return self.evidence > EVIDENCE_LIMIT
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers."""
+        return asdict(self) | {"alarm": self.alarm}
+
+
+def check_drift(frozen: pd.DataFrame, cohort: pd.DataFrame) -> Drift | Refusal:
+    """Judge the rows of a cohort that a frozen model has not seen.
+
+    Parameters
+    ----------
+    frozen
+        The rows the model was fitted on, as :func:`analytics.paper.regression.fit_vbq_model` takes them.
+    cohort
+        Today's rows, with ``mri_date`` and ``surgery_date`` (ISO texts, empty where unknown) and ``scanner_stratum``
+        as well. A row whose id stands in ``frozen`` is not new, whatever it says today.
+
+    Returns
+    -------
+    Drift | Refusal
+        A refusal below :data:`FEWEST` new complete rows, or where the frozen rows determine no model.
+    """
+    known = complete_rows(frozen, (OUTCOME, *PREDICTORS))
+    new = cohort[~cohort["id"].astype(str).isin(set(known.frame["id"]))]
+    rows = complete_rows(new, (OUTCOME, *PREDICTORS))
+    if len(rows.frame) < FEWEST:
+        return rows.refusal(f"{len(rows.frame)} new complete rows since the frozen model, {FEWEST} are needed")
+    if len(known.frame) < len(PREDICTORS) + 3:
+        return rows.refusal("the frozen rows are too few for a model")
+    particulars = new.assign(id=new["id"].astype(str)).drop_duplicates("id")[[*DATES, "scanner_stratum"]]
+    ordered = rows.frame.merge(particulars, on="id", validate="one_to_one").sort_values(list(DATES))
+    old, ordered = _fit(known.frame), ordered.reset_index(drop=True)
+    if not old.sigma > 0:
+        return rows.refusal("the frozen model predicts its rows exactly; these are not measurements")
+    evidence, step = _find_step(_fit(pd.concat([known.frame, ordered])), ordered)
+    return _describe(old, ordered, evidence, step)
+
+
+def _fit(frame: pd.DataFrame) -> LinearFit:
+    return fit_linear(frame[OUTCOME].to_numpy(dtype=np.float64), *design_matrix(frame, PREDICTORS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Steps:
+    """All steps of one scanner (or of all), one for each new patient it may begin with.
+
+    ``first`` are the patients' places among the new ones, ``n`` how many follow from there on; ``sums`` of their
+    residuals in standard deviations and the ``information`` about a step (its variance is σ²/information).
+    """
+
+    scanner: str | None
+    first: "np.ndarray[Any, np.dtype[np.intp]]"
+    n: Array
+    sums: Array
+    information: Array
+
+    def log_ratios(self, size: float) -> Array:
+        """Log likelihood ratio of each step of this size (in residual standard deviations, signed)."""
+        return np.asarray(size * self.sums - size**2 * self.information / 2)
+
+
+def _find_step(fit: LinearFit, new: pd.DataFrame) -> tuple[float, Step]:
+    """The evidence for any step among the newest rows of a fit of all rows, and the step that it speaks for most."""
+    evidence = 0.0
+    likeliest: list[tuple[float, int, _Steps]] = []
+    for weight, steps in _candidates(fit, new):
+        for size in STEPS:
+            for signed in (size / fit.sigma, -size / fit.sigma):
+                # Beyond any use as a number; what is certain needs no more digits.
+                ratios = np.minimum(steps.log_ratios(signed), MOST_LOG_RATIO)
+                evidence += weight / (2 * len(STEPS)) * float(np.exp(ratios).sum())
+                place = int(np.argmax(ratios))
+                likeliest.append((float(ratios[place]) + log(weight), place, steps))
+    _, place, steps = max(likeliest, key=lambda one: one[0])
+    information = float(steps.information[place])
+    size, half = fit.sigma * float(steps.sums[place]) / information, _t_quantile(fit) * fit.sigma / sqrt(information)
+    return evidence, Step(
+        scanner=steps.scanner,
+        since=str(new["mri_date"].iloc[int(steps.first[place])]),
+        n=int(steps.n[place]),
+        size=size,
+        ci_low=size - half,
+        ci_high=size + half,
+    )
+
+
+def _candidates(fit: LinearFit, new: pd.DataFrame) -> Iterator[tuple[float, _Steps]]:
+    """The steps of all new patients, and of each scanner where there are several; half of the weight each."""
+    names = new["scanner_stratum"].astype(str).to_numpy()
+    everybody = np.ones(len(new), dtype=np.bool_)
+    single = [name for name in sorted(set(names)) if FEWEST_AT_SCANNER <= (names == name).sum() < len(names)]
+    yield (0.5 if single else 1.0), _steps(fit, everybody, scanner=None)
+    for name in single:
+        yield 0.5 / len(single), _steps(fit, names == name, scanner=name)
+
+
+def _steps(fit: LinearFit, at_scanner: Flags, *, scanner: str | None) -> _Steps:
+    residuals = np.clip(fit.residuals[-len(at_scanner) :] / fit.sigma, -OUTLIER_SD, OUTLIER_SD)
+    chosen = np.flatnonzero(at_scanner)
+    # From the newest patient back: a step that begins with a patient holds all that follow.
+    design = np.cumsum(fit.design[-len(at_scanner) :][chosen][::-1], axis=0)
+    n = np.arange(1, len(chosen) + 1, dtype=np.float64)
+    information = n - np.einsum("ij,jk,ik->i", design, fit.cov_unscaled, design)
+    sums = np.cumsum(residuals[chosen][::-1])
+    usable = information > 1e-6 * n
+    return _Steps(
+        scanner=scanner,
+        first=chosen[::-1][usable],
+        n=n[usable],
+        sums=sums[usable],
+        information=information[usable],
+    )
+
+
+def _describe(old: LinearFit, new: pd.DataFrame, evidence: float, step: Step) -> Drift:
+    columns, names = design_matrix(new, PREDICTORS)
+    design = columns[:, [names.index(name) for name in old.names]]
+    residuals = new[OUTCOME].to_numpy(dtype=np.float64) - design @ old.b
+    last = min(WINDOW, len(new))
+    mean = float(residuals[-last:].mean())
+    centre = design[-last:].mean(axis=0)
+    # The frozen coefficients have an error of their own, shared by all new patients.
+    error = old.sigma * sqrt(1 / last + float(centre @ old.cov_unscaled @ centre))
+    return Drift(
+        n_frozen=old.n,
+        n_new=len(new),
+        evidence=evidence,
+        step=step,
+        window=last,
+        mean_residual=mean,
+        z=mean / error,
+        cusum_up=float(cusum(residuals / old.sigma)[-1]),
+        cusum_down=float(cusum(-residuals / old.sigma)[-1]),
+        strata=_strata(new["scanner_stratum"].iloc[-last:], residuals[-last:]),
+    )
+
+
+def cusum(deviations: Array) -> Array:
+    """Upper tabular CUSUM after each deviation (in standard deviations): max(0, before + deviation − slack)."""
+    sums = np.empty(len(deviations))
+    total = 0.0
+    for index, deviation in enumerate(deviations.tolist()):
+        total = max(0.0, total + deviation - CUSUM_SLACK)
+        sums[index] = total
+    return sums
+
+
+def _strata(names: pd.Series, residuals: Array) -> tuple[Stratum, ...]:
+    groups = pd.Series(residuals).groupby(names.to_numpy())
+    return tuple(
+        Stratum(name=str(name), n=len(group), mean_residual=float(group.mean())) for name, group in sorted(groups)
+    )
+
+
+def _t_quantile(fit: LinearFit) -> float:
+    from scipy import stats
+
+    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, fit.df_resid))

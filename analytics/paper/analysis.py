@@ -1,0 +1,164 @@
+"""The paper's whole analysis of one cohort table: every part computed, or refused with its reason.
+
+What the paper does not state is a choice here and stands on the result: the cut, the share clipped, the covariates
+of the logistic model (all of Table 2, with the logarithms of the ratios per standard deviation).
+"""
+
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from analytics.methods.correlation import Correlation, spearman
+from analytics.methods.roc import AucComparison, Roc, compare_areas, roc
+from analytics.methods.rows import Refusal
+from analytics.paper.age_curve import AgeCurves, age_curves
+from analytics.paper.logistic import LogisticFit, logistic_model
+from analytics.paper.readers import ReaderReport, compare_readers
+from analytics.paper.regression import OlsFit, fit_vbq_model
+from analytics.paper.sensitivity import WinsorisedFit, log_ratio_model, winsorised_model
+from analytics.paper.shape import ShapeReport, shape_report
+from analytics.paper.strata import StrataReport, by_scanner
+from analytics.paper.tables import TableOne, median_cut, table_one
+from analytics.paper.validation import Validation, validate
+
+CORRELATED = ("age", "nlr", "plr", "bmi")
+RATIOS = ("nlr", "plr")
+CIRCULAR = (
+    "the outcome is VBQ itself: a cut found here says how the ratio goes with VBQ, and must not be used "
+    "together with VBQ to tier patients"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What the analysis is asked to do.
+
+    ``cut``: VBQ at or above it is high; ``None`` for the cohort's median. ``clipped``: share on each side of the
+    ratios. ``outcome``: name of a column of 1 and 0 that the markers are judged against; ``None`` for high VBQ.
+    """
+
+    seed: int = 1
+    cut: float | None = None
+    clipped: float = 0.01
+    outcome: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """Every part of the analysis, or why it is not there. ``cut`` is ``None`` where nobody has a VBQ.
+
+    ``areas`` compares the ROC areas of two markers each. ``scanners`` is ``None`` where the table does not name them,
+    ``readers`` where no readings were given.
+    """
+
+    choices: Choices
+    cut: float | None
+    table_one: TableOne | Refusal
+    correlations: dict[str, Correlation]
+    model: OlsFit | Refusal
+    validation: Validation | Refusal
+    log_ratios: OlsFit | Refusal
+    winsorised: WinsorisedFit | Refusal
+    logistic: LogisticFit | Refusal
+    shape: ShapeReport | Refusal
+    age_curves: AgeCurves | Refusal
+    curves: dict[str, Roc | Refusal]
+    areas: dict[str, AucComparison | Refusal]
+    scanners: StrataReport | Refusal | None
+    readers: ReaderReport | None
+
+    def refusals(self) -> tuple[str, ...]:
+        """What is not there and why, a sentence each."""
+        parts: dict[str, Any] = {
+            "Table 1": self.table_one,
+            "multivariable model": self.model,
+            "validation": self.validation,
+            "model with ln ratios": self.log_ratios,
+            "winsorised model": self.winsorised,
+            "logistic model": self.logistic,
+            "curves and interactions": self.shape,
+            "curves of age by sex": self.age_curves,
+            **{f"ROC of {name}": one for name, one in self.curves.items()},
+            "model by scanner": self.scanners,
+        }
+        refused = tuple(f"{name}: {part.reason}" for name, part in parts.items() if isinstance(part, Refusal))
+        return (*refused, *(self.readers.refusals() if self.readers else ()))
+
+    def alerts(self) -> tuple[str, ...]:
+        """What a person should look at before believing the numbers."""
+        if isinstance(self.model, Refusal):
+            return ()
+        aliased = (f"no estimate for {name}: it is constant or determined by others" for name in self.model.aliased)
+        firth = isinstance(self.logistic, LogisticFit) and self.logistic.method == "Firth"
+        separated = ("the predictors separate the groups: the logistic model is by Firth's method",) if firth else ()
+        return (*self.model.alerts, *aliased, *separated)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers; a part that is refused holds its ``reason``."""
+        return {**asdict(self), "refusals": list(self.refusals()), "alerts": list(self.alerts())}
+
+
+def analyse(cohort: pd.DataFrame, choices: Choices, *, readings: pd.DataFrame | None = None) -> Analysis:
+    """Analyse a cohort.
+
+    Parameters
+    ----------
+    cohort
+        One row per episode with the promised columns, and ``choices.outcome`` if there is one; with
+        ``scanner_stratum`` the model is also given by scanner. Rows not eligible are the caller's to leave out.
+    readings
+        As for :func:`analytics.paper.readers.compare_readers`.
+    """
+    median = median_cut(cohort)
+    cut = choices.cut if choices.cut is not None else median if isinstance(median, float) else None
+    correlations = {name: spearman(cohort[name].to_numpy(), cohort["vbq"].to_numpy()) for name in CORRELATED}
+    return Analysis(
+        choices=choices,
+        cut=cut,
+        table_one=_no_cut(cohort) if cut is None else table_one(cohort, cut=cut),
+        correlations=correlations,
+        model=fit_vbq_model(cohort),
+        validation=validate(cohort, seed=choices.seed),
+        log_ratios=log_ratio_model(cohort),
+        winsorised=winsorised_model(cohort, share=choices.clipped),
+        logistic=_no_cut(cohort) if cut is None else logistic_model(cohort, cut=cut),
+        shape=shape_report(cohort),
+        age_curves=age_curves(cohort),
+        curves=_curves(cohort, cut, choices),
+        areas=_areas(cohort, cut, choices),
+        scanners=by_scanner(cohort) if "scanner_stratum" in cohort else None,
+        readers=None if readings is None else compare_readers(readings),
+    )
+
+
+def _curves(cohort: pd.DataFrame, cut: float | None, choices: Choices) -> dict[str, Roc | Refusal]:
+    outcome = _outcome(cohort, cut, choices)
+    if outcome is None:
+        return {name: _no_cut(cohort) for name in RATIOS}
+    circular = CIRCULAR if choices.outcome is None else None
+    return {name: roc(cohort[name], outcome, seed=choices.seed, circular=circular) for name in _markers(choices)}
+
+
+def _areas(cohort: pd.DataFrame, cut: float | None, choices: Choices) -> dict[str, AucComparison | Refusal]:
+    outcome = _outcome(cohort, cut, choices)
+    if outcome is None:
+        return {}
+    pairs = combinations(_markers(choices), 2)
+    return {f"{one} − {other}": compare_areas(cohort[one], cohort[other], outcome) for one, other in pairs}
+
+
+def _markers(choices: Choices) -> tuple[str, ...]:
+    return RATIOS if choices.outcome is None else ("vbq", *RATIOS)
+
+
+def _outcome(cohort: pd.DataFrame, cut: float | None, choices: Choices) -> pd.Series | None:
+    """The outcome column, or else high VBQ; ``None`` where nobody has a VBQ."""
+    if choices.outcome is not None:
+        return cohort[choices.outcome]
+    return None if cut is None else (cohort["vbq"] >= cut).astype("float64").where(cohort["vbq"].notna())
+
+
+def _no_cut(cohort: pd.DataFrame) -> Refusal:
+    return Refusal(reason="nobody has a VBQ", n_rows=len(cohort), n_used=0, omitted={})

@@ -1,0 +1,116 @@
+"""The model by scanner: each scanner's own fit, and whether level or slopes differ between scanners.
+
+VBQ divides two signals of one image, but coil, sequence and field strength still shift it. Scanners with too few
+patients for a comparison are taken together under one name and said to be so.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analytics.methods.linear import Estimate, JointTest, estimates, fit_linear, joint_test
+from analytics.methods.rows import Refusal, complete_rows
+from analytics.paper.regression import PREDICTORS, OlsFit, design_matrix, fit_vbq_model
+
+MINIMUM_PER_SCANNER = 10
+"""Complete patients below which a scanner is counted among the others."""
+
+OTHERS = "other scanners"
+UNKNOWN = "scanner unknown"
+SLOPES = ("nlr", "plr")
+"""Predictors whose slope is compared between scanners."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScannerStratum:
+    """The patients of one scanner with complete data; ``vbq_sd`` is ``None`` for a single one."""
+
+    name: str
+    n: int
+    vbq_mean: float
+    vbq_sd: float | None
+    model: OlsFit | Refusal
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrataReport:
+    """Scanners side by side.
+
+    ``level`` tests the scanners together beside the paper's predictors, ``slopes`` scanner × NLR and scanner × PLR
+    (``None`` where they cannot be estimated); ``ratios`` are NLR and PLR adjusted for the scanner as well.
+    """
+
+    strata: tuple[ScannerStratum, ...]
+    joined: tuple[str, ...]
+    level: JointTest
+    slopes: JointTest | None
+    ratios: tuple[Estimate, ...]
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers."""
+        return asdict(self)
+
+
+def by_scanner(cohort: pd.DataFrame) -> StrataReport | Refusal:
+    """Fit the paper's model in each scanner's patients, and test the scanners against each other.
+
+    Parameters
+    ----------
+    cohort
+        As for :func:`analytics.paper.regression.fit_vbq_model`, with ``scanner_stratum`` (text, empty where unknown).
+    """
+    pooled = fit_vbq_model(cohort)
+    if isinstance(pooled, Refusal):
+        return pooled
+    rows = complete_rows(cohort, ("vbq", *PREDICTORS))
+    names = cohort["scanner_stratum"].fillna("").astype(str).str.strip().replace("", UNKNOWN)
+    # The first row of an id is the one that counts, here as in the model.
+    of_id = dict(zip(cohort["id"].astype(str)[::-1], names[::-1], strict=True))
+    scanner = rows.frame["id"].map(of_id)
+    counts = scanner.value_counts()
+    joined = tuple(sorted(counts.index[counts < MINIMUM_PER_SCANNER]))
+    scanner = scanner.where(~scanner.isin(joined), OTHERS)
+    levels = sorted(scanner.unique(), key=lambda name: (name == OTHERS, name))
+    if len(levels) < 2:
+        return rows.refusal(f"all {len(scanner)} complete patients are of one scanner ({levels[0]})")
+    dummies = {f"scanner {name}": (scanner == name).to_numpy(dtype=np.float64) for name in levels[1:]}
+    level, fit = _added(rows.frame, dummies)
+    if level is None:
+        return rows.refusal("the scanners cannot be told from the other predictors")
+    centred = {name: (rows.frame[name] - rows.frame[name].mean()).to_numpy() for name in SLOPES}
+    products = {f"{key} × {name}": column * centred[name] for key, column in dummies.items() for name in SLOPES}
+    slopes, _ = _added(rows.frame, products, beside=dummies)
+    return StrataReport(
+        strata=tuple(_stratum(name, rows.frame[(scanner == name).to_numpy()]) for name in levels),
+        joined=joined,
+        level=level,
+        slopes=slopes,
+        ratios=tuple(one for one in fit if one.term in SLOPES),
+    )
+
+
+def _stratum(name: str, frame: pd.DataFrame) -> ScannerStratum:
+    vbq = frame["vbq"]
+    return ScannerStratum(
+        name=name,
+        n=len(frame),
+        vbq_mean=float(vbq.mean()),
+        vbq_sd=float(vbq.std(ddof=1)) if len(frame) > 1 else None,
+        model=fit_vbq_model(frame),
+    )
+
+
+def _added(
+    frame: pd.DataFrame, added: dict[str, np.ndarray], beside: dict[str, np.ndarray] | None = None
+) -> tuple[JointTest | None, tuple[Estimate, ...]]:
+    """The joint test of columns beside the model's, and the estimates; no test where one cannot be estimated."""
+    columns, names = design_matrix(frame, PREDICTORS)
+    more = {**(beside or {}), **added}
+    fit = fit_linear(
+        frame["vbq"].to_numpy(dtype=np.float64), np.column_stack([columns, *more.values()]), (*names, *more)
+    )
+    if fit.df_resid <= 0 or set(added) & set(fit.aliased):
+        return None, estimates(fit) if fit.df_resid > 0 else ()
+    return joint_test(fit, list(added)), estimates(fit)

@@ -1,0 +1,128 @@
+"""Readings of several readers as a table: from a CSV file, or those that this node has stored."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite, nan
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from sqlite_utils import Database
+
+from analytics.paper.readers import AUTOMATIC
+from node.errors import InputError
+
+AUTOMATIC_SOURCE = "auto"
+READING_PREFIX = "reading:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredReadings:
+    """``table`` has one row per series (sorted) and one column per reader, NaN where one has not read it.
+
+    ``approved`` counts readings that are the automatic circles taken over by a person: they agree by making, so they
+    are not in the table.
+    """
+
+    table: pd.DataFrame
+    approved: int
+
+
+def read_readings(path: Path) -> pd.DataFrame:
+    """Read a table of readings: the subject first, then one column of VBQ per reader, a blank where one is missing.
+
+    Returns
+    -------
+    DataFrame
+        float64, one column per reader, the subjects as index; :data:`analytics.paper.readers.AUTOMATIC` is a name
+        for the automatic measurement.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, has fewer than two readers, or a cell that is no number; the line is named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"readings {path}: {reason or error}") from error
+    separator = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
+    lines = [(number, row) for number, row in _rows(text, separator, path) if any(cell.strip() for cell in row)]
+    if not lines:
+        raise InputError(f"readings {path}: the file is empty")
+    header = [cell.strip() for cell in lines[0][1]]
+    readers = header[1:]
+    if len(readers) < 2 or len(set(readers)) < len(readers) or "" in readers:
+        raise InputError(
+            f"readings {path}: the header needs a subject column and at least two readers of different names, "
+            f"not {', '.join(header)}"
+        )
+    values: dict[str, list[float]] = {}
+    for number, row in lines[1:]:
+        if len(row) != len(header):
+            raise InputError(f"readings {path}, line {number}: {len(row)} cells, the header has {len(header)}")
+        subject = row[0].strip()
+        if not subject or subject in values:
+            raise InputError(f"readings {path}, line {number}: subject {subject!r} is blank or stands there twice")
+        values[subject] = [
+            _number(cell, f"readings {path}, line {number}, {reader}")
+            for reader, cell in zip(readers, row[1:], strict=True)
+        ]
+    return pd.DataFrame.from_dict(values, orient="index", columns=readers, dtype="float64").sort_index()
+
+
+def _rows(text: str, separator: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise InputError(f"readings {path}, line {reader.line_num}: not CSV: {error}") from error
+
+
+def _number(cell: str, where: str) -> float:
+    text = cell.strip()
+    if not text or text.upper() == "NA":
+        return nan
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise InputError(f"{where}: {text!r} is no number") from error
+    if not isfinite(value) or value <= 0:
+        raise InputError(f"{where}: {text!r} is no VBQ")
+    return value
+
+
+def stored_readings(db: Database, *, form: Literal["mean", "median"]) -> StoredReadings:
+    """The newest usable measurement of each series by each reader and by the automatic measurement.
+
+    Raises
+    ------
+    InputError
+        There are fewer than two readers.
+    """
+    rows = db.execute(
+        f"SELECT series_instance_uid, source, vbq_mean, vbq_median, vbq_{form} FROM derived_measurement "
+        "WHERE status = 'measured' AND current = 1 ORDER BY series_instance_uid, source, reading_id, rowid"
+    ).fetchall()
+    newest = {(series, source): (mean, median, vbq) for series, source, mean, median, vbq in rows}
+    cells: dict[str, dict[str, float]] = {}
+    approved = 0
+    for (series, source), (mean, median, vbq) in newest.items():
+        automatic = newest.get((series, AUTOMATIC_SOURCE))
+        if source != AUTOMATIC_SOURCE and automatic is not None and automatic[:2] == (mean, median):
+            approved += 1
+            continue
+        reader = AUTOMATIC if source == AUTOMATIC_SOURCE else source.removeprefix(READING_PREFIX)
+        cells.setdefault(series, {})[reader] = vbq
+    readers = sorted({reader for row in cells.values() for reader in row})
+    if len(readers) < 2:
+        raise InputError(
+            f"agreement needs two readers of the same series; measured so far by: {', '.join(readers) or 'nobody'}"
+            + (f"; {approved} readings are approved automatic ones, which are not independent" if approved else "")
+        )
+    table = pd.DataFrame.from_dict(cells, orient="index", columns=readers, dtype="float64").sort_index()
+    return StoredReadings(table=table, approved=approved)

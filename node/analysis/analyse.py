@@ -1,0 +1,294 @@
+"""``vbq-node analyse``: a cohort table in, the paper's analysis out, as JSON, tables, figures and one HTML page.
+
+The same file and choices give the same bytes: nothing written names a time, a folder or the file.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS
+from analytics.episodes.eligibility import kind_of_reason
+from analytics.methods.agreement import BlandAltman
+from analytics.methods.roc import Roc
+from analytics.methods.rows import Refusal
+from analytics.paper.age_curve import AgeCurves
+from analytics.paper.analysis import Analysis, Choices, analyse
+from analytics.paper.readers import AUTOMATIC
+from analytics.paper.regression import OlsFit
+from analytics.paper.strata import UNKNOWN
+from analytics.paper.validation import paper_engine
+from analytics.pictures.age import age_alt_text, age_figure
+from analytics.pictures.base import png, scatter_alt_text, scatter_figure, svg
+from analytics.pictures.cohort import bland_altman_figure, over_time
+from analytics.pictures.flow import Flow, FlowStep, flow_figure
+from analytics.pictures.model import calibration, coefficients, residuals, roc_curves
+from node.analysis.agreement import read_readings
+from node.analysis.cells import LABELS
+from node.analysis.tables import tables
+from node.errors import CohortError, InputError
+from node.people.imports import CohortRow, read_cohort
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCATTERED = ("age", "nlr", "plr")
+"""Figures 2–4 of the paper."""
+
+SCANNER = "scanner_stratum"
+"""The column that names the scanner, if the table has it."""
+
+WRITTEN = (
+    "analysis", "report", "table1", "correlations", "table2", "effects", "log_ratios", "winsorised", "logistic",
+    "shape", "interactions", "diagnostics", "influence", "scanners", "paper", "paper_table1", "roc", "areas",
+    "agreement", "limits", "flow", "scatter_age", "scatter_nlr", "scatter_plr", "age_by_sex", "coefficients",
+    "residuals", "calibration", "over_time", "bland_altman", "bland_altman_automatic",
+)  # fmt: skip
+"""Names of the files that an analysis may write, with these endings."""
+SUFFIXES = (".json", ".csv", ".html", ".png", ".svg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excluded:
+    """A row that is not analysed, and why."""
+
+    id: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An analysis with what became of the rows: ``rows`` = ``refused`` + ``not_eligible`` + ``eligible``.
+
+    ``excluded`` names those that are not eligible where they are known one by one.
+    """
+
+    sha256: str
+    software: str
+    rows: int
+    refused: int
+    eligible: int
+    excluded: tuple[Excluded, ...]
+    problems: tuple[str, ...]
+    flow: Flow
+    cohort: pd.DataFrame
+    readings: pd.DataFrame | None
+    analysis: Analysis
+
+    @property
+    def not_eligible(self) -> int:
+        """Rows left out for a stated reason."""
+        return self.rows - self.refused - self.eligible
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers; every number is finite."""
+        rows: dict[str, Any] = {
+            "rows": self.rows, "refused": self.refused, "excluded": self.not_eligible, "analysed": self.eligible,
+            **self.flow.to_json_dict(),
+        }  # fmt: skip
+        left_out = [{"id": one.id, "reasons": list(one.reasons)} for one in self.excluded]
+        origin = {"table_sha256": self.sha256, "software": self.software, "flow": rows, "excluded": left_out}
+        return {**origin, "problems": list(self.problems), **self.analysis.to_json_dict()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A figure with its file name and what it shows in words."""
+
+    name: str
+    caption: str
+    figure: "Figure"
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture."""
+        return png(self.figure)
+
+    @property
+    def base64(self) -> str:
+        """The picture as text, for an HTML page."""
+        return base64.b64encode(self.png).decode()
+
+
+def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None) -> Run:
+    """Read a cohort table and analyse its eligible rows; ``readings`` is a table of several readers' VBQ.
+
+    Raises
+    ------
+    CohortError
+        The table as a whole cannot be read.
+    InputError
+        The outcome column is not there, or holds something else than 1, 0 and blanks; or the readings are no table.
+    """
+    readers = None if readings is None else read_readings(readings)
+    content, table = read_cohort(path, more_columns=True)
+    excluded = {row.id: reasons for row in table.rows if (reasons := _reasons(row))}
+    used = sorted((row for row in table.rows if row.id not in excluded), key=lambda row: row.id)
+    if not used:
+        raise CohortError(f"cohort table {path}: none of its {len(table.rows)} rows is eligible")
+    columns = (*COLUMNS, *DATE_COLUMNS)
+    cohort = pd.DataFrame([{name: row.checked.values[name] for name in columns} for row in used], columns=list(columns))
+    numeric = [name for name in COLUMNS if name not in ("id", "diagnosis")]
+    cohort[numeric] = cohort[numeric].astype("float64")
+    if choices.outcome is not None:
+        cohort[choices.outcome] = [_outcome(row, choices.outcome) for row in used]
+    if any(SCANNER in row.others for row in used):
+        cohort[SCANNER] = [row.others.get(SCANNER, "") for row in used]
+    analysis = analyse(cohort, choices, readings=readers)
+    return Run(
+        sha256=hashlib.sha256(content).hexdigest(),
+        software=f"vbq-node {version('vbq-node')}",
+        rows=len(table.rows) + table.refused,
+        refused=table.refused,
+        eligible=len(used),
+        excluded=tuple(Excluded(id=name, reasons=excluded[name]) for name in sorted(excluded)),
+        problems=tuple(table.problem_lines()),
+        flow=_flow(table.refused, list(excluded.values()), analysis.model),
+        cohort=cohort,
+        readings=readers,
+        analysis=analysis,
+    )
+
+
+def _flow(refused: int, excluded: list[tuple[str, ...]], model: OlsFit | Refusal) -> Flow:
+    """Every row of the table on its way into the model."""
+    given = len(excluded) + model.n_rows
+    reasons = Counter(kind_of_reason(reasons[0]) for reasons in excluded)
+    return Flow(
+        steps=(
+            FlowStep(
+                label="Rows of the table",
+                n=given + refused,
+                left={"malformed, without an id, or repeated": refused} if refused else {},
+            ),
+            FlowStep(label="Patients", n=given, left=dict(reasons)),
+            FlowStep(label="Eligible", n=model.n_rows, left=model.omitted),
+            FlowStep(label="In the multivariable model", n=model.n_used, left={}),
+        )
+    )
+
+
+def _reasons(row: CohortRow) -> tuple[str, ...]:
+    """Why a row is left out; an export of the view ``cohort`` knows more than its values show."""
+    if not row.checked.eligible:
+        return row.checked.exclusion_reasons
+    if row.others.get("eligible") == "0":
+        return (f"not eligible by the table itself: {row.others.get('exclusion_reasons', '')}",)
+    return ()
+
+
+def _outcome(row: CohortRow, name: str) -> float:
+    if name not in row.others:
+        raise InputError(f"the table has no outcome column {name!r} beside those of every cohort table")
+    text = row.others[name]
+    if text not in ("", "0", "1"):
+        raise InputError(f"line {row.line}: outcome {name} is {text!r}, neither 1, 0 nor blank")
+    return float(text) if text else np.nan
+
+
+def write(run: Run, folder: Path) -> None:
+    """Write everything into a folder, which is made; what an earlier analysis wrote there goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in WRITTEN:
+        for suffix in SUFFIXES:
+            # A table that this analysis refuses must not stand there from the last one.
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    text = json.dumps(run.to_json_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+    (folder / "analysis.json").write_text(text + "\n", encoding="utf-8")
+    environment = Environment(
+        loader=PackageLoader("node.analysis"), autoescape=select_autoescape(["html.j2"]), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    template = environment.get_template("analysis.html.j2")
+    shown, drawn = tables(run.analysis), list(pictures(run))
+    for table in shown:
+        cells = io.StringIO(newline="")
+        csv.writer(cells).writerows([table.columns, *table.rows])
+        (folder / f"{table.name}.csv").write_text(cells.getvalue(), encoding="utf-8", newline="")
+        page = template.render(run=run, tables=[table], figures=[])
+        (folder / f"{table.name}.html").write_text(page, encoding="utf-8")
+    for picture in drawn:
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+        (folder / f"{picture.name}.svg").write_bytes(svg(picture.figure))
+    report = template.render(run=run, tables=shown, figures=drawn)
+    (folder / "report.html").write_text(report, encoding="utf-8")
+
+
+def pictures(run: Run) -> Iterator[Picture]:
+    """Every figure that the analysis has."""
+    a, cohort = run.analysis, run.cohort
+    yield Picture(name="flow", caption=run.flow.in_words(), figure=flow_figure(run.flow))
+    for name in SCATTERED:
+        figure = scatter_figure(cohort, name, x_label=LABELS[name])
+        yield Picture(name=f"scatter_{name}", caption=scatter_alt_text(cohort, name, LABELS[name]), figure=figure)
+    if isinstance(a.age_curves, AgeCurves):
+        figure = age_figure(cohort, a.age_curves)
+        yield Picture(name="age_by_sex", caption=age_alt_text(a.age_curves), figure=figure)
+    if isinstance(a.model, OlsFit):
+        fit, ids = paper_engine(cohort)
+        words = "Standardised coefficients of the multivariable model with 95 % intervals."
+        yield Picture(name="coefficients", caption=words, figure=coefficients(a.model, LABELS))
+        words = "Residuals against fitted values, and studentised residuals against leverage; the largest are named."
+        yield Picture(name="residuals", caption=words, figure=residuals(fit, ids))
+        words = "Observed against predicted VBQ by tenths of the prediction; on the line both are the same."
+        yield Picture(name="calibration", caption=words, figure=calibration(fit))
+    curves = {name: curve for name, curve in a.curves.items() if isinstance(curve, Roc)}
+    if curves:
+        positive = cohort[a.choices.outcome] if a.choices.outcome else (cohort["vbq"] >= a.cut).astype("float64")
+        words = f"ROC curves against {a.choices.outcome or f'VBQ ≥ {a.cut:g}'}; the dot is Youden's cut."
+        yield Picture(name="roc", caption=words, figure=roc_curves(cohort, positive, curves, LABELS))
+    yield from _over_time(cohort)
+    yield from _bland_altman(run)
+
+
+def _over_time(cohort: pd.DataFrame) -> Iterator[Picture]:
+    dated = cohort[cohort["vbq"].notna()]
+    days = dated["mri_date"].where(dated["mri_date"].notna(), dated["surgery_date"])
+    dated, days = dated[days.notna()], days[days.notna()]
+    if dated.empty:
+        return
+    scanners = dated[SCANNER].tolist() if SCANNER in dated else [UNKNOWN] * len(dated)
+    figure = over_time(
+        [date.fromisoformat(day) for day in days], dated["vbq"].to_numpy(float), [name or UNKNOWN for name in scanners]
+    )
+    words = (
+        f"VBQ of {len(dated)} patients by the day of the MRI (of the operation where that is missing), with each "
+        f"scanner's running mean, and how many patients each scanner has had; {len(cohort) - len(dated)} have no date."
+    )
+    yield Picture(name="over_time", caption=words, figure=figure)
+
+
+def _bland_altman(run: Run) -> Iterator[Picture]:
+    """Of the first pair of readers, and of the first pair with the automatic measurement."""
+    if run.analysis.readers is None or run.readings is None:
+        return
+    pairs = [pair for pair in run.analysis.readers.pairs if isinstance(pair.limits, BlandAltman)]
+    of_people = [pair for pair in pairs if pair.first != AUTOMATIC][:1]
+    of_machine = [pair for pair in pairs if pair.first == AUTOMATIC][:1]
+    for name, pair in (
+        *(("bland_altman", pair) for pair in of_people),
+        *(("bland_altman_automatic", pair) for pair in of_machine),
+    ):
+        one, other = (run.readings[column].to_numpy(float) for column in (pair.first, pair.second))
+        limits = pair.limits
+        assert isinstance(limits, BlandAltman)
+        figure = bland_altman_figure(one, other, limits, names=(pair.first, pair.second))
+        words = (
+            f"Bland–Altman plot of {pair.first} less {pair.second}: bias {limits.bias:+.3f}, 95 % limits of agreement "
+            f"{limits.lower_limit:+.3f} to {limits.upper_limit:+.3f}, n = {limits.n}.".replace("-", "−")
+        )
+        yield Picture(name=name, caption=words, figure=figure)

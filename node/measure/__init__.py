@@ -1,0 +1,1 @@
+"""The measurement as the step, the commands and the pictures share it."""

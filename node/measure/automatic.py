@@ -1,0 +1,165 @@
+"""The automatic measurement of a study: its candidate series in their order, until the image of one is accepted.
+
+The headers say which series may be the sagittal T1 and in which order (:func:`analytics.vbq.series.candidates`); the
+images decide. Used by the step, which knows the files by the database, and by ``vbq-node measure``, which knows them
+by their paths.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from analytics.records import MeasurementStatus, VbqScore
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.series import MINIMUM_SLICES, Verdict, after_contrast, candidates, judge
+from node.dicom.stack import Place, Stack, StoredImage, read_stacks
+
+AUTO = "auto"
+
+SEVERITY = {MeasurementStatus.MEASURED: 0, MeasurementStatus.REVIEW: 1, MeasurementStatus.REJECTED: 2}
+FAULTS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a measurement that meets the unforeseen raises: that costs one series its score, not the node its work."""
+
+log = structlog.get_logger()
+
+
+class Measure(Protocol):
+    """:func:`analytics.vbq.measure.measure_stack`, or another measurement with the same contract."""
+
+    def __call__(self, images: Sequence[SagittalImage], *, t1_stated: bool = True) -> AutomaticMeasurement: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySeries:
+    """One series of a study: its images, and what its headers say that it is."""
+
+    uid: str
+    images: Sequence[StoredImage]
+    verdict: Verdict
+    studies: frozenset[str]
+    """That its images name; one, unless something is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesMeasurement:
+    """What came of one series; ``place`` and ``image`` are of the slice that was measured."""
+
+    series_uid: str
+    status: MeasurementStatus
+    reasons: tuple[str, ...]
+    place: Place | None = None
+    score: VbqScore | None = None
+    vbq_sd: float | None = None
+    levels_confidence: float | None = None
+    image: SagittalImage | None = None
+    outlines: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+def series_of(uid: str, images: Sequence[StoredImage]) -> StudySeries:
+    """A series from its images."""
+    return StudySeries(
+        uid=uid,
+        images=images,
+        verdict=judge([image for stored in images for image in stored.header.images]),
+        studies=frozenset(stored.header.study_instance_uid for stored in images),
+    )
+
+
+def in_order(series: Mapping[str, StudySeries]) -> list[StudySeries]:
+    """The series of a study that may be its sagittal T1, the best first; none whose images name several studies."""
+    verdicts = {uid: one.verdict for uid, one in series.items() if len(one.studies) == 1}
+    return [series[uid] for uid in candidates(verdicts)]
+
+
+def doubts_of_order(series: Mapping[str, StudySeries]) -> dict[str, str]:
+    """What the other series of a study give to doubt about a candidate, by the UID of the candidate."""
+    late = after_contrast({uid: one.verdict for uid, one in series.items()})
+    return {
+        one.uid: f"it was made after a series with a contrast agent (series {late[one.uid]}) and may show it too"
+        for one in in_order(series)
+        if one.uid in late
+    }
+
+
+def measure_study(
+    series: Mapping[str, StudySeries], measure: Measure, *, picked: bool = False
+) -> Iterator[SeriesMeasurement]:
+    """Measure the candidates of a study one after the other, until one is not rejected by its image.
+
+    ``picked``: a person named the files. A few slices are then what was wanted; otherwise they are what arrived of
+    more, and such a series waits for a person.
+    """
+    doubts = doubts_of_order(series)
+    for one in in_order(series):
+        result = measure_series(one, measure, picked=picked)
+        if one.uid in doubts:
+            result = doubted(result, (doubts[one.uid],))
+        yield result
+        if result.status is not MeasurementStatus.REJECTED:
+            return
+
+
+def measure_series(series: StudySeries, measure: Measure, *, picked: bool = False) -> SeriesMeasurement:
+    """Measure one series; where it holds several stacks, the one that comes out best. ``picked``: as above."""
+    stacks = read_stacks(series.images)
+    if not any(stack.images for stack in stacks):
+        why = tuple(doubt for stack in stacks[:1] for doubt in stack.doubts)
+        return _rejected(series, "none of its images can be read and placed in the patient", *why)
+    results = [_measure_stack(series, stack, measure) for stack in stacks if stack.images]
+    if few := _few(series):
+        results = [replace(one, reasons=(*one.reasons, *few)) if picked else doubted(one, few) for one in results]
+    best = min(results, key=lambda result: SEVERITY[result.status])
+    usable = [result for result in results if result.status is not MeasurementStatus.REJECTED]
+    if len(usable) > 1:
+        doubt = f"{len(usable)} stacks of the series can be measured; this one has the most slices of the best"
+        return doubted(best, (doubt,))
+    return best
+
+
+def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> SeriesMeasurement:
+    try:
+        found = measure(stack.images, t1_stated=series.verdict.weighting_stated)
+    except FAULTS as error:
+        log.exception("the automatic measurement failed", series=series.uid)
+        return _rejected(series, f"the automatic measurement failed ({type(error).__name__})")
+    at = found.slice_index
+    result = SeriesMeasurement(
+        series_uid=series.uid,
+        status=found.status,
+        reasons=(*found.reasons, *stack.notes, *series.verdict.protocol.warnings),
+        place=None if at is None else stack.places[at],
+        score=found.score,
+        vbq_sd=found.vbq_sd,
+        levels_confidence=found.levels_confidence,
+        image=None if at is None else stack.images[at],
+        outlines=found.outlines,
+    )
+    return doubted(result, stack.doubts)
+
+
+def _few(series: StudySeries) -> tuple[str, ...]:
+    """What is to be known of a series of so few slices that the midline may lie beside them."""
+    slices = series.verdict.slices
+    if slices >= MINIMUM_SLICES:
+        return ()
+    return (f"fewer than {MINIMUM_SLICES} slices ({slices}): the midline may lie beside them",)
+
+
+def doubted(result: SeriesMeasurement, doubts: Sequence[str]) -> SeriesMeasurement:
+    """The result with what a person must know first; a measured one then waits for a person."""
+    if not doubts:
+        return result
+    doubtful = result.status is MeasurementStatus.MEASURED
+    return replace(
+        result,
+        status=MeasurementStatus.REVIEW if doubtful else result.status,
+        reasons=(*doubts, *result.reasons),
+    )
+
+
+def _rejected(series: StudySeries, *reasons: str) -> SeriesMeasurement:
+    return SeriesMeasurement(series_uid=series.uid, status=MeasurementStatus.REJECTED, reasons=reasons)

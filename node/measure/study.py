@@ -1,0 +1,85 @@
+"""A study as the database knows it: its images, its series, and how they stood each time it had become quiet."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+
+from sqlite_utils import Database
+
+from node.clock import from_text
+from node.dicom.reader import header_from_json
+from node.dicom.stack import StoredImage
+from node.measure.automatic import StudySeries, doubts_of_order, in_order, series_of
+from node.store.archive import Archive
+
+# Every image of every series that has an image in the study, of whatever study that image says it is.
+STUDY_IMAGES = """
+SELECT o.sha256, i.headers,
+       (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = o.object_id)
+FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
+WHERE i.series_instance_uid IN (SELECT series_instance_uid FROM derived_instance WHERE study_instance_uid = ?)
+ORDER BY o.sha256
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedImage(StoredImage):
+    """An image of the archive (``content`` is its SHA-256), and when it came first; again is no news."""
+
+    received_at: str
+
+
+def study_images(db: Database, archive: Archive, study_uid: str) -> list[ReceivedImage]:
+    """All images of all series of a study, in an order that does not depend on how they came."""
+    return [
+        ReceivedImage(
+            path=archive.path(sha256), content=sha256, header=header_from_json(headers), received_at=received_at
+        )
+        for sha256, headers, received_at in db.execute(STUDY_IMAGES, [study_uid])
+    ]
+
+
+def by_series(images: Iterable[StoredImage]) -> dict[str, StudySeries]:
+    """The series of these images, by UID."""
+    found: dict[str, list[StoredImage]] = defaultdict(list)
+    for image in images:
+        found[image.header.series_instance_uid].append(image)
+    return {uid: series_of(uid, members) for uid, members in sorted(found.items())}
+
+
+def content_hash(images: Iterable[StoredImage]) -> str:
+    """Changes with every image that comes, goes or differs, and with nothing else."""
+    return hashlib.sha256("\n".join(sorted(image.content for image in images)).encode("ascii")).hexdigest()
+
+
+def inputs_hash(series: Mapping[str, StudySeries]) -> str | None:
+    """Of everything that an automatic measurement of the study looks at; ``None`` when nothing can be measured."""
+    candidates = in_order(series)
+    if not candidates:
+        return None
+    images = content_hash(image for one in candidates for image in one.images)
+    doubts = doubts_of_order(series)
+    return hashlib.sha256(f"{images} {sorted(doubts.items())}".encode("ascii")).hexdigest() if doubts else images
+
+
+def versions(images: Sequence[ReceivedImage], study_uid: str, *, quiet_s: float) -> dict[str, dict[str, StudySeries]]:
+    """The series of a study each time it had become quiet, by :func:`inputs_hash`, the oldest first.
+
+    Taken from when the images came and not from when somebody looked, so that deriving everything again finds the
+    same. What changes nothing that is measured is no version; the last is how the study stands.
+    """
+    moments = sorted({image.received_at for image in images if image.header.study_instance_uid == study_uid})
+    quiet = timedelta(seconds=quiet_s)
+    ends = [one for one, following in pairwise(moments) if from_text(following) - from_text(one) >= quiet]
+    found: dict[str, dict[str, StudySeries]] = {}
+    for end in [*ends, None]:
+        series = by_series(image for image in images if end is None or image.received_at <= end)
+        key = inputs_hash(series)
+        if key is not None:
+            # The newer one in the later place.
+            found.pop(key, None)
+            found[key] = series
+    return found

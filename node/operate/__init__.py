@@ -1,0 +1,1 @@
+"""Operation: the state of the node, its checks, and its repair."""

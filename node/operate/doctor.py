@@ -1,0 +1,118 @@
+"""``vbq-node doctor``: what an engineer would check first."""
+
+import shutil
+import smtplib
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.clock import now
+from node.errors import PeerError, StoreError
+from node.settings import Listener, Settings
+from node.store.database import DATABASE_NAME, open_database
+
+LOW_SPACE_BYTES = 2 * 1024**3
+"""Below this the doctor warns: about four thousand MR images of half a megabyte."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check and what was found."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Check folder, disk, database, ports, peers, mail and time zone; nothing is changed."""
+    return [
+        _folder(settings.storage.folder),
+        _disk(settings.storage.folder),
+        _database(settings.storage.folder),
+        *(_port(name, getattr(settings, name)) for name in ("dicom", "hl7", "metrics")),
+        *_peers(settings),
+        _mail(settings),
+        Finding(
+            check="time zone",
+            ok=True,
+            detail=f"{settings.site.time_zone}, now {now().astimezone(settings.site.zone):%Y-%m-%d %H:%M %Z}",
+        ),
+    ]
+
+
+def _nearest_existing(folder: Path) -> Path:
+    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+
+
+def _folder(folder: Path) -> Finding:
+    place = _nearest_existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return Finding(check="data folder", ok=True, detail=f"{folder} can be written")
+    except OSError as error:
+        return Finding(check="data folder", ok=False, detail=f"{place} cannot be written: {error.strerror}")
+
+
+def _disk(folder: Path) -> Finding:
+    place = _nearest_existing(folder)
+    free = shutil.disk_usage(place).free
+    return Finding(check="disk", ok=free >= LOW_SPACE_BYTES, detail=f"{free / 1024**3:.1f} GiB free")
+
+
+def _database(folder: Path) -> Finding:
+    if not (folder / DATABASE_NAME).is_file():
+        return Finding(check="database", ok=True, detail="not there yet; the first start makes it")
+    try:
+        db = open_database(folder)
+    except StoreError as error:
+        return Finding(check="database", ok=False, detail=str(error))
+    try:
+        answer = db.execute("PRAGMA quick_check").fetchone()[0]
+    finally:
+        db.close()
+    return Finding(check="database", ok=answer == "ok", detail=f"quick check: {answer}")
+
+
+def _port(name: str, listener: Listener) -> Finding:
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            used = probe.connect_ex((listener.host, listener.port)) == 0
+        except OSError as error:
+            return Finding(check=f"port {name}", ok=False, detail=f"{listener.host}: {error.strerror}")
+    detail = "something listens (this node, if it is running)" if used else "free"
+    return Finding(check=f"port {name}", ok=True, detail=f"{listener.host}:{listener.port} {detail}")
+
+
+def _peers(settings: Settings) -> Iterator[Finding]:
+    """A C-ECHO to every address at which a peer is asked or sent to."""
+    from node.pacs.peer import echo
+
+    for name, peer in settings.dicom.peers.items():
+        for what, remote in (("query", peer.query), ("forward", peer.forward), ("commitment", peer.commitment)):
+            if remote is None:
+                continue
+            try:
+                echo(remote, ae_title=settings.dicom.ae_title)
+            except PeerError as error:
+                yield Finding(check=f"peer {name}, {what}", ok=False, detail=str(error))
+            else:
+                place = f"{remote.ae_title} at {remote.host}:{remote.port}"
+                yield Finding(check=f"peer {name}, {what}", ok=True, detail=f"{place} answers")
+
+
+def _mail(settings: Settings) -> Finding:
+    mail = settings.mail
+    if not mail.recipients:
+        return Finding(check="mail", ok=True, detail="no recipients are set; reports are kept, nothing is sent")
+    connect = smtplib.SMTP_SSL if mail.security == "tls" else smtplib.SMTP
+    try:
+        with connect(mail.host, mail.port, timeout=mail.timeout_s) as server:
+            code, _ = server.noop()
+    except (OSError, smtplib.SMTPException) as error:
+        return Finding(check="mail", ok=False, detail=f"{mail.host}:{mail.port} does not answer: {error}")
+    return Finding(check="mail", ok=code == 250, detail=f"{mail.host}:{mail.port} answers {code}")

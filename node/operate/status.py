@@ -1,0 +1,60 @@
+"""What arrived, what is pending, what needs a person: all of it queries, nothing kept in memory."""
+
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from node.clock import to_text
+from node.steps.pending import pending
+
+COUNTS = {
+    "objects received": "SELECT count(*) FROM fact_object",
+    "objects received again": "SELECT (SELECT count(*) FROM fact_object_receipt) - (SELECT count(*) FROM fact_object)",
+    "objects in quarantine": "SELECT count(*) FROM derived_problem WHERE step = 'index' AND code <> 'corrected'",
+    "series": "SELECT count(*) FROM derived_series",
+    "series incomplete": "SELECT count(*) FROM derived_series WHERE completeness = 'incomplete' AND stale = 0",
+    "lumbar T1 series chosen": "SELECT count(*) FROM derived_series WHERE chosen = 1",
+    "series without a patient id": "SELECT count(*) FROM derived_series WHERE patient_id IS NULL",
+    "series measured": "SELECT count(DISTINCT series_instance_uid) FROM derived_measurement WHERE status = 'measured'",
+    "series waiting for a measurement": "SELECT count(*) FROM series WHERE state = 'waiting for a measurement'",
+    "messages received": "SELECT count(*) FROM fact_frame",
+    "messages used": "SELECT count(*) FROM derived_message WHERE status = 'used'",
+    "messages held": "SELECT count(*) FROM derived_message WHERE status = 'held'",
+    "messages refused": "SELECT count(*) FROM derived_message WHERE status = 'refused'",
+    "blood counts": "SELECT count(*) FROM derived_blood_count",
+    "operations": "SELECT count(*) FROM derived_operation WHERE cancelled = 0",
+    "operations linked": "SELECT count(*) FROM derived_link WHERE status = 'linked'",
+    "operations incomplete": "SELECT count(*) FROM derived_link WHERE status = 'incomplete'",
+    "operations held": "SELECT count(*) FROM derived_link WHERE status = 'held'",
+    "imported rows": "SELECT count(*) FROM derived_import_row",
+    "cohort rows eligible": "SELECT count(*) FROM cohort WHERE eligible = 1",
+    "problems": "SELECT count(*) FROM problems",
+    "objects to be sent on": "SELECT count(*) FROM state_forward WHERE status = 'waiting'",
+    "mails waiting": "SELECT count(*) FROM state_delivery WHERE status = 'waiting'",
+    "mails undeliverable": "SELECT count(*) FROM state_delivery WHERE status = 'dead'",
+}
+"""The counts of ``vbq-node status``, of the metrics and of nothing else."""
+
+
+def counts(db: Database) -> dict[str, int]:
+    """What there is, by name."""
+    return {name: int(db.execute(sql).fetchone()[0]) for name, sql in COUNTS.items()}
+
+
+def status(db: Database, *, now: datetime) -> dict[str, object]:
+    """Everything ``vbq-node status --json`` shows."""
+    night = db.execute(
+        "SELECT night, status, finished_at, detail FROM state_run ORDER BY night DESC LIMIT 1"
+    ).fetchone()
+    version = db.execute(
+        "SELECT version FROM thresholds WHERE state = 'adopted' ORDER BY version DESC LIMIT 1"
+    ).fetchone()
+    return {
+        "at": to_text(now),
+        "counts": counts(db),
+        "pending": pending(db),
+        "last_object_received_at": db.execute("SELECT max(received_at) FROM fact_object_receipt").fetchone()[0],
+        "last_message_received_at": db.execute("SELECT max(received_at) FROM fact_frame_receipt").fetchone()[0],
+        "last_night": dict(zip(("night", "status", "finished_at", "detail"), night, strict=True)) if night else None,
+        "threshold_version": version[0] if version else None,
+    }

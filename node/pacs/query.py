@@ -1,0 +1,169 @@
+"""What a PACS has: C-FIND in the Study Root information model (PS3.4, C.6.2)."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom.association import Association
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
+
+from node.errors import PeerError, UnreachableError
+from node.pacs.peer import associated
+from node.settings import QueryAe
+
+FIND = StudyRootQueryRetrieveInformationModelFind
+SUCCESS = 0x0000
+PENDING = frozenset({0xFF00, 0xFF01})
+UID = re.compile(r"[0-9.]{1,64}")
+DAY = re.compile(r"\d{8}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundStudy:
+    """A study of a PACS; ``None`` or empty where it does not say."""
+
+    uid: str
+    study_date: date | None
+    description: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundSeries:
+    """A series of a PACS."""
+
+    uid: str
+    modality: str | None
+    description: str | None
+    body_part: str | None
+    instances: int
+
+
+class Query:
+    """Questions over one association; :func:`asking` makes it."""
+
+    def __init__(self, peer: QueryAe, association: Association) -> None:
+        self._peer = peer
+        self._association = association
+
+    def studies(self, day: date) -> list[FoundStudy]:
+        """The studies of a day that have an MR series, as far as the PACS can tell.
+
+        Raises
+        ------
+        PeerError
+            The PACS did not answer, or refused.
+        """
+        answers = self._find(
+            level="STUDY", StudyDate=f"{day:%Y%m%d}", ModalitiesInStudy="MR", StudyInstanceUID="", StudyDescription=""
+        )
+        found = [
+            FoundStudy(
+                uid=uid, study_date=_day(answer.get("StudyDate")), description=_text(answer.get("StudyDescription"))
+            )
+            for answer in answers
+            if (uid := _uid(answer.get("StudyInstanceUID")))
+        ]
+        return sorted(found, key=lambda study: study.uid)
+
+    def series(self, study_uid: str) -> list[FoundSeries]:
+        """The series of a study with the number of their images; empty when the PACS does not know the study.
+
+        Raises
+        ------
+        PeerError
+            The PACS did not answer, or refused.
+        """
+        answers = self._find(
+            level="SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", Modality="", SeriesDescription="",
+            BodyPartExamined="", NumberOfSeriesRelatedInstances="",
+        )  # fmt: skip
+        found = [
+            FoundSeries(
+                uid=uid,
+                modality=_text(answer.get("Modality")),
+                description=_text(answer.get("SeriesDescription")),
+                body_part=_text(answer.get("BodyPartExamined")),
+                instances=self._instances(study_uid, uid, answer),
+            )
+            for answer in answers
+            if (uid := _uid(answer.get("SeriesInstanceUID")))
+        ]
+        return sorted(found, key=lambda series: series.uid)
+
+    def images(self, study_uid: str, series_uid: str) -> list[str]:
+        """The SOP Instance UIDs of a series.
+
+        Raises
+        ------
+        PeerError
+            The PACS did not answer, or refused.
+        """
+        answers = self._find(level="IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid, SOPInstanceUID="")
+        return sorted({uid for answer in answers if (uid := _uid(answer.get("SOPInstanceUID")))})
+
+    def _instances(self, study_uid: str, series_uid: str, answer: Dataset) -> int:
+        """The count of the answer; where the PACS does not give this optional key, its images are counted."""
+        given = _text(answer.get("NumberOfSeriesRelatedInstances"))
+        if given is not None and given.isdecimal():
+            return int(given)
+        return len(self.images(study_uid, series_uid))
+
+    def _find(self, *, level: str, **keys: str) -> list[Dataset]:
+        if not self._association.is_established:
+            raise UnreachableError(f"{self._peer.ae_title} has closed the association")
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = level
+        for keyword, value in keys.items():
+            setattr(identifier, keyword, value)
+        found = []
+        for status, answer in self._association.send_c_find(identifier, FIND):
+            code = status.get("Status")
+            if code is None:
+                raise UnreachableError(f"{self._peer.ae_title} did not answer a query in time, or hung up")
+            if code in PENDING:
+                if answer is None:
+                    raise PeerError(f"{self._peer.ae_title} answered a query with something that cannot be read")
+                found.append(answer)
+            elif code != SUCCESS:
+                raise PeerError(f"{self._peer.ae_title} answered a query with status 0x{code:04X}")
+        return found
+
+
+@contextmanager
+def asking(peer: QueryAe, *, ae_title: str) -> Iterator[Query]:
+    """Questions to a PACS over one association.
+
+    Raises
+    ------
+    UnreachableError
+        It cannot be reached, or answers no queries.
+    """
+    with associated(peer, [build_context(FIND)], ae_title=ae_title) as association:
+        if not association.accepted_contexts:
+            raise UnreachableError(f"{peer.ae_title} answers no queries (Study Root C-FIND)")
+        yield Query(peer, association)
+
+
+def _text(value: Any) -> str | None:
+    text = "" if value is None else str(value).replace("\0", "").strip()
+    return text or None
+
+
+def _uid(value: Any) -> str | None:
+    text = _text(value)
+    return text if text and UID.fullmatch(text) else None
+
+
+def _day(value: Any) -> date | None:
+    text = _text(value) or ""
+    if not DAY.fullmatch(text):
+        return None
+    try:
+        return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""What people say, as facts: readings, imports, identity, thresholds, quarantine."""

@@ -1,0 +1,274 @@
+"""Readings: the circles that a person placed on a series, checked and kept as facts."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
+
+from sqlite_utils import Database
+
+from analytics.records import Circle
+from analytics.vbq.score import REGIONS, ScoreError, score
+from node.clock import to_text
+from node.dicom.reader import Slice, read_slice
+from node.errors import DicomReadError, ReadingError
+from node.measure.rois import FRAME, SLICE
+from node.store.archive import Archive
+from node.store.database import writing
+from node.store.pending import touch
+
+READER_LENGTH = 64
+MAX_INSTANCE_NUMBER = 2**31 - 1
+"""Of DICOM's integer strings (PS3.5, table 6.2-1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A slice (its InstanceNumber, so 1-based) and a circle for each region, in 0-based native pixels.
+
+    In a multi-frame image the InstanceNumber names the image, and ``frame`` (1-based) the slice in it.
+    """
+
+    instance_number: int
+    frame_number: int | None = None
+    rois: Mapping[str, Circle]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddedReading:
+    """A reading as stored. ``new`` is false when it is in effect already: the same one of the same reader."""
+
+    reading_id: int
+    new: bool
+    vbq_mean: float
+    vbq_median: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundSlice:
+    """The one image of a series that bears an InstanceNumber, and the frame (1-based) of a multi-frame one."""
+
+    sha256: str
+    sop_instance_uid: str
+    frame_number: int | None
+
+
+def parse_rois(text: str) -> Reading:
+    """A reading from ``{"slice": 8, "L1": [row, col, radius_px], …, "L4": […], "CSF": […]}``.
+
+    For a slice of a multi-frame image also ``"frame": 5``, the number of the frame.
+
+    Raises
+    ------
+    ReadingError
+        Names what is wrong, and where.
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=_without_doubles)
+    except (ValueError, RecursionError) as error:
+        raise ReadingError(f"not JSON: {error}") from error
+    expected = (SLICE, *REGIONS)
+    if not isinstance(content, dict):
+        raise ReadingError(f"a JSON object with the keys {', '.join(expected)} is needed")
+    if missing := [key for key in expected if key not in content]:
+        raise ReadingError(f"missing: {', '.join(missing)}")
+    if unknown := [key for key in content if key not in (*expected, FRAME)]:
+        raise ReadingError(f"unknown: {', '.join(unknown)}; the keys are {', '.join(expected)}, {FRAME} if needed")
+    return Reading(
+        instance_number=_whole(f"{SLICE}: a whole number is needed (the InstanceNumber)", content[SLICE]),
+        frame_number=_whole(f"{FRAME}: a whole number is needed", content[FRAME]) if FRAME in content else None,
+        rois={name: _circle(name, content[name]) for name in REGIONS},
+    )
+
+
+def _whole(needed: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_INSTANCE_NUMBER:
+        raise ReadingError(f"{needed}, not {json.dumps(value)}")
+    return value
+
+
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [key for key, _ in pairs]
+    if doubled := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ReadingError(f"given twice: {', '.join(doubled)}")
+    return dict(pairs)
+
+
+def _circle(name: str, value: object) -> Circle:
+    if not isinstance(value, list) or len(value) != 3 or not all(_is_number(item) for item in value):
+        raise ReadingError(f"{name}: [row, col, radius_px] as three finite numbers is needed, not {json.dumps(value)}")
+    row, col, radius = (float(item) for item in value)
+    if radius <= 0:
+        raise ReadingError(f"{name}: the radius is {radius:g} pixels; it must be positive")
+    return Circle(row=row, col=col, radius_px=radius)
+
+
+def _is_number(value: object) -> bool:
+    # bool is an int to Python; NaN, Infinity and whole numbers beyond every float are numbers to its JSON reader.
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:
+        return False
+
+
+def to_canonical_json(reading: Reading) -> str:
+    """The same text for the same reading, however it was written; :func:`parse_rois` reads it."""
+    rois = {name: [circle.row, circle.col, circle.radius_px] for name, circle in sorted(reading.rois.items())}
+    frame = {} if reading.frame_number is None else {FRAME: reading.frame_number}
+    return json.dumps({SLICE: reading.instance_number, **frame, **rois}, separators=(",", ":"))
+
+
+def find_slice(db: Database, series_uid: str, reading: Reading) -> FoundSlice:
+    """The slice of a series that a reading is of.
+
+    Raises
+    ------
+    ReadingError
+        There is none, or more than one (of different content): nobody can say which one the reader saw.
+    """
+    number = reading.instance_number
+    found = db.execute(
+        "SELECT o.sha256, i.sop_instance_uid, json_array_length(i.headers, '$.frames') "
+        "FROM derived_instance AS i JOIN fact_object AS o USING (object_id) "
+        "WHERE i.series_instance_uid = ? AND i.instance_number = ? ORDER BY o.sha256",
+        [series_uid, number],
+    ).fetchall()
+    if not found:
+        raise ReadingError(f"slice {number}: the series has no image with this InstanceNumber")
+    if len(found) > 1:
+        raise ReadingError(
+            f"slice {number}: {len(found)} different images of the series bear this InstanceNumber; "
+            "vbq-node problems shows images received with differing content"
+        )
+    ((sha256, sop_instance_uid, frames),) = found
+    if reading.frame_number is None and frames:
+        raise ReadingError(f'slice {number}: it is an image of {frames} frames; "frame" must say which one was read')
+    if reading.frame_number is not None and not 1 <= reading.frame_number <= frames:
+        raise ReadingError(
+            f"slice {number}: the image has no frame {reading.frame_number} (frames: {frames or 'none'})"
+        )
+    return FoundSlice(sha256=sha256, sop_instance_uid=sop_instance_uid, frame_number=reading.frame_number)
+
+
+def load_slice(archive: Archive, found: FoundSlice) -> Slice:
+    """The pixels of an image that was found.
+
+    Raises
+    ------
+    DicomReadError
+        The file is gone or cannot be decoded.
+    """
+    try:
+        return read_slice(archive.path(found.sha256), frame=found.frame_number)
+    except FileNotFoundError as error:
+        raise DicomReadError("the file is missing from the archive") from error
+
+
+def add_reading(
+    db: Database,
+    archive: Archive,
+    *,
+    series_uid: str,
+    reader: str,
+    rois_text: str,
+    now: datetime,
+    approves: str | None = None,
+) -> AddedReading:
+    """Check a reading against its series and keep it as a fact; the steps make the measurement of it.
+
+    ``approves`` names the algorithm whose circles these are, where the reader took them as they were.
+
+    Raises
+    ------
+    ReadingError
+        The text is no reading, the series is not known, the slice is missing or ambiguous, or the circles give no
+        score. Nothing is stored.
+    """
+    name = reader.strip()
+    if not name or len(name) > READER_LENGTH or not name.isprintable():
+        raise ReadingError(f"reader: a name of 1 to {READER_LENGTH} printable characters is needed")
+    reading = parse_rois(rois_text)
+    if not db.execute("SELECT 1 FROM derived_instance WHERE series_instance_uid = ? LIMIT 1", [series_uid]).fetchone():
+        raise ReadingError(
+            f"no series {series_uid} is known; the view 'series' lists what has arrived (the steps must be running)"
+        )
+    try:
+        pixels = load_slice(archive, find_slice(db, series_uid, reading))
+        result = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
+    except (DicomReadError, ScoreError) as error:
+        raise ReadingError(f"slice {reading.instance_number}: {error}") from error
+    with writing(db):
+        stored, new = _store(db, series_uid, name, to_canonical_json(reading), approves, now)
+    return AddedReading(reading_id=stored, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median)
+
+
+def approve(db: Database, archive: Archive, *, series_uid: str, reader: str, now: datetime) -> AddedReading:
+    """Take the circles of the automatic measurement of a series as a person's reading, and keep it as a fact.
+
+    Raises
+    ------
+    ReadingError
+        There is no automatic measurement of the series with a score, or as :func:`add_reading`. Nothing is stored.
+    """
+    found = db.execute(
+        "SELECT m.instance_number, m.frame_number, m.rois, m.algorithm_name || ' ' || m.algorithm_version "
+        "FROM derived_measurement AS m JOIN derived_series AS s USING (series_instance_uid) "
+        "WHERE m.series_instance_uid = ? AND m.source = 'auto' AND m.current = 1 AND m.vbq_mean IS NOT NULL "
+        # What was measured before a late image came is not what is there to be looked at.
+        "AND s.stale = 0",
+        [series_uid],
+    ).fetchone()
+    if found is None:
+        raise ReadingError(
+            f"series {series_uid} has no automatic measurement with a score that could be approved; the view "
+            "'measurements' shows what there is, and `vbq-node reading add` takes circles of your own"
+        )
+    instance_number, frame_number, rois, algorithm = found
+    if instance_number is None:
+        raise ReadingError("the slice bears no InstanceNumber by which a reading could name it")
+    circles = {
+        name: Circle(row=roi["row"], col=roi["col"], radius_px=roi["radius_px"])
+        for name, roi in json.loads(rois).items()
+    }
+    reading = Reading(instance_number=instance_number, frame_number=frame_number, rois=circles)
+    return add_reading(
+        db,
+        archive,
+        series_uid=series_uid,
+        reader=reader,
+        rois_text=to_canonical_json(reading),
+        now=now,
+        approves=algorithm,
+    )
+
+
+def _store(
+    db: Database, series_uid: str, reader: str, rois: str, approves: str | None, now: datetime
+) -> tuple[int, bool]:
+    """Its number, and whether it is new: only the newest reading of the series can be the same one again."""
+    newest = db.execute(
+        "SELECT reading_id, reader, rois FROM fact_reading WHERE series_instance_uid = ? "
+        "ORDER BY reading_id DESC LIMIT 1",
+        [series_uid],
+    ).fetchone()
+    if newest and newest[1:] == (reader, rois):
+        return int(newest[0]), False
+    (reading_id,) = db.execute(
+        "INSERT INTO fact_reading (series_instance_uid, reader, rois, approves, added_at) VALUES (?, ?, ?, ?, ?) "
+        "RETURNING reading_id",
+        [series_uid, reader, rois, approves, to_text(now)],
+    ).fetchone()
+    _touch_patient(db, series_uid)
+    return int(reading_id), True
+
+
+def _touch_patient(db: Database, series_uid: str) -> None:
+    for authority, patient_id in db.execute(
+        "SELECT patient_authority, patient_id FROM derived_series "
+        "WHERE series_instance_uid = ? AND patient_authority IS NOT NULL",
+        [series_uid],
+    ).fetchall():
+        touch(db, authority, patient_id)

@@ -1,0 +1,329 @@
+"""Threshold versions: proposed by the night, adopted and retired by a person, at most one in force.
+
+A version never changes. What people decide about it are facts, the newest decision about a version holds. Adopting
+one retires the one that was in force, so that every flag can name the one version it follows. Where the settings let
+a rule adopt a version, it is announced with who would change, and adopted a night later unless somebody retires it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlite_utils import Database
+
+from analytics.episodes.cuts import Cuts, Ratios, StratumCut
+from analytics.episodes.tiers import tier
+from analytics.night.calibration import Calibration
+from analytics.records import Tier
+from node.clock import to_text
+from node.errors import InputError
+from node.store.database import insert, writing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A threshold version and its cuts.
+
+    ``evidence`` is what they rest on (:meth:`analytics.night.calibration.Calibration.to_json_dict`), ``announced``
+    why the rule will adopt it with the next night, if it will.
+    """
+
+    version: int
+    night: str
+    cuts: Cuts
+    evidence: Mapping[str, Any]
+    announced: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierChange:
+    """Whose tier would change, from the one last reported to the one under another version."""
+
+    id: str
+    previous: Tier | None
+    tier: Tier
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.previous or 'no tier'} → {self.tier}"
+
+
+def list_versions(db: Database) -> list[dict[str, Any]]:
+    """All versions with their state (proposed, adopted, retired), as the view ``thresholds`` has them."""
+    return list(db.query("SELECT * FROM thresholds ORDER BY version"))
+
+
+def newest(db: Database) -> Version | None:
+    """The version proposed last."""
+    return _one(db, "SELECT max(version) FROM record_threshold")
+
+
+def in_force(db: Database) -> Version | None:
+    """The adopted version; ``None`` while the site has none."""
+    return _one(db, "SELECT max(version) FROM thresholds WHERE state = 'adopted'")
+
+
+def _one(db: Database, sql: str) -> Version | None:
+    (number,) = db.execute(sql).fetchone()
+    return None if number is None else get(db, number)
+
+
+def get(db: Database, version: int) -> Version:
+    """A version by its number.
+
+    Raises
+    ------
+    InputError
+        There is no such version.
+    """
+    row = db.execute(
+        "SELECT night, method, n, vbq, nlr, plr, ratios, strata, evidence, announced FROM record_threshold "
+        "WHERE version = ?",
+        [version],
+    ).fetchone()
+    if row is None:
+        known = [str(number) for (number,) in db.execute("SELECT version FROM record_threshold ORDER BY version")]
+        raise InputError(f"there is no threshold version {version}; known: {', '.join(known) or 'none yet'}")
+    night, method, n, vbq, nlr, plr, ratios, strata, evidence, announced = row
+    rule: Ratios = "both" if ratios == "both" else "any"
+    return Version(
+        version=version,
+        night=night,
+        cuts=Cuts(
+            method=method,
+            n=n,
+            vbq=vbq,
+            nlr=nlr,
+            plr=plr,
+            ratios=rule,
+            strata=tuple(StratumCut(**one) for one in json.loads(strata)),
+        ),
+        evidence=json.loads(evidence),
+        announced=announced,
+    )
+
+
+def propose(
+    db: Database, found: Calibration, *, night: date, snapshot_sha256: str, announced: str | None, now: datetime
+) -> Version:
+    """Record tonight's cuts as a new version; inside the night's unit of work."""
+    last = newest(db)
+    number = last.version + 1 if last else 1
+    cuts = found.cuts
+    row = {
+        "version": number,
+        "night": night.isoformat(),
+        "method": cuts.method,
+        "n": cuts.n,
+        "vbq": cuts.vbq,
+        "nlr": cuts.nlr,
+        "plr": cuts.plr,
+        "ratios": cuts.ratios,
+        "strata": json.dumps([asdict(one) for one in cuts.strata], ensure_ascii=False),
+        "evidence": json.dumps(found.to_json_dict(), ensure_ascii=False, sort_keys=True, allow_nan=False),
+        "announced": announced,
+        "snapshot_sha256": snapshot_sha256,
+        "proposed_at": to_text(now),
+    }
+    insert(db, "record_threshold", [row])
+    return get(db, number)
+
+
+def announced_before(db: Database, night: date) -> Version | None:
+    """The version that the night before this one announced, if nobody has decided about it."""
+    row = db.execute(
+        "SELECT max(version) FROM thresholds WHERE announced IS NOT NULL AND state = 'proposed' "
+        "AND night = (SELECT max(night) FROM record_fit WHERE night < ?)",
+        [night.isoformat()],
+    ).fetchone()
+    return None if row[0] is None else get(db, row[0])
+
+
+def night_accepted(db: Database) -> str | None:
+    """The night that proposed the version adopted last by a person, or first of all; ``None`` without either.
+
+    While no version is in force, there is none.
+    """
+    if in_force(db) is None:
+        return None
+    row = db.execute(
+        "SELECT t.night FROM fact_threshold_decision AS d JOIN record_threshold AS t USING (version) "
+        "WHERE d.decision = 'adopted' AND (d.decided_by NOT LIKE 'rule: %' OR d.decided_by = 'rule: first') "
+        "ORDER BY d.decision_id DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def declined(db: Database, current: Version) -> bool:
+    """Whether a person has retired a newer version than the one in force: then no rule adopts further ones."""
+    row = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM thresholds WHERE version > ? AND state = 'retired')", [current.version]
+    ).fetchone()
+    return bool(row[0])
+
+
+def adopt(db: Database, version: int, *, by: str, now: datetime) -> None:
+    """Put a version in force from the next night on; the one in force until now is retired.
+
+    Raises
+    ------
+    InputError
+        There is no such version, it is in force already, or nobody is named.
+    """
+    with writing(db):
+        get(db, version)
+        current = in_force(db)
+        if current is not None and current.version == version:
+            raise InputError(f"threshold version {version} is adopted already")
+        if current is not None:
+            _decide(db, current.version, "retired", by=f"{by} (adopted version {version})", now=now)
+        _decide(db, version, "adopted", by=by, now=now)
+
+
+def retire(db: Database, version: int, *, by: str, now: datetime) -> None:
+    """Take a version out of force, or keep a proposed one from being adopted; without one in force nobody has a tier.
+
+    Raises
+    ------
+    InputError
+        There is no such version, it is retired already, or nobody is named.
+    """
+    with writing(db):
+        get(db, version)
+        (state,) = db.execute("SELECT state FROM thresholds WHERE version = ?", [version]).fetchone()
+        if state == "retired":
+            raise InputError(f"threshold version {version} is retired already")
+        _decide(db, version, "retired", by=by, now=now)
+
+
+def record_adoption(db: Database, version: int, *, rule: str, now: datetime) -> None:
+    """Adopt by a rule of the settings, in place of the one in force; for the night, inside its unit of work."""
+    current = in_force(db)
+    if current is not None:
+        _decide(db, current.version, "retired", by=f"rule: {rule} (adopted version {version})", now=now)
+    _decide(db, version, "adopted", by=f"rule: {rule}", now=now)
+
+
+def _decide(db: Database, version: int, decision: str, *, by: str, now: datetime) -> None:
+    if not by.strip():
+        raise InputError("say who decides (--by NAME)")
+    row = {"version": version, "decision": decision, "decided_at": to_text(now), "decided_by": by.strip()}
+    insert(db, "fact_threshold_decision", [row])
+
+
+def would_change(db: Database, version: int, *, night: date | None = None) -> list[TierChange]:
+    """Who gets another tier when this version is adopted; nobody is re-tiered by asking.
+
+    Parameters
+    ----------
+    night
+        Operations of this date and later count; without it, as of the last night.
+
+    Raises
+    ------
+    InputError
+        There is no such version.
+    """
+    cuts = get(db, version).cuts
+    (since,) = db.execute("SELECT coalesce(?, max(night), '') FROM record_fit", [night and str(night)]).fetchone()
+    rows = db.execute(
+        "SELECT l.episode, l.vbq, l.nlr, l.plr, l.scanner_stratum, "
+        "(SELECT f.tier FROM record_flag AS f WHERE f.episode = l.episode ORDER BY f.flag_id DESC LIMIT 1) "
+        "FROM derived_link AS l WHERE l.status = 'linked' AND l.eligible = 1 AND l.surgery_date >= ? "
+        "ORDER BY l.episode",
+        [since],
+    ).fetchall()
+    changes = []
+    for episode, vbq, nlr, plr, scanner, known in rows:
+        previous = Tier(known) if known else None
+        wanted = tier(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts.at(scanner))
+        if wanted != previous:
+            changes.append(TierChange(id=episode, previous=previous, tier=wanted))
+    return changes
+
+
+def show(db: Database, version: int) -> dict[str, Any]:
+    """A version with its evidence, every decision about it, and who would change; plain values.
+
+    Raises
+    ------
+    InputError
+        There is no such version.
+    """
+    found = get(db, version)
+    (row,) = db.query("SELECT * FROM thresholds WHERE version = ?", [version])
+    decisions = db.query(
+        "SELECT decision, decided_at, decided_by FROM fact_threshold_decision WHERE version = ? ORDER BY decision_id",
+        [version],
+    )
+    return {
+        **row,
+        "strata": [asdict(one) for one in found.cuts.strata],
+        "evidence": dict(found.evidence),
+        "rests_on": describe(found),
+        "decisions": list(decisions),
+        "would_change": [asdict(one) for one in would_change(db, version)],
+    }
+
+
+def as_lines(shown: Mapping[str, Any]) -> list[str]:
+    """What :func:`show` gives, for a person at a terminal."""
+    which = "one high ratio suffices" if shown["ratios"] == "any" else "both ratios must be high"
+    changes = [f"  {TierChange(**one)}" for one in shown["would_change"]]
+    return [
+        f"version {shown['version']} of {shown['night']}: {shown['state']} ({shown['method']}, n = {shown['n']})",
+        f"VBQ ≥ {shown['vbq']:.4g}, NLR > {shown['nlr']:.4g}, PLR > {shown['plr']:.4g}; {which}",
+        *(f"  {line}" for line in shown["rests_on"]),
+        *([f"announced for the next night: {shown['announced']}"] if shown["announced"] else []),
+        *(f"{one['decision']} {one['decided_at']} by {one['decided_by']}" for one in shown["decisions"]),
+        f"tiers that would change: {len(changes)}",
+        *changes,
+    ]
+
+
+def describe(version: Version) -> list[str]:
+    """What the cuts of a version rest on, a sentence each: markers with intervals and worth, then scanners."""
+    lines = [_marker(one) for one in version.evidence["markers"]]
+    lines += [f"scanner {one.stratum}: VBQ cut of its own" for one in version.cuts.strata if one.pooled is None]
+    lines += [f"{one.pooled}: VBQ cut of all scanners" for one in version.cuts.strata if one.pooled is not None]
+    omitted = version.evidence["omitted"]
+    lines += [f"rows left out: {number}, {reason}" for reason, number in omitted.items()]
+    return lines
+
+
+def _marker(one: Mapping[str, Any]) -> str:
+    name = one["marker"].upper() + (f" at scanner {one['stratum']}" if one["stratum"] else "")
+    digits = {"vbq": 3, "nlr": 2, "plr": 1}[one["marker"]]
+    words = f"{name} {one['cut']:.{digits}f} ({one['how']}"
+    if one["interval"]:
+        low, high = (f"{end:.{digits}f}" for end in one["interval"])
+        words += f", n = {one['n']}, bootstrap 95 % interval {low} to {high}"
+    words += ")"
+    if one["instead"]:
+        words += f"; {one['instead']}"
+    if one["worth"]:
+        words += f"; {_worth(one['worth'])}"
+    if one["no_worth"]:
+        words += f"; its worth is not known: {one['no_worth']}"
+    return words
+
+
+def _worth(worth: Mapping[str, Any]) -> str:
+    at_cut = worth["at_cut"]
+    names = (("sensitivity", "sensitivity"), ("specificity", "specificity"), ("PPV", "ppv"), ("NPV", "npv"))
+    shares = ", ".join(f"{name} {_share(at_cut[key])}" for name, key in names)
+    youden = f"J {at_cut['youden']:.2f}"
+    if worth["youden_corrected"] is not None:
+        youden += f" apparent, {worth['youden_corrected']:.2f} corrected for optimism"
+    words = (
+        f"against {worth['outcome']} (n = {worth['n']}, prevalence {worth['prevalence']:.0%}): ROC area "
+        f"{worth['auc']:.2f} ({worth['auc_ci'][0]:.2f} to {worth['auc_ci'][1]:.2f}), {shares}, {youden}"
+    )
+    return f"{words}; {worth['circular']}" if worth["circular"] else words
+
+
+def _share(share: Mapping[str, Any]) -> str:
+    if share["value"] is None:
+        return "unknown"
+    return f"{share['value']:.2f} ({share['ci_low']:.2f} to {share['ci_high']:.2f})"

@@ -1,0 +1,1 @@
+"""Who starts whom: the supervisor, the roles and what watches them."""

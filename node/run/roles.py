@@ -1,0 +1,94 @@
+"""The roles of a node, each one process: dicom, hl7, steps, outgoing, nightly."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from node.settings import Settings
+
+READY_LINE = "ready"
+"""What a supervised role writes to standard output once it does its work."""
+
+
+class Role(Protocol):
+    """A function that does its work until told to stop, and says when it is ready."""
+
+    def __call__(self, settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None: ...
+
+
+def _dicom(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
+    from node.dicom.listener import run_receiver
+
+    run_receiver(settings, stop, ready=ready)
+
+
+def _hl7(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
+    from node.hl7.listener import run_listener
+
+    run_listener(settings, stop, ready=ready)
+
+
+def _steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
+    from node.run.metrics import serve_metrics
+    from node.steps.worker import run_steps
+
+    with serve_metrics(settings):
+        run_steps(settings, stop, ready=ready)
+
+
+def _nightly(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
+    from node.nightly.schedule import watch
+
+    watch(settings, stop, ready=ready)
+
+
+def _outgoing(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
+    from node.outgoing.role import run_outgoing
+
+    run_outgoing(settings, stop, ready=ready)
+
+
+# Each role imports its libraries only when it runs: the receiver needs no statsmodels.
+ROLES: dict[str, Role] = {
+    "dicom": _dicom,
+    "hl7": _hl7,
+    "steps": _steps,
+    "outgoing": _outgoing,
+    "nightly": _nightly,
+}
+
+
+def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
+    """Run one role in this process until SIGTERM, SIGINT or, when supervised, until the supervisor is gone.
+
+    Parameters
+    ----------
+    supervised
+        Standard input is a pipe from the supervisor: its end means that the supervisor has died, even by kill -9,
+        and that this process must not outlive it. Standard output gets :data:`READY_LINE`.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if supervised:
+        threading.Thread(target=_stop_at_end_of_input, args=[stop], daemon=True).start()
+
+    def ready() -> None:
+        structlog.get_logger().info("ready", role=name)
+        if supervised:
+            sys.stdout.write(READY_LINE + "\n")
+            sys.stdout.flush()
+
+    ROLES[name](settings, stop, ready=ready)
+
+
+def _stop_at_end_of_input(stop: threading.Event) -> None:
+    # The descriptor itself: a thread blocked in the buffered reader would hold its lock when the process ends.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stop.set()

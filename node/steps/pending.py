@@ -1,0 +1,35 @@
+"""What is pending: each step's own query, counted."""
+
+from sqlite_utils import Database
+
+from node.people.imports import UNDERIVED
+from node.steps.measure_automatic import pending_studies
+
+PENDING = {
+    "objects to index": """
+        SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instance)
+             - (SELECT count(*) FROM derived_problem WHERE step = 'index')""",
+    "studies arriving": """
+        SELECT count(*) FROM (SELECT DISTINCT study_instance_uid AS uid FROM derived_instance) AS study
+        WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = uid AND s.stale = 0)
+          AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
+                          WHERE p.step = 'catalogue' AND p.source = 'study ' || uid)""",
+    "messages to interpret": """
+        SELECT count(*) FROM fact_frame AS f
+        WHERE NOT EXISTS (SELECT 1 FROM derived_message AS m WHERE m.frame_id = f.frame_id)""",
+    "readings to measure": """
+        SELECT count(*) FROM fact_reading AS r JOIN derived_series AS s USING (series_instance_uid)
+        WHERE s.stale = 0 AND NOT EXISTS (SELECT 1 FROM derived_measurement AS m WHERE m.reading_id = r.reading_id
+                          AND m.instances_sha256 = s.instances_sha256)""",
+    "patients to link": """
+        SELECT count(DISTINCT person) FROM derived_identifier
+        WHERE person NOT IN (SELECT person FROM derived_person)""",
+    "imports to derive": UNDERIVED,
+}
+"""What each step still has to do, by the query that the step itself asks."""
+
+
+def pending(db: Database) -> dict[str, int]:
+    """How many units of work each step still has; all zero when everything derived is up to date."""
+    found = {name: int(db.execute(sql).fetchone()[0]) for name, sql in PENDING.items()}
+    return found | {"studies to measure": pending_studies(db)}

@@ -1,0 +1,24 @@
+"""Marks in the database that make a step derive something again."""
+
+from sqlite_utils import Database
+
+
+def person_key(authority: str, patient_id: str) -> str:
+    """The name of the person a patient number stands for, before merges."""
+    return f"{authority}|{patient_id}"
+
+
+def touch(db: Database, authority: str, patient_id: str) -> None:
+    """Say that something about this patient number is new, so that the link step derives the person again.
+
+    Call it inside the unit of work that stores the news.
+    """
+    db.execute(
+        "INSERT OR IGNORE INTO derived_identifier (authority, patient_id, person) VALUES (?, ?, ?)",
+        [authority, patient_id, person_key(authority, patient_id)],
+    )
+    db.execute(
+        "DELETE FROM derived_person WHERE person = "
+        "(SELECT person FROM derived_identifier WHERE authority = ? AND patient_id = ?)",
+        [authority, patient_id],
+    )

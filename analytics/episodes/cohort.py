@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from analytics.episodes.eligibility import BMI_KG_PER_M2, exclusion_reasons
+from analytics.episodes.eligibility import exclusion_reasons
 from analytics.episodes.matching import blood_count_window, mri_window
+from analytics.plausible import RANGES
 
 COLUMNS = (
     "id",
@@ -53,25 +54,6 @@ BINARY_COLUMNS = ("sex_male", "smoking", "diabetes", "hypertension", "calcium", 
 
 DIAGNOSES = ("LDH", "LSS", "LS")
 """Lumbar disc herniation, lumbar spinal stenosis, lumbar spondylolisthesis."""
-
-PLAUSIBLE = {
-    "vbq": (1.0, 7.0),
-    "age": (18.0, 110.0),
-    "bmi": BMI_KG_PER_M2,
-    "neutrophils": (0.0, 100.0),
-    "lymphocytes": (0.0, 100.0),
-    "platelets": (5.0, 3000.0),
-    "nlr": (0.02, 200.0),
-    "plr": (2.0, 10000.0),
-    "t_score": (-8.0, 6.0),
-    "bmd_g_per_cm2": (0.2, 2.5),
-    "hu": (-150.0, 600.0),
-}
-"""Ranges outside which a value is a slip or has another unit.
-
-Published VBQ scores lie between about 1.5 and 5; its range is narrower than tenfold, so that a misplaced decimal
-point always leaves it. The counts and ratios are as wide as living adults' are; slips in them show as contradictions.
-"""
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "."})
 """What stands for a missing value, in any case."""
@@ -180,8 +162,9 @@ def _number(name: str, text: str, found: _Findings, *, excludes: bool) -> float 
         hint = " (write a decimal point, not a comma)" if re.fullmatch(r"\d+,\d+", text) else ""
         found.add(f"{name} {text!r} is not a finite number{hint}", excludes=excludes)
         return None
-    low, high = PLAUSIBLE[name]
-    if not low <= number <= high:
+    plausible = RANGES[name]
+    if not plausible.holds(number):
+        low, high = plausible.low, plausible.high
         slip = next((number / f for f in (10, 0.1, 100, 0.01) if low <= number / f <= high), None)
         hint = (
             f"; is the decimal point misplaced ({slip:g})?"

@@ -12,6 +12,8 @@ from datetime import date
 
 from dateutil.relativedelta import relativedelta
 
+from analytics.plausible import RANGES
+
 MINIMUM_AGE_YEARS = 50
 """Paper, inclusion criterion 1."""
 
@@ -20,11 +22,6 @@ ESSENTIAL = ("vbq", "age", "sex_male", "smoking", "diabetes", "bmi", "nlr", "plr
 
 DRUG_WINDOW_MONTHS = 6
 """Calendar months before the operation in which steroids or immunosuppressants exclude (paper, exclusion 4)."""
-
-HEIGHT_CM = (100.0, 230.0)
-WEIGHT_KG = (25.0, 300.0)
-BMI_KG_PER_M2 = (10.0, 80.0)
-"""Plausible adult ranges; outside them a unit was mistaken (metres, pounds, grams) and no BMI is given."""
 
 
 def age_on(birth_date: date, day: date) -> int:
@@ -45,14 +42,14 @@ def body_mass_index(*, height_cm: float | None, weight_kg: float | None) -> floa
     """Weight over height squared in kg/m², one decimal; ``None`` where either is missing or implausible."""
     if height_cm is None or weight_kg is None:
         return None
-    if not HEIGHT_CM[0] <= height_cm <= HEIGHT_CM[1] or not WEIGHT_KG[0] <= weight_kg <= WEIGHT_KG[1]:
+    if not RANGES["height"].holds(height_cm) or not RANGES["weight"].holds(weight_kg):
         return None
     return plausible_bmi(round(weight_kg / (height_cm / 100) ** 2, 1))
 
 
 def plausible_bmi(bmi: float | None) -> float | None:
     """The BMI if it is one an adult can have, else ``None``."""
-    return bmi if bmi is not None and BMI_KG_PER_M2[0] <= bmi <= BMI_KG_PER_M2[1] else None
+    return bmi if bmi is not None and RANGES["bmi"].holds(bmi) else None
 
 
 def exclusion_reasons(

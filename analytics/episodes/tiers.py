@@ -7,6 +7,7 @@ Discussion of the paper: higher VBQ and ratios above locally calibrated limits "
 indicate lower risk". VBQ is high at its cut (the paper's logistic model: VBQ ≥ 2.90), a ratio above it.
 """
 
+from dataclasses import dataclass
 from math import isfinite
 
 from analytics.episodes.cuts import Cuts
@@ -19,6 +20,49 @@ Table 2 implies."""
 MOST_DECIMALS = 6
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The three values of an episode against the cuts: the one place where they are compared."""
+
+    vbq: float
+    nlr: float
+    plr: float
+    cuts: Cuts
+
+    def __post_init__(self) -> None:
+        for name in ("vbq", "nlr", "plr"):
+            if not isfinite(value := getattr(self, name)):
+                raise ValueError(f"{name} is {value}; an episode without all three values has no tier")
+
+    @property
+    def high_vbq(self) -> bool:
+        """At its cut or above."""
+        return self.vbq >= self.cuts.vbq
+
+    @property
+    def high_nlr(self) -> bool:
+        """Above its cut."""
+        return self.nlr > self.cuts.nlr
+
+    @property
+    def high_plr(self) -> bool:
+        """Above its cut."""
+        return self.plr > self.cuts.plr
+
+    @property
+    def high_ratio(self) -> bool:
+        """One high ratio, or both where the cuts ask for both."""
+        ratios = (self.high_nlr, self.high_plr)
+        return all(ratios) if self.cuts.ratios == "both" else any(ratios)
+
+    @property
+    def tier(self) -> Tier:
+        """Both high: flagged; one of the two: intermediate; neither: lower."""
+        if self.high_vbq and self.high_ratio:
+            return Tier.FLAGGED
+        return Tier.INTERMEDIATE if self.high_vbq or self.high_ratio else Tier.LOWER
+
+
 def tier(*, vbq: float, nlr: float, plr: float, cuts: Cuts) -> Tier:
     """The tier of one episode.
 
@@ -27,13 +71,7 @@ def tier(*, vbq: float, nlr: float, plr: float, cuts: Cuts) -> Tier:
     ValueError
         A value is not finite; an episode without all three has no tier.
     """
-    _require_finite(vbq=vbq, nlr=nlr, plr=plr)
-    ratios = (nlr > cuts.nlr, plr > cuts.plr)
-    high_ratio = all(ratios) if cuts.ratios == "both" else any(ratios)
-    high_vbq = vbq >= cuts.vbq
-    if high_vbq and high_ratio:
-        return Tier.FLAGGED
-    return Tier.INTERMEDIATE if high_vbq or high_ratio else Tier.LOWER
+    return Judged(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts).tier
 
 
 def near_cut(vbq: float, cuts: Cuts, *, vbq_sem: float = VBQ_SEM) -> bool:
@@ -62,15 +100,15 @@ def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts, vbq_sem: float = 
     >>> explain(vbq=3.21, nlr=4.1, plr=201, cuts=cuts)
     'VBQ 3.21 is high (cut 3.02), NLR 4.10 is high (cut 3.77), PLR 201 is not high (cut 247)'
     """
-    _require_finite(vbq=vbq, nlr=nlr, plr=plr)
+    judged = Judged(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts)
     near = (
         f", but within its measurement error ±{vbq_sem:.3g} of the cut" if near_cut(vbq, cuts, vbq_sem=vbq_sem) else ""
     )
     return ", ".join(
         (
-            _compared("VBQ", vbq, cuts.vbq, decimals=2, high=vbq >= cuts.vbq, near=near),
-            _compared("NLR", nlr, cuts.nlr, decimals=2, high=nlr > cuts.nlr),
-            _compared("PLR", plr, cuts.plr, decimals=0, high=plr > cuts.plr),
+            _compared("VBQ", vbq, cuts.vbq, decimals=2, high=judged.high_vbq, near=near),
+            _compared("NLR", nlr, cuts.nlr, decimals=2, high=judged.high_nlr),
+            _compared("PLR", plr, cuts.plr, decimals=0, high=judged.high_plr),
         )
     )
 
@@ -80,9 +118,3 @@ def _compared(name: str, value: float, cut: float, *, decimals: int, high: bool,
         while decimals < MOST_DECIMALS and f"{value:.{decimals}f}" == f"{cut:.{decimals}f}":
             decimals += 1
     return f"{name} {value:.{decimals}f} is {'high' if high else 'not high'}{near} (cut {cut:.{decimals}f})"
-
-
-def _require_finite(**values: float) -> None:
-    for name, value in values.items():
-        if not isfinite(value):
-            raise ValueError(f"{name} is {value}; an episode without all three values has no tier")

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MR_IMAGES = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
+"""SOP Classes MR, Enhanced MR and Legacy Converted Enhanced MR; of the latter two each frame is an image here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageHeader:

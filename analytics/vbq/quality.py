@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 from math import hypot
 
+from analytics.plausible import RANGES
 from analytics.records import CSF, LEVELS, Circle, VbqScore
 
 MINIMUM_MARROW_PIXELS = 10
 MINIMUM_CSF_PIXELS = 5
 """Below these the mean of a circle follows noise and partial volume rather than tissue."""
-
-PLAUSIBLE_VBQ = (1.0, 8.0)
-"""Marrow darker than CSF is no T1-weighted image without fat saturation; scores in print lie between 1.5 and 5
-(means 2.2–2.8 with standard deviations of 0.4–0.5)."""
 
 
 def doubts(score: VbqScore, *, head_up: bool = True) -> tuple[str, ...]:
@@ -55,7 +52,7 @@ def _order(circles: dict[str, Circle]) -> Sequence[str]:
 
 
 def _implausible(score: VbqScore) -> Sequence[str]:
-    low, high = PLAUSIBLE_VBQ
+    low, high = RANGES["vbq"].low, RANGES["vbq"].high
     return [
         f"the {form} form is {value:.3f}, outside the plausible {low:g}–{high:g}"
         for form, value in (("mean", score.vbq_mean), ("median", score.vbq_median))

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.vbq.header import ImageHeader
+from analytics.vbq.header import MR_IMAGES, ImageHeader
 from analytics.vbq.protocol import SAME, Protocol, consensus, consensus_number, protocol_of
-
-MR_IMAGES = frozenset({"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})
-"""SOP Classes: MR, Enhanced MR and Legacy Converted Enhanced MR. Of the latter two each frame is an image here."""
 
 SAGITTAL_COSINE = 0.8
 """A slice normal within 37° of the patient's left-right axis makes a series sagittal: scoliosis and careless
@@ -213,7 +210,7 @@ def _own_texts(images: Sequence[ImageHeader]) -> list[str]:
 
 def _image_kind(images: Sequence[ImageHeader]) -> Criterion:
     classes = {image.sop_class_uid for image in images}
-    if not classes <= MR_IMAGES or {image.modality for image in images} - {"MR", None}:
+    if not classes <= frozenset(MR_IMAGES) or {image.modality for image in images} - {"MR", None}:
         return Criterion(holds=False, sentence="not MR images")
     if len(classes) > 1:
         return Criterion(holds=False, sentence="single-frame and multi-frame images in one series")

@@ -6,6 +6,7 @@ study does not fail at the sender.
 
 from pydicom import uid
 
+from analytics.vbq.header import MR_IMAGES
 from node.settings import Accept
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -37,11 +38,6 @@ LOSSY: tuple[str, ...] = (
 )
 """Taken of what is set aside, as sent; never of an image that could be measured."""
 
-MR_IMAGES: tuple[str, ...] = (
-    uid.MRImageStorage,
-    uid.EnhancedMRImageStorage,
-    uid.LegacyConvertedEnhancedMRImageStorage,
-)
 OTHER_IMAGES: tuple[str, ...] = (
     uid.EnhancedMRColorImageStorage,
     uid.SecondaryCaptureImageStorage,

@@ -11,6 +11,7 @@ from typing import get_args
 from zoneinfo import ZoneInfo
 
 from analytics.counts.results import Analyte, Method, Result, Scale
+from analytics.plausible import RANGES
 from node.hl7.catalogue import Analytes, Term, code_key
 from node.hl7.extracts import SpecimenExtract
 from node.hl7.segments import Delimiters, Segment, scan_segment
@@ -23,9 +24,6 @@ _CODED_COMPONENTS = 6
 _MAX_REMEMBERED = 300
 """Signs of OBX-3 up to which what it means is remembered."""
 _WITH_UNIT = re.compile(r"([\d.]+)\s*([^\d\s.].*|1?0.*)")
-MAX_10E9_PER_L = {"platelets": 5000.0}
-MAX_CELLS_10E9_PER_L = 1000.0
-"""More than any patient survives (leukaemic leukocytes reach some hundreds): a unit slip."""
 USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
     "neutrophils": 7.5,
     "lymphocytes": 4.5,
@@ -36,9 +34,6 @@ USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
 UPPER_LIMIT_TOLERANCE = 2.5
 """How far a laboratory's own limit may be from it: less than any two units, or a count and a percentage, differ."""
 NO_RULES = Sender()
-MIN_10E9_PER_L = {"platelets": 0.5, "leukocytes": 0.01}
-MIN_CELLS_10E9_PER_L = 0.0005
-"""Less, but not zero, than an analyser reports: a unit slip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,8 +300,7 @@ def _scaled(identity: Identity, unit: Unit | None, reading: Reading, *, unit_sen
 
 
 def _implausible_count(analyte: Analyte, value: float) -> str | None:
-    high = MAX_10E9_PER_L.get(analyte, MAX_CELLS_10E9_PER_L)
-    if value > high or 0 < value < MIN_10E9_PER_L.get(analyte, MIN_CELLS_10E9_PER_L):
+    if not RANGES.get(analyte, RANGES["cells"]).holds(value):
         return f"{value:g} × 10⁹/L is impossible; is the unit right?"
     return None
 

@@ -17,7 +17,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from node.dicom.contexts import LOSSLESS, MR_IMAGES, OTHER_IMAGES, UNCOMPRESSED, WITHOUT_PIXELS
+from analytics.vbq.header import MR_IMAGES
+from node.dicom.contexts import LOSSLESS, OTHER_IMAGES, UNCOMPRESSED, WITHOUT_PIXELS
 from node.errors import PeerError, UnreachableError
 from node.pacs.peer import associated
 from node.settings import QueryAe

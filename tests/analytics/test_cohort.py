@@ -54,12 +54,12 @@ def test_missing_is_no_problem_but_not_eligible(text: str) -> None:
 @pytest.mark.parametrize(
     ("cells", "problem"),
     [
-        ({"vbq": "29.6"}, "vbq 29.6 is not plausible (from 1 to 7); is the decimal point misplaced (2.96)?"),
-        ({"vbq": "0.296"}, "vbq 0.296 is not plausible (from 1 to 7); is the decimal point misplaced (2.96)?"),
+        ({"vbq": "29.6"}, "vbq 29.6 is not plausible (from 1 to 8); is the decimal point misplaced (2.96)?"),
+        ({"vbq": "0.296"}, "vbq 0.296 is not plausible (from 1 to 8); is the decimal point misplaced (2.96)?"),
         ({"age": "7.2"}, "age 7.2 is not plausible (from 18 to 110); is the decimal point misplaced (72)?"),
         ({"bmi": "213"}, "bmi 213 is not plausible (from 10 to 80); is the decimal point misplaced (21.3)?"),
         ({"bmi": "-21.3"}, "bmi -21.3 is not plausible (from 10 to 80)"),
-        ({"neutrophils": "7150"}, "neutrophils 7150 is not plausible (from 0 to 100)"),
+        ({"neutrophils": "7150"}, "neutrophils 7150 is not plausible (from 0.0005 to 1000)"),
         ({"vbq": "inf"}, "vbq 'inf' is not a finite number"),
         ({"vbq": "1e999"}, "vbq '1e999' is not a finite number"),
         ({"neutrophils": "0e400"}, "neutrophils '0e400' is not a finite number"),

@@ -1,5 +1,6 @@
 """The tiers of the paper's discussion, at the cuts and around them."""
 
+import re
 from math import nan
 
 import pytest
@@ -68,3 +69,16 @@ def test_a_value_within_its_own_error_of_the_cut_is_said_to_be_so(vbq: float, vb
     assert near_cut(vbq, ANY, vbq_sem=vbq_sem) is near
     words = explain(vbq=vbq, nlr=4.1, plr=201, cuts=ANY, vbq_sem=vbq_sem)
     assert (f"within its measurement error ±{vbq_sem:g} of the cut" in words) is near
+
+
+@pytest.mark.parametrize(
+    ("vbq", "nlr", "plr", "words"),
+    [
+        (3.02, 3.77, 247, "VBQ 3.02 is high, NLR 3.77 is not high, PLR 247 is not high"),
+        (3.01, 3.78, 248, "VBQ 3.01 is not high, NLR 3.78 is high, PLR 248 is high"),
+    ],
+)
+def test_the_words_judge_at_the_cuts_as_the_tier_does(vbq: float, nlr: float, plr: float, words: str) -> None:
+    """The paper's logistic model counts VBQ ≥ its cut as high; a ratio must exceed its own."""
+    explained = explain(vbq=vbq, nlr=nlr, plr=plr, cuts=ANY, vbq_sem=0.0)
+    assert re.sub(r" \(cut [^)]*\)", "", explained) == words

@@ -14,7 +14,6 @@ app = typer.Typer(
     help="Vertebral bone quality from routine lumbar MRI, linked to blood counts and planned operations. "
     "Research use only; a person decides.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -1,4 +1,4 @@
-"""The parts of the README that are made from the program itself: ``python -m tests.readme`` writes them anew."""
+"""The parts of the READMEs that are made from the program itself: ``python -m tests.readme`` writes them anew."""
 
 import json
 import re
@@ -10,23 +10,30 @@ import typer
 from node.cli import app
 from node.conf import conf_path
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+COMMANDS = ROOT / "node" / "commands" / "README.md"
+VIEWS = ROOT / "node" / "store" / "README.md"
+SETTINGS = ROOT / "conf" / "README.md"
 
 
-def blocks() -> dict[str, str]:
-    """Each generated block by its name, as it must stand between its markers."""
+def blocks() -> dict[Path, tuple[str, str]]:
+    """Name and content of the generated block of each file."""
     settings = conf_path("node.toml").read_text(encoding="utf-8").strip()
-    return {"help": _help(), "settings": f"```toml\n{settings}\n```", "views": _views()}
+    return {
+        COMMANDS: ("help", _help()),
+        SETTINGS: ("settings", f"```toml\n{settings}\n```"),
+        VIEWS: ("views", _views()),
+    }
 
 
-def written(text: str) -> str:
-    """The README with its generated blocks as they must be."""
-    for name, content in blocks().items():
-        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"the README has no block {name!r}")
-        text = pattern.sub(lambda found, content=content: found[1] + content + found[2], text)
-    return text
+def written(path: Path, name: str, content: str) -> str:
+    """A file with its generated block as it must be."""
+    text = path.read_text(encoding="utf-8")
+    pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"{path} has no block {name!r}")
+    return pattern.sub(lambda found: found[1] + content + found[2], text)
 
 
 def _help() -> str:
@@ -60,4 +67,5 @@ def _views() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, (name, content) in blocks().items():
+        path.write_text(written(path, name, content), encoding="utf-8")

@@ -95,6 +95,8 @@ def nightly(
     from node.nightly.outbox import deliver
     from node.steps.lock import deriving
     from node.steps.worker import run_pending
+    from node.store.database import writing
+    from node.store.derivation import finish
 
     settings = read_settings(config)
     db, archive = open_node(settings)
@@ -104,6 +106,9 @@ def nightly(
     with deriving(settings.storage.folder, wait=True):
         while not dry_run and run_pending(db, archive, settings, at=now()):
             pass
+        if not dry_run:
+            with writing(db):
+                finish(db)
         outcome = run_night(db, settings, night=day, now=moment, dry_run=dry_run)
     if not dry_run:
         deliver(db, settings, now=now())

@@ -1,6 +1,7 @@
 """Upkeep: the database, the derivation, the snapshot, and the demo."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -33,9 +34,14 @@ def rebuild(config: Config = None) -> None:
 
     settings = read_settings(config)
     db, archive = open_node(settings)
-    with err.status("deriving everything again"):
-        rebuild_all(db, archive, settings)
+    with err.status("deriving everything again") as shown:
+        rebuild_all(db, archive, settings, progress=lambda left: shown.update(_left(left)))
     out.print("everything derived again", highlight=False)
+
+
+def _left(pending: Mapping[str, int]) -> str:
+    parts = [f"{number} {name}" for name, number in pending.items() if number]
+    return f"deriving everything again: {', '.join(parts) or 'nothing left'}"
 
 
 @app.command()

@@ -29,6 +29,7 @@ from node.nightly.report import publish_report
 from node.settings import Settings
 from node.steps.lock import deriving
 from node.store.database import open_database
+from node.store.derivation import again_since
 from node.store.snapshot import publish
 
 PATIENCE = timedelta(minutes=30)
@@ -117,7 +118,12 @@ def check(settings: Settings, started_at: datetime) -> None:
 
 
 def _better_later(db: Database, settings: Settings, night: date, started_at: datetime) -> bool:
-    """Whether the steps are still deriving and the night can wait; a rebuild must not look like an empty hospital."""
+    """Whether the steps are still deriving and the night can wait; a rebuild must not look like an empty hospital.
+
+    After an upgrade or a rebuild it waits until everything is derived again, however long that takes.
+    """
+    if again_since(db) is not None:
+        return True
     since = max(_moment(night, settings.nightly.at, settings.site.zone), started_at)
     return clock_now() - since < PATIENCE and bool(left_to_derive(db))
 

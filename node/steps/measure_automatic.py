@@ -16,6 +16,7 @@ from node.settings import Settings
 from node.steps.measure import roi_json
 from node.store.archive import Archive
 from node.store.database import insert, writing
+from node.store.derivation import keep_measurements
 from node.store.pending import touch
 
 BATCH = 4
@@ -31,6 +32,9 @@ WHERE s.chosen = 1 AND s.stale = 0
 """Completed by what is asked for; the parameters are :data:`ALGORITHM`."""
 
 ALGORITHM = (AUTOMATIC_NAME, AUTOMATIC_VERSION)
+
+KEY = ("instances_sha256", "algorithm_name", "algorithm_version")
+"""What tells the automatic measurements of a series apart."""
 
 
 def measure_automatically(db: Database, archive: Archive, settings: Settings, measure: Measure) -> int:
@@ -78,11 +82,25 @@ def _replace(db: Database, study_uid: str, rows: list[dict[str, str | int | floa
         [study_uid],
     ).fetchall()
     for uid in {uid for uid, _, _ in known} | {str(row["series_instance_uid"]) for row in rows}:
+        _keep_others(db, uid, rows)
         db.execute("DELETE FROM derived_measurement WHERE series_instance_uid = ? AND reading_id IS NULL", [uid])
     insert(db, "derived_measurement", rows)
     for authority, patient_id in {(authority, patient_id) for _, authority, patient_id in known}:
         if authority is not None and patient_id is not None:
             touch(db, authority, patient_id)
+
+
+def _keep_others(db: Database, series_uid: str, rows: list[dict[str, str | int | float | None]]) -> None:
+    """Keep as records what is not measured again: of another version of the algorithm, or of no quiet state found."""
+    again = {tuple(row[name] for name in KEY) for row in rows if row["series_instance_uid"] == series_uid}
+    before = db.execute(
+        f"SELECT {', '.join(KEY)} FROM derived_measurement WHERE series_instance_uid = ? AND reading_id IS NULL",
+        [series_uid],
+    ).fetchall()
+    where = " AND ".join(f"{name} = ?" for name in ("series_instance_uid", *KEY))
+    for key in before:
+        if key not in again:
+            keep_measurements(db.conn, where=where, values=(series_uid, *key))
 
 
 def _row(result: SeriesMeasurement, inputs: str, *, current: bool) -> dict[str, str | int | float | None]:

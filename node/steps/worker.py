@@ -24,8 +24,10 @@ from node.steps.link import link_persons
 from node.steps.lock import deriving
 from node.steps.measure import measure_readings
 from node.steps.measure_automatic import measure_automatically
+from node.steps.pending import pending
 from node.store.archive import Archive
-from node.store.database import open_database
+from node.store.database import open_database, writing
+from node.store.derivation import again_since, finish
 from node.store.snapshot import publish
 
 POLL_S = 0.5
@@ -65,7 +67,9 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
                 if mine:
                     done = run_pending(db, archive, settings, at=now())
                     mirror(db, archive, folder)
-                    if _changes(db) != published and monotonic() >= publish_at:
+                    again = _derives_again(db, done)
+                    # People see what was there before until everything is derived again.
+                    if not again and _changes(db) != published and monotonic() >= publish_at:
                         # Of others' changes those before the round are in it, of its own all.
                         publish_at = _publish(db, settings)
                         published = before[0], _changes(db)[1]
@@ -92,6 +96,21 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
     if any(done.values()):
         log.info("derived", **{name: number for name, number in done.items() if number})
     return sum(done.values())
+
+
+def _derives_again(db: Database, done: int) -> bool:
+    """Whether everything is still being derived again; a round that finds nothing more to do ends it."""
+    since = again_since(db)
+    if since is None:
+        return False
+    if done:
+        left = {name: number for name, number in pending(db).items() if number}
+        log.info("deriving everything again", since=since, left=left)
+        return True
+    with writing(db):
+        finish(db)
+    log.info("everything derived again", since=since)
+    return False
 
 
 def _publish(db: Database, settings: Settings) -> float:

@@ -1,4 +1,4 @@
-"""Connections to ``node.db``, units of work, and the migration of the schema.
+"""Connections to ``node.db`` and units of work; :mod:`node.store.migrate` brings its tables up to date.
 
 Facts are written under ``synchronous=FULL`` in WAL mode: when a commit has returned, the row survives power loss.
 Every unit of work that writes is a BEGIN IMMEDIATE transaction (:func:`writing`), because a deferred one that reads
@@ -13,17 +13,13 @@ from pathlib import Path
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
-from node.clock import now, to_text
 from node.errors import StoreError
+from node.store import derivation, schema
+from node.store.migrate import migrate, recognise
 
 DATABASE_NAME = "node.db"
-SCHEMA_FILE = Path(__file__).with_name("schema.sql")
-VIEWS_FILE = Path(__file__).with_name("views.sql")
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for another; units of work are short, so reaching it means something is stuck."""
-
-# Written once, never changed. record_* and fact_* tables get triggers that abort UPDATE and DELETE.
-IMMUTABLE_PREFIXES = ("fact_", "record_")
 
 
 def open_database(
@@ -36,8 +32,8 @@ def open_database(
     folder
         The data folder that holds ``node.db``.
     create
-        Make the folder and the database, and bring the schema up to date. Several processes may do this at once;
-        one migrates, the others wait for it.
+        Make the folder and the database, or bring it to the schema of this version. Several processes may do this at
+        once; one migrates, the others wait for it.
     pseudonym_key
         The secret from which study ids are made, for a new database only; random unless given (the demo gives it,
         so that its ids repeat).
@@ -47,8 +43,8 @@ def open_database(
     Raises
     ------
     StoreError
-        The folder cannot be made or written, the database is missing (without ``create``), damaged, or was made by
-        a newer version of this software.
+        The folder cannot be made or written, the database is missing or of an earlier schema (without ``create``),
+        damaged, of a newer schema, or its tables are not those of the schema that it says it has.
     """
     path = folder / DATABASE_NAME
     try:
@@ -58,14 +54,14 @@ def open_database(
             raise StoreError(
                 f"no database at {path}; name the node's settings file with --config, or make one: vbq-node run"
             )
+        if create:
+            migrate(path, pseudonym_key=pseudonym_key or secrets.token_hex(32))
         connection = sqlite3.connect(
             path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=not any_thread
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        if create:
-            _migrate(connection, pseudonym_key or secrets.token_hex(32))
         _require_current(connection, path)
         opened = path.stat().st_ino
         connection.create_function("in_place", 0, lambda: _inode(path) == opened)
@@ -115,73 +111,6 @@ def insert(db: Database, table: str, rows: Iterable[Mapping[str, object]]) -> No
         db.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", dict(row))
 
 
-def statements(script: str) -> Iterator[str]:
-    """Split an SQL script into its statements (``executescript`` would commit the transaction it is called in)."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-    if statement.strip() and not all(line.startswith("--") for line in statement.strip().splitlines()):
-        raise StoreError("an SQL script ends in the middle of a statement")
-
-
-def _migrations() -> list[str]:
-    """The scripts that lead from an empty file to the current schema; append only."""
-    return [SCHEMA_FILE.read_text(encoding="utf-8")]
-
-
-def _migrate(connection: sqlite3.Connection, pseudonym_key: str) -> None:
-    migrations = _migrations()
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        for number, script in enumerate(migrations[version:], start=version + 1):
-            for statement in statements(script):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
-        if version < len(migrations):
-            _protect(connection)
-        _refresh_views(connection)
-        connection.executemany(
-            "INSERT OR IGNORE INTO fact_site (name, value) VALUES (?, ?)",
-            [("pseudonym_key", pseudonym_key), ("made_at", to_text(now()))],
-        )
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-def _protect(connection: sqlite3.Connection) -> None:
-    """Let triggers abort every change of a fact or a record."""
-    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-    for name in names:
-        if name.startswith(IMMUTABLE_PREFIXES):
-            for action in ("UPDATE", "DELETE"):
-                connection.execute(
-                    f"CREATE TRIGGER IF NOT EXISTS {name}_no_{action.lower()} BEFORE {action} ON {name} "
-                    f"BEGIN SELECT RAISE(ABORT, '{name} is never changed'); END"
-                )
-
-
-def _refresh_views(connection: sqlite3.Connection) -> None:
-    """Make the views those of this version; they hold no data, so they need no migration."""
-    script = VIEWS_FILE.read_text(encoding="utf-8")
-    code = "\n".join(line for line in script.splitlines() if not line.startswith("--"))
-    wanted = {statement.split()[2]: statement.strip().rstrip(";") for statement in statements(code)}
-    current = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'view'"))
-    if {name: " ".join(sql.split()) for name, sql in current.items()} == {
-        name: " ".join(sql.split()) for name, sql in wanted.items()
-    }:
-        return
-    for name in current:
-        connection.execute(f"DROP VIEW {name}")
-    for statement in wanted.values():
-        connection.execute(statement)
-
-
 def _inode(path: Path) -> int | None:
     try:
         return path.stat().st_ino
@@ -190,9 +119,8 @@ def _inode(path: Path) -> int | None:
 
 
 def _require_current(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    known = len(_migrations())
-    if version > known:
-        raise StoreError(f"{path} has schema {version}, this version knows {known}; install the newer vbq-node")
-    if version < known:
-        raise StoreError(f"{path} has schema {version}, this version needs {known}; run vbq-node migrate")
+    found, newest = recognise(connection, path), schema.newest()
+    if found.number < newest:
+        raise StoreError(f"{path} has schema {found.number}, this version needs {newest}; run vbq-node migrate")
+    if not derivation.is_current(connection):
+        raise StoreError(f"what {path} derives is not what this version derives; run vbq-node migrate")

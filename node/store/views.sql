@@ -35,7 +35,11 @@ SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_num
        coalesce(m.vbq_sd, (SELECT a.vbq_sd FROM derived_measurement AS a
                            WHERE a.series_instance_uid = m.series_instance_uid AND a.reading_id IS NULL
                              AND a.sop_instance_uid = m.sop_instance_uid AND a.frame_number IS m.frame_number
-                             AND a.rois = m.rois ORDER BY a.current DESC, a.instances_sha256 LIMIT 1)) AS vbq_sd,
+                             AND a.rois = m.rois ORDER BY a.current DESC, a.instances_sha256 LIMIT 1),
+                (SELECT k.vbq_sd FROM record_measurement AS k
+                 WHERE k.series_instance_uid = m.series_instance_uid AND k.sop_instance_uid = m.sop_instance_uid
+                   AND k.frame_number IS m.frame_number AND k.rois = m.rois
+                 ORDER BY k.kept_at DESC, k.instances_sha256 LIMIT 1)) AS vbq_sd,
        m.levels_confidence,
        m.rois ->> '$.L1.mean' AS l1_signal, m.rois ->> '$.L2.mean' AS l2_signal,
        m.rois ->> '$.L3.mean' AS l3_signal, m.rois ->> '$.L4.mean' AS l4_signal,
@@ -49,7 +53,21 @@ SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_num
                   WHERE newest.series_instance_uid = m.series_instance_uid AND newest.current = 1
                   ORDER BY newest.reading_id DESC LIMIT 1) AS in_effect
 FROM derived_measurement AS m
-JOIN derived_series AS s USING (series_instance_uid);
+JOIN derived_series AS s USING (series_instance_uid)
+UNION ALL
+-- What deriving again did not arrive at: of another version of the algorithm, or of the series as it once stood.
+SELECT k.series_instance_uid, k.sop_instance_uid, k.instance_number, k.frame_number, 'auto', k.status, k.reasons,
+       k.vbq_mean, k.vbq_median, k.vbq_sd, k.levels_confidence,
+       k.rois ->> '$.L1.mean', k.rois ->> '$.L2.mean', k.rois ->> '$.L3.mean', k.rois ->> '$.L4.mean',
+       k.rois ->> '$.CSF.mean', k.rois,
+       k.algorithm_name, k.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
+       s.scanner_stratum, NULL, 0, 0
+FROM record_measurement AS k
+JOIN derived_series AS s USING (series_instance_uid)
+WHERE NOT EXISTS (SELECT 1 FROM derived_measurement AS m
+                  WHERE m.series_instance_uid = k.series_instance_uid AND m.instances_sha256 = k.instances_sha256
+                    AND m.algorithm_name = k.algorithm_name AND m.algorithm_version = k.algorithm_version
+                    AND m.reading_id IS NULL);
 
 CREATE VIEW blood_counts AS
 SELECT p.pseudonym AS patient, b.specimen, b.taken_at, b.date_only, b.status, b.basis,

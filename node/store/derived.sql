@@ -1,0 +1,239 @@
+-- Everything here can be derived again from the facts, and is: when this definition differs from that of the database,
+-- all derived_* tables are dropped, made as they stand here, and the steps fill them. So edit freely; no migration.
+-- A step that makes something else of the same facts without a change here raises DERIVATION in schema.py.
+
+-- Decisions about patient numbers that have taken effect.
+CREATE TABLE derived_identity_decision (decision_id INTEGER PRIMARY KEY REFERENCES fact_identity_decision) STRICT;
+
+-- Answers of a PACS that have taken effect.
+CREATE TABLE derived_study_query (query_id INTEGER PRIMARY KEY REFERENCES fact_study_query) STRICT;
+
+-- Headers of every object that could be read as DICOM. `headers` is the JSON of what the choice of series needs.
+CREATE TABLE derived_instance (
+    object_id INTEGER PRIMARY KEY REFERENCES fact_object,
+    sop_instance_uid TEXT NOT NULL,
+    series_instance_uid TEXT NOT NULL,
+    study_instance_uid TEXT NOT NULL,
+    modality TEXT,
+    instance_number INTEGER,
+    headers TEXT NOT NULL CHECK (json_valid(headers))
+) STRICT;
+CREATE INDEX derived_instance_study ON derived_instance (study_instance_uid);
+CREATE INDEX derived_instance_series ON derived_instance (series_instance_uid, instance_number);
+
+-- One row per series of a study that has been quiet for the set time. A study without rows, or with stale ones, is
+-- pending: a new image makes the study's rows stale, and they hold until the study is quiet and judged again.
+CREATE TABLE derived_series (
+    series_instance_uid TEXT PRIMARY KEY,
+    study_instance_uid TEXT NOT NULL,
+    patient_authority TEXT,
+    patient_id TEXT,
+    birth_date TEXT,
+    sex TEXT,
+    study_date TEXT,
+    modality TEXT,
+    description TEXT,
+    scanner_stratum TEXT,
+    instances INTEGER NOT NULL,
+    instances_sha256 TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('t1_sagittal', 'undecided', 'other')),
+    chosen INTEGER NOT NULL CHECK (chosen IN (0, 1)),
+    inputs_sha256 TEXT,                  -- of what an automatic measurement of the study looks at; of candidates only
+    reasons TEXT NOT NULL CHECK (json_valid(reasons)),
+    protocol TEXT NOT NULL CHECK (json_valid(protocol)),
+    last_received_at TEXT NOT NULL,
+    missing_slices INTEGER NOT NULL,
+    completeness TEXT NOT NULL CHECK (completeness IN ('complete', 'incomplete', 'unverified')),
+    completeness_reasons TEXT NOT NULL CHECK (json_valid(completeness_reasons)),
+    expected_instances INTEGER,
+    stale INTEGER NOT NULL DEFAULT 0 CHECK (stale IN (0, 1))
+) STRICT;
+CREATE INDEX derived_series_patient ON derived_series (patient_authority, patient_id);
+CREATE INDEX derived_series_study ON derived_series (study_instance_uid);
+CREATE INDEX derived_series_incomplete ON derived_series (series_instance_uid) WHERE completeness = 'incomplete';
+CREATE INDEX derived_series_chosen ON derived_series (study_instance_uid, series_instance_uid, inputs_sha256, stale)
+    WHERE chosen = 1;
+
+-- Series of a judged study that a PACS has by its newest answer and of which nothing came. of_use: MR, and no other part
+-- of the body is named; t1_sagittal: and it calls itself so.
+CREATE TABLE derived_unsent_series (
+    study_instance_uid TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    series_instance_uid TEXT NOT NULL,
+    modality TEXT,
+    description TEXT,
+    instances INTEGER NOT NULL,
+    of_use INTEGER NOT NULL CHECK (of_use IN (0, 1)),
+    t1_sagittal INTEGER NOT NULL CHECK (t1_sagittal IN (0, 1)),
+    PRIMARY KEY (study_instance_uid, peer, series_instance_uid)
+) STRICT;
+
+-- One row per reading of a series as it stands (instances_sha256 is that of its row in derived_series), and one per
+-- automatic measurement of it as it stood each time its study had become quiet (inputs_sha256; current = 1: as it
+-- stands). In effect is the newest reading, without one the current automatic measurement.
+CREATE TABLE derived_measurement (
+    series_instance_uid TEXT NOT NULL,
+    source TEXT NOT NULL,                -- auto, or reading:NAME
+    reading_id INTEGER REFERENCES fact_reading,
+    instances_sha256 TEXT NOT NULL,
+    current INTEGER NOT NULL DEFAULT 1 CHECK (current IN (0, 1)),
+    sop_instance_uid TEXT,
+    instance_number INTEGER,
+    frame_number INTEGER,
+    status TEXT NOT NULL CHECK (status IN ('measured', 'review', 'rejected')),
+    reasons TEXT NOT NULL CHECK (json_valid(reasons)),
+    vbq_mean REAL,
+    vbq_median REAL,
+    vbq_sd REAL,
+    levels_confidence REAL,
+    rois TEXT NOT NULL CHECK (json_valid(rois)),
+    algorithm_name TEXT NOT NULL,
+    algorithm_version TEXT NOT NULL,
+    CHECK ((source = 'auto') = (reading_id IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX derived_measurement_reading ON derived_measurement (series_instance_uid, reading_id)
+    WHERE reading_id IS NOT NULL;
+CREATE UNIQUE INDEX derived_measurement_auto ON derived_measurement (series_instance_uid, instances_sha256)
+    WHERE reading_id IS NULL;
+CREATE INDEX derived_measurement_review ON derived_measurement (series_instance_uid)
+    WHERE status = 'review' AND source = 'auto' AND current = 1;
+CREATE INDEX derived_measurement_series ON derived_measurement (series_instance_uid, current, reading_id);
+
+-- One row per message of a frame (a frame may be a batch).
+CREATE TABLE derived_message (
+    frame_id INTEGER NOT NULL REFERENCES fact_frame,
+    position INTEGER NOT NULL,
+    control_id TEXT,
+    type TEXT,
+    version TEXT,
+    sender TEXT,
+    sent_at TEXT,
+    processing_id TEXT,
+    status TEXT NOT NULL CHECK (status IN ('used', 'held', 'refused', 'ignored')),
+    reason TEXT,
+    PRIMARY KEY (frame_id, position)
+) STRICT;
+
+-- What a message says about one patient, as typed JSON: kind 'specimen', 'patient', 'appointment', 'merge'.
+CREATE TABLE derived_extract (
+    frame_id INTEGER NOT NULL REFERENCES fact_frame,
+    position INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    authority TEXT NOT NULL,
+    patient_id TEXT NOT NULL,
+    sent_at TEXT,
+    content TEXT NOT NULL CHECK (json_valid(content)),
+    PRIMARY KEY (frame_id, position, item)
+) STRICT;
+CREATE INDEX derived_extract_patient ON derived_extract (authority, patient_id);
+CREATE INDEX derived_extract_kind ON derived_extract (kind);
+
+-- Every patient number seen, and the person it leads to after merges.
+CREATE TABLE derived_identifier (
+    authority TEXT NOT NULL,
+    patient_id TEXT NOT NULL,
+    person TEXT NOT NULL,
+    PRIMARY KEY (authority, patient_id)
+) STRICT;
+CREATE INDEX derived_identifier_person ON derived_identifier (person);
+CREATE INDEX derived_identifier_stripped ON derived_identifier (authority, ltrim(patient_id, '0'));
+
+-- A person without a row here is pending: anything new about the person deletes the row, the link step derives
+-- the person's blood counts, operations and links anew and writes it back.
+CREATE TABLE derived_person (
+    person TEXT PRIMARY KEY,
+    pseudonym TEXT NOT NULL UNIQUE,
+    birth_date TEXT,
+    sex TEXT,
+    contradiction TEXT
+) STRICT;
+
+CREATE TABLE derived_blood_count (
+    person TEXT NOT NULL,
+    specimen TEXT NOT NULL,
+    taken_at TEXT,
+    date_only INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    basis TEXT,
+    neutrophils_10e9_per_l REAL,
+    lymphocytes_10e9_per_l REAL,
+    platelets_10e9_per_l REAL,
+    leukocytes_10e9_per_l REAL,
+    nlr REAL,
+    plr REAL,
+    notes TEXT NOT NULL CHECK (json_valid(notes)),
+    PRIMARY KEY (person, specimen)
+) STRICT;
+
+CREATE TABLE derived_operation (
+    person TEXT NOT NULL,
+    booking TEXT NOT NULL,
+    planned_at TEXT NOT NULL,
+    date_only INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    procedure TEXT,
+    moved_from TEXT,
+    PRIMARY KEY (person, booking)
+) STRICT;
+
+-- One row per patient and operation (or per provisional pair), what it links or exactly why not.
+CREATE TABLE derived_link (
+    episode TEXT PRIMARY KEY,
+    site TEXT NOT NULL,
+    person TEXT NOT NULL,
+    booking TEXT,
+    status TEXT NOT NULL CHECK (status IN ('linked', 'incomplete', 'held', 'cancelled', 'provisional')),
+    reasons TEXT NOT NULL CHECK (json_valid(reasons)),
+    surgery_date TEXT,
+    series_instance_uid TEXT,
+    mri_date TEXT,
+    specimen TEXT,
+    cbc_date TEXT,
+    scanner_stratum TEXT,
+    vbq REAL,
+    vbq_sd REAL,
+    age INTEGER,
+    sex_male INTEGER,
+    smoking INTEGER,
+    diabetes INTEGER,
+    hypertension INTEGER,
+    calcium INTEGER,
+    diagnosis TEXT,
+    bmi REAL,
+    neutrophils REAL,
+    lymphocytes REAL,
+    platelets REAL,
+    nlr REAL,
+    plr REAL,
+    t_score REAL,
+    bmd_g_per_cm2 REAL,
+    hu REAL,
+    event INTEGER,
+    eligible INTEGER NOT NULL CHECK (eligible IN (0, 1)),
+    exclusion_reasons TEXT NOT NULL CHECK (json_valid(exclusion_reasons))
+) STRICT;
+CREATE INDEX derived_link_person ON derived_link (person);
+
+CREATE TABLE derived_import_row (
+    id TEXT PRIMARY KEY,
+    site TEXT NOT NULL,
+    import_id INTEGER NOT NULL REFERENCES fact_import,
+    line INTEGER NOT NULL,
+    vbq REAL, age REAL, sex_male INTEGER, smoking INTEGER, diabetes INTEGER, hypertension INTEGER, calcium INTEGER,
+    diagnosis TEXT, bmi REAL, neutrophils REAL, lymphocytes REAL, platelets REAL, nlr REAL, plr REAL,
+    surgery_date TEXT, mri_date TEXT, cbc_date TEXT, scanner_stratum TEXT,
+    t_score REAL, bmd_g_per_cm2 REAL, hu REAL, event INTEGER,
+    eligible INTEGER NOT NULL CHECK (eligible IN (0, 1)),
+    exclusion_reasons TEXT NOT NULL CHECK (json_valid(exclusion_reasons))
+) STRICT;
+
+-- What needs a person, found while deriving. `source` names the fact: 'object 3fa2bc91d0e4' (start
+-- of its SHA-256), 'message 91d0e43fa2bc.1', 'import 2 line 9', 'series 1.2.3'.
+CREATE TABLE derived_problem (
+    step TEXT NOT NULL,
+    source TEXT NOT NULL,
+    code TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (step, source, code, detail)
+) STRICT;

@@ -1,8 +1,8 @@
 """The first promise: what is acknowledged survives power loss. In which order the disk is asked, and how SQLite is set.
 
-The order is that of the archive (node/archive.py): the file is synced, then renamed; then its folder is synced and its
-record committed, beside each other; only when both are done is Success answered. A receiver that is held at any of
-these must not have answered.
+The order is that of the archive (node/store/archive.py): the file is synced, then renamed; then its folder is synced
+and its record committed, beside each other; only when both are done is Success answered. A receiver that is held at any
+of these must not have answered.
 """
 
 import os
@@ -19,13 +19,13 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 import node as package
-from node.archive import Archive
 from node.dicom import recorder as recording
 from node.dicom.part10 import file_header
 from node.dicom.recorder import Recorder
 from node.hl7 import storing
 from node.hl7.framing import frame
 from node.hl7.storing import Arrival, FrameStore
+from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
 from tests.node.dicom_samples import mr_image, receiver, settings_for
 from tests.node.raw_sender import raw_association

@@ -111,6 +111,8 @@ class _Reader:
             return (result.analyte, result.scale) == (analyte, scale) and result.method in methods
 
         found = [result for result in self.results if wanted(result)]
+        if self._has_primary(analyte, scale):
+            found = [result for result in found if not result.secondary]
         if not found:
             gone = any(wanted(result) for result in self.withdrawn)
             return _Cell(value=None, reason=f"{what}: withdrawn" if gone else f"{what}: {NOT_REPORTED}")
@@ -121,6 +123,13 @@ class _Reader:
         if differ(values):
             return _Cell(value=None, reason=f"{what}: {CONFLICT}", sources=sources)
         return _Cell(value=values[0], reason="", sources=sources)
+
+    def _has_primary(self, analyte: Analyte, scale: Scale) -> bool:
+        """Whether a row that is no channel of its own gives the quantity, by whatever method."""
+        return any(
+            (result.analyte, result.scale) == (analyte, scale) and result.value is not None and not result.secondary
+            for result in self.results
+        )
 
     def has(self, analyte: Analyte, methods: Collection[Method]) -> bool:
         """Whether any result line on the analyte is there, with or without a value, withdrawn or not."""
@@ -136,7 +145,8 @@ class _Reader:
         if not segmented.sources:
             return total
         if not self.has("bands", METHODS):
-            return segmented
+            unnamed = [result for result in self.results if (result.analyte, result.scale) == ("unnamed", scale)]
+            return _perhaps_without_bands(segmented, unnamed)
         bands = self.cell("bands", scale, methods)
         if segmented.value is None or bands.value is None:
             return _Cell(value=None, reason=segmented.reason or bands.reason, sources=segmented.sources)
@@ -158,6 +168,23 @@ class _Reader:
     def leukocytes(self) -> _Cell:
         """Leukocytes; how they were counted does not matter for a differential."""
         return self.cell("leukocytes", "absolute")
+
+
+def _perhaps_without_bands(segmented: _Cell, unnamed: Sequence[Result]) -> _Cell:
+    """Segmented neutrophils are all neutrophils unless a row of the same panel that nothing names may be the bands."""
+    if not unnamed:
+        return segmented
+    reason = f"segmented neutrophils, and {unnamed[0].label} may be the bands (conf/analytes.toml does not name it)"
+    return _Cell(value=None, reason=reason, sources=segmented.sources)
+
+
+def _stands_for(other: Result, result: Result) -> bool:
+    """Whether a row is of no use because another one gives the same quantity."""
+    return (
+        other.analyte == result.analyte
+        and other.value is not None
+        and (result.unclear or (result.secondary and not other.secondary))
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +269,8 @@ def _other_values(reader: _Reader, methods: Collection[Method]) -> list[str]:
 
 
 def _count(specimen: Specimen) -> CombinedCount | None:
-    if not any(result.analyte not in ("leukocytes", "granulocytes", "unknown") for result in specimen.current):
+    idle = ("leukocytes", "granulocytes", "unknown", "unnamed")
+    if all(result.analyte in idle for result in specimen.current):
         return None
     reader = _Reader(specimen.current)
     differential, notes = _choose_differential(reader)
@@ -251,11 +279,17 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     plr, plr_notes = _ratio("PLR", platelets, differential.lymphocytes)
     warnings, contradictions = _cross_checks(differential, leukocytes)
     complete = nlr is not None and plr is not None
+    spare = [
+        result
+        for result in reader.results
+        if result.doubtful and any(_stands_for(other, result) for other in reader.results)
+    ]
+    warnings += [f"{result.analyte} ({result.label}): not used, {result.reason}" for result in spare]
     doubts = [
-        f"{result.analyte} ({result.code}): {result.reason}"
+        f"{result.analyte} ({result.label}): {result.reason}"
         for result in reader.results
         # What nobody knows may be what is missing; beside a complete count it is none of its parts.
-        if result.doubtful and not (complete and result.analyte == "unknown")
+        if result.doubtful and result not in spare and not (complete and result.analyte == "unknown")
     ] + [cell.reason for cell in (*differential.counted, platelets, leukocytes) if cell.reason.endswith(CONFLICT)]
     doubts += [note for note in notes if note.endswith(CONFLICT)]
     used = [*_sources(differential), *platelets.sources]

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Literal
 
 Analyte = Literal[
-    "neutrophils", "segmented", "bands", "granulocytes", "lymphocytes", "platelets", "leukocytes", "unknown"
+    "neutrophils", "segmented", "bands", "granulocytes", "lymphocytes", "platelets", "leukocytes", "unknown", "unnamed"
 ]
-"""``unknown``: looks like a part of a blood count, but nothing says which."""
+"""``unknown``: looks like a part of a blood count, but nothing says which; ``unnamed``: beside segmented neutrophils,
+and may be the bands; its name is not known."""
 Scale = Literal["absolute", "percent"]
 Method = Literal["automated", "manual", "unknown"]
 Finality = Literal["final", "corrected", "preliminary", "withdrawn", "held"]
@@ -50,6 +51,10 @@ class Result:
     """Why ``value`` is ``None``."""
     doubtful: bool = False
     """For a person: code, name and unit disagree, or the value cannot be read with certainty."""
+    unclear: bool = False
+    """Doubtful for its unit or its number alone: another row of the same quantity stands for it."""
+    secondary: bool = False
+    """A channel of its own or an intermediate result: used only where no other row gives the quantity."""
     status: str
     """The result status as sent (OBX-11), upper case; empty when none was sent."""
     status_at: datetime | None = None
@@ -57,8 +62,15 @@ class Result:
     method: Method = "unknown"
     code: str
     """What identifies the result line for its sender, so that a correction finds its original."""
+    name: str = ""
+    """What the sender calls the row, where that is not its ``code``."""
     order: str = ""
     """The laboratory's (filler) order number."""
+
+    @property
+    def label(self) -> str:
+        """The row as a person finds it in the message."""
+        return f"{self.code} {self.name}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)

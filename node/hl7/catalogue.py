@@ -13,6 +13,7 @@ from analytics.counts.results import Analyte, Method, Scale
 from node.conf import conf_path
 from node.errors import SettingsError
 from node.hl7.extracts import ObservationName
+from node.hl7.words import fold, names_pattern
 
 
 def _compiles(pattern: str) -> str:
@@ -40,53 +41,75 @@ def _found(pattern: str, text: str) -> bool:
 
 def code_key(code: str) -> str:
     """A local code as it is compared: lower case, without blanks, hyphens, dots and underscores."""
-    return re.sub(r"[\s._-]", "", code.casefold())
+    return re.sub(r"[\s._-]", "", fold(code))
 
 
 class Words(_Table):
-    """Words that settle what a result is, in names (pattern) or as codes."""
+    """Words that settle what a result is, in names or as codes."""
 
     loinc: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
+    names: dict[str, tuple[str, ...]] = {}
+    """By language or maker, as :func:`node.hl7.words.names_pattern` reads them."""
     pattern: Pattern = ""
+    unless: Pattern = ""
 
-    def names(self, loincs: Iterable[str], codes: Iterable[str], texts: Iterable[str]) -> bool:
-        """Whether a LOINC code, a local code (whole) or a word in a text, all lower case, is one of these."""
+    def match(self, loincs: Iterable[str], codes: Iterable[str], texts: Iterable[str]) -> bool:
+        """Whether a LOINC code, a local code (whole) or a word in a text, all folded, is one of these."""
         return (
             any(one in self.loinc for one in loincs)
             or any(code_key(one) in self._code_keys for one in codes)
-            or any(_found(self.pattern, text) for text in texts)
+            or any(self.found(text) for text in texts)
         )
+
+    def found(self, text: str) -> bool:
+        """Whether a folded text has one of the words, and nothing that speaks against them."""
+        searched = self.searched
+        if searched is None or searched.search(text) is None:
+            return False
+        return not self.denied(text)
+
+    def denied(self, text: str) -> bool:
+        """Whether a folded text says that it is none of these."""
+        return bool(self.unless) and re.search(self.unless, text) is not None
+
+    def without(self, text: str) -> str:
+        """A folded text without these words."""
+        return self.searched.sub(" ", text) if self.searched else text
+
+    @cached_property
+    def searched(self) -> re.Pattern[str] | None:
+        """What the names and the pattern are together."""
+        parts = [self.pattern, names_pattern(name for told in self.names.values() for name in told)]
+        return re.compile("|".join(part for part in parts if part)) if any(parts) else None
 
     @cached_property
     def _code_keys(self) -> frozenset[str]:
         return frozenset(map(code_key, self.codes))
 
 
-class Term(_Table):
+class Term(Words):
     """One way to name one quantity."""
 
     analyte: Analyte
     scale: Scale | None = None
     method: Method = "unknown"
-    loinc: tuple[str, ...] = ()
-    codes: tuple[str, ...] = ()
-    pattern: Pattern = ""
-    unless: Pattern = ""
+    secondary: bool = False
+    """A channel of its own or an intermediate result, used only where no other row gives the quantity."""
 
 
-class PatternPair(_Table):
+class ScaleWords(_Table):
     """Words of the two scales."""
 
-    percent: Pattern
-    absolute: Pattern
+    percent: Words
+    absolute: Words
 
 
 class MethodWords(_Table):
     """Words of the two methods of a differential."""
 
-    manual: Pattern
-    automated: Pattern
+    manual: Words
+    automated: Words
 
 
 class Units(_Table):
@@ -123,10 +146,11 @@ class Analytes(_Table):
     not_blood: Words
     other: Words
     suspect: Words
-    uninformative: Words
+    flags: Words
+    share: Words
     denominator: Words
     together: Words
-    scale_words: PatternPair
+    scale_words: ScaleWords
     method_words: MethodWords
     units: Units
     term: tuple[Term, ...]
@@ -140,6 +164,11 @@ class Analytes(_Table):
     def by_loinc(self) -> dict[str, Term]:
         """The term of each LOINC code."""
         return {code: term for term in self.term for code in term.loinc}
+
+    @cached_property
+    def named(self) -> tuple[Term, ...]:
+        """The terms that have names, not codes only."""
+        return tuple(term for term in self.term if term.searched)
 
     @cached_property
     def by_code(self) -> dict[str, Term]:

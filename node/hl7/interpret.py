@@ -214,10 +214,10 @@ def _patient_items(
     if header.message_code in RESULT_MESSAGES:
         specimens = read_specimens(lines, header.delimiters, analytes, zone, rules)
         problems.extend(
-            ("unknown-code", f"{one.code[:40]}: {one.reason} (conf/analytes.toml)")
+            ("unknown-code", f"{one.label[:60]}: {one.reason} (conf/analytes.toml)")
             for specimen in specimens
             for one in specimen.results
-            if one.analyte == "unknown"
+            if one.analyte in ("unknown", "unnamed")
         )
         extracts.extend(specimens)
     if appointment is not None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,12 +16,14 @@ from node.hl7.extracts import SpecimenExtract
 from node.hl7.segments import Delimiters, Segment, scan_segment
 from node.hl7.times import Moment, read_time
 from node.hl7.units import Count, Percent, Reading, Unit, read_number, read_unit
+from node.hl7.words import fold
 from node.settings import Sender
 
 LOINC = re.compile(r"\d{1,5}-\d")
 _CODED_COMPONENTS = 6
 _MAX_REMEMBERED = 300
 """Signs of OBX-3 up to which what it means is remembered."""
+_NAME_LENGTH = 60
 _WITH_UNIT = re.compile(r"([\d.]+)\s*([^\d\s.].*|1?0.*)")
 USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
     "neutrophils": 7.5,
@@ -46,6 +47,8 @@ class Identity:
     conflict: str | None
     certain: bool
     """Named by LOINC or in words, not by a short local code alone."""
+    secondary: bool = False
+    """A channel of its own: used only where no other row gives the quantity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +68,10 @@ class Panel:
 
     @property
     def words(self) -> str:
-        """Everything that tells what material was examined and how, in lower case."""
+        """Everything that tells what material was examined and how, folded."""
         parts = [*self.order.components(4), *self.order.components(15)] if self.order else []
         parts += self.specimen.components(4) if self.specimen else []
-        return " ".join(parts).casefold()
+        return fold(" ".join(parts))
 
     def collected(self, zone: ZoneInfo) -> Moment | None:
         """When the specimen was taken: SPM-17, then OBR-7."""
@@ -87,38 +90,57 @@ def identify(components: list[str], analytes: Analytes) -> Identity | None:
 
 
 def _identified(components: tuple[str, ...], analytes: Analytes) -> Identity | None:
-    lowered = [_plain(one) for one in components] + [""] * _CODED_COMPONENTS
+    lowered = [fold(one) for one in components] + [""] * _CODED_COMPONENTS
     names = [one for one in (lowered[1], lowered[4]) if one and not LOINC.fullmatch(one)] or [lowered[0]]
     loincs = [one for one in lowered if LOINC.fullmatch(one)]
     codes = [one for one in (lowered[0], lowered[1], lowered[3], lowered[4]) if one and one not in loincs]
-    texts = [re.sub(r"\[[^]]*]", " ", one).replace("_", " ") for one in dict.fromkeys([*names, *codes])]
-    if analytes.never.names(loincs, codes, [re.sub(analytes.denominator.pattern, " ", one) for one in texts]):
-        return None
+    texts = [
+        analytes.denominator.without(re.sub(r"\[[^]]*]", " ", one).replace("_", " "))
+        for one in dict.fromkeys([*names, *codes])
+    ]
     by_loinc = [analytes.by_loinc[one] for one in loincs if one in analytes.by_loinc]
+    excluded = analytes.never.match(loincs, codes, texts) or analytes.flags.match(loincs, codes, texts)
+    if excluded and not by_loinc:
+        return None
     terms = [*by_loinc, *(analytes.by_code[key] for key in map(code_key, codes) if key in analytes.by_code)]
     by_name = _kinds_in_names(texts, analytes)
     kinds = {term.analyte for term in terms} | by_name
     if "segmented" in kinds:
         kinds.discard("neutrophils")
-    coded_other = analytes.other.names(loincs, codes, [])
-    other = coded_other or analytes.other.names([], [], texts)
+    coded_other = analytes.other.match(loincs, codes, [])
+    other = excluded or coded_other or analytes.other.match([], [], texts)
     if not kinds or (other and not coded_other and not terms):
-        excluded = any(term.unless and re.search(term.unless, text) for term in analytes.term for text in texts)
-        suspect = not other and not excluded and analytes.suspect.names([], [], texts)
+        denied = any(term.denied(text) for term in analytes.named for text in texts)
+        suspect = not other and not denied and analytes.suspect.match([], [], texts)
         return _unknown(texts, analytes) if suspect else None
+    share = analytes.share.match([], [], texts)
+    if share and not by_loinc and (len(kinds) > 1 or kinds & {"platelets", "leukocytes"}):
+        return None
     scales = {term.scale for term in terms if term.scale} | _scale_words([*texts, *names], analytes)
-    conflict = None
-    if len(kinds) > 1 or other:
-        conflict = f"code and name disagree ({' or '.join(sorted(kinds | ({'another'} if other else set())))})"
-    elif len(scales) > 1:
-        conflict = "code and name disagree on count or percentage"
+    if share and not scales:
+        scales = {"percent"}
     return Identity(
         analyte=next(kind for kind in get_args(Analyte) if kind in (by_name & kinds or kinds)),
         scale=next(iter(scales)) if len(scales) == 1 else None,
         method=_method(terms, " ".join(names), analytes),
-        conflict=conflict,
+        conflict=_conflict(kinds, scales, other=other),
         certain=bool(by_loinc or by_name or len(set(names) - {lowered[0]}) == 0),
+        secondary=any(term.secondary for term in terms),
     )
+
+
+def is_foreign(components: list[str], analytes: Analytes) -> bool:
+    """Whether what OBX-3 names is known to be something else than the quantities of a differential."""
+    told = [fold(one) for one in components[:_CODED_COMPONENTS] if one]
+    loincs = [one for one in told if LOINC.fullmatch(one)]
+    return any(words.match(loincs, told, told) for words in (analytes.never, analytes.flags, analytes.other))
+
+
+def _conflict(kinds: set[Analyte], scales: set[Scale], *, other: bool) -> str | None:
+    """What the parts of OBX-3 disagree on."""
+    if len(kinds) > 1 or other:
+        return f"code and name disagree ({' or '.join(sorted(kinds | ({'another'} if other else set())))})"
+    return "code and name disagree on count or percentage" if len(scales) > 1 else None
 
 
 _remembered = lru_cache(maxsize=4096)(_identified)
@@ -136,24 +158,11 @@ def _unknown(texts: list[str], analytes: Analytes) -> Identity:
     )
 
 
-def _plain(text: str) -> str:
-    """Lower case, full-width forms as usual ones, Latin and Greek letters without accents."""
-    return "".join(
-        base if (base := unicodedata.normalize("NFD", one)[0]) < "\u0400" else one
-        for one in unicodedata.normalize("NFKC", text).casefold()
-    )
-
-
 def _kinds_in_names(names: Iterable[str], analytes: Analytes) -> set[Analyte]:
     kinds: set[Analyte] = set()
     for name in names:
-        text = re.sub(analytes.denominator.pattern, " ", name)
-        found: set[Analyte] = {
-            term.analyte
-            for term in analytes.term
-            if term.pattern and re.search(term.pattern, text) and not (term.unless and re.search(term.unless, text))
-        }
-        if {"bands", "segmented"} <= found or re.search(analytes.together.pattern, text):
+        found: set[Analyte] = {term.analyte for term in analytes.named if term.found(name)}
+        if {"bands", "segmented"} <= found or analytes.together.found(name):
             found = (found - {"bands", "segmented"}) | {"neutrophils"}
         if found & {"bands", "segmented"}:
             found -= {"neutrophils", "granulocytes"}
@@ -168,9 +177,9 @@ def _kinds_in_names(names: Iterable[str], analytes: Analytes) -> set[Analyte]:
 def _scale_words(texts: Iterable[str], analytes: Analytes) -> set[Scale]:
     scales: set[Scale] = set()
     for text in texts:
-        if re.search(analytes.scale_words.percent, text):
+        if analytes.scale_words.percent.found(text):
             scales.add("percent")
-        elif re.search(analytes.scale_words.absolute, text):
+        elif analytes.scale_words.absolute.found(text):
             scales.add("absolute")
     return scales
 
@@ -179,9 +188,9 @@ def _method(terms: list[Term], words: str, analytes: Analytes) -> Method:
     known = {term.method for term in terms} - {"unknown"}
     if len(known) == 1:
         return known.pop()
-    if re.search(analytes.method_words.manual, words):
+    if analytes.method_words.manual.found(words):
         return "manual"
-    return "automated" if re.search(analytes.method_words.automated, words) else "unknown"
+    return "automated" if analytes.method_words.automated.found(words) else "unknown"
 
 
 def read_result(
@@ -191,8 +200,8 @@ def read_result(
     identity = identify(obx.components(3), analytes)
     if identity is None:
         return None
-    words = " ".join([panel.words, *obx.components(3), *obx.components(6)]).casefold()
-    if re.search(analytes.not_blood.pattern, words):
+    words = f"{panel.words} {fold(' '.join([*obx.components(3), *obx.components(6)]))}"
+    if analytes.not_blood.found(words):
         return None
     spellings = _unit_spellings(obx)
     unit = read_unit(spellings, analytes.units)
@@ -205,10 +214,11 @@ def read_result(
         reading, unit = _value_with_unit(obx, reading, unit, sent=any(spellings), analytes=analytes)
     if unit is None and not any(spellings):
         unit = _unit_not_sent(obx, identity, reading, rules, analytes)
+    unclear = identity.conflict is None and (unit is None or reading.value is None)
     scale, reading = _scaled(identity, unit, reading, unit_sent=any(spellings))
     status_at = read_time(panel.order.text(22), zone) if panel.order else None
     method = identity.method
-    if method == "unknown" and re.search(analytes.method_words.manual, panel.words):
+    if method == "unknown" and analytes.method_words.manual.found(panel.words):
         method = "manual"
     return Result(
         analyte=identity.analyte,
@@ -216,10 +226,39 @@ def read_result(
         value=reading.value,
         reason=reading.reason,
         doubtful=reading.doubtful,
+        unclear=reading.doubtful and unclear,
+        secondary=identity.secondary,
         status=rules.statuses.get(obx.text(11).upper(), obx.text(11).upper()),
         status_at=status_at.at if status_at else None,
         method=method,
-        code=obx.text(3) or obx.text(3, 4) or obx.text(3, 2),
+        code=_code(obx),
+        name=_name(obx),
+        order=panel.number,
+    )
+
+
+def _code(obx: Segment) -> str:
+    return obx.text(3) or obx.text(3, 4) or obx.text(3, 2)
+
+
+def _name(obx: Segment) -> str:
+    name = obx.text(3, 2) or obx.text(3, 5)
+    return "" if name == _code(obx) else name[:_NAME_LENGTH]
+
+
+def _unnamed(obx: Segment, panel: Panel, analytes: Analytes) -> Result | None:
+    """A row that may be the bands: a share or a count of something that is none of the known rows of a blood count."""
+    unit = read_unit(_unit_spellings(obx), analytes.units)
+    if unit is None or _value(obx, decimal_comma=False).value is None or is_foreign(obx.components(3), analytes):
+        return None
+    return Result(
+        analyte="unnamed",
+        scale="percent" if isinstance(unit, Percent) else "absolute",
+        value=None,
+        reason="may be the bands, which belong to the neutrophils; neither its code nor its name is known",
+        status=obx.text(11).upper(),
+        code=_code(obx),
+        name=_name(obx),
         order=panel.number,
     )
 
@@ -316,11 +355,18 @@ def read_specimens(
     found: dict[tuple[str, str], list[_Entry]] = {}
     for panel, observations in _panels(list(lines), delimiters):
         read: list[tuple[Result, Moment | None]] = []
+        unread: list[Segment] = []
         for line in observations:
             obx = scan_segment(line, delimiters)
             result = read_result(obx, panel, analytes, zone, rules)
-            if result is not None:
+            if result is None:
+                unread.append(obx)
+            else:
                 read.append((result, read_time(obx.text(14), zone)))
+        kinds = {result.analyte for result, _ in read}
+        if "segmented" in kinds and not kinds & {"bands", "neutrophils"}:
+            unnamed = [(_unnamed(obx, panel, analytes), read_time(obx.text(14), zone)) for obx in unread]
+            read += [(result, moment) for result, moment in unnamed if result is not None]
         collected = panel.collected(zone)
         observed = _earliest([moment for _, moment in read])
         day = _day(collected or observed, zone)

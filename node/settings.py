@@ -212,7 +212,7 @@ class Dicom(Listener):
 
     port: Port = 11112
     ae_title: AeTitle = "VBQNODE"
-    accept: Accept = "study"
+    accept: Accept = "all"
     processes: Annotated[int, Field(ge=1, le=64)] = 2
     max_associations: Annotated[int, Field(ge=1)] = 20
     quiet_s: Annotated[float, Field(ge=0)] = 120.0

@@ -3,7 +3,7 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 import structlog
@@ -15,7 +15,8 @@ from node.dicom.commitment import Report, RequestSink, heard_now, report_now
 from node.dicom.intake import Intake, Peer, Sink
 from node.dicom.recorder import Recorder
 from node.dicom.refusals import NO_ASSOCIATION, REJECTED, TOO_MANY, Refusal, Refusals
-from node.dicom.upper_layer import Context
+from node.dicom.refused_contexts import RefusedContext, Sender, classes_of, refused_contexts
+from node.dicom.upper_layer import Context, Proposal
 from node.errors import StoreError
 from node.settings import Settings
 from node.store.archive import Archive
@@ -133,6 +134,27 @@ class Acceptor:
     def let_in(self, peer: Peer) -> None:
         """It was."""
         self._refusals.let_in(address=peer.address, calling_ae=peer.calling_ae)
+
+    def negotiated(
+        self, peer: Peer, proposals: tuple[Proposal, ...], accepted: Mapping[int, Context]
+    ) -> tuple[RefusedContext, ...]:
+        """Count the presentation contexts that were not accepted; returns them."""
+        sender = Sender(address=peer.address, calling_ae=peer.calling_ae)
+        refused = refused_contexts(sender, proposals, accepted)
+        if refused:
+            log.warning(
+                "presentation contexts refused",
+                peer=peer.address,
+                calling_ae=peer.calling_ae,
+                refused=len(refused),
+                of_mr_images=sum(one.needed for one in refused),
+            )
+        self._refusals.negotiated(sender, refused, classes_of(accepted.values()))
+        return refused
+
+    def ended(self, peer: Peer, refused: tuple[RefusedContext, ...], *, aborted: bool) -> None:
+        """An association with these refused contexts has ended, in order or by the sender's abort."""
+        self._refusals.ended(Sender(address=peer.address, calling_ae=peer.calling_ae), refused, aborted=aborted)
 
     def _turn_away(self, address: str, *, code: str, reason: str) -> None:
         log.warning("connection refused", peer=address, reason=reason)

@@ -6,7 +6,7 @@ DICOM PS3.8, section 9.2 (the acceptor's side of the state machine); PS3.7, sect
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
@@ -19,7 +19,8 @@ from node.dicom.contexts import STORAGE_COMMITMENT, VERIFICATION, transfer_synta
 from node.dicom.intake import Answer, Peer, Sink
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.dicom.refusals import NO_ASSOCIATION, NOT_STORED, NOTHING_TAKEN, REJECTED, TOO_MANY
-from node.dicom.upper_layer import AssociationRequest, Context, Reject, Wire
+from node.dicom.refused_contexts import RefusedContext
+from node.dicom.upper_layer import AssociationRequest, Context, Proposal, Reject, Wire
 from node.errors import ProtocolError
 from node.settings import Dicom
 
@@ -32,6 +33,8 @@ LINGER_S = 2.0
 REPORT_AFTER_S = 1.0
 """Who says nothing for so long after a request for Storage Commitment waits for its answer on this association."""
 MAX_COMMAND_BYTES = 64 * 1024
+ABORTED = "aborted by the other side"
+"""How an association ended, for the log."""
 
 COMMAND, LAST = 1, 2
 """Bits of the message control header (PS3.8, annex E.2)."""
@@ -70,6 +73,14 @@ class Services(Protocol):
     def let_in(self, peer: Peer) -> None:
         """It was."""
 
+    def negotiated(
+        self, peer: Peer, proposals: tuple[Proposal, ...], accepted: Mapping[int, Context]
+    ) -> tuple[RefusedContext, ...]:
+        """Count the presentation contexts that were not accepted; returns them."""
+
+    def ended(self, peer: Peer, refused: tuple[RefusedContext, ...], *, aborted: bool) -> None:
+        """An association with these refused contexts has ended, in order or by the sender's abort."""
+
 
 @dataclass
 class _Message:
@@ -93,6 +104,7 @@ class Association:
         self._slots = slots
         self._services = services
         self._contexts: dict[int, Context] = {}
+        self._refused_contexts: tuple[RefusedContext, ...] = ()
         self._message: _Message | None = None
         self._max_pdu_bytes = 0
         self._peer = Peer(address=address, calling_ae="", called_ae="", name=None)
@@ -178,6 +190,7 @@ class Association:
         log.info("association", **who, called_ae=self._peer.called_ae)
         try:
             outcome = self._converse(request)
+            self._ended(aborted=outcome == ABORTED)
         except ProtocolError as error:
             outcome = f"aborted, {error}"
             self._say(upper_layer.abort(upper_layer.INVALID_PARAMETER))
@@ -186,6 +199,7 @@ class Association:
             self._say(upper_layer.abort())
         except (EOFError, OSError) as error:
             outcome = f"cut, {error}"
+            self._ended(aborted=True)
         finally:
             if self._message is not None and self._message.sink is not None:
                 self._message.sink.discard()
@@ -198,12 +212,18 @@ class Association:
             seconds=round(monotonic() - began, 1),
         )
 
+    def _ended(self, *, aborted: bool) -> None:
+        if self._refused_contexts and self._contexts:
+            self._services.ended(self._peer, self._refused_contexts, aborted=aborted)
+
     def _converse(self, request: AssociationRequest) -> str:
         """Answer the request and then every message; returns how it ended."""
         accept = self._settings.accept
         self._contexts, items = upper_layer.negotiate(
-            request.proposals, lambda name: transfer_syntaxes(name, accept=accept)
+            request.proposals,
+            lambda one: transfer_syntaxes(one.abstract_syntax, accept=accept, proposed=one.transfer_syntaxes),
         )
+        self._refused_contexts = self._services.negotiated(self._peer, request.proposals, self._contexts)
         if self._contexts:
             self._services.let_in(self._peer)
         else:
@@ -224,7 +244,7 @@ class Association:
                 self._wire.send(upper_layer.release_answer())
                 return "released"
             elif kind == upper_layer.ABORT:
-                return "aborted by the other side"
+                return ABORTED
             else:
                 raise ProtocolError(f"a PDU of type {kind} in the middle of an association")
 

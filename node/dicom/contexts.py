@@ -1,12 +1,15 @@
 """What the receiver takes: SOP classes and transfer syntaxes.
 
 A study brings more than the MR images that are measured; what is not measured is kept and set aside, so that a mixed
-study does not fail at the sender.
+study does not fail at the sender: many end with the first object that is not taken.
 """
+
+from collections.abc import Sequence
 
 from pydicom import uid
 
 from analytics.vbq.header import MR_IMAGES
+from node.dicom.part10 import UID_TEXT
 from node.settings import Accept
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -36,7 +39,7 @@ LOSSY: tuple[str, ...] = (
     uid.JPEG2000,
     uid.HTJ2K,
 )
-"""Taken of what is set aside, as sent; never of an image that could be measured."""
+"""Kept as sent. The score of such an image waits for a person; ``accept`` other than ``"all"`` takes no MR in them."""
 
 OTHER_IMAGES: tuple[str, ...] = (
     uid.EnhancedMRColorImageStorage,
@@ -62,28 +65,69 @@ WITHOUT_PIXELS: tuple[str, ...] = (
 _STANDARD = "1.2.840.10008."
 _STANDARD_STORAGE = "1.2.840.10008.5.1.4.1.1."
 """The Storage SOP classes of PS3.4, annex B, stand under this, private ones outside of the standard's root."""
+STORAGE_ELSEWHERE: frozenset[str] = frozenset(
+    {
+        "1.2.840.10008.5.1.1.27",  # Stored Print, retired, and the two kinds of hardcopy images
+        "1.2.840.10008.5.1.1.29",
+        "1.2.840.10008.5.1.1.30",
+        "1.2.840.10008.5.1.4.34.7",  # RT Beams Delivery Instruction
+        "1.2.840.10008.5.1.4.34.10",  # RT Brachy Application Setup Delivery Instruction
+        "1.2.840.10008.5.1.4.38.1",  # Hanging Protocol
+        "1.2.840.10008.5.1.4.39.1",  # Color Palette
+        "1.2.840.10008.5.1.4.43.1",  # Generic Implant Template, Implant Assembly Template, Implant Template Group
+        "1.2.840.10008.5.1.4.44.1",
+        "1.2.840.10008.5.1.4.45.1",
+    }
+)
+"""Storage SOP classes of the standard that stand elsewhere (PS3.6, table A-1)."""
+
+_SYNTAXES = "1.2.840.10008.1.2."
+_NO_FILES = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")
+"""MIME and XML, and live video: transfer syntaxes in which no data set is stored."""
+
+NEWER_NAMES = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.66.8": "Height Map Segmentation Storage",
+}
+"""Of the standard (PS3.6, table A-1, 2024 and 2025) and not in pydicom's dictionary yet."""
 
 
-def transfer_syntaxes(sop_class_uid: str, *, accept: Accept) -> tuple[str, ...]:
+def transfer_syntaxes(sop_class_uid: str, *, accept: Accept, proposed: Sequence[str] = ()) -> tuple[str, ...]:
     """The transfer syntaxes taken of a SOP class, the preferred one first; none when the class is not taken.
 
     Parameters
     ----------
     accept
         Setting ``dicom.accept``: ``"mr"`` the images that could be measured, ``"study"`` also what comes along with
-        them, ``"all"`` every Storage SOP class and every private one.
+        them, ``"all"`` every Storage SOP class and every private one, in every transfer syntax of the standard.
+    proposed
+        Those that the other side proposes. With ``"all"`` one of the standard that is newer than this software, or of
+        which it decodes nothing, is taken after the others: what cannot be decoded is kept all the same.
     """
+    if accept == "all" and _is_storage(sop_class_uid):
+        known = UNCOMPRESSED + LOSSLESS + LOSSY
+        return known + tuple(name for name in proposed if name not in known and _stores(name))
     if sop_class_uid in MR_IMAGES:
         return UNCOMPRESSED + LOSSLESS
     if sop_class_uid in (VERIFICATION, STORAGE_COMMITMENT):
         return UNCOMPRESSED
     if accept != "mr" and sop_class_uid in WITHOUT_PIXELS:
         return UNCOMPRESSED
-    named = accept != "mr" and sop_class_uid in OTHER_IMAGES
-    if named or (accept == "all" and (sop_class_uid.startswith(_STANDARD_STORAGE) or _is_private(sop_class_uid))):
+    if accept != "mr" and sop_class_uid in OTHER_IMAGES:
         return UNCOMPRESSED + LOSSLESS + LOSSY
     return ()
 
 
-def _is_private(sop_class_uid: str) -> bool:
-    return not sop_class_uid.startswith(_STANDARD)
+def _is_storage(sop_class_uid: str) -> bool:
+    """Of the standard, or private: nothing tells private classes for storage from others."""
+    if sop_class_uid.startswith(_STANDARD):
+        return sop_class_uid.startswith(_STANDARD_STORAGE) or sop_class_uid in STORAGE_ELSEWHERE
+    return UID_TEXT.fullmatch(sop_class_uid) is not None
+
+
+def _stores(transfer_syntax_uid: str) -> bool:
+    return transfer_syntax_uid.startswith(_SYNTAXES) and not transfer_syntax_uid.startswith(_NO_FILES)

@@ -26,6 +26,7 @@ from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
 from analytics.vbq.header import ImageHeader
+from node.dicom.contexts import LOSSY
 from node.dicom.frames import Frame, frames_of
 from node.dicom.part10 import require_bounded
 from node.errors import DicomReadError
@@ -82,6 +83,8 @@ class Header:
     image: ImageHeader
     frames: tuple[ImageHeader, ...] = ()
     """Of a multi-frame image, frame 1 first; ``image`` is then what its top level says."""
+    lossy: bool = False
+    """Its pixels were compressed with loss: now, by its transfer syntax, or before."""
 
     @property
     def images(self) -> tuple[ImageHeader, ...]:
@@ -134,6 +137,7 @@ def read_header(path: Path) -> Header:
             study_date=_date(dataset, "StudyDate"),
             image=_image_header(dataset),
             frames=tuple(_image_header(frame) for frame in _frames(dataset)),
+            lossy=_is_lossy(dataset),
         )
 
 
@@ -353,6 +357,12 @@ def _sex(dataset: Dataset) -> str | None:
 def _contrast_agent(dataset: Elements) -> str | None:
     coded = _value(dataset, "ContrastBolusAgentSequence", lambda items: "coded" if items else None)
     return _text(dataset, "ContrastBolusAgent") or coded
+
+
+def _is_lossy(dataset: Dataset) -> bool:
+    """By its transfer syntax, or by Lossy Image Compression (0028,2110), which stays for ever (PS3.3, C.7.6.1.1.5)."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    return syntax in LOSSY or _text(dataset, "LossyImageCompression") == "01"
 
 
 def _uid(dataset: Dataset, keyword: str) -> str:

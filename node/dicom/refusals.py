@@ -6,8 +6,8 @@ Counts of the last second before a kill are lost; the log has every single one.
 """
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,14 @@ from sqlite_utils.utils import sqlite3
 
 from node.clock import now, to_text
 from node.dicom.recorder import Recorder
+from node.dicom.refused_contexts import (
+    ContextCount,
+    RefusedContext,
+    Sender,
+    list_contexts,
+    settle_contexts,
+    store_contexts,
+)
 from node.errors import StoreError
 from node.store.database import writing
 
@@ -26,6 +34,8 @@ PAUSE_S = 1.0
 PAUSE_AFTER_FAILURE_S = 30.0
 MAX_PENDING = 200
 """Rows gathered between two times of writing; what goes beyond is counted under :data:`OTHERS`."""
+MAX_PENDING_CONTEXTS = 2000
+"""Refused contexts gathered between two times of writing; what goes beyond is not counted."""
 MAX_ROWS_OF_ADDRESS = 20
 """Of one address; what else it calls itself and asks for is counted together under :data:`OTHERS`."""
 MAX_ROWS = 500
@@ -80,14 +90,44 @@ class _Count:
     last_at: datetime
 
 
+@dataclass(kw_only=True)
+class _Gathered:
+    """What is to be written: refusals, who was let in, and what was refused and taken in negotiations."""
+
+    counts: dict[Refusal, _Count] = field(default_factory=dict)
+    let_in: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    contexts: dict[RefusedContext, ContextCount] = field(default_factory=dict)
+    taken: dict[tuple[Sender, str], datetime] = field(default_factory=dict)
+    ended: dict[Sender, datetime] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.let_in or self.contexts or self.taken or self.ended)
+
+    def add(self, later: "_Gathered") -> None:
+        """What was gathered after it."""
+        for refusal, count in later.counts.items():
+            known = self.counts.setdefault(refusal, count)
+            if known is not count:
+                known.times += count.times
+                known.last_at = count.last_at
+        for context, number in later.contexts.items():
+            before = self.contexts.setdefault(context, number)
+            if before is not number:
+                before.times += number.times
+                before.aborted += number.aborted
+                before.last_at = number.last_at
+        self.let_in |= later.let_in
+        self.taken |= later.taken
+        self.ended |= later.ended
+
+
 class Refusals:
     """A context in which refusals are counted, from any thread."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._lock = threading.Lock()
-        self._counts: dict[Refusal, _Count] = {}
-        self._let_in: dict[tuple[str, str], datetime] = {}
+        self._gathered = _Gathered()
         self._news, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="refusals")
 
@@ -107,9 +147,10 @@ class Refusals:
         """Count a refusal; never waits for the database."""
         moment = now()
         with self._lock:
-            if refusal not in self._counts and len(self._counts) >= MAX_PENDING:
+            counts = self._gathered.counts
+            if refusal not in counts and len(counts) >= MAX_PENDING:
                 refusal = Refusal(address=OTHERS, code=refusal.code, reason=refusal.reason)
-            count = self._counts.setdefault(refusal, _Count(times=0, first_at=moment, last_at=moment))
+            count = counts.setdefault(refusal, _Count(times=0, first_at=moment, last_at=moment))
             count.times += 1
             count.last_at = moment
         self._news.set()
@@ -117,8 +158,38 @@ class Refusals:
     def let_in(self, *, address: str, calling_ae: str) -> None:
         """Whoever calls itself so and comes from there is served now: what it was refused for before is settled."""
         with self._lock:
-            self._let_in[address, calling_ae] = now()
+            self._gathered.let_in[address, calling_ae] = now()
         self._news.set()
+
+    def negotiated(self, sender: Sender, refused: Iterable[RefusedContext], taken: Iterable[str]) -> None:
+        """Count the contexts that were refused; what a SOP class was refused for before it was taken is settled."""
+        moment = now()
+        with self._lock:
+            for class_uid in taken:
+                self._gathered.taken[sender, class_uid] = moment
+            for one in refused:
+                self._count(one, times=1, aborted=0, moment=moment)
+        self._news.set()
+
+    def ended(self, sender: Sender, refused: Iterable[RefusedContext], *, aborted: bool) -> None:
+        """An association with refused contexts has ended: by the sender's abort, which they may be the reason of."""
+        moment = now()
+        with self._lock:
+            if aborted:
+                for one in refused:
+                    self._count(one, times=0, aborted=1, moment=moment)
+            else:
+                self._gathered.ended[sender] = moment
+        self._news.set()
+
+    def _count(self, refused: RefusedContext, *, times: int, aborted: int, moment: datetime) -> None:
+        contexts = self._gathered.contexts
+        if refused in contexts or len(contexts) < MAX_PENDING_CONTEXTS:
+            new = ContextCount(times=0, aborted=0, first_at=moment, last_at=moment)
+            count = contexts.setdefault(refused, new)
+            count.times += times
+            count.aborted += aborted
+            count.last_at = moment
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -130,28 +201,29 @@ class Refusals:
     def _write(self) -> bool:
         """Write what was gathered; false: the database could not be written, and it is gathered on."""
         with self._lock:
-            counts, let_in = self._counts, self._let_in
-            self._counts, self._let_in = {}, {}
-        if not counts and not let_in:
+            gathered, self._gathered = self._gathered, _Gathered()
+        if not gathered:
             return True
         try:
             self._recorder.require_alive()
-            self._recorder.write(lambda db: _store(db, counts, let_in, at=now()))
+            self._recorder.write(lambda db: _store_all(db, gathered, at=now()))
         except (sqlite3.Error, StoreError, TimeoutError) as error:
             log.error("refusals not counted for now", error=str(error))
-            self._take_back(counts, let_in)
+            self._take_back(gathered)
             return False
         return True
 
-    def _take_back(self, counts: dict[Refusal, _Count], let_in: dict[tuple[str, str], datetime]) -> None:
+    def _take_back(self, gathered: _Gathered) -> None:
         with self._lock:
-            for refusal, later in self._counts.items():
-                count = counts.setdefault(refusal, later)
-                if count is not later:
-                    count.times += later.times
-                    count.last_at = later.last_at
-            self._counts, self._let_in = counts, let_in | self._let_in
+            gathered.add(self._gathered)
+            self._gathered = gathered
         self._news.set()
+
+
+def _store_all(db: Database, gathered: _Gathered, *, at: datetime) -> None:
+    store_contexts(db, gathered.contexts, at=at)
+    settle_contexts(db, gathered.taken, gathered.ended)
+    _store(db, gathered.counts, gathered.let_in, at=at)
 
 
 def _store(
@@ -188,16 +260,19 @@ def _printable(text: str) -> str:
 
 
 def list_refusals(db: Database) -> list[dict[str, object]]:
-    """All that is kept, the latest first; ``settled_at``: since then the same peer was let in."""
-    return list(
-        db.query(
+    """All that is kept, the latest first; ``settled_at``: since then the same peer was let in, or the class taken."""
+    found = [
+        *db.query(
             "SELECT peer_address, calling_ae, called_ae, code, reason, times, first_at, last_at, settled_at "
             "FROM state_refusal ORDER BY last_at DESC, peer_address, calling_ae"
-        )
-    )
+        ),
+        *list_contexts(db),
+    ]
+    return sorted(found, key=lambda row: str(row["last_at"]), reverse=True)
 
 
 def forget_refusals(db: Database) -> int:
     """Begin to count anew; returns how many rows there were."""
     with writing(db):
-        return len(db.execute("DELETE FROM state_refusal RETURNING 1").fetchall())
+        gone = db.execute("DELETE FROM state_refusal RETURNING 1").fetchall()
+        return len(gone) + len(db.execute("DELETE FROM state_refused_context RETURNING 1").fetchall())

@@ -69,6 +69,7 @@ class _Slice:
     position_mm: NDArray[np.float64]
     axes: NDArray[np.float64]
     """Direction of increasing column index, of increasing row index, and the normal, a row each."""
+    lossy: bool
 
     @property
     def file(self) -> tuple[Path, int | None]:
@@ -104,7 +105,10 @@ def read_stacks(images: Iterable[StoredImage]) -> list[Stack]:
     if not groups:
         return []
     kept = [group for group in groups if len(group) >= SECOND_STACK_SHARE * len(groups[0])]
-    doubts = _count(unplaced, "image says", "images say", "not where and how it lies (position, direction, spacing)")
+    doubts = (
+        *_count(unplaced, "image says", "images say", "not where and how it lies (position, direction, spacing)"),
+        *_count(sum(one.lossy for one in slices), "image was", "images were", "compressed with loss"),
+    )
     return [
         _read(
             group,
@@ -131,11 +135,11 @@ def _slices(images: Iterable[StoredImage]) -> list[_Slice | None]:
                 instance_number=header.instance_number,
                 frame_number=number if header.frames else None,
             )
-            found.append(_placed(stored.path, place, image))
+            found.append(_placed(stored.path, place, image, lossy=header.lossy))
     return found
 
 
-def _placed(path: Path, place: Place, image: ImageHeader) -> _Slice | None:
+def _placed(path: Path, place: Place, image: ImageHeader, *, lossy: bool) -> _Slice | None:
     spacing, position, direction = image.pixel_spacing_mm, image.position_mm, image.orientation
     if not image.rows or not image.columns or not spacing or len(spacing) != 2 or min(spacing) <= 0:
         return None
@@ -153,6 +157,7 @@ def _placed(path: Path, place: Place, image: ImageHeader) -> _Slice | None:
         spacing_mm=(spacing[0], spacing[1]),
         position_mm=np.array(position),
         axes=np.stack([across, down, normal]),
+        lossy=lossy,
     )
 
 

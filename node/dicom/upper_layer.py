@@ -159,14 +159,15 @@ def _proposal(content: bytes) -> Proposal:
 
 
 def negotiate(
-    proposals: tuple[Proposal, ...], syntaxes: Callable[[str], tuple[str, ...]]
+    proposals: tuple[Proposal, ...], syntaxes: Callable[[Proposal], tuple[str, ...]]
 ) -> tuple[dict[int, Context], bytes]:
     """Agree on presentation contexts.
 
     Parameters
     ----------
     syntaxes
-        For an abstract syntax the transfer syntaxes that are taken, the preferred one first; none: it is not taken.
+        Of a proposal the transfer syntaxes that are taken of its abstract syntax, the preferred one first; none: it is
+        not taken.
 
     Returns
     -------
@@ -175,7 +176,7 @@ def negotiate(
     """
     accepted, items = {}, []
     for one in proposals:
-        ours = syntaxes(one.abstract_syntax)
+        ours = syntaxes(one)
         agreed = next((name for name in ours if name in one.transfer_syntaxes), None)
         if agreed is not None:
             accepted[one.context_id] = Context(abstract_syntax=one.abstract_syntax, transfer_syntax=agreed)

@@ -176,6 +176,20 @@ SELECT 'receive', 'peer ' || peer_address, code,
        || ' UTC; `vbq-node refusals` lists them'
 FROM state_refusal WHERE settled_at IS NULL
 UNION ALL
+-- Of one peer in one line, the newest five by name.
+SELECT 'receive', 'peer ' || peer_address, 'context-refused',
+       'it (calling itself ' || calling_ae || ') offered what is not taken'
+       || iif(max(aborted) > 0, ', and aborted ' || max(aborted) || iif(max(aborted) = 1, ' time', ' times') || ' then', '')
+       || ': ' || group_concat(iif(nearness <= 5, offer, NULL), ', ')
+       || iif(count(*) > 5, ' and ' || (count(*) - 5) || ' more', '')
+       || '; ' || max(times) || iif(max(times) = 1, ' time', ' times')
+       || ', last at ' || replace(substr(max(last_at), 1, 19), 'T', ' ')
+       || ' UTC; the setting dicom.accept says what is taken, `vbq-node refusals` lists each'
+FROM (SELECT *, row_number() OVER (PARTITION BY peer_address, calling_ae ORDER BY offer NOT LIKE '%MR Image Storage%',
+                                   last_at DESC, offer) AS nearness
+      FROM state_refused_context WHERE problem = 1 AND settled_at IS NULL ORDER BY nearness)
+GROUP BY peer_address, calling_ae
+UNION ALL
 SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
        'the images carry no PatientID; kept, but they cannot be linked to a patient'
 FROM derived_series AS s

@@ -18,6 +18,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     MRImageStorage,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 from pynetdicom import AE
 
@@ -365,6 +366,10 @@ OFFERED = {
     "CT": (CTImageStorage, ExplicitVRLittleEndian),
     "private": ("1.3.6.1.4.1.99999.1", ExplicitVRLittleEndian),
     "worklist": ("1.2.840.10008.5.1.4.31", ExplicitVRLittleEndian),
+    "label map": ("1.2.840.10008.5.1.4.1.1.66.7", ExplicitVRLittleEndian),
+    "JPEG XL MR": (MRImageStorage, "1.2.840.10008.1.2.4.110"),
+    "deflated frames": (SegmentationStorage, "1.2.840.10008.1.2.8.1"),
+    "hanging protocol": ("1.2.840.10008.5.1.4.38.1", ExplicitVRLittleEndian),
 }
 
 
@@ -373,7 +378,7 @@ OFFERED = {
     [
         ("mr", {"MR"}),
         ("study", {"MR", "SC", "lossy SC", "PDF", "CSA"}),
-        ("all", {"MR", "SC", "lossy SC", "PDF", "CSA", "CT", "private"}),
+        ("all", set(OFFERED) - {"worklist"}),
     ],
 )
 def test_what_is_accepted_is_a_setting(tmp_path: Path, accept: str, taken: set[str]):

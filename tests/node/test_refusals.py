@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import time_machine
-from pydicom.uid import CTImageStorage, MRImageStorage
+from pydicom.uid import MRImageStorage
 from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
 
 from node import cli
 from node.clock import now
@@ -101,7 +102,7 @@ def test_what_talks_no_dicom_or_not_over_tls_as_it_should(tmp_path: Path, certif
 def test_an_association_of_which_nothing_is_taken_and_a_request_without_an_object(tmp_path: Path):
     settings = settings_for(tmp_path / "data", processes=2)
     entity = AE(ae_title="CT")
-    entity.add_requested_context(CTImageStorage)
+    entity.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
     with receiver_process(settings):
         for _ in range(2):
             entity.associate("127.0.0.1", settings.dicom.port).abort()

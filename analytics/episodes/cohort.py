@@ -1,4 +1,4 @@
-"""One row of a cohort table: read, checked, and judged for the model, with every doubt in words.
+"""One row of a cohort table: read, checked, and judged for the model, with a reason for every doubt.
 
 A value that cannot be what it claims to be is not taken over; a contradiction between values that are plausible by
 themselves keeps them but keeps the row out of the model, for nobody but the site can know which one is wrong.
@@ -17,6 +17,7 @@ from datetime import date
 from analytics.episodes.eligibility import exclusion_reasons
 from analytics.episodes.matching import blood_count_window, mri_window
 from analytics.plausible import RANGES
+from analytics.reasons import Reason, Value
 
 COLUMNS = (
     "id",
@@ -69,7 +70,7 @@ NO_MATTER_TO_THE_MODEL = frozenset({"hypertension", "calcium", *OUTCOME_COLUMNS}
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
-Value = float | int | str | None
+Cell = float | int | str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,23 +81,23 @@ class CheckedRow:
     ``problems`` need a person; ``exclusion_reasons`` say why the row is not ``eligible`` for the model.
     """
 
-    values: dict[str, Value]
-    problems: tuple[str, ...]
+    values: dict[str, Cell]
+    problems: tuple[Reason, ...]
     eligible: bool
-    exclusion_reasons: tuple[str, ...]
+    exclusion_reasons: tuple[Reason, ...]
 
 
 @dataclass(kw_only=True)
 class _Findings:
     """What the checks of one row have found so far."""
 
-    problems: list[str] = field(default_factory=list)
-    excluding: list[str] = field(default_factory=list)
+    problems: list[Reason] = field(default_factory=list)
+    excluding: list[Reason] = field(default_factory=list)
 
-    def add(self, text: str, *, excludes: bool = True) -> None:
-        self.problems.append(text)
+    def add(self, reason: Reason, *, excludes: bool = True) -> None:
+        self.problems.append(reason)
         if excludes:
-            self.excluding.append(text)
+            self.excluding.append(reason)
 
 
 def check_row(values: Mapping[str, str]) -> CheckedRow:
@@ -109,11 +110,11 @@ def check_row(values: Mapping[str, str]) -> CheckedRow:
     """
     text = {name: values.get(name, "").strip() for name in (*COLUMNS, *OPTIONAL_COLUMNS)}
     found = _Findings()
-    typed: dict[str, Value] = {name: _typed(name, text[name], found) for name in text}
+    typed: dict[str, Cell] = {name: _typed(name, text[name], found) for name in text}
     for ratio, count in RATIOS.items():
         _check_ratio(ratio, count, typed, text, found)
     if typed["lymphocytes"] == 0:
-        found.add("lymphocytes 0: no ratio can be computed from it")
+        found.add(Reason("lymphocytes-zero"))
     reasons = (
         *found.excluding,
         *_outside_windows(typed),
@@ -137,11 +138,11 @@ def unclear_coding(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _typed(name: str, text: str, found: _Findings) -> Value:
+def _typed(name: str, text: str, found: _Findings) -> Cell:
     excludes = name not in NO_MATTER_TO_THE_MODEL
     if text.lower() in MISSING:
         if name == "id":
-            found.add("id is blank")
+            found.add(Reason("id-blank"))
         return None
     if name == "id" or name in TEXT_COLUMNS:
         return text
@@ -151,7 +152,7 @@ def _typed(name: str, text: str, found: _Findings) -> Value:
         return _date(name, text, found)
     if name in BINARY_COLUMNS:
         if (answer := YES_NO.get(text.lower())) is None:
-            found.add(f"{name} {text!r} is neither yes (1) nor no (0)", excludes=excludes)
+            found.add(Reason("value-not-yes-or-no", {"column": name, "text": text}), excludes=excludes)
         return answer
     return _number(name, text, found, excludes=excludes)
 
@@ -159,27 +160,30 @@ def _typed(name: str, text: str, found: _Findings) -> Value:
 def _number(name: str, text: str, found: _Findings, *, excludes: bool) -> float | None:
     number = float(text) if NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(number):
-        hint = " (write a decimal point, not a comma)" if re.fullmatch(r"\d+,\d+", text) else ""
-        found.add(f"{name} {text!r} is not a finite number{hint}", excludes=excludes)
+        about: dict[str, Value] = {"column": name, "text": text}
+        comma = re.fullmatch(r"\d+,\d+", text) is not None
+        reason = Reason("value-with-decimal-comma", about) if comma else Reason("value-not-a-number", about)
+        found.add(reason, excludes=excludes)
         return None
-    plausible = RANGES[name]
-    if not plausible.holds(number):
-        low, high = plausible.low, plausible.high
-        slip = next((number / f for f in (10, 0.1, 100, 0.01) if low <= number / f <= high), None)
-        hint = (
-            f"; is the decimal point misplaced ({slip:g})?"
-            if slip is not None and name in ("vbq", "age", "bmi")
-            else ""
-        )
-        found.add(f"{name} {text} is not plausible (from {low:g} to {high:g}){hint}", excludes=excludes)
+    if not RANGES[name].holds(number):
+        found.add(_implausible(name, text, number), excludes=excludes)
         return None
     return number
+
+
+def _implausible(name: str, text: str, number: float) -> Reason:
+    low, high = RANGES[name].low, RANGES[name].high
+    about: dict[str, Value] = {"column": name, "text": text, "low": low, "high": high}
+    meant = next((number / f for f in (10, 0.1, 100, 0.01) if low <= number / f <= high), None)
+    if meant is not None and name in ("vbq", "age", "bmi"):
+        return Reason("value-with-misplaced-point", {**about, "meant": meant})
+    return Reason("value-not-plausible", about)
 
 
 def _diagnosis(text: str, found: _Findings) -> str | None:
     if text.upper() in DIAGNOSES:
         return text.upper()
-    found.add(f"diagnosis {text!r} is none of {', '.join(DIAGNOSES)}")
+    found.add(Reason("diagnosis-not-known", {"text": text, "known": DIAGNOSES}))
     return None
 
 
@@ -189,11 +193,11 @@ def _date(name: str, text: str, found: _Findings) -> str | None:
             return date.fromisoformat(text).isoformat()
         except ValueError:
             pass  # said below: a day that does not exist is as unreadable as another format
-    found.add(f"{name} {text!r} is not a date (YYYY-MM-DD)")
+    found.add(Reason("value-not-a-date", {"column": name, "text": text}))
     return None
 
 
-def _check_ratio(ratio: str, count: str, typed: Mapping[str, Value], text: Mapping[str, str], found: _Findings) -> None:
+def _check_ratio(ratio: str, count: str, typed: Mapping[str, Cell], text: Mapping[str, str], found: _Findings) -> None:
     """Compare a ratio with its counts as far as the digits given can tell."""
     given, upper, lower = typed[ratio], typed[count], typed["lymphocytes"]
     if not (isinstance(given, float) and isinstance(upper, float) and isinstance(lower, float)) or lower == 0:
@@ -203,10 +207,15 @@ def _check_ratio(ratio: str, count: str, typed: Mapping[str, Value], text: Mappi
     most = (upper + upper_half) / (lower - lower_half) if lower > lower_half else math.inf
     slack = given_half * (1 + 1e-9)
     if not least - slack <= given <= most + slack:
-        found.add(
-            f"{ratio} {text[ratio]} contradicts {count} {text[count]} / lymphocytes {text['lymphocytes']}, "
-            f"which is {upper / lower:.4g}"
-        )
+        about: dict[str, Value] = {
+            "ratio": ratio,
+            "given": text[ratio],
+            "count": count,
+            "numerator": text[count],
+            "denominator": text["lymphocytes"],
+            "computed": upper / lower,
+        }
+        found.add(Reason("ratio-contradicts-counts", about))
 
 
 def _half_unit(text: str) -> float:
@@ -216,7 +225,7 @@ def _half_unit(text: str) -> float:
     return float(0.5 * 10.0 ** (int(exponent or 0) - decimals))
 
 
-def _outside_windows(typed: Mapping[str, Value]) -> Iterable[str]:
+def _outside_windows(typed: Mapping[str, Cell]) -> Iterable[Reason]:
     surgery = _as_date(typed["surgery_date"])
     if surgery is None:
         return
@@ -224,16 +233,16 @@ def _outside_windows(typed: Mapping[str, Value]) -> Iterable[str]:
     if mri is not None:
         first, last = mri_window(surgery)
         if mri > last:
-            yield f"MRI of {mri} is after the operation of {surgery}"
+            yield Reason("mri-after-stated-operation", {"date": str(mri), "operation": str(surgery)})
         elif mri < first:
-            yield f"MRI of {mri} is more than 3 months before the operation of {surgery}"
+            yield Reason("mri-too-early", {"date": str(mri), "operation": str(surgery)})
     if count is not None:
         first, last = blood_count_window(surgery)
         if count > last:
-            yield f"blood count of {count} is after the operation of {surgery}"
+            yield Reason("blood-count-after-stated-operation", {"date": str(count), "operation": str(surgery)})
         elif count < first:
-            yield f"blood count of {count} is more than 30 days before the operation of {surgery}"
+            yield Reason("blood-count-too-early", {"date": str(count), "operation": str(surgery)})
 
 
-def _as_date(value: Value) -> date | None:
+def _as_date(value: Cell) -> date | None:
     return date.fromisoformat(value) if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""The paper's inclusion and exclusion criteria, as reasons in words.
+"""The paper's inclusion and exclusion criteria, as reasons.
 
 References
 ----------
@@ -6,13 +6,13 @@ References
 operation, (4) MRI within 3 months, (5) blood count within 30 days, (6) complete data; exclusion (1)–(6).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 
 from dateutil.relativedelta import relativedelta
 
 from analytics.plausible import RANGES
+from analytics.reasons import Reason
 
 MINIMUM_AGE_YEARS = 50
 """Paper, inclusion criterion 1."""
@@ -55,9 +55,9 @@ def plausible_bmi(bmi: float | None) -> float | None:
 def exclusion_reasons(
     *,
     values: Mapping[str, float | int | str | None],
-    diagnosis_excludes: Sequence[str],
+    diagnosis_excludes: Sequence[Reason],
     earlier_operation: date | None,
-) -> tuple[str, ...]:
+) -> tuple[Reason, ...]:
     """Why a linked episode does not enter the model; empty when it does.
 
     Parameters
@@ -65,27 +65,20 @@ def exclusion_reasons(
     values
         The cohort row: the columns of :data:`ESSENTIAL` and ``diagnosis``.
     diagnosis_excludes
-        The exclusion criteria that coded diagnoses of the patient meet, in words.
+        The exclusion criteria that coded diagnoses and drugs of the patient meet.
     earlier_operation
         The date of an earlier lumbar operation of the same patient, if one is known.
     """
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     age = values.get("age")
     if isinstance(age, int | float) and age < MINIMUM_AGE_YEARS:
-        reasons.append(f"age {age:g} is below {MINIMUM_AGE_YEARS} years")
+        reasons.append(Reason("age-below-minimum", {"age": age, "minimum": MINIMUM_AGE_YEARS}))
     if values.get("diagnosis") is None:
-        reasons.append("no coded diagnosis of degenerative lumbar disease (herniation, stenosis, spondylolisthesis)")
+        reasons.append(Reason("no-degenerative-diagnosis"))
     reasons.extend(diagnosis_excludes)
     if earlier_operation is not None:
-        reasons.append(f"prior lumbar surgery ({earlier_operation.isoformat()})")
-    missing = [name for name in ESSENTIAL if values.get(name) is None]
+        reasons.append(Reason("earlier-operation", {"date": earlier_operation.isoformat()}))
+    missing = tuple(name for name in ESSENTIAL if values.get(name) is None)
     if missing:
-        reasons.append(f"incomplete data: {', '.join(missing)}")
+        reasons.append(Reason("incomplete-data", {"columns": missing}))
     return tuple(reasons)
-
-
-def kind_of_reason(reason: str) -> str:
-    """A reason without its particulars, so that alike ones are counted together."""
-    head = reason.partition(" (")[0].partition(":")[0]
-    head = re.sub(r" of \d{4}-\d{2}-\d{2}", "", head)
-    return re.sub(r"^age \S+ is ", "age ", head)

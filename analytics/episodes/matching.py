@@ -18,6 +18,7 @@ from itertools import product
 
 from dateutil.relativedelta import relativedelta
 
+from analytics.reasons import Reason, Value
 from analytics.records import BloodCount, MeasurementStatus, Mri, Operation, ResultStatus
 
 MRI_WINDOW_MONTHS = 3
@@ -34,11 +35,11 @@ USABLE = frozenset({ResultStatus.FINAL, ResultStatus.CORRECTED})
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """What belongs to one operation; ``reasons`` says in words what is missing or was passed over, and why."""
+    """What belongs to one operation; ``reasons`` say what is missing or was passed over, and why."""
 
     mri: Mri | None
     blood_count: BloodCount | None
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
     @property
     def complete(self) -> bool:
@@ -87,7 +88,7 @@ def provisional_pair(mris: Iterable[Mri], counts: Iterable[BloodCount], *, zone:
     """The latest usable MRI with the usable blood count nearest to it, at most 30 days apart."""
     best: ProvisionalPair | None = None
     usable_mris = [mri for mri in mris if _unusable_mri(mri) is None]
-    usable_counts = [count for count in counts if _unusable_count(count) is None]
+    usable_counts = [count for count in counts if _unusable_count(count, None) is None]
     for mri, count in product(usable_mris, usable_counts):
         taken_on = _taken_on(count, zone)
         if mri.study_date is None or taken_on is None:
@@ -109,43 +110,44 @@ def _rank(pair: ProvisionalPair) -> tuple[date, int, float, str, str]:
     )
 
 
-def _latest_mri(surgery: date, mris: Sequence[Mri]) -> tuple[Mri | None, list[str]]:
+def _latest_mri(surgery: date, mris: Sequence[Mri]) -> tuple[Mri | None, list[Reason]]:
     if not mris:
-        return None, ["no lumbar T1 series of this patient has been received"]
+        return None, [Reason("no-mri")]
     first, last = mri_window(surgery)
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     newest_first = sorted(mris, key=lambda mri: (mri.study_date or date.min, mri.series_uid), reverse=True)
     for mri in newest_first:
         if mri.study_date is None:
-            reasons.append("an MRI without a study date cannot be placed in time")
+            reasons.append(Reason("mri-undated"))
         elif mri.study_date > last:
-            reasons.append(f"MRI of {mri.study_date} is after the operation")
+            reasons.append(Reason("mri-after-operation", {"date": str(mri.study_date)}))
         elif mri.study_date < first:
-            reasons.append(f"MRI of {mri.study_date} is more than 3 months before the operation of {surgery}")
+            reasons.append(Reason("mri-too-early", {"date": str(mri.study_date), "operation": str(surgery)}))
         elif why := _unusable_mri(mri):
-            reasons.append(f"MRI of {mri.study_date} {why}")
+            reasons.append(why)
         else:
             return mri, reasons
     return None, reasons
 
 
-def _unusable_mri(mri: Mri) -> str | None:
+def _unusable_mri(mri: Mri) -> Reason | None:
+    about: dict[str, Value] = {"date": str(mri.study_date)}
     if mri.status is None:
-        return "waits for a measurement"
+        return Reason("mri-not-measured", about)
     if mri.status is MeasurementStatus.REVIEW:
-        return "has a doubtful score that waits for a person"
+        return Reason("mri-in-review", about)
     if mri.status is MeasurementStatus.REJECTED or mri.vbq is None:
-        return "could not be measured"
+        return Reason("mri-rejected", about)
     return None
 
 
 def _latest_count(
     operation: Operation, surgery: date, counts: Sequence[BloodCount], zone: tzinfo
-) -> tuple[BloodCount | None, list[str]]:
+) -> tuple[BloodCount | None, list[Reason]]:
     if not counts:
-        return None, ["no blood count of this patient has been received"]
+        return None, [Reason("no-blood-count")]
     first, last = blood_count_window(surgery)
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     newest_first = sorted(
         counts,
         key=lambda count: (count.taken_at.timestamp() if count.taken_at else 0.0, count.specimen),
@@ -154,15 +156,15 @@ def _latest_count(
     for count in newest_first:
         taken_on = _taken_on(count, zone)
         if count.taken_at is None or taken_on is None:
-            reasons.append("a blood count without a specimen time cannot be placed in time")
+            reasons.append(Reason("blood-count-undated"))
         elif taken_on > last:
-            reasons.append(f"blood count of {taken_on} is after the operation")
+            reasons.append(Reason("blood-count-after-operation", {"date": str(taken_on)}))
         elif not operation.date_only and not count.date_only and count.taken_at > operation.planned_at:
-            reasons.append(f"blood count of {taken_on} was taken after the planned start of the operation")
+            reasons.append(Reason("blood-count-after-start", {"date": str(taken_on)}))
         elif taken_on < first:
-            reasons.append(f"blood count of {taken_on} is more than 30 days before the operation of {surgery}")
-        elif why := _unusable_count(count):
-            reasons.append(f"blood count of {taken_on} {why}")
+            reasons.append(Reason("blood-count-too-early", {"date": str(taken_on), "operation": str(surgery)}))
+        elif why := _unusable_count(count, taken_on):
+            reasons.append(why)
         else:
             return count, reasons
     return None, reasons
@@ -172,9 +174,9 @@ def _taken_on(count: BloodCount, zone: tzinfo) -> date | None:
     return count.taken_at.astimezone(zone).date() if count.taken_at else None
 
 
-def _unusable_count(count: BloodCount) -> str | None:
+def _unusable_count(count: BloodCount, taken_on: date | None) -> Reason | None:
     if count.status not in USABLE:
-        return f"is {count.status.value}, not final"
+        return Reason("blood-count-not-final", {"date": str(taken_on), "status": count.status.value})
     if count.nlr is None or count.plr is None:
-        return "has no NLR or PLR that could be computed"
+        return Reason("blood-count-without-ratio", {"date": str(taken_on)})
     return None

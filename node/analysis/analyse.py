@@ -22,7 +22,6 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS
-from analytics.episodes.eligibility import kind_of_reason
 from analytics.methods.agreement import BlandAltman
 from analytics.methods.roc import Roc
 from analytics.methods.rows import Refusal
@@ -37,6 +36,7 @@ from analytics.pictures.base import png, scatter_alt_text, scatter_figure, svg
 from analytics.pictures.cohort import bland_altman_figure, over_time
 from analytics.pictures.flow import Flow, FlowStep, flow_figure
 from analytics.pictures.model import calibration, coefficients, residuals, roc_curves
+from analytics.reasons import Reason, codes, words
 from node.analysis.agreement import read_readings
 from node.analysis.cells import LABELS
 from node.analysis.tables import tables
@@ -67,7 +67,7 @@ class Excluded:
     """A row that is not analysed, and why."""
 
     id: str
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,9 @@ class Run:
             "rows": self.rows, "refused": self.refused, "excluded": self.not_eligible, "analysed": self.eligible,
             **self.flow.to_json_dict(),
         }  # fmt: skip
-        left_out = [{"id": one.id, "reasons": list(one.reasons)} for one in self.excluded]
+        left_out = [
+            {"id": one.id, "reasons": words(one.reasons), "reason_codes": codes(one.reasons)} for one in self.excluded
+        ]
         origin = {"table_sha256": self.sha256, "software": self.software, "flow": rows, "excluded": left_out}
         return {**origin, "problems": list(self.problems), **self.analysis.to_json_dict()}
 
@@ -164,10 +166,10 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None) 
     )
 
 
-def _flow(refused: int, excluded: list[tuple[str, ...]], model: OlsFit | Refusal) -> Flow:
+def _flow(refused: int, excluded: list[tuple[Reason, ...]], model: OlsFit | Refusal) -> Flow:
     """Every row of the table on its way into the model."""
     given = len(excluded) + model.n_rows
-    reasons = Counter(kind_of_reason(reasons[0]) for reasons in excluded)
+    reasons = Counter(reasons[0].short() for reasons in excluded)
     return Flow(
         steps=(
             FlowStep(
@@ -182,12 +184,12 @@ def _flow(refused: int, excluded: list[tuple[str, ...]], model: OlsFit | Refusal
     )
 
 
-def _reasons(row: CohortRow) -> tuple[str, ...]:
+def _reasons(row: CohortRow) -> tuple[Reason, ...]:
     """Why a row is left out; an export of the view ``cohort`` knows more than its values show."""
     if not row.checked.eligible:
         return row.checked.exclusion_reasons
     if row.others.get("eligible") == "0":
-        return (f"not eligible by the table itself: {row.others.get('exclusion_reasons', '')}",)
+        return (Reason("not-eligible-by-table", {"why": row.others.get("exclusion_reasons", "")}),)
     return ()
 
 

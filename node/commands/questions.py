@@ -151,6 +151,7 @@ def analyse(
     Exit code 0 when every part could be computed, 3 when some could not (they are listed with the reason).
     """
     from analytics.paper.analysis import Choices
+    from analytics.reasons import words
     from node.analysis.analyse import analyse_file, write
 
     if cut is not None and not isfinite(cut):
@@ -162,7 +163,7 @@ def analyse(
         f"{done.rows} rows: {done.refused} refused, {done.not_eligible} excluded, {done.eligible} analysed",
         *(f"  not given: {text}" for text in refusals),
         *(f"  look at: {text}" for text in alerts),
-        *(f"  left out: id {one.id}: {'; '.join(one.reasons)}" for one in done.excluded),
+        *(f"  left out: id {one.id}: {'; '.join(words(one.reasons))}" for one in done.excluded),
         f"written to {folder / 'report.html'} and beside it",
     ]
     for line in lines:

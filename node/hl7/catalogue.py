@@ -243,7 +243,7 @@ class Eligibility(_Table):
         return None
 
     def exclusion(self, code: str) -> str | None:
-        """Why a diagnosis excludes the patient, in words; ``None`` when it does not."""
+        """The criterion, as the file names it, by which a diagnosis excludes the patient; ``None`` when none does."""
         for reason, codes in self.exclusions.items():
             if _covered(code, codes):
                 return reason

@@ -1,6 +1,5 @@
 """The counts of a night: what arrived, was measured, linked and held, and whether the sums add up."""
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -8,13 +7,19 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from analytics.episodes.eligibility import kind_of_reason
 from analytics.methods.rows import Refusal
 from analytics.paper.regression import OlsFit
 from node.steps.pending import pending
+from node.store.reasons import loaded
 
 NOT_YET_DUE = "studies arriving"
 """Of what is pending, what only waits for the end of its quiet period."""
+EXCLUSIONS = """
+SELECT exclusion_reasons FROM derived_link WHERE eligible = 0 AND status IN ('linked', 'incomplete', 'held')
+UNION ALL
+SELECT exclusion_reasons FROM derived_import_row WHERE eligible = 0
+"""
+"""Of the rows of the view ``cohort``, as codes and values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +122,10 @@ def read_counts(db: Database, *, night: date, fit: OlsFit | Refusal) -> Counts:
 
 
 def read_exclusions(db: Database) -> Counter[str]:
-    """How many rows of the cohort are not eligible, by kind of their first reason, so that the numbers add up."""
+    """How many rows of the cohort are not eligible, by their first reason in short, so that the numbers add up."""
     reasons: Counter[str] = Counter()
-    for (text,) in db.execute("SELECT exclusion_reasons FROM cohort WHERE eligible = 0"):
-        reasons.update([kind_of_reason(reason) for reason in json.loads(text)][:1])
+    for (text,) in db.execute(EXCLUSIONS):
+        reasons.update([reason.short() for reason in loaded(text)[:1]])
     return reasons
 
 

@@ -15,9 +15,11 @@ from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts
 from analytics.episodes.tiers import explain, near_cut, tier
+from analytics.reasons import words as in_words
 from analytics.records import Tier
 from node.people.thresholds import Version, get
 from node.store.database import insert
+from node.store.reasons import loaded
 
 MARKERS = (("VBQ", "vbq"), ("NLR", "nlr"), ("PLR", "plr"))
 """Name and column."""
@@ -323,6 +325,6 @@ def _why_resolved(db: Database, episode: str, before: _Known, *, night: date, de
     if surgery_date < night.isoformat():
         return f"{moved}the operation of {surgery_date} is past"
     if status != "linked":
-        return moved + ("; ".join(json.loads(reasons)) or f"the link is {status}")
-    excluded = "; ".join(json.loads(exclusions))
+        return moved + ("; ".join(in_words(loaded(reasons))) or f"the link is {status}")
+    excluded = "; ".join(in_words(loaded(exclusions)))
     return f"{moved}no longer eligible: {excluded}" if excluded else "no threshold version is in force"

@@ -1,16 +1,14 @@
 """What waits for a person: operations that cannot be tiered yet, series nobody has read, and other problems."""
 
-import json
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlite_utils import Database
 
+from analytics.reasons import words
 from node.clock import to_text
-
-WILL_BE_COMPLETED = ("incomplete data", "no coded diagnosis")
-"""How reasons begin that further data can remove; who is excluded for another one waits for nobody."""
+from node.store.reasons import loaded
 
 SHOWN_ELSEWHERE = ("unidentified", "review", "held")
 """Codes of problems that the counts or the lines about series and operations show already."""
@@ -38,11 +36,12 @@ def _operations(db: Database, night: date) -> list[Waiting]:
     )
     found = []
     for episode, day, status, reasons_json, exclusions_json in rows:
-        reasons, exclusions = json.loads(reasons_json), json.loads(exclusions_json)
-        completable = all(reason in reasons or reason.startswith(WILL_BE_COMPLETED) for reason in exclusions)
+        reasons, exclusions = loaded(reasons_json), loaded(exclusions_json)
+        # Who is excluded for what no further data can remove waits for nobody.
+        completable = all(reason in reasons or reason.transient for reason in exclusions)
         if status == "held" or completable:
             # In this order and once each: a held episode repeats its reasons among the exclusions.
-            why = "; ".join(dict.fromkeys([*reasons, *exclusions]))
+            why = "; ".join(words(dict.fromkeys([*reasons, *exclusions])))
             found.append(Waiting(what=f"{episode}, operation {day}", why=why))
     return found
 

@@ -8,7 +8,6 @@ newer file decides its id, those of a whole file when none of its rows is in eff
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -20,9 +19,11 @@ import structlog
 from sqlite_utils import Database
 
 from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS, OPTIONAL_COLUMNS, CheckedRow, check_row, unclear_coding
+from analytics.reasons import words
 from node.clock import to_text
 from node.errors import CohortError
 from node.store.database import insert, writing
+from node.store.reasons import stored
 
 log = structlog.get_logger()
 
@@ -217,7 +218,7 @@ def _derive(db: Database, import_id: int, table: CohortTable, *, site: str) -> N
                 import_id,
                 row.line,
                 int(row.checked.eligible),
-                json.dumps(row.checked.exclusion_reasons, ensure_ascii=False),
+                stored(row.checked.exclusion_reasons),
             )
             for row in table.rows
         ],
@@ -300,7 +301,9 @@ def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence
                 column: cell.strip() for column, cell in values.items() if column not in (*COLUMNS, *DATE_COLUMNS)
             }
             rows[name] = CohortRow(id=name, line=line, checked=checked, others=others)
-            problems.extend(_Problem(line=line, code="value", detail=f"id {name}: {text}") for text in checked.problems)
+            problems.extend(
+                _Problem(line=line, code="value", detail=f"id {name}: {text}") for text in words(checked.problems)
+            )
     if not rows:
         raise CohortError("it has no row that can be used (a row needs an id and as many cells as the header)")
     ordered = sorted(problems, key=lambda problem: (problem.line, problem.code, problem.detail))

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from analytics.episodes.cohort import OUTCOME_COLUMNS
 from analytics.episodes.eligibility import body_mass_index, in_drug_window, plausible_bmi
+from analytics.reasons import Reason
 from node.hl7.catalogue import Eligibility
 from node.hl7.extracts import PatientExtract
 from node.steps.person import Said
@@ -107,11 +108,12 @@ class Known:
         groups = [group for code in self._codes(day) if (group := self.eligibility.diagnosis_group(code))]
         return groups[-1] if groups else None
 
-    def excluding_diagnoses(self, day: date) -> list[str]:
-        """The exclusion criteria that diagnoses meet, in words."""
-        return sorted({reason for code in self._codes(day) if (reason := self.eligibility.exclusion(code))})
+    def excluding_diagnoses(self, day: date) -> list[Reason]:
+        """The exclusion criteria that diagnoses meet."""
+        criteria = {met for code in self._codes(day) if (met := self.eligibility.exclusion(code))}
+        return [Reason("excluding-diagnosis", {"criterion": one}) for one in sorted(criteria)]
 
-    def excluding_drugs(self, day: date) -> list[str]:
+    def excluding_drugs(self, day: date) -> list[Reason]:
         """The exclusion criterion of drugs, if one was taken in the months before that day."""
         for one in self.said:
             for taken in one.extract.medications if isinstance(one.extract, PatientExtract) else ():
@@ -120,5 +122,5 @@ class Known:
                     for moment in (taken.started_at or one.sent_at, taken.ended_at)
                 )
                 if start and in_drug_window(start, end, day):
-                    return [self.eligibility.drugs.reason]
+                    return [Reason("excluding-drug", {"criterion": self.eligibility.drugs.reason})]
         return []

@@ -19,6 +19,7 @@ from sqlite_utils import Database
 from analytics.counts.blood import CombinedCount
 from analytics.episodes.eligibility import age_on, exclusion_reasons
 from analytics.episodes.matching import Match, match, provisional_pair
+from analytics.reasons import Reason, words
 from analytics.records import BloodCount, Mri
 from node.clock import to_text
 from node.hl7.catalogue import Eligibility, load_eligibility
@@ -28,6 +29,7 @@ from node.steps.known import Known
 from node.steps.operations import PlannedOperation, fold_operations
 from node.steps.person import Person, blood_counts, demographics, read_person
 from node.store.database import insert, writing
+from node.store.reasons import stored
 
 BATCH_PERSONS = 100
 """What is stored in one transaction at most; it bounds how long other writers wait."""
@@ -86,11 +88,11 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
                 "pseudonym": pseudonym,
                 "birth_date": birth_date.isoformat() if birth_date else None,
                 "sex": sex,
-                "contradiction": contradiction,
+                "contradiction": stored([contradiction]) if contradiction else None,
             }
         ],
     )
-    _replace_problems(db, f"patient {pseudonym}", operations.unplaced)
+    _replace_problems(db, f"patient {pseudonym}", words(operations.unplaced))
     insert(db, "derived_blood_count", [_count_row(person.key, count) for count in counts])
     insert(db, "derived_operation", [_operation_row(person.key, planned) for planned in operations.planned])
     linker = _Linker(
@@ -120,7 +122,7 @@ class _Linker:
     counts: Sequence[CombinedCount]
     birth_date: date | None
     sex: str | None
-    contradiction: str | None
+    contradiction: Reason | None
     done: Sequence[date]
     """Days of operations that were told of only afterwards."""
 
@@ -131,7 +133,7 @@ class _Linker:
         pair = provisional_pair(self._mris(), self._counts(), zone=self.zone)
         if pair is None:
             return []
-        reason = f"no operation is known; MRI and blood count are {pair.days_apart} days apart"
+        reason = Reason("provisional-pair", {"days": pair.days_apart})
         row = self._row(
             episode=_pseudonym(self.key, "E", f"{self.person.key}|provisional"),
             booking=None,
@@ -140,7 +142,7 @@ class _Linker:
             surgery_date=None,
             found=Match(mri=pair.mri, blood_count=pair.blood_count, reasons=()),
         )
-        return [{**row, "eligible": 0, "exclusion_reasons": json.dumps([reason])}]
+        return [{**row, "eligible": 0, "exclusion_reasons": stored([reason])}]
 
     def _operation_row(self, planned: PlannedOperation, operations: Sequence[PlannedOperation]) -> dict[str, object]:
         operation = planned.operation
@@ -151,7 +153,7 @@ class _Linker:
         if self.contradiction:
             status, reasons = "held", (self.contradiction, *reasons)
         if operation.cancelled:
-            status, reasons = "cancelled", ("the operation was cancelled",)
+            status, reasons = "cancelled", (Reason("operation-cancelled"),)
             found = Match(mri=None, blood_count=None, reasons=())
         row = self._row(
             episode=_pseudonym(self.key, "E", f"{planned.first_number}|{operation.booking}"),
@@ -162,7 +164,7 @@ class _Linker:
             found=found,
         )
         excluded = [*reasons] if status in ("held", "cancelled") else []
-        excluded += [f"the same day is booked as {twin} too" for twin in self._twins(planned, operations)]
+        excluded += [Reason("operation-booked-twice", {"booking": twin}) for twin in self._twins(planned, operations)]
         excluded += exclusion_reasons(
             values=row,  # type: ignore[arg-type]  # a row also holds the text columns, which are not looked at
             diagnosis_excludes=[
@@ -171,11 +173,7 @@ class _Linker:
             ],
             earlier_operation=self._earlier_operation(surgery_date, operations),
         )
-        return {
-            **row,
-            "eligible": int(not excluded),
-            "exclusion_reasons": json.dumps(excluded, ensure_ascii=False),
-        }
+        return {**row, "eligible": int(not excluded), "exclusion_reasons": stored(excluded)}
 
     def _row(
         self,
@@ -183,7 +181,7 @@ class _Linker:
         episode: str,
         booking: str | None,
         status: str,
-        reasons: Sequence[str],
+        reasons: Sequence[Reason],
         surgery_date: date | None,
         found: Match,
     ) -> dict[str, object]:
@@ -197,7 +195,7 @@ class _Linker:
             "person": self.person.key,
             "booking": booking,
             "status": status,
-            "reasons": json.dumps(list(reasons), ensure_ascii=False),
+            "reasons": stored(reasons),
             "surgery_date": surgery_date.isoformat() if surgery_date else None,
             "series_instance_uid": mri.series_uid if mri else None,
             "mri_date": mri.study_date.isoformat() if mri and mri.study_date else None,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from analytics.reasons import Reason
 from analytics.records import Operation
 from node.hl7.extracts import AppointmentExtract
 from node.steps.person import Said
@@ -38,8 +39,8 @@ class Operations:
     planned: list[PlannedOperation]
     done: list[datetime]
     """When operations were done that nobody has told of before."""
-    unplaced: list[str]
-    """Those that no message gives a date for, in words."""
+    unplaced: list[Reason]
+    """Those that no message gives a date for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +79,13 @@ def fold_operations(said: Iterable[Said]) -> Operations:
         if isinstance(one.extract, AppointmentExtract):
             told[one.extract.source].append((one, one.extract))
     planned: list[PlannedOperation] = []
-    unplaced: list[str] = []
+    unplaced: list[Reason] = []
     for booking in _joined(_appointments(told["schedule"]), _orders(told["order"])):
         if not any(extract.operation for _, extract in booking.told):
             continue
         folded = _fold(booking)
         if folded is None:
-            unplaced.append(f"operation {booking.name} has no planned date in any message about it")
+            unplaced.append(Reason("operation-undated", {"booking": booking.name}))
         else:
             planned.append(folded)
     admitted, done = _admissions(told["admission"])

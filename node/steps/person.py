@@ -10,6 +10,7 @@ from datetime import date, datetime
 from sqlite_utils import Database
 
 from analytics.counts.blood import CombinedCount, SpecimenResults, combine
+from analytics.reasons import Reason
 from analytics.records import MeasurementStatus, Mri
 from node.clock import from_text
 from node.hl7.extracts import Extract, PatientExtract, SpecimenExtract, from_json
@@ -128,7 +129,7 @@ def _newest(told: Iterable[PatientExtract]) -> tuple[date | None, str | None]:
     return birth_date, sex
 
 
-def demographics(person: Person) -> tuple[date | None, str | None, str | None]:
+def demographics(person: Person) -> tuple[date | None, str | None, Reason | None]:
     """Birth date and sex (the newest message decides), and what contradicts them among the images."""
     told = [(one.number, one.extract) for one in person.said if isinstance(one.extract, PatientExtract)]
     birth_date, sex = _newest(extract for _, extract in told)
@@ -147,9 +148,5 @@ def demographics(person: Person) -> tuple[date | None, str | None, str | None]:
         len({one[1] for one in pair} & {"F", "M"}) > 1 for pair in pairs
     ):
         contradictions.append("sex")
-    contradiction = (
-        f"{' and '.join(contradictions)} in the images and in the messages contradict each other"
-        if contradictions
-        else None
-    )
+    contradiction = Reason("contradictory-person", {"what": tuple(contradictions)}) if contradictions else None
     return birth_date or min(births, default=None), sex or min(sexes, default=None), contradiction

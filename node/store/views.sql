@@ -6,7 +6,10 @@ WITH latest AS (SELECT episode, max(flag_id) AS flag_id FROM record_flag GROUP B
 SELECT l.episode AS id, l.vbq, l.age, l.sex_male, l.smoking, l.diabetes, l.hypertension, l.calcium, l.diagnosis,
        l.bmi, l.neutrophils, l.lymphocytes, l.platelets, l.nlr, l.plr,
        l.site, l.scanner_stratum, l.surgery_date, l.mri_date, l.cbc_date,
-       l.eligible, l.exclusion_reasons, f.tier, l.vbq_sd, l.t_score, l.bmd_g_per_cm2, l.hu, l.event
+       l.eligible,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(l.exclusion_reasons)) AS exclusion_reasons,
+       f.tier, l.vbq_sd, l.t_score, l.bmd_g_per_cm2, l.hu, l.event,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(l.exclusion_reasons)) AS exclusion_reason_codes
 FROM derived_link AS l
 LEFT JOIN latest ON latest.episode = l.episode
 LEFT JOIN record_flag AS f ON f.flag_id = latest.flag_id
@@ -15,7 +18,9 @@ UNION ALL
 SELECT id, vbq, age, sex_male, smoking, diabetes, hypertension, calcium, diagnosis,
        bmi, neutrophils, lymphocytes, platelets, nlr, plr,
        site, scanner_stratum, surgery_date, mri_date, cbc_date,
-       eligible, exclusion_reasons, NULL, NULL, t_score, bmd_g_per_cm2, hu, event
+       eligible, (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(exclusion_reasons)),
+       NULL, NULL, t_score, bmd_g_per_cm2, hu, event,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(exclusion_reasons))
 FROM derived_import_row;
 
 CREATE VIEW flags AS
@@ -84,8 +89,12 @@ JOIN derived_person AS p USING (person)
 JOIN derived_identifier AS i ON i.person = o.person AND i.person = i.authority || '|' || i.patient_id;
 
 CREATE VIEW links AS
-SELECT l.episode AS id, p.pseudonym AS patient, l.booking, l.status, l.reasons, l.surgery_date,
-       l.series_instance_uid, l.mri_date, l.specimen, l.cbc_date, l.eligible, l.exclusion_reasons
+SELECT l.episode AS id, p.pseudonym AS patient, l.booking, l.status,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(l.reasons)) AS reasons,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(l.reasons)) AS reason_codes,
+       l.surgery_date, l.series_instance_uid, l.mri_date, l.specimen, l.cbc_date, l.eligible,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(l.exclusion_reasons)) AS exclusion_reasons,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(l.exclusion_reasons)) AS exclusion_reason_codes
 FROM derived_link AS l
 JOIN derived_person AS p USING (person);
 
@@ -283,7 +292,7 @@ SELECT 'link', 'patient ' || b.patient, 'held-blood-count',
        (SELECT group_concat(value, '; ') FROM json_each(b.notes))
 FROM blood_counts AS b WHERE b.status = 'held'
 UNION ALL
-SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value, '; ') FROM json_each(l.reasons))
+SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value ->> 'words', '; ') FROM json_each(l.reasons))
 FROM derived_link AS l WHERE l.status = 'held'
 UNION ALL
 SELECT 'mail', 'mail ' || m.message_id, 'undeliverable', coalesce(d.last_error, '')

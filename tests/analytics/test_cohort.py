@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.episodes.cohort import COLUMNS, OPTIONAL_COLUMNS, check_row, unclear_coding
+from analytics.reasons import words
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 
@@ -47,7 +48,7 @@ def test_missing_is_no_problem_but_not_eligible(text: str) -> None:
     checked = row(bmi=text)
     assert checked.values["bmi"] is None
     assert checked.problems == ()
-    assert checked.exclusion_reasons == ("incomplete data: bmi",)
+    assert words(checked.exclusion_reasons) == ["incomplete data: bmi"]
     assert not checked.eligible
 
 
@@ -82,8 +83,8 @@ def test_missing_is_no_problem_but_not_eligible(text: str) -> None:
 )
 def test_what_cannot_be_is_a_problem_and_not_eligible(cells: dict[str, str], problem: str) -> None:
     checked = row(**cells)
-    assert checked.problems == (problem,)
-    assert problem in checked.exclusion_reasons
+    assert words(checked.problems) == [problem]
+    assert problem in words(checked.exclusion_reasons)
     assert not checked.eligible
 
 
@@ -146,18 +147,18 @@ def test_ratios_of_the_counts_agree_and_tenfold_slips_do_not(
 )
 def test_the_windows_before_the_operation(mri: str, count: str, reasons: tuple[str, ...]) -> None:
     checked = row(surgery_date="2024-05-31", mri_date=mri, cbc_date=count)
-    assert checked.exclusion_reasons == reasons
+    assert words(checked.exclusion_reasons) == list(reasons)
     assert checked.problems == ()
 
 
 def test_the_age_of_inclusion() -> None:
     assert row(age="50").eligible
-    assert row(age="49.9").exclusion_reasons == ("age 49.9 is below 50 years",)
+    assert words(row(age="49.9").exclusion_reasons) == ["age 49.9 is below 50 years"]
 
 
 def test_every_essential_value_is_needed() -> None:
     for name in ("vbq", "age", "sex_male", "smoking", "diabetes", "bmi", "nlr", "plr"):
-        assert row(**{name: ""}).exclusion_reasons == (f"incomplete data: {name}",)
+        assert words(row(**{name: ""}).exclusion_reasons) == [f"incomplete data: {name}"]
     assert not row(diagnosis="").eligible
 
 

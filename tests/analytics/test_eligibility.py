@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from analytics.episodes.eligibility import age_on, body_mass_index, exclusion_reasons, in_drug_window, plausible_bmi
+from analytics.reasons import Reason, words
 
 COMPLETE = {
     "vbq": 3.0,
@@ -53,16 +54,16 @@ def test_a_complete_row_enters() -> None:
 def test_every_criterion_is_named() -> None:
     reasons = exclusion_reasons(
         values={**COMPLETE, "age": 49, "diagnosis": None, "bmi": None, "plr": None},
-        diagnosis_excludes=["malignancy (C50.9)"],
+        diagnosis_excludes=[Reason("excluding-diagnosis", {"criterion": "malignancy (C50.9)"})],
         earlier_operation=date(2025, 1, 7),
     )
-    assert reasons == (
+    assert words(reasons) == [
         "age 49 is below 50 years",
         "no coded diagnosis of degenerative lumbar disease (herniation, stenosis, spondylolisthesis)",
         "malignancy (C50.9)",
         "prior lumbar surgery (2025-01-07)",
         "incomplete data: bmi, plr",
-    )
+    ]
 
 
 def test_fifty_is_old_enough() -> None:

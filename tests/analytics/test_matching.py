@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.episodes.matching import blood_count_window, match, mri_window, provisional_pair
+from analytics.reasons import words
 from analytics.records import BloodCount, MeasurementStatus, Mri, Operation, ResultStatus
 
 VIENNA = ZoneInfo("Europe/Vienna")
@@ -82,21 +83,21 @@ def test_reasons_name_what_was_passed_over() -> None:
         zone=VIENNA,
     )
     assert not found.complete
-    assert found.reasons == (
+    assert words(found.reasons) == [
         "MRI of 2026-02-01 has a doubtful score that waits for a person",
         "MRI of 2025-11-01 is more than 3 months before the operation of 2026-03-02",
         "an MRI without a study date cannot be placed in time",
         "blood count of 2026-02-20 is preliminary, not final",
         "blood count of 2026-02-19 has no NLR or PLR that could be computed",
         "blood count of 2026-01-02 is more than 30 days before the operation of 2026-03-02",
-    )
+    ]
 
 
 def test_nothing_received_is_said() -> None:
-    assert match(operation(date(2026, 3, 2)), [], [], zone=VIENNA).reasons == (
+    assert words(match(operation(date(2026, 3, 2)), [], [], zone=VIENNA).reasons) == [
         "no lumbar T1 series of this patient has been received",
         "no blood count of this patient has been received",
-    )
+    ]
 
 
 DAYS = st.dates(date(2023, 1, 1), date(2027, 12, 31))

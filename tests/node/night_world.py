@@ -1,14 +1,15 @@
 """A small cohort in a real database, for the tests of the night: 120 imported rows and a few upcoming operations."""
 
-import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 from sqlite_utils import Database
 
+from analytics.reasons import Reason
 from node.settings import Mail, Settings, Storage
 from node.store.database import insert, open_database, writing
+from node.store.reasons import stored
 
 NIGHT = date(2026, 3, 2)
 NOW = datetime(2026, 3, 2, 3, 10, tzinfo=UTC)
@@ -52,7 +53,10 @@ def put_operation(
     status: str = "linked",
     reasons: tuple[str, ...] = (),
 ) -> None:
-    """An operation as the link step would leave it; put again, it replaces what was there."""
+    """An operation as the link step would leave it; put again, it replaces what was there.
+
+    Reasons are codes that no catalogue knows, which are shown as they are.
+    """
     with writing(db):
         db.execute("DELETE FROM derived_link WHERE episode = ?", [episode])
         db.execute("DELETE FROM derived_operation WHERE booking = ?", [episode])
@@ -66,8 +70,8 @@ def put_operation(
         linked = status == "linked"
         row = {
             "episode": episode, "site": "site", "person": f"LOCAL|{episode}", "booking": episode, "status": status,
-            "reasons": json.dumps(reasons), "surgery_date": surgery, "vbq": vbq, "age": 66, "sex_male": 0, "smoking": 0,
-            "diabetes": 0, "bmi": 24.0, "nlr": nlr, "plr": plr, "eligible": int(linked),
-            "exclusion_reasons": json.dumps(() if linked else reasons or ("not linked",)),
+            "reasons": stored(map(Reason, reasons)), "surgery_date": surgery, "vbq": vbq, "age": 66, "sex_male": 0,
+            "smoking": 0, "diabetes": 0, "bmi": 24.0, "nlr": nlr, "plr": plr, "eligible": int(linked),
+            "exclusion_reasons": stored(map(Reason, () if linked else reasons or ("not linked",))),
         }  # fmt: skip
         insert(db, "derived_link", [row])

@@ -124,7 +124,10 @@ STORY: list[tuple[str, datetime, Extract]] = [
 
 
 def link_rows(db: Database) -> list[dict[str, object]]:
-    return list(db.query("SELECT * FROM derived_link ORDER BY episode"))
+    """The rows with their reasons in words."""
+    said = {row["id"]: row for row in db.query("SELECT id, reasons, exclusion_reasons FROM links")}
+    rows = db.query("SELECT * FROM derived_link ORDER BY episode")
+    return [row | {name: said[row["episode"]][name] for name in ("reasons", "exclusion_reasons")} for row in rows]
 
 
 def everything(db: Database) -> list[list[dict[str, object]]]:

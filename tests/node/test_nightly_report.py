@@ -17,11 +17,13 @@ from sqlite_utils import Database
 from analytics.paper.age_curve import AgeCurves, age_curves
 from analytics.paper.regression import OlsFit, fit_vbq_model
 from analytics.pictures.age import age_alt_text
+from analytics.reasons import Reason
 from node.nightly.cohort import cohort_frame, read_snapshot
 from node.nightly.night import run_night
 from node.nightly.report import publish_report, report_html_file
 from node.settings import Measurement, Nightly, Settings, Site
 from node.store.database import insert, writing
+from node.store.reasons import stored
 from tests.node.night_world import NIGHT, NOW, open_world, put_operation, settings_for
 
 HIGH = {"vbq": 9.0, "nlr": 99.0, "plr": 999.0}
@@ -182,9 +184,7 @@ def test_who_waits_for_a_person_and_who_waits_for_nobody(tmp_path: Path) -> None
             ("1.2.4", "2026-02-27T00:01:00.000000+00:00"),
         ):
             put_unread_series(db, uid, received)
-        db.execute(
-            "UPDATE derived_link SET exclusion_reasons = ? WHERE episode = 'E2'", ['["age 45 is below 50 years"]']
-        )
+        db.execute("UPDATE derived_link SET exclusion_reasons = ? WHERE episode = 'E2'", [stored([_too_young(45)])])
         problem = {"step": "interpret", "source": "message 1", "code": "odd", "detail": "about Mr Secret"}
         insert(db, "derived_problem", [problem])
     _, text, _ = report(db, settings)
@@ -246,19 +246,23 @@ def put_unread_series(db: Database, uid: str, received_at: str) -> None:
     insert(db, "derived_series", [series])
 
 
+def _too_young(age: int) -> Reason:
+    return Reason("age-below-minimum", {"age": age, "minimum": 50})
+
+
 def test_exclusions_are_counted_by_kind_and_add_up(tmp_path: Path) -> None:
     db, settings = open_world(tmp_path), settings_for(tmp_path)
     reasons = (
-        ["age 45 is below 50 years", "prior lumbar surgery (2025-01-02)"],
-        ["age 31 is below 50 years"],
-        ["prior lumbar surgery (2024-05-06)"],
-        ["incomplete data: vbq, nlr"],
+        [_too_young(45), Reason("earlier-operation", {"date": "2025-01-02"})],
+        [_too_young(31)],
+        [Reason("earlier-operation", {"date": "2024-05-06"})],
+        [Reason("incomplete-data", {"columns": ("vbq", "nlr")})],
     )
     with writing(db):
         for number, given in enumerate(reasons):
             db.execute(
                 "UPDATE derived_import_row SET eligible = 0, exclusion_reasons = ? WHERE id = ?",
-                [json.dumps(given), f"S{number:03d}"],
+                [stored(given), f"S{number:03d}"],
             )
     report(db, settings)
     counts = json.loads(db.execute("SELECT counts FROM reports").fetchone()[0])

@@ -1,0 +1,268 @@
+"""Who is on the list and with which tier: the module of the flags alone, on rows as the link step leaves them."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from analytics.episodes.cuts import Cuts, StratumCut, institutional_cuts
+from analytics.records import Tier
+from node.nightly.flags import Flag, Standing, find_changes, store
+from node.people.thresholds import Version
+from node.store.database import insert, writing
+from tests.node.night_world import NIGHT, open_world, put_operation
+
+CUTS = institutional_cuts(3.0, 4.0, 250.0)
+FLAGGED = {"vbq": 3.5, "nlr": 5.0, "plr": 300.0}
+INTERMEDIATE = {"vbq": 3.5, "nlr": 1.0, "plr": 100.0}
+LOWER = {"vbq": 2.5, "nlr": 1.0, "plr": 100.0}
+VBQ_SEM = 0.1
+NEXT = NIGHT + timedelta(days=1)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    one = open_world(tmp_path, rows=0)
+    recorded(one, 1, CUTS)
+    yield one
+    one.close()
+
+
+def version(number: int = 1, cuts: Cuts = CUTS) -> Version:
+    return Version(version=number, night=NIGHT.isoformat(), cuts=cuts, evidence={}, announced=None)
+
+
+def recorded(db: Database, number: int, cuts: Cuts) -> Version:
+    """A version in the database, to be looked up by its number."""
+    row = {"version": number, "night": NIGHT.isoformat(), "method": cuts.method, "n": 0, "vbq": cuts.vbq}
+    row |= {"nlr": cuts.nlr, "plr": cuts.plr, "ratios": cuts.ratios, "strata": "[]", "evidence": "{}"}
+    with writing(db):
+        insert(db, "record_threshold", [row | {"snapshot_sha256": "0" * 64, "proposed_at": "x"}])
+    return version(number, cuts)
+
+
+def changes(
+    db: Database, night: date = NIGHT, *, following: Version | None = None, behind: bool = False, force: bool = True
+) -> tuple[list[Flag], list[Standing]]:
+    """What would be written that night; ``force=False``: no version is in force."""
+    return find_changes(
+        db,
+        night=night,
+        version=(following or version()) if force else None,
+        vbq_sem=VBQ_SEM,
+        derivation_behind=behind,
+    )
+
+
+def written(db: Database, night: date = NIGHT, **choices: Any) -> list[Flag]:
+    """What was written that night."""
+    flags, _ = changes(db, night, **choices)
+    with writing(db):
+        store(db, flags, night=night)
+    return flags
+
+
+def put(db: Database, episode: str, columns: dict[str, object] | None = None, **operation: Any) -> None:
+    """An operation, and what of its link is otherwise than :func:`put_operation` makes it."""
+    put_operation(db, episode, **operation)
+    with writing(db):
+        for name, value in (columns or {}).items():
+            db.execute(f"UPDATE derived_link SET {name} = ? WHERE episode = ?", [value, episode])
+
+
+def episodes(standing: list[Standing]) -> list[str]:
+    return [one.episode for one in standing]
+
+
+# ---- who is on the list --------------------------------------------------------------------------------------------
+def test_an_upcoming_operation_of_somebody_not_eligible_has_no_tier(db: Database) -> None:
+    put(db, "IN", **FLAGGED)
+    put(db, "OUT", {"eligible": 0, "exclusion_reasons": '["age under 50"]'}, **FLAGGED)
+    flags, standing = changes(db)
+    assert episodes(standing) == ["IN"]
+    assert [(flag.episode, flag.change, flag.tier) for flag in flags] == [("IN", "new", Tier.FLAGGED)]
+
+
+@pytest.mark.parametrize("status", ["incomplete", "held", "cancelled", "provisional"])
+def test_only_a_linked_operation_has_a_tier(db: Database, status: str) -> None:
+    put(db, "E1", {"status": status}, **FLAGGED)
+    assert changes(db) == ([], [])
+
+
+def test_an_operation_of_somebody_still_to_be_derived_is_left_as_it_stands(db: Database) -> None:
+    put(db, "NEVER", **FLAGGED)
+    put(db, "BEFORE", **INTERMEDIATE)
+    with writing(db):
+        db.execute("DELETE FROM derived_person WHERE person = 'LOCAL|NEVER'")
+    assert [flag.episode for flag in written(db)] == ["BEFORE"]
+    put(db, "BEFORE", **FLAGGED)
+    with writing(db):
+        db.execute("DELETE FROM derived_person")
+    assert changes(db, NEXT) == ([], [])
+    assert changes(db, NEXT, behind=True) == ([], [])
+
+
+@pytest.mark.parametrize(("surgery", "listed"), [(NIGHT - timedelta(days=1), False), (NIGHT, True), (NEXT, True)])
+def test_the_list_begins_with_the_operations_of_the_day_itself(db: Database, surgery: date, listed: bool) -> None:
+    put(db, "E1", **FLAGGED, surgery=surgery.isoformat())
+    assert episodes(changes(db)[1]) == (["E1"] if listed else [])
+
+
+def test_the_list_is_in_order_of_days_then_of_episodes(db: Database) -> None:
+    for episode, surgery in (("B", "2026-03-11"), ("C", "2026-03-10"), ("A", "2026-03-11")):
+        put(db, episode, **LOWER, surgery=surgery)
+    assert episodes(changes(db)[1]) == ["C", "A", "B"]
+
+
+def test_without_a_version_in_force_nobody_has_a_tier(db: Database) -> None:
+    put(db, "E1", **FLAGGED)
+    assert changes(db, force=False) == ([], [])
+    written(db)
+    (flag,), standing = changes(db, NEXT, force=False)
+    assert (flag.change, flag.tier, flag.previous, standing) == ("resolved", None, Tier.FLAGGED, [])
+
+
+# ---- what is said of one -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("above_cut", "own_sd", "error", "near"),
+    [
+        # Without an error of its own the measurement has that of all, 0.1; the cut is at 3.0.
+        (0.0625, None, 0.1, True),
+        (0.125, None, 0.1, False),
+        # Its own goes before that of all, whether it is smaller or larger.
+        (0.0625, 0.05, 0.05, False),
+        (0.125, 0.2, 0.2, True),
+        (0.0, 0.0, 0.0, False),
+    ],
+)
+def test_near_the_cut_is_judged_by_the_measurements_own_error(
+    db: Database, above_cut: float, own_sd: float | None, error: float, near: bool
+) -> None:
+    put(db, "E1", {"vbq_sd": own_sd}, **INTERMEDIATE | {"vbq": 3.0 + above_cut})
+    (flag,), (standing,) = changes(db)
+    assert (standing.vbq_error, standing.near_cut) == (error, near)
+    assert (flag.vbq_sd, flag.near_cut) == (own_sd, near)
+
+
+def test_a_flag_and_the_list_name_values_cuts_and_version(db: Database) -> None:
+    strata = (StratumCut(stratum="A 1.5 T", n=100, vbq=3.25, pooled=None),)
+    cuts = Cuts(method="quantile 0.75", n=200, vbq=3.0, nlr=4.0, plr=250.0, ratios="any", strata=strata)
+    put(db, "E1", {"scanner_stratum": "A 1.5 T"}, **FLAGGED)
+    (flag,), (standing,) = changes(db, following=version(7, cuts))
+    assert (standing.version, standing.surgery_date, standing.tier) == (7, "2026-03-10", Tier.FLAGGED)
+    assert (standing.cuts.vbq, standing.cuts.nlr, standing.cuts.plr) == (3.25, 4.0, 250.0)
+    assert (standing.values.vbq, standing.values.nlr, standing.values.plr) == (3.5, 5.0, 300.0)
+    assert (flag.version, flag.scanner, flag.vbq_cut, flag.cut_of) == (7, "A 1.5 T", 3.25, "scanner A 1.5 T")
+    assert (flag.vbq, flag.nlr, flag.plr, flag.surgery_date) == (3.5, 5.0, 300.0, "2026-03-10")
+    assert (flag.change, flag.previous) == ("new", None)
+    assert standing.to_json_dict()["values"] == {"vbq": 3.5, "nlr": 5.0, "plr": 300.0, "scanner": "A 1.5 T"}
+
+
+def test_the_cut_of_the_scanner_makes_the_tier(db: Database) -> None:
+    strata = (StratumCut(stratum="A", n=100, vbq=3.75, pooled=None),)
+    cuts = Cuts(method="quantile 0.75", n=200, vbq=3.0, nlr=4.0, plr=250.0, ratios="any", strata=strata)
+    put(db, "A", {"scanner_stratum": "A"}, **FLAGGED)
+    put(db, "B", {"scanner_stratum": "B"}, **FLAGGED)
+    _, standing = changes(db, following=version(1, cuts))
+    assert {one.episode: one.tier for one in standing} == {"A": Tier.INTERMEDIATE, "B": Tier.FLAGGED}
+
+
+# ---- what changes --------------------------------------------------------------------------------------------------
+def test_what_stays_the_same_is_not_written_again(db: Database) -> None:
+    put(db, "E1", **FLAGGED)
+    assert len(written(db)) == 1
+    flags, standing = changes(db, NEXT)
+    assert (flags, episodes(standing)) == ([], ["E1"])
+
+
+def test_a_change_names_the_tier_before_and_the_newest_one_counts(db: Database) -> None:
+    seen = []
+    for days, values in enumerate((FLAGGED, INTERMEDIATE, LOWER)):
+        put(db, "E1", **values)
+        seen += written(db, NIGHT + timedelta(days=days))
+    assert [(flag.change, flag.previous, flag.tier) for flag in seen] == [
+        ("new", None, Tier.FLAGGED),
+        ("changed", Tier.FLAGGED, Tier.INTERMEDIATE),
+        ("changed", Tier.INTERMEDIATE, Tier.LOWER),
+    ]
+
+
+def test_who_left_the_list_and_comes_back_is_new_again(db: Database) -> None:
+    put(db, "E1", **FLAGGED)
+    written(db)
+    put(db, "E1", **FLAGGED, status="cancelled")
+    (gone,) = written(db, NEXT)
+    assert (gone.change, gone.tier, gone.previous, gone.version) == ("resolved", None, Tier.FLAGGED, None)
+    assert changes(db, NEXT) == ([], []), "it is gone once"
+    put(db, "E1", **FLAGGED)
+    (back,) = written(db, NEXT)
+    assert (back.change, back.tier, back.previous) == ("new", Tier.FLAGGED, None)
+
+
+@pytest.mark.parametrize(("behind", "resolved"), [(False, 1), (True, 0)])
+def test_an_operation_that_is_gone_is_resolved_once_nothing_is_left_to_derive(
+    db: Database, behind: bool, resolved: int
+) -> None:
+    put(db, "E1", **FLAGGED)
+    written(db)
+    with writing(db):
+        db.execute("DELETE FROM derived_link")
+    flags, _ = changes(db, NEXT, behind=behind)
+    assert [flag.change for flag in flags] == ["resolved"] * resolved
+
+
+def test_who_is_no_longer_eligible_is_resolved(db: Database) -> None:
+    put(db, "E1", **FLAGGED)
+    written(db)
+    put(db, "E1", {"eligible": 0, "exclusion_reasons": '["age under 50"]'}, **FLAGGED)
+    (flag,), standing = changes(db, NEXT)
+    assert (flag.change, flag.previous, standing) == ("resolved", Tier.FLAGGED, [])
+    assert "age under 50" in str(flag.cause)
+
+
+def test_a_row_holds_what_the_flag_says(db: Database) -> None:
+    put(db, "E1", {"vbq_sd": 0.25, "scanner_stratum": "A"}, **FLAGGED | {"vbq": 3.125})
+    written(db)
+    (row,) = db.query(
+        "SELECT night, episode, change, tier, previous_tier, surgery_date, vbq, nlr, plr, scanner_stratum, "
+        "threshold_version, vbq_cut, vbq_sd, near_cut FROM record_flag"
+    )
+    assert row == {
+        "night": "2026-03-02", "episode": "E1", "change": "new", "tier": "flagged", "previous_tier": None,
+        "surgery_date": "2026-03-10", "vbq": 3.125, "nlr": 5.0, "plr": 300.0, "scanner_stratum": "A",
+        "threshold_version": 1, "vbq_cut": 3.0, "vbq_sd": 0.25, "near_cut": 1,
+    }  # fmt: skip
+
+
+# ---- why -----------------------------------------------------------------------------------------------------------
+HIGHER = institutional_cuts(4.0, 4.0, 250.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "data", "adoption"),
+    [
+        # 3.5 is high at 3.0 and not at 4.0, with the same data and with a little other ones.
+        (FLAGGED, FLAGGED, False, True),
+        (FLAGGED, FLAGGED | {"vbq": 3.4}, False, True),
+        # 4.5 is high at either; the ratios alone take the tier away.
+        (FLAGGED | {"vbq": 4.5}, INTERMEDIATE | {"vbq": 4.5}, True, False),
+        # Either alone would have changed it.
+        (FLAGGED, LOWER, True, True),
+        # Neither alone: 4.2 is high at 4.0, 3.5 is high at 3.0, but 3.5 is not high at 4.0.
+        (FLAGGED | {"vbq": 4.2}, FLAGGED | {"vbq": 3.5}, True, True),
+    ],
+)
+def test_a_change_is_put_down_to_the_data_to_the_version_or_to_both(
+    db: Database, before: dict[str, float], after: dict[str, float], data: bool, adoption: bool
+) -> None:
+    following = recorded(db, 2, HIGHER)
+    put(db, "E1", **before)
+    written(db)
+    put(db, "E1", **after)
+    (flag,) = written(db, NEXT, following=following)
+    assert flag.change == "changed"
+    cause = str(flag.cause)
+    assert ("data" in cause, "version 1" in cause) == (data, adoption), cause

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from collections.abc import Callable
 
 from node.errors import ListenError, UnreachableError
 from node.settings import ClientTls, ServerTls
@@ -13,10 +14,18 @@ HANDSHAKE_TIMEOUT_S = 10.0
 """For the whole handshake."""
 
 
-def secure(tls: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket | None:
+def secure(
+    tls: ssl.SSLContext, connection: socket.socket, *, wrapped: Callable[[ssl.SSLSocket], None]
+) -> ssl.SSLSocket | None:
     """Shake hands with a peer that has connected, within :data:`HANDSHAKE_TIMEOUT_S`.
 
     Returns ``None`` where it closes without a word: a load balancer that looks whether the port is open.
+
+    Parameters
+    ----------
+    wrapped
+        Called with the socket that takes the place of ``connection`` before the handshake begins, so that another
+        thread can cut it in the middle.
 
     Raises
     ------
@@ -26,7 +35,14 @@ def secure(tls: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket | No
     connection.settimeout(HANDSHAKE_TIMEOUT_S)
     if not connection.recv(1, socket.MSG_PEEK):
         return None
-    return tls.wrap_socket(connection, server_side=True)
+    secured = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    wrapped(secured)
+    try:
+        secured.do_handshake()
+    except BaseException:
+        secured.close()
+        raise
+    return secured
 
 
 def server_context(tls: ServerTls, name: str = "dicom.tls") -> ssl.SSLContext:

@@ -4,18 +4,22 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from time import monotonic
+from dataclasses import dataclass, field
+from time import monotonic, sleep
+from typing import Protocol
 
 import structlog
 from sqlite_utils.utils import sqlite3
 
+from node.crowding import gives_way, longest_silent
 from node.dicom import dimse
-from node.dicom.association import Association, Slots
+from node.dicom.association import Association
 from node.dicom.commitment import Report, RequestSink, heard_now, report_now
 from node.dicom.intake import Intake, Peer, Sink
 from node.dicom.recorder import Recorder
 from node.dicom.refusals import NO_ASSOCIATION, REJECTED, TOO_MANY, Refusal, Refusals
 from node.dicom.refused_contexts import RefusedContext, Sender, classes_of, refused_contexts
+from node.dicom.slots import Entry
 from node.dicom.upper_layer import Context, Proposal
 from node.errors import StoreError
 from node.settings import Settings
@@ -23,11 +27,47 @@ from node.store.archive import Archive
 from node.tls import secure, server_context
 
 MAX_WAITING = 256
-"""Connections of one process that have not been let in yet, at most; further ones are closed at once."""
+"""Connections of one process that have not been let in yet, at most; of the address with the most the longest silent
+gives way to further ones."""
+MAX_WAITING_OF_ADDRESS = 64
+"""Of them from one address."""
+SILENT_S = 5.0
+"""An association that has said nothing for so long gives way when another address finds no slot."""
+ROOM_PATIENCE_S = 2.0
+"""How long a peer waits for the slot of such an association before it is rejected."""
 CLOSING_S = 2.0
 """How long associations may go on when the receiver is told to stop, before they are cut."""
 
 log = structlog.get_logger()
+
+
+class SlotSource(Protocol):
+    """Who counts the associations, over all processes."""
+
+    def enter(self, peer: str | None, address: str) -> Entry:
+        """Take a slot for this peer of the settings, at this address."""
+
+    def leave(self, peer: str | None, address: str) -> None:
+        """Give it back."""
+
+
+@dataclass(kw_only=True)
+class _Connection:
+    """A connection that is served, let in or not."""
+
+    socket: socket.socket
+    address: str
+    opened_at: float = field(default_factory=monotonic)
+    association: Association | None = None
+    let_in: bool = False
+    cut: bool = False
+
+    @property
+    def silent_since(self) -> float | None:
+        """Since when it keeps its place in silence; one that has been cut gives way no second time."""
+        if self.cut:
+            return None
+        return self.association.silent_since if self.let_in and self.association else self.opened_at
 
 
 class Acceptor:
@@ -36,7 +76,7 @@ class Acceptor:
     Parameters
     ----------
     slots
-        Who counts the associations; over all processes.
+        Makes who counts the associations from what has an address end its longest silent one (:meth:`make_room`).
 
     Raises
     ------
@@ -45,7 +85,12 @@ class Acceptor:
     """
 
     def __init__(
-        self, settings: Settings, archive: Archive, recorder: Recorder, refusals: Refusals, slots: Slots
+        self,
+        settings: Settings,
+        archive: Archive,
+        recorder: Recorder,
+        refusals: Refusals,
+        slots: Callable[[Callable[[str], None]], SlotSource],
     ) -> None:
         self._settings = settings.dicom
         self._tls = server_context(settings.dicom.tls) if settings.dicom.tls else None
@@ -54,9 +99,9 @@ class Acceptor:
         self._recorder = recorder
         self._refusals = refusals
         self._intake = Intake(settings, archive, recorder)
-        self._slots = slots
+        self._slots = slots(self.make_room)
         self._lock = threading.Lock()
-        self._open: dict[threading.Thread, socket.socket] = {}
+        self._open: dict[threading.Thread, _Connection] = {}
 
     def take(
         self, connection: socket.socket, address: str, *, secured: bool, done: Callable[[], None] | None = None
@@ -74,16 +119,60 @@ class Acceptor:
         # A connection that hangs does not hold up the end of the process.
         thread.daemon = True
         with self._lock:
-            crowded = len(self._open) >= MAX_WAITING + self._settings.max_associations
-            if not crowded:
-                self._open[thread] = connection
-        if crowded:
+            room, given_up = self._room_for(address)
+            if room:
+                self._open[thread] = _Connection(socket=connection, address=address)
+            if given_up:
+                given_up.cut = True
+                _cut(given_up.socket)
+        if given_up:
+            self._turn_away(given_up.address, code=TOO_MANY, reason="its silent connection gave way to another one")
+        if room:
+            thread.start()
+        else:
             self._turn_away(address, code=TOO_MANY, reason="too many connections wait to be let in")
             connection.close()
             if done:
                 done()
+
+    def _room_for(self, address: str) -> tuple[bool, _Connection | None]:
+        """Whether there is room for a connection from this address, and which other one has to be closed for it."""
+        waiting = [one for one in self._open.values() if not one.let_in]
+        own = [one for one in waiting if one.address == address]
+        if len(own) >= MAX_WAITING_OF_ADDRESS:
+            given_up = longest_silent(own)
+        elif len(self._open) >= MAX_WAITING + self._settings.max_associations:
+            given_up = gives_way(waiting, address)
         else:
-            thread.start()
+            return True, None
+        return given_up is not None, given_up
+
+    def turn_away(self, address: str) -> None:
+        """Count that a connection from this address was closed at once."""
+        self._turn_away(address, code=REJECTED, reason="its address is not in dicom.allow or dicom.peers")
+
+    def enter(self, peer: str | None, address: str) -> bool:
+        """Take a slot for an association; where a silent one of another address makes room, a moment later."""
+        deadline = monotonic() + ROOM_PATIENCE_S
+        while (entry := self._slots.enter(peer, address)) is Entry.SOON and monotonic() < deadline:
+            sleep(0.1)
+        with self._lock:
+            self._open[threading.current_thread()].let_in = entry is Entry.TAKEN
+        return entry is Entry.TAKEN
+
+    def leave(self, peer: str | None, address: str) -> None:
+        """Give the slot back."""
+        self._slots.leave(peer, address)
+
+    def make_room(self, address: str) -> None:
+        """End the longest silent association of an address that holds more than its share, where it has one."""
+        with self._lock:
+            found = longest_silent(one for one in self._open.values() if one.let_in and one.address == address)
+            if found is None or found.silent_since is None or monotonic() - found.silent_since < SILENT_S:
+                return
+            found.cut = True
+            _cut(found.socket)
+        self._turn_away(address, code=TOO_MANY, reason="its silent association gave way to one of another address")
 
     def end(self) -> None:
         """Give the associations a moment to end by themselves, then cut them."""
@@ -95,7 +184,7 @@ class Acceptor:
         with self._lock:
             left = dict(self._open)
         for connection in left.values():
-            _cut(connection)
+            _cut(connection.socket)
         for thread in left:
             thread.join()
 
@@ -175,11 +264,9 @@ class Acceptor:
         with connection:
             if tls is None:
                 self._associate(connection, address)
-            elif not self._settings.allows(address):
-                self._turn_away(address, code=REJECTED, reason="its address is not in dicom.allow or dicom.peers")
             else:
                 try:
-                    secured = secure(tls, connection)
+                    secured = secure(tls, connection, wrapped=self._wrapped)
                 except OSError as error:
                     self._turn_away(
                         address, code=NO_ASSOCIATION, reason=f"the TLS handshake failed: {_in_words(error)}"
@@ -187,13 +274,21 @@ class Acceptor:
                     return
                 if secured is None:
                     return
-                with self._lock:
-                    self._open[threading.current_thread()] = secured
                 with secured:
                     self._associate(secured, address)
 
+    def _wrapped(self, secured: ssl.SSLSocket) -> None:
+        with self._lock:
+            held = self._open[threading.current_thread()]
+            held.socket = secured
+            if held.cut:
+                _cut(secured)
+
     def _associate(self, connection: socket.socket, address: str) -> None:
-        Association(connection, address, settings=self._settings, slots=self._slots, services=self).serve()
+        association = Association(connection, address, settings=self._settings, slots=self, services=self)
+        with self._lock:
+            self._open[threading.current_thread()].association = association
+        association.serve()
 
 
 def _in_words(error: OSError) -> str:

@@ -45,10 +45,10 @@ log = structlog.get_logger()
 class Slots(Protocol):
     """Who decides whether one association more is within the limits."""
 
-    def enter(self, peer: str | None) -> bool:
-        """Take a slot for this peer of the settings; false: there is none left."""
+    def enter(self, peer: str | None, address: str) -> bool:
+        """Take a slot for this peer of the settings, at this address; false: there is none left."""
 
-    def leave(self, peer: str | None) -> None:
+    def leave(self, peer: str | None, address: str) -> None:
         """Give it back."""
 
 
@@ -111,6 +111,8 @@ class Association:
         self._stored = self._refused = 0
         self._due: list[int] = []
         self._reported: dict[int, Report] = {}
+        self.silent_since: float | None = None
+        """Since when an association waits for its other side, by the monotonic clock; ``None``: it is at work."""
 
     def serve(self) -> None:
         """Hold the association until it ends, one way or another; the connection is then at its end, too."""
@@ -120,14 +122,14 @@ class Association:
         refusal = self._refusal(request)
         if refusal is not None:
             self._reject(*refusal, code=REJECTED)
-        elif not self._slots.enter(self._peer.name):
+        elif not self._slots.enter(self._peer.name, self._address):
             reason = "there are as many associations as the settings allow (max_associations)"
             self._reject(upper_layer.TOO_MANY, reason, code=TOO_MANY)
         else:
             try:
                 self._hold(request)
             finally:
-                self._slots.leave(self._peer.name)
+                self._slots.leave(self._peer.name, self._address)
         self._linger()
 
     def _requested(self) -> AssociationRequest | None:
@@ -237,7 +239,7 @@ class Association:
         while True:
             if self._due and self._wire.is_silent(REPORT_AFTER_S):
                 self._report(self._due.pop(0))
-            kind, length = self._wire.header(within_s=IDLE_TIMEOUT_S)
+            kind, length = self._next()
             if kind == upper_layer.P_DATA_TF:
                 self._take(length)
             elif kind == upper_layer.RELEASE_RQ:
@@ -247,6 +249,14 @@ class Association:
                 return ABORTED
             else:
                 raise ProtocolError(f"a PDU of type {kind} in the middle of an association")
+
+    def _next(self) -> tuple[int, int]:
+        """Kind and length of the next PDU."""
+        self.silent_since = monotonic()
+        try:
+            return self._wire.header(within_s=IDLE_TIMEOUT_S)
+        finally:
+            self.silent_since = None
 
     def _take(self, length: int) -> None:
         """The presentation data values of one P-DATA-TF."""

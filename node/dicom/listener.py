@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -41,6 +42,9 @@ class _Serving(Protocol):
     def take(self, connection: socket.socket, address: str, *, secured: bool) -> None:
         """Serve a connection."""
 
+    def turn_away(self, address: str) -> None:
+        """Count that a connection from this address was closed at once."""
+
     def tend(self) -> None:
         """Look after what serves; called several times a second."""
 
@@ -54,6 +58,9 @@ class _InProcess:
 
     def take(self, connection: socket.socket, address: str, *, secured: bool) -> None:
         self._acceptor.take(connection, address, secured=secured)
+
+    def turn_away(self, address: str) -> None:
+        self._acceptor.turn_away(address)
 
     def tend(self) -> None:
         self._recorder.require_alive()
@@ -90,7 +97,7 @@ def run_receiver(settings: Settings, stop: threading.Event, *, ready: Callable[[
             serving = open_now.enter_context(_in_process(settings, archive))
         if ready:
             ready()
-        _accept(listening, serving, stop)
+        _accept(listening, serving, settings.dicom, stop)
 
 
 def _silence_pydicom() -> None:
@@ -102,24 +109,26 @@ def _silence_pydicom() -> None:
 @contextmanager
 def _in_process(settings: Settings, archive: Archive) -> Iterator[_InProcess]:
     with Recorder(settings.storage.folder) as recorder, Refusals(recorder) as refusals:
-        acceptor = Acceptor(settings, archive, recorder, refusals, Limits(settings.dicom))
+        acceptor = Acceptor(settings, archive, recorder, refusals, partial(Limits, settings.dicom))
         try:
             yield _InProcess(acceptor, recorder)
         finally:
             acceptor.end()
 
 
-def _accept(listening: list[tuple[socket.socket, bool]], serving: _Serving, stop: threading.Event) -> None:
+def _accept(
+    listening: list[tuple[socket.socket, bool]], serving: _Serving, settings: Dicom, stop: threading.Event
+) -> None:
     with selectors.DefaultSelector() as selector:
         for one, secured in listening:
             selector.register(one, selectors.EVENT_READ, secured)
         while not stop.is_set():
             for key, _ in selector.select(WATCH_S):
-                _take(key.fileobj, serving, secured=key.data)
+                _take(key.fileobj, serving, settings, secured=key.data)
             serving.tend()
 
 
-def _take(listening: object, serving: _Serving, *, secured: bool) -> None:
+def _take(listening: object, serving: _Serving, settings: Dicom, *, secured: bool) -> None:
     if not isinstance(listening, socket.socket):
         raise TypeError("only sockets were registered")
     try:
@@ -127,6 +136,11 @@ def _take(listening: object, serving: _Serving, *, secured: bool) -> None:
     except OSError as error:
         # The other side was gone again, or there are no descriptors left for the moment.
         log.warning("a connection could not be taken", error=str(error))
+        return
+    if not settings.allows(address[0]):
+        # Before it takes a place or says a word.
+        connection.close()
+        serving.turn_away(address[0])
         return
     connection.setblocking(True)
     serving.take(connection, address[0], secured=secured)

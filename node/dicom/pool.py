@@ -23,7 +23,7 @@ import structlog
 from node.dicom.acceptor import CLOSING_S, Acceptor
 from node.dicom.recorder import Recorder
 from node.dicom.refusals import Refusals
-from node.dicom.slots import Limits
+from node.dicom.slots import Entry, Limits
 from node.errors import StoreError
 from node.logs import configure_logging
 from node.settings import Settings
@@ -61,7 +61,7 @@ class _Worker:
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         self._limits = limits
-        self._entered: Counter[str | None] = Counter()
+        self._entered: Counter[tuple[str | None, str]] = Counter()
         self.ready = threading.Event()
         self.ended = threading.Event()
         self.connections = 0
@@ -81,19 +81,19 @@ class _Worker:
     def _listen(self) -> None:
         for (kind, *values), _ in _received(self.channel):
             if kind == "enter":
-                let_in = self._limits.enter(values[0])
-                self._entered[values[0]] += let_in
-                self.say("slot", let_in)
+                entry = self._limits.enter(*values)
+                self._entered[values[0], values[1]] += entry is Entry.TAKEN
+                self.say("slot", entry)
             elif kind == "leave":
-                self._entered[values[0]] -= 1
-                self._limits.leave(values[0])
+                self._entered[values[0], values[1]] -= 1
+                self._limits.leave(*values)
             elif kind == "done":
                 self.connections -= 1
             elif kind == "ready":
                 self.ready.set()
-        for peer, count in self._entered.items():
+        for place, count in self._entered.items():
             for _ in range(count):
-                self._limits.leave(peer)
+                self._limits.leave(*place)
         self.ended.set()
         # Whoever waits for it to get ready need not wait any longer.
         self.ready.set()
@@ -123,7 +123,7 @@ class Pool:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._limits = Limits(settings.dicom)
+        self._limits = Limits(settings.dicom, self._make_room)
         self._workers: list[_Worker] = []
         self._failures = 0
         self._restart_at = 0.0
@@ -154,6 +154,14 @@ class Pool:
         else:
             log.error("connection refused", peer=address, reason="no process of the receiver is there to serve it")
         connection.close()
+
+    def turn_away(self, address: str) -> None:
+        """Have one of the processes count that this address may not connect."""
+        any(worker.say("refused", address) for worker in self._workers if not worker.ended.is_set())
+
+    def _make_room(self, address: str) -> None:
+        for worker in self._workers:
+            worker.say("make room", address)
 
     def tend(self) -> None:
         """Start anew what has ended."""
@@ -192,20 +200,20 @@ class _Parent:
         self._channel = channel
         self._asking = threading.Lock()
         self._answered = threading.Event()
-        self._let_in = False
+        self._entry = Entry.FULL
         self.stop = threading.Event()
 
-    def enter(self, peer: str | None) -> bool:
+    def enter(self, peer: str | None, address: str) -> Entry:
         """Ask for a slot."""
         with self._asking:
             self._answered.clear()
-            _send(self._channel, "enter", peer)
+            _send(self._channel, "enter", peer, address)
             self._answered.wait()
-            return self._let_in
+            return self._entry
 
-    def leave(self, peer: str | None) -> None:
+    def leave(self, peer: str | None, address: str) -> None:
         """Give a slot back."""
-        _send(self._channel, "leave", peer)
+        _send(self._channel, "leave", peer, address)
 
     def done(self) -> None:
         """Say that a connection has ended."""
@@ -218,8 +226,12 @@ class _Parent:
                 connection = socket.socket(fileno=descriptors[0])
                 acceptor.take(connection, values[0], secured=values[1], done=self.done)
             elif kind == "slot":
-                self._let_in = values[0]
+                self._entry = Entry(values[0])
                 self._answered.set()
+            elif kind == "make room":
+                acceptor.make_room(values[0])
+            elif kind == "refused":
+                acceptor.turn_away(values[0])
             elif kind == "stop":
                 self.stop.set()
         os._exit(1)
@@ -236,7 +248,8 @@ def main(channel: socket.socket) -> int:
     parent = _Parent(channel)
     try:
         with Recorder(settings.storage.folder) as recorder, Refusals(recorder) as refusals:
-            acceptor = Acceptor(settings, Archive(settings.storage.folder), recorder, refusals, parent)
+            archive = Archive(settings.storage.folder)
+            acceptor = Acceptor(settings, archive, recorder, refusals, lambda _: parent)
             threading.Thread(target=parent.listen, args=[acceptor], daemon=True).start()
             _send(channel, "ready")
             while not parent.stop.wait(1.0):

@@ -34,6 +34,11 @@ class FrameDecoder:
         """The beginning of a frame that has not ended yet."""
         return bytes(self._buffer)
 
+    @property
+    def pending_bytes(self) -> int:
+        """What the beginning of a frame that has not ended yet takes of the memory."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that these bytes complete, without their framing characters, empty ones left out."""
         frames: list[bytes] = []

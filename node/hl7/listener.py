@@ -9,182 +9,38 @@ import asyncio
 import socket
 import ssl
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 import structlog
 
-from node.clock import now
+from node.crowding import gives_way
 from node.errors import ListenError, StoreError
-from node.hl7.acknowledge import Reception, build_reply, receive, reply_code
-from node.hl7.framing import FrameDecoder, frame
+from node.hl7.connection import Connection, Place, Waiting
 from node.hl7.storing import Arrival, FrameStore
 from node.settings import Settings
 from node.store.database import open_database
 from node.tls import server_context
 
-READ_BYTES = 64 * 1024
 BACKLOG = 512
 HANDSHAKE_TIMEOUT_S = 10.0
 """For the whole TLS handshake."""
-END_PATIENCE_S = 0.25
-"""How long the CR after EB may take to arrive before the frame counts as complete without it."""
-SEND_PATIENCE_S = 30.0
-"""A peer that does not take its acknowledgements for so long is disconnected."""
 MAX_GROUP_BYTES = 32 * 1024 * 1024
 """The frames of one transaction together; more wait for the next."""
 POLL_S = 0.2
 STOP_PATIENCE_S = 5.0
 """How long peers may take to take their acknowledgements when the listener ends."""
+WHOLE_FRAMES = 8
+"""So many frames of the greatest length allowed have room in memory among those that have not ended, of all connections
+together, and again among those that wait to be stored."""
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
 """A peer that has gone without a word is noticed after two minutes."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Waiting:
-    """A frame between its arrival and its acknowledgement."""
-
-    connection: "_Connection"
-    reception: Reception
-    arrival: Arrival
-
-
-class _Connection(asyncio.Protocol):
-    """One connection; it ends with the peer, at a time-out, or with the listener."""
-
-    def __init__(self, server: "_Server", peer: str) -> None:
-        self._server = server
-        self._peer = peer
-        self._hl7 = server.settings.hl7
-        self._decoder = FrameDecoder(self._hl7.max_frame_bytes)
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._heard_at = 0.0
-        self._idle: asyncio.TimerHandle | None = None
-        self._end: asyncio.TimerHandle | None = None
-        self._unsent: asyncio.TimerHandle | None = None
-        self._unanswered_bytes = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._server.connections.add(self)
-        self._heard_at = self._loop.time()
-        self._idle = self._loop.call_later(self._hl7.idle_timeout_s, self._check_idle)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection; what it has sent completely is stored all the same."""
-        self._server.connections.discard(self)
-        self._server.open -= 1
-        self._transport = None
-        for timer in (self._idle, self._end, self._unsent):
-            if timer:
-                timer.cancel()
-        if exc:
-            log.info("connection ended", peer=self._peer, reason=f"{type(exc).__name__}: {exc}")
-        if self._decoder.junk_bytes or self._decoder.cut_frames:
-            junk, cut = self._decoder.junk_bytes, self._decoder.cut_frames
-            log.warning("bytes outside frames", peer=self._peer, junk=junk, cut_frames=cut)
-
-    def data_received(self, data: bytes) -> None:
-        """Hand in the frames that these bytes complete."""
-        self._heard_at = self._loop.time()
-        if self._end:
-            self._end.cancel()
-            self._end = None
-        self._hand_in(self._decoder.feed(data))
-        if self._decoder.ended:
-            self._end = self._loop.call_later(END_PATIENCE_S, self._paused)
-        if self._decoder.too_long:
-            self._close_too_long()
-
-    def _paused(self) -> None:
-        self._end = None
-        self._hand_in(self._decoder.pause())
-
-    def _hand_in(self, frames: list[bytes]) -> None:
-        for raw in frames:
-            reception = receive(raw, self._hl7.default_charset, self._hl7.charsets)
-            ack = reply_code(reception.header, "rejected" if reception.refusal else "accepted")
-            arrival = Arrival(raw=raw, sha256=reception.sha256, peer_address=self._peer, ack=ack)
-            self._unanswered_bytes += len(raw)
-            self._server.hand_in(_Waiting(connection=self, reception=reception, arrival=arrival))
-        if self._transport and self._unanswered_bytes > self._hl7.max_frame_bytes:
-            self._transport.pause_reading()
-
-    def answer(self, waiting: _Waiting, failure: str | None) -> None:
-        """Acknowledge a frame, when the peer is still there."""
-        over = self._unanswered_bytes > self._hl7.max_frame_bytes
-        self._unanswered_bytes -= len(waiting.arrival.raw)
-        if self._transport is None:
-            return
-        reception = waiting.reception
-        if failure is not None:
-            reply = build_reply(reception, "error", reason=failure, at=now())
-        elif reception.refusal is not None:
-            reply = build_reply(reception, "rejected", reason=reception.refusal, at=now())
-        else:
-            reply = build_reply(reception, "accepted", reason=None, at=now())
-        if reply.message:
-            self._transport.write(frame(reply.message))
-        if over and self._unanswered_bytes <= self._hl7.max_frame_bytes and not self._decoder.too_long:
-            self._transport.resume_reading()
-
-    def _close_too_long(self) -> None:
-        """Answer what came before, then refuse the message that is too long: its end cannot be found."""
-        reason = f"the message is longer than the {self._hl7.max_frame_bytes} bytes allowed (hl7.max_frame_bytes)"
-        log.warning("connection closed", peer=self._peer, reason=reason)
-        reception = receive(self._decoder.pending[:READ_BYTES], self._hl7.default_charset, self._hl7.charsets)
-        if self._transport:
-            self._transport.pause_reading()
-        self._server.when_answered(lambda: self._refuse(reception, reason))
-
-    def _refuse(self, reception: Reception, reason: str) -> None:
-        if self._transport:
-            reply = build_reply(reception, "rejected", reason=reason, at=now())
-            if reply.message:
-                self._transport.write(frame(reply.message))
-            self._transport.close()
-
-    def _check_idle(self) -> None:
-        if self._transport is None:
-            return
-        left_s = self._heard_at + self._hl7.idle_timeout_s - self._loop.time()
-        if left_s > 0:
-            self._idle = self._loop.call_later(left_s, self._check_idle)
-            return
-        log.info("connection ended", peer=self._peer, reason="silent for hl7.idle_timeout_s")
-        self._transport.abort()
-
-    def pause_writing(self) -> None:
-        """The peer takes no acknowledgements: read no more, and give it up after a while."""
-        if self._transport:
-            self._transport.pause_reading()
-            self._unsent = self._loop.call_later(SEND_PATIENCE_S, self._transport.abort)
-
-    def resume_writing(self) -> None:
-        """The peer has taken its acknowledgements."""
-        if self._unsent:
-            self._unsent.cancel()
-            self._unsent = None
-        if self._transport:
-            self._transport.resume_reading()
-
-    def close(self) -> None:
-        """End the connection once what was written is on its way."""
-        if self._transport:
-            self._transport.close()
-
-    def abort(self) -> None:
-        """End the connection now."""
-        if self._transport:
-            self._transport.abort()
 
 
 @dataclass
@@ -192,12 +48,13 @@ class _Server:
     settings: Settings
     store: FrameStore
     stopping: asyncio.Event
-    connections: set[_Connection] = field(default_factory=set)
-    open: int = 0
-    """Connections that are served or shake hands."""
+    places: set[Place] = field(default_factory=set)
     failed: bool = False
     """Storing has met a fault of this software: nothing can be stored any more."""
-    _waiting: deque[_Waiting] = field(default_factory=deque)
+    _pending_bytes: int = 0
+    _waiting: deque[Waiting] = field(default_factory=deque)
+    _waiting_bytes: int = 0
+    _was_full: bool = False
     _after: list[Callable[[], None]] = field(default_factory=list)
     _scheduled: bool = False
     _storing: "asyncio.Future[None] | None" = None
@@ -219,15 +76,52 @@ class _Server:
                 log.warning("connection refused", peer=peer, reason=refusal)
                 connection.close()
                 continue
-            self.open += 1
-            loop.create_task(self._connect(connection, peer, tls))  # noqa: RUF006  # it ends by itself, see `open`
+            place = Place(address=peer, socket=connection)
+            self.places.add(place)
+            loop.create_task(self._connect(place, tls))  # noqa: RUF006  # it ends by itself, see `places`
 
     def _refusal(self, peer: str) -> str | None:
         if not self.settings.hl7.allows(peer):
             return "not in hl7.allow"
-        return "there are hl7.max_connections already" if self.open >= self.settings.hl7.max_connections else None
+        if len(self.places) < self.settings.hl7.max_connections:
+            return None
+        given_up = gives_way(self.places, peer)
+        if given_up is None:
+            return "there are hl7.max_connections already"
+        self._give_up(given_up, "silent, there are hl7.max_connections and others need one")
+        return None
 
-    async def _connect(self, connection: socket.socket, peer: str, tls: ssl.SSLContext | None) -> None:
+    def _give_up(self, place: Place, reason: str) -> None:
+        log.warning("connection closed", peer=place.address, reason=reason)
+        self.places.discard(place)
+        place.give_up()
+
+    def pending(self, change: int) -> None:
+        """Count bytes of frames that have not ended; beyond the limit the longest silent ones are given up."""
+        self._pending_bytes += change
+        while self._pending_bytes > self._room_bytes and change > 0:
+            unfinished = [one for one in self.places if one.connection and one.connection.pending_bytes]
+            by_address: Counter[str] = Counter()
+            for one in unfinished:
+                by_address[one.address] += one.connection.pending_bytes if one.connection else 0
+            (address, _), *_ = by_address.most_common(1)
+            silent = min(
+                (one for one in unfinished if one.address == address),
+                key=lambda one: one.connection.heard_at if one.connection else one.opened_at,
+            )
+            self._give_up(silent, "its frame does not end, and unfinished frames take more memory than there may be")
+
+    @property
+    def _room_bytes(self) -> int:
+        return WHOLE_FRAMES * self.settings.hl7.max_frame_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits to be stored that nothing more is read."""
+        return self._waiting_bytes > self._room_bytes
+
+    async def _connect(self, place: Place, tls: ssl.SSLContext | None) -> None:
+        connection = place.socket
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in KEEPALIVE.items():
             if hasattr(socket, option):
@@ -235,16 +129,18 @@ class _Server:
         timeout = HANDSHAKE_TIMEOUT_S if tls else None
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: _Connection(self, peer), connection, ssl=tls, ssl_handshake_timeout=timeout
+                lambda: Connection(self, place), connection, ssl=tls, ssl_handshake_timeout=timeout
             )
         except OSError as error:
             # Without a handshake there is no connection that could be lost.
-            self.open -= 1
-            log.warning("no TLS connection", peer=peer, reason=f"{type(error).__name__}: {error}")
+            self.places.discard(place)
+            log.warning("no TLS connection", peer=place.address, reason=f"{type(error).__name__}: {error}")
 
-    def hand_in(self, waiting: _Waiting) -> None:
+    def hand_in(self, waiting: Waiting) -> None:
         """Store a frame with all others that come before the loop turns to storing."""
         self._waiting.append(waiting)
+        self._waiting_bytes += len(waiting.arrival.raw)
+        self._was_full |= self.is_full
         self._schedule()
 
     def when_answered(self, action: Callable[[], None]) -> None:
@@ -261,7 +157,7 @@ class _Server:
         self._scheduled = False
         if self._storing is not None:
             return
-        group: list[_Waiting] = []
+        group: list[Waiting] = []
         size = 0
         while self._waiting and size < MAX_GROUP_BYTES:
             group.append(self._waiting.popleft())
@@ -282,7 +178,7 @@ class _Server:
         self.failed = True
         self.stopping.set()
 
-    async def _store_patiently(self, group: list[_Waiting], arrivals: list[Arrival]) -> None:
+    async def _store_patiently(self, group: list[Waiting], arrivals: list[Arrival]) -> None:
         try:
             failure = await asyncio.to_thread(self.store.store, arrivals)
         except BaseException:
@@ -292,9 +188,15 @@ class _Server:
             self._storing = None
         self._answer(group, failure)
 
-    def _answer(self, group: list[_Waiting], failure: str | None) -> None:
+    def _answer(self, group: list[Waiting], failure: str | None) -> None:
+        self._waiting_bytes -= sum(len(one.arrival.raw) for one in group)
         for one in group:
             one.connection.answer(one, failure)
+        if self._was_full and not self.is_full:
+            self._was_full = False
+            for place in self.places:
+                if place.connection:
+                    place.connection.regulate()
         if self._waiting:
             self._schedule()
         else:
@@ -306,13 +208,16 @@ class _Server:
         """Store what was received, answer it, and end all connections."""
         while (self._waiting or self._storing or self._scheduled) and not self.failed:
             await asyncio.sleep(0.01)
-        for connection in list(self.connections):
+        for connection in self._connections():
             connection.close()
-        until = asyncio.get_running_loop().time() + STOP_PATIENCE_S
-        while self.connections and asyncio.get_running_loop().time() < until:
+        until = monotonic() + STOP_PATIENCE_S
+        while self._connections() and monotonic() < until:
             await asyncio.sleep(0.01)
-        for connection in list(self.connections):
+        for connection in self._connections():
             connection.abort()
+
+    def _connections(self) -> list[Connection]:
+        return [place.connection for place in self.places if place.connection]
 
 
 def _listen(name: str, host: str, port: int) -> socket.socket:

@@ -294,15 +294,13 @@ def test_a_locked_database_is_answered_as_a_failure(settings: Settings, monkeypa
     assert_stored(settings, {str(mr_image(seed=1).SOPInstanceUID)})
 
 
-def test_an_address_that_is_not_allowed_is_rejected(tmp_path: Path):
+def test_an_address_that_is_not_allowed_is_closed_without_a_word(tmp_path: Path):
     settings = settings_for(tmp_path / "data", allow=["10.9.8.0/24"])
     with receiver(settings):
         refused = dcmtk("echoscu", "127.0.0.1", str(settings.dicom.port), check=False)
-        with association(settings) as sender:
-            # Rejected permanently, by the user of the service: the calling application entity is not recognised.
-            assert rejection_of(sender) == (1, 1, 3)
     assert refused.returncode != 0
-    assert "Calling AE Title Not Recognized" in refused.stdout + refused.stderr
+    assert "Association Request Failed" in refused.stdout + refused.stderr
+    assert rows(settings, "SELECT code FROM state_refusal") == [("rejected",)]
     assert rows(settings, "SELECT * FROM fact_object_receipt") == []
 
 

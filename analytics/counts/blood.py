@@ -10,6 +10,7 @@ from typing import Literal
 
 from analytics.counts.results import Analyte, Method, Result, Scale, SpecimenResults, differ, finality
 from analytics.counts.specimens import Specimen, current_specimens
+from analytics.reasons import Reason, Value
 from analytics.records import ResultStatus
 
 __all__ = ["CombinedCount", "Result", "SpecimenResults", "combine"]
@@ -25,8 +26,10 @@ METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
 )
 """Which methods may make one differential, in order of preference; automated and manual never together."""
 
-CONFLICT = "two different values"
-NOT_REPORTED = "not reported"
+CONFLICTS = frozenset({"cell-conflict", "segmented-above-neutrophils"})
+"""Codes of a quantity that has two different values."""
+NOT_REPORTED = "cell-not-reported"
+UNITS: dict[Scale, str] = {"absolute": "10⁹/L", "percent": "%"}
 MAX_PERCENT_SUM = 101.0
 """Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
 LIKE_PERCENT_SUM = 60.0
@@ -55,7 +58,7 @@ class CombinedCount:
     leukocytes_10e9_per_l: float | None
     nlr: float | None
     plr: float | None
-    notes: tuple[str, ...]
+    notes: tuple[Reason, ...]
 
 
 def combine(specimens: Sequence[SpecimenResults]) -> list[CombinedCount]:
@@ -91,9 +94,23 @@ class _Cell:
     """One quantity of a count: its value or why there is none, and the results it came from."""
 
     value: float | None
-    reason: str
+    reason: Reason | None
     sources: tuple[Result, ...] = ()
     derived: bool = False
+
+    @property
+    def contradicted(self) -> bool:
+        """There are two different values."""
+        return _is_conflict(self.reason)
+
+    @property
+    def reported(self) -> bool:
+        """There is a result on it, whatever it is worth."""
+        return self.reason is None or self.reason.code != NOT_REPORTED
+
+
+def _is_conflict(reason: Reason | None) -> bool:
+    return reason is not None and reason.code in CONFLICTS
 
 
 class _Reader:
@@ -105,7 +122,7 @@ class _Reader:
 
     def cell(self, analyte: Analyte, scale: Scale, methods: Collection[Method] = METHODS) -> _Cell:
         """The one value of a quantity; two different values are none."""
-        what = f"{analyte} ({'10⁹/L' if scale == 'absolute' else '%'})"
+        about: dict[str, Value] = {"analyte": analyte, "unit": UNITS[scale]}
 
         def wanted(result: Result) -> bool:
             return (result.analyte, result.scale) == (analyte, scale) and result.method in methods
@@ -115,14 +132,16 @@ class _Reader:
             found = [result for result in found if not result.secondary]
         if not found:
             gone = any(wanted(result) for result in self.withdrawn)
-            return _Cell(value=None, reason=f"{what}: withdrawn" if gone else f"{what}: {NOT_REPORTED}")
+            reason = Reason("cell-withdrawn", about) if gone else Reason("cell-not-reported", about)
+            return _Cell(value=None, reason=reason)
         sources = tuple(result for result in found if result.value is not None)
         values = [result.value for result in sources if result.value is not None]
         if not values:
-            return _Cell(value=None, reason=f"{what}: {found[0].reason or 'no value'}", sources=tuple(found))
+            why = found[0].reason or Reason("no-value")
+            return _Cell(value=None, reason=Reason("cell-without-value", {**about, "why": why}), sources=tuple(found))
         if differ(values):
-            return _Cell(value=None, reason=f"{what}: {CONFLICT}", sources=sources)
-        return _Cell(value=values[0], reason="", sources=sources)
+            return _Cell(value=None, reason=Reason("cell-conflict", about), sources=sources)
+        return _Cell(value=values[0], reason=None, sources=sources)
 
     def _has_primary(self, analyte: Analyte, scale: Scale) -> bool:
         """Whether a row that is no channel of its own gives the quantity, by whatever method."""
@@ -140,7 +159,7 @@ class _Reader:
         """Total neutrophils, else bands + segmented; segmented alone only where no bands are reported."""
         total = self.cell("neutrophils", scale, methods)
         segmented = self.cell("segmented", scale, methods)
-        if total.value is not None or total.reason.endswith(CONFLICT):
+        if total.value is not None or total.contradicted:
             return self._checked(total, segmented)
         if not segmented.sources:
             return total
@@ -150,7 +169,7 @@ class _Reader:
         bands = self.cell("bands", scale, methods)
         if segmented.value is None or bands.value is None:
             return _Cell(value=None, reason=segmented.reason or bands.reason, sources=segmented.sources)
-        return _Cell(value=segmented.value + bands.value, reason="", sources=segmented.sources + bands.sources)
+        return _Cell(value=segmented.value + bands.value, reason=None, sources=segmented.sources + bands.sources)
 
     def _checked(self, total: _Cell, segmented: _Cell) -> _Cell:
         """The total, when it is not less than the segmented ones, which are a part of it."""
@@ -158,7 +177,7 @@ class _Reader:
             return total
         if not differ([total.value, segmented.value]):
             return total
-        reason = f"neutrophils are less than the segmented ones among them: {CONFLICT}"
+        reason = Reason("segmented-above-neutrophils")
         return _Cell(value=None, reason=reason, sources=total.sources + segmented.sources)
 
     def lymphocytes(self, scale: Scale, methods: Collection[Method]) -> _Cell:
@@ -174,7 +193,7 @@ def _perhaps_without_bands(segmented: _Cell, unnamed: Sequence[Result]) -> _Cell
     """Segmented neutrophils are all neutrophils unless a row of the same panel that nothing names may be the bands."""
     if not unnamed:
         return segmented
-    reason = f"segmented neutrophils, and {unnamed[0].label} may be the bands (conf/analytes.toml does not name it)"
+    reason = Reason("bands-perhaps-unnamed", {"label": unnamed[0].label})
     return _Cell(value=None, reason=reason, sources=segmented.sources)
 
 
@@ -207,16 +226,14 @@ class _Differential:
 
 
 def _derived(counted: _Cell, percent: _Cell, leukocytes: _Cell) -> _Cell:
-    if counted.value is not None or counted.reason.endswith(CONFLICT):
+    if counted.value is not None or counted.contradicted:
         return counted
     if percent.value is None or leukocytes.value is None:
-        told = (
-            counted if percent.reason.endswith(NOT_REPORTED) or not counted.reason.endswith(NOT_REPORTED) else percent
-        )
+        told = counted if not percent.reported or counted.reported else percent
         return replace(counted, reason=told.reason if percent.value is None else leukocytes.reason)
     return _Cell(
         value=leukocytes.value * percent.value / 100,
-        reason="",
+        reason=None,
         sources=percent.sources + leukocytes.sources,
         derived=True,
     )
@@ -235,7 +252,7 @@ def _differential(reader: _Reader, methods: Collection[Method]) -> _Differential
     )
 
 
-def _choose_differential(reader: _Reader) -> tuple[_Differential, list[str]]:
+def _choose_differential(reader: _Reader) -> tuple[_Differential, list[Reason]]:
     """One method for both cells: the automated count where it is complete, never a mixture with the manual one."""
     choices = [_differential(reader, methods) for methods in METHOD_CHOICES]
     complete = [(one, methods) for one, methods in zip(choices, METHOD_CHOICES, strict=True) if one.ratio_pair]
@@ -243,17 +260,17 @@ def _choose_differential(reader: _Reader) -> tuple[_Differential, list[str]]:
         sides = [
             any(getattr(one, name).value is not None for one in choices) for name in ("neutrophils", "lymphocytes")
         ]
-        notes = ["neutrophils and lymphocytes are of different methods, which are not mixed"] if all(sides) else []
+        notes = [Reason("methods-not-mixed")] if all(sides) else []
         return next((one for one in choices[1:] if one.lymphocytes.value is not None), choices[1]), notes
     chosen, methods = complete[0]
     manual = any(result.method == "manual" and result.value is not None for result in reader.results)
     notes = _other_values(reader, methods)
     if manual and "manual" not in methods:
-        return chosen, [*notes, "a manual differential is there as well; the automated one is used"]
-    return chosen, [*notes, "manual differential"] if "manual" in methods and manual else notes
+        return chosen, [*notes, Reason("manual-differential-unused")]
+    return chosen, [*notes, Reason("manual-differential")] if "manual" in methods and manual else notes
 
 
-def _other_values(reader: _Reader, methods: Collection[Method]) -> list[str]:
+def _other_values(reader: _Reader, methods: Collection[Method]) -> list[Reason]:
     """Whether a result that does not say its method contradicts the chosen ones."""
     if "unknown" in methods or "manual" in methods:
         return []
@@ -261,7 +278,7 @@ def _other_values(reader: _Reader, methods: Collection[Method]) -> list[str]:
         (analyte, scale) for analyte in ("neutrophils", "lymphocytes") for scale in ("absolute", "percent")
     ]
     return [
-        f"{analyte} ({'10⁹/L' if scale == 'absolute' else '%'}): {CONFLICT}"
+        Reason("cell-conflict", {"analyte": analyte, "unit": UNITS[scale]})
         for analyte, scale in quantities
         for values in [[reader.cell(analyte, scale, [method]).value for method in (*methods, "unknown")]]
         if None not in values and differ([value for value in values if value is not None])
@@ -284,14 +301,15 @@ def _count(specimen: Specimen) -> CombinedCount | None:
         for result in reader.results
         if result.doubtful and any(_stands_for(other, result) for other in reader.results)
     ]
-    warnings += [f"{result.analyte} ({result.label}): not used, {result.reason}" for result in spare]
+    warnings += [Reason("result-not-used", _told(result)) for result in spare]
     doubts = [
-        f"{result.analyte} ({result.label}): {result.reason}"
+        Reason("result-doubtful", _told(result))
         for result in reader.results
         # What nobody knows may be what is missing; beside a complete count it is none of its parts.
         if result.doubtful and result not in spare and not (complete and result.analyte == "unknown")
-    ] + [cell.reason for cell in (*differential.counted, platelets, leukocytes) if cell.reason.endswith(CONFLICT)]
-    doubts += [note for note in notes if note.endswith(CONFLICT)]
+    ]
+    said = [*(cell.reason for cell in (*differential.counted, platelets, leukocytes)), *notes]
+    doubts += [reason for reason in said if reason is not None and _is_conflict(reason)]
     used = [*_sources(differential), *platelets.sources]
     held = bool(doubts or contradictions or specimen.contested)
     status, status_notes = _status(specimen.current, used, held=held)
@@ -313,6 +331,10 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     )
 
 
+def _told(result: Result) -> dict[str, Value]:
+    return {"analyte": result.analyte, "label": result.label, "why": result.reason}
+
+
 def _sources(differential: _Differential) -> tuple[Result, ...]:
     pair = differential.ratio_pair or (differential.neutrophils, differential.lymphocytes)
     return pair[0].sources + pair[1].sources
@@ -328,51 +350,50 @@ def _basis(differential: _Differential) -> Basis | None:
     return "derived" if any(cell.derived for cell in cells) else "absolute"
 
 
-def _ratio(name: str, numerator: _Cell, denominator: _Cell) -> tuple[float | None, list[str]]:
+def _ratio(name: str, numerator: _Cell, denominator: _Cell) -> tuple[float | None, list[Reason]]:
     for cell in (numerator, denominator):
         if cell.value is None:
-            return None, [f"no {name}: {cell.reason}"]
+            return None, [Reason("no-ratio", {"ratio": name, "why": cell.reason})]
         if cell.value == 0:
-            return None, [f"no {name}: {cell.sources[0].analyte} are zero"]
+            return None, [Reason("ratio-of-zero", {"ratio": name, "analyte": cell.sources[0].analyte})]
     if numerator.value is None or denominator.value is None:
         return None, []
     return numerator.value / denominator.value, []
 
 
-def _nlr(reader: _Reader, differential: _Differential) -> tuple[float | None, list[str]]:
+def _nlr(reader: _Reader, differential: _Differential) -> tuple[float | None, list[Reason]]:
     pair = differential.ratio_pair
     if pair is not None:
         return _ratio("NLR", *pair)
     if not reader.has("neutrophils", METHODS) and reader.has("granulocytes", METHODS):
-        return None, ["no NLR: a 3-part differential gives granulocytes, which are not neutrophils"]
+        return None, [Reason("three-part-differential")]
     return _ratio("NLR", differential.neutrophils, differential.lymphocytes)
 
 
-def _cross_checks(differential: _Differential, leukocytes: _Cell) -> tuple[list[str], list[str]]:
+def _cross_checks(differential: _Differential, leukocytes: _Cell) -> tuple[list[Reason], list[Reason]]:
     """What looks odd (flagged), and what cannot be (held)."""
-    warnings: list[str] = []
-    contradictions: list[str] = []
+    warnings: list[Reason] = []
+    contradictions: list[Reason] = []
     neutrophils, lymphocytes = (cell.value for cell in differential.counted)
     percents = (differential.neutrophils_percent.value, differential.lymphocytes_percent.value)
     if percents[0] is not None and percents[1] is not None and sum(filter(None, percents)) > MAX_PERCENT_SUM:
-        contradictions.append(f"neutrophils and lymphocytes are {percents[0] + percents[1]:g} % together")
+        contradictions.append(Reason("percentages-above-100", {"percent": percents[0] + percents[1]}))
     together = (neutrophils or 0.0) + (lymphocytes or 0.0)
     if leukocytes.value is None:
         if neutrophils and lymphocytes and LIKE_PERCENT_SUM <= together <= MAX_PERCENT_SUM:
-            contradictions.append(f"neutrophils and lymphocytes ({together:g} × 10⁹/L together) look like percentages")
+            contradictions.append(Reason("counts-like-percentages", {"together": together}))
         return warnings, contradictions
     if together > leukocytes.value * (1 + SUM_TOLERANCE_SHARE) + SUM_TOLERANCE_10E9_PER_L:
-        contradictions.append(
-            f"neutrophils and lymphocytes ({together:g}) are more than the leukocytes ({leukocytes.value:g} × 10⁹/L)"
-        )
+        about: dict[str, Value] = {"together": together, "leukocytes": leukocytes.value}
+        contradictions.append(Reason("counts-above-leukocytes", about))
     expected = [None if percent is None else leukocytes.value * percent / 100 for percent in percents]
     for name, counted, share in zip(("neutrophils", "lymphocytes"), (neutrophils, lymphocytes), expected, strict=True):
         if counted is not None and share is not None and not _close(counted, share):
             warnings.append(
-                f"{name}: the count {counted:g} and leukocytes × % = {share:.3g} disagree; the count is used"
+                Reason("count-and-percentage-disagree", {"analyte": name, "count": counted, "expected": share})
             )
     if warnings and _close(neutrophils, expected[1]) and _close(lymphocytes, expected[0]):
-        contradictions.append("neutrophils and lymphocytes look exchanged: each count fits the percentage of the other")
+        contradictions.append(Reason("counts-look-exchanged"))
     return warnings, contradictions
 
 
@@ -382,16 +403,16 @@ def _close(one: float | None, other: float | None) -> bool:
     return abs(one - other) <= max(AGREEMENT_10E9_PER_L, AGREEMENT_SHARE * max(one, other))
 
 
-def _status(current: tuple[Result, ...], used: list[Result], *, held: bool) -> tuple[ResultStatus, list[str]]:
+def _status(current: tuple[Result, ...], used: list[Result], *, held: bool) -> tuple[ResultStatus, list[Reason]]:
     if any(result.status == "W" for result in current):
-        return ResultStatus.WITHDRAWN, ["the laboratory declares the results wrong (status W)"]
+        return ResultStatus.WITHDRAWN, [Reason("results-declared-wrong")]
     finalities = {finality(result.status) for result in current}
     if finalities == {"withdrawn"}:
-        return ResultStatus.WITHDRAWN, ["all results are withdrawn"]
+        return ResultStatus.WITHDRAWN, [Reason("results-withdrawn")]
     notes = [
-        f"{result.analyte} ({result.code}): status {result.status!r} is held for a person"
+        Reason("result-status-held", {"analyte": result.analyte, "code": result.code, "status": result.status})
         if result.status
-        else f"{result.analyte} ({result.code}): sent without a status, held for a person"
+        else Reason("result-without-status", {"analyte": result.analyte, "code": result.code})
         for result in current
         if finality(result.status) == "held"
     ]
@@ -399,5 +420,5 @@ def _status(current: tuple[Result, ...], used: list[Result], *, held: bool) -> t
     if held or notes:
         return ResultStatus.HELD, notes
     if "preliminary" in in_use:
-        return ResultStatus.PRELIMINARY, ["preliminary results; not used until they are final"]
+        return ResultStatus.PRELIMINARY, [Reason("results-preliminary")]
     return (ResultStatus.CORRECTED if "corrected" in in_use else ResultStatus.FINAL), notes

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from analytics.reasons import Reason
+
 Analyte = Literal[
     "neutrophils", "segmented", "bands", "granulocytes", "lymphocytes", "platelets", "leukocytes", "unknown", "unnamed"
 ]
@@ -47,7 +49,7 @@ class Result:
     scale: Scale
     value: float | None
     """In 10⁹/L when absolute, in % when percent; ``None`` when it cannot be had, see ``reason``."""
-    reason: str | None = None
+    reason: Reason | None = None
     """Why ``value`` is ``None``."""
     doubtful: bool = False
     """For a person: code, name and unit disagree, or the value cannot be read with certainty."""

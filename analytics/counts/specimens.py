@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 
 from analytics.counts.results import Finality, Result, SpecimenResults, differ, finality, usable
+from analytics.reasons import Reason
 
 _CAUTION: dict[Finality, int] = {"held": 0, "preliminary": 1, "final": 2, "corrected": 3, "withdrawn": 4}
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
@@ -22,7 +23,7 @@ class Specimen:
     taken_at: datetime | None
     date_only: bool
     current: tuple[Result, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
     contested: bool = False
     """Another specimen of the very same time has other usable values."""
     messages: frozenset[tuple[str, datetime | None]] = frozenset()
@@ -70,7 +71,7 @@ def _fold(name: str, messages: list[SpecimenResults]) -> Specimen:
         result for message in messages for result in message.results if _age_key(message, result) == newest[result.code]
     }
     notes = {
-        f"{result.code}: a final result was followed by one with status {latest.status}"
+        Reason("final-result-followed", {"code": result.code, "status": latest.status})
         for latest in current
         if finality(latest.status) == "preliminary"
         for message in messages
@@ -81,17 +82,22 @@ def _fold(name: str, messages: list[SpecimenResults]) -> Specimen:
         messages, key=lambda m: (m.taken_at is not None, not m.observed_only, m.sent_at or _LONG_AGO, m.tie_break)
     )
     if last.taken_at is None:
-        notes.add("no time of the specimen was sent (SPM-17, OBR-7, OBX-14): it cannot be linked")
+        notes.add(Reason("specimen-untimed"))
     elif last.observed_only:
-        notes.add("no collection time (SPM-17, OBR-7) was sent; the time of the observation (OBX-14) stands for it")
+        notes.add(Reason("specimen-time-observed"))
     return Specimen(
         name=name,
         taken_at=last.taken_at,
         date_only=last.date_only,
         current=tuple(sorted(current, key=repr)),
-        notes=tuple(sorted(notes)),
+        notes=tuple(sorted(notes, key=_order)),
         messages=frozenset((message.tie_break, message.sent_at) for message in messages),
     )
+
+
+def _order(note: Reason) -> tuple[str, str]:
+    """The same, in whatever order the messages came and whatever the words."""
+    return note.code, str(sorted(note.values.items()))
 
 
 def _join_parts(parts: list[Specimen]) -> list[Specimen]:
@@ -112,7 +118,7 @@ def _join_parts(parts: list[Specimen]) -> list[Specimen]:
             alone.append(_joined(live))
         else:
             contested = any(_contradict(one, other) for one, other in combinations(live, 2))
-            note = "another specimen was taken at the same time with other results"
+            note = Reason("specimens-contradict")
             alone.extend(replace(part, notes=(*part.notes, note), contested=contested) for part in live)
     return alone
 
@@ -145,7 +151,7 @@ def _joined(parts: list[Specimen]) -> Specimen:
         parts[0],
         name=min(part.name for part in parts),
         current=tuple(sorted(current, key=repr)),
-        notes=tuple(sorted(notes)),
+        notes=tuple(sorted(notes, key=_order)),
         messages=frozenset(message for part in parts for message in part.messages),
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from analytics.counts.blood import CombinedCount, SpecimenResults, combine
+from analytics.reasons import codes, words
 from node.hl7.acknowledge import reply_code
 from node.hl7.context import PatientNumber
 from node.hl7.extracts import AppointmentExtract, MergeExtract, SpecimenExtract, UnmergeExtract
@@ -87,7 +88,8 @@ def _cbc(patient: PatientNumber | None, count: CombinedCount) -> dict[str, objec
         "nlr": count.nlr,
         "plr": count.plr,
         "basis": count.basis,
-        "notes": list(count.notes),
+        "notes": words(count.notes),
+        "reason_codes": codes(count.notes),
     }
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from analytics.counts.results import Analyte, Method, Result, Scale
 from analytics.plausible import RANGES
+from analytics.reasons import Reason
 from node.hl7.catalogue import Analytes, Term, code_key
 from node.hl7.extracts import SpecimenExtract
 from node.hl7.segments import Delimiters, Segment, scan_segment
@@ -44,7 +45,7 @@ class Identity:
     analyte: Analyte
     scale: Scale | None
     method: Method
-    conflict: str | None
+    conflict: Reason | None
     certain: bool
     """Named by LOINC or in words, not by a short local code alone."""
     secondary: bool = False
@@ -136,11 +137,12 @@ def is_foreign(components: list[str], analytes: Analytes) -> bool:
     return any(words.match(loincs, told, told) for words in (analytes.never, analytes.flags, analytes.other))
 
 
-def _conflict(kinds: set[Analyte], scales: set[Scale], *, other: bool) -> str | None:
+def _conflict(kinds: set[Analyte], scales: set[Scale], *, other: bool) -> Reason | None:
     """What the parts of OBX-3 disagree on."""
     if len(kinds) > 1 or other:
-        return f"code and name disagree ({' or '.join(sorted(kinds | ({'another'} if other else set())))})"
-    return "code and name disagree on count or percentage" if len(scales) > 1 else None
+        named = sorted(kinds | ({"another"} if other else set()))
+        return Reason("code-and-name-disagree", {"kinds": tuple(named)})
+    return Reason("code-and-name-disagree-on-scale") if len(scales) > 1 else None
 
 
 _remembered = lru_cache(maxsize=4096)(_identified)
@@ -153,7 +155,7 @@ def _unknown(texts: list[str], analytes: Analytes) -> Identity:
         analyte="unknown",
         scale=next(iter(scales)) if len(scales) == 1 else None,
         method="unknown",
-        conflict="looks like part of a blood count, but neither its code nor its name is known",
+        conflict=Reason("analyte-not-known"),
         certain=False,
     )
 
@@ -255,7 +257,7 @@ def _unnamed(obx: Segment, panel: Panel, analytes: Analytes) -> Result | None:
         analyte="unnamed",
         scale="percent" if isinstance(unit, Percent) else "absolute",
         value=None,
-        reason="may be the bands, which belong to the neutrophils; neither its code nor its name is known",
+        reason=Reason("may-be-the-bands"),
         status=obx.text(11).upper(),
         code=_code(obx),
         name=_name(obx),
@@ -271,12 +273,12 @@ def _unit_spellings(obx: Segment) -> list[str]:
 
 def _value(obx: Segment, decimal_comma: bool) -> Reading:
     if len(obx.repetitions(5)) > 1:
-        return Reading(value=None, reason="more than one value", doubtful=True)
+        return Reading(value=None, reason=Reason("value-repeated"), doubtful=True)
     if obx.text(2).upper() != "SN":
         return read_number(" ".join(obx.components(5)), decimal_comma=decimal_comma)
     comparator, number, *rest = [*obx.components(5), ""]
     if comparator not in ("", "=") or any(rest):
-        return Reading(value=None, reason="censored: the laboratory gives a limit, not a number")
+        return Reading(value=None, reason=Reason("value-censored"))
     return read_number(number, decimal_comma=decimal_comma)
 
 
@@ -325,22 +327,22 @@ def _scaled(identity: Identity, unit: Unit | None, reading: Reading, *, unit_sen
     doubt = identity.conflict
     value = reading.value
     if unit is None:
-        doubt = doubt or ("the unit is not known" if unit_sent else "the unit is missing")
+        doubt = doubt or (Reason("unit-not-known") if unit_sent else Reason("unit-missing"))
     elif (scale == "percent") != isinstance(unit, Percent):
-        doubt = doubt or "code and unit disagree on count or percentage"
+        doubt = doubt or Reason("code-and-unit-disagree-on-scale")
     elif isinstance(unit, Count):
         value *= unit.factor
         doubt = doubt or _implausible_count(identity.analyte, value)
     elif identity.analyte in ("platelets", "leukocytes"):
-        doubt = doubt or "a percentage where only a count makes sense"
+        doubt = doubt or Reason("percentage-of-what-is-counted")
     elif value > 100:
-        doubt = doubt or "more than 100 %"
+        doubt = doubt or Reason("percentage-above-100")
     return scale, Reading(value=None, reason=doubt, doubtful=True) if doubt else Reading(value=value)
 
 
-def _implausible_count(analyte: Analyte, value: float) -> str | None:
+def _implausible_count(analyte: Analyte, value: float) -> Reason | None:
     if not RANGES.get(analyte, RANGES["cells"]).holds(value):
-        return f"{value:g} × 10⁹/L is impossible; is the unit right?"
+        return Reason("count-impossible", {"value": value})
     return None
 
 

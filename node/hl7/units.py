@@ -4,6 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from analytics.reasons import Reason
 from node.hl7.catalogue import Units
 
 CELLS_PER_L = 1e9
@@ -88,7 +89,7 @@ class Reading:
     """A number as sent, or why there is none; ``doubtful`` when a person has to say what was meant."""
 
     value: float | None
-    reason: str | None = None
+    reason: Reason | None = None
     doubtful: bool = False
 
 
@@ -102,19 +103,18 @@ def read_number(text: str, *, decimal_comma: bool = False) -> Reading:
     flagged = _FLAGGED.fullmatch(stripped)
     stripped = flagged[1] if flagged else stripped
     if decimal_comma and _NUMBER.fullmatch(stripped) and "." in stripped:
-        reason = "a point in the number of a sender that writes decimal commas"
-        return Reading(value=None, reason=reason, doubtful=True)
+        return Reading(value=None, reason=Reason("point-among-decimal-commas"), doubtful=True)
     if decimal_comma and _DECIMAL_COMMA.fullmatch(stripped):
         stripped = stripped.replace(",", ".")
     if not stripped or stripped == '""':
-        return Reading(value=None, reason="no value")
+        return Reading(value=None, reason=Reason("no-value"))
     if _NUMBER.fullmatch(stripped):
         return Reading(value=float(stripped))
     if _CENSORED.match(stripped):
-        return Reading(value=None, reason="censored: the laboratory gives a limit, not a number")
+        return Reading(value=None, reason=Reason("value-censored"))
     if _DECIMAL_COMMA.fullmatch(stripped):
-        return Reading(value=None, reason="a comma in the number: decimal or thousands is not certain", doubtful=True)
+        return Reading(value=None, reason=Reason("comma-in-number"), doubtful=True)
     negative = stripped[0] == "-" and _NUMBER.fullmatch(stripped[1:]) is not None
     return Reading(
-        value=None, reason="a negative number" if negative else "text instead of a number", doubtful=negative
+        value=None, reason=Reason("value-negative") if negative else Reason("value-is-text"), doubtful=negative
     )

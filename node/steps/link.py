@@ -8,7 +8,6 @@ provisional pair), and the cohort row with its reasons.
 import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -269,7 +268,7 @@ def _count_row(person: str, count: CombinedCount) -> dict[str, object]:
         "leukocytes_10e9_per_l": count.leukocytes_10e9_per_l,
         "nlr": count.nlr,
         "plr": count.plr,
-        "notes": json.dumps(list(count.notes), ensure_ascii=False),
+        "notes": stored(count.notes),
     }
 
 

@@ -77,7 +77,9 @@ WHERE NOT EXISTS (SELECT 1 FROM derived_measurement AS m
 CREATE VIEW blood_counts AS
 SELECT p.pseudonym AS patient, b.specimen, b.taken_at, b.date_only, b.status, b.basis,
        b.neutrophils_10e9_per_l, b.lymphocytes_10e9_per_l, b.platelets_10e9_per_l, b.leukocytes_10e9_per_l,
-       b.nlr, b.plr, b.notes
+       b.nlr, b.plr,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(b.notes)) AS notes,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(b.notes)) AS reason_codes
 FROM derived_blood_count AS b
 JOIN derived_person AS p USING (person);
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.counts.blood import CombinedCount, Result, SpecimenResults, combine
+from analytics.reasons import Reason, words
 from analytics.records import ResultStatus
 
 TAKEN = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -66,7 +67,7 @@ def test_two_percentages_alone_give_nlr_and_no_plr() -> None:
     )
     assert (count.basis, count.nlr, count.plr) == ("percent", pytest.approx(3.6), None)
     assert count.neutrophils_10e9_per_l is None
-    assert any(note.startswith("no PLR") for note in count.notes)
+    assert any(note.startswith("no PLR") for note in words(count.notes))
 
 
 def test_bands_are_added_to_segmented() -> None:
@@ -75,7 +76,7 @@ def test_bands_are_added_to_segmented() -> None:
 
 
 def test_segmented_alone_is_not_used_when_bands_cannot_be_read() -> None:
-    bands = result("bands", None, reason="text instead of a number")
+    bands = result("bands", None, reason=Reason("text instead of a number"))
     count = one(said(bands, result("segmented", 6.45), result("lymphocytes", 0.52)))
     assert (count.nlr, count.neutrophils_10e9_per_l) == (None, None)
 
@@ -108,7 +109,7 @@ def test_automated_and_manual_differential_are_never_mixed() -> None:
         )
     )
     assert (count.nlr, count.plr) == (pytest.approx(8.2 / 1.7), pytest.approx(249 / 1.7))
-    assert any("manual" in note for note in count.notes)
+    assert any("manual" in note for note in words(count.notes))
 
 
 def test_one_cell_automated_and_the_other_manual_gives_no_ratio() -> None:
@@ -119,7 +120,7 @@ def test_one_cell_automated_and_the_other_manual_gives_no_ratio() -> None:
 def test_manual_differential_is_used_when_the_automated_one_is_incomplete() -> None:
     count = one(
         said(
-            result("neutrophils", None, reason="text instead of a number", method="automated", code="NA"),
+            result("neutrophils", None, reason=Reason("text instead of a number"), method="automated", code="NA"),
             result("lymphocytes", 1.7, method="automated", code="LA"),
             result("neutrophils", 6.0, method="manual", code="NM"),
             result("lymphocytes", 2.0, method="manual", code="LM"),
@@ -131,22 +132,22 @@ def test_manual_differential_is_used_when_the_automated_one_is_incomplete() -> N
 def test_granulocytes_of_a_three_part_analyser_are_not_neutrophils() -> None:
     count = one(said(result("granulocytes", 6.1), result("lymphocytes", 3.7), result("platelets", 325.0)))
     assert (count.nlr, count.plr) == (None, pytest.approx(325 / 3.7))
-    assert any("3-part" in note for note in count.notes)
+    assert any("3-part" in note for note in words(count.notes))
 
 
 @pytest.mark.parametrize(
     ("lymphocytes", "word"),
     [
         (result("lymphocytes", 0.0), "zero"),
-        (result("lymphocytes", None, reason="censored: a limit"), "censored"),
-        (result("lymphocytes", None, reason="no value"), "no value"),
+        (result("lymphocytes", None, reason=Reason("censored: a limit")), "censored"),
+        (result("lymphocytes", None, reason=Reason("no value")), "no value"),
     ],
 )
 def test_no_ratio_from_zero_censored_or_missing_lymphocytes(lymphocytes: Result, word: str) -> None:
     count = one(said(result("neutrophils", 4.0), lymphocytes, result("platelets", 200.0)))
     assert (count.nlr, count.plr) == (None, None)
-    assert [note for note in count.notes if word in note and note.startswith("no NLR")]
-    assert [note for note in count.notes if word in note and note.startswith("no PLR")]
+    assert [note for note in words(count.notes) if word in note and note.startswith("no NLR")]
+    assert [note for note in words(count.notes) if word in note and note.startswith("no PLR")]
 
 
 def test_correction_supersedes_whatever_the_order() -> None:
@@ -176,7 +177,7 @@ def test_preliminary_platelets_keep_the_whole_count_preliminary() -> None:
 def test_withdrawn_lymphocytes_take_both_ratios_away() -> None:
     count = one(said(*ABSOLUTE), said(result("lymphocytes", None, status="X"), hour=11))
     assert (count.nlr, count.plr, count.lymphocytes_10e9_per_l) == (None, None, None)
-    assert any("withdrawn" in note for note in count.notes)
+    assert any("withdrawn" in note for note in words(count.notes))
 
 
 def test_all_withdrawn() -> None:
@@ -195,7 +196,7 @@ def test_unknown_status_is_held(status: str) -> None:
 
 
 def test_doubtful_result_holds_the_count() -> None:
-    doubtful = result("lymphocytes", None, reason="code and name disagree", doubtful=True)
+    doubtful = result("lymphocytes", None, reason=Reason("code and name disagree"), doubtful=True)
     count = one(said(ABSOLUTE[0], doubtful, ABSOLUTE[2]))
     assert (count.status, count.nlr) == (ResultStatus.HELD, None)
 
@@ -216,13 +217,13 @@ def test_exchanged_codes_are_held() -> None:
         )
     )
     assert count.status is ResultStatus.HELD
-    assert any("exchanged" in note for note in count.notes)
+    assert any("exchanged" in note for note in words(count.notes))
 
 
 def test_disagreement_of_count_and_percentage_is_flagged_and_the_count_used() -> None:
     count = one(said(*ABSOLUTE, result("neutrophils", 30.0, "percent")))
     assert (count.status, count.nlr) == (ResultStatus.FINAL, pytest.approx(3.0))
-    assert any("disagree" in note for note in count.notes)
+    assert any("disagree" in note for note in words(count.notes))
 
 
 def test_two_different_values_of_one_quantity_are_held() -> None:
@@ -251,7 +252,7 @@ def test_other_final_values_of_the_very_same_time_are_held_for_a_person() -> Non
     other = said(*(replace(one, value=(one.value or 0) * 1.5) for one in ABSOLUTE), specimen="S2")
     found = combine([said(*ABSOLUTE), other])
     assert [count.status for count in found] == [ResultStatus.HELD] * 2
-    assert all("same time" in note for count in found for note in count.notes)
+    assert all("same time" in note for count in found for note in words(count.notes))
 
 
 def test_a_withdrawn_order_does_not_stand_in_the_way_of_the_one_that_replaces_it() -> None:

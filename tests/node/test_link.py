@@ -11,6 +11,7 @@ import pytest
 from sqlite_utils import Database
 
 from analytics.counts.blood import Result
+from analytics.reasons import Reason
 from node.clock import to_text
 from node.hl7.extracts import (
     AppointmentExtract,
@@ -324,11 +325,15 @@ def test_the_problems_of_a_number_go_over_to_the_one_that_survives(db: Database)
 
 def test_a_held_blood_count_is_a_problem(db: Database) -> None:
     count = blood(utc(2, 20), 5.0)
-    unclear = replace(count.results[0], value=None, reason="the unit is not known", doubtful=True)
+    unclear = replace(count.results[0], value=None, reason=Reason("unit-not-known"), doubtful=True)
     receive(db, "oru", utc(2, 20), count.model_copy(update={"results": (unclear, *count.results[1:])}))
     (problem,) = db.query("SELECT code, detail FROM problems")
     assert problem["code"] == "held-blood-count"
     assert "the unit is not known" in problem["detail"]
+    (count_row,) = db.query("SELECT notes, reason_codes FROM blood_counts")
+    codes = json.loads(count_row["reason_codes"])
+    assert codes == ["no-ratio", "result-doubtful"]
+    assert len(json.loads(count_row["notes"])) == len(codes)
 
 
 @pytest.mark.parametrize("cancels", ["P1/", "/F1", "P9/F1", "P1/F1"])

@@ -12,6 +12,7 @@ from node.clock import now
 from node.commands.shell import (
     AsJson,
     Config,
+    err,
     open_node,
     out,
     print_json,
@@ -73,10 +74,21 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def problems(config: Config = None, as_json: AsJson = False) -> None:
+def problems(
+    config: Config = None,
+    as_json: AsJson = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="First have everything that the software failed on tried again.")
+    ] = False,
+) -> None:
     """List everything that needs a person: what was refused, held, doubtful or undeliverable, and why."""
+    from node.store.failures import ask_again
+
     settings = read_settings(config)
     db, _ = open_node(settings)
+    if retry:
+        again = ask_again(db)
+        err.print(f"{again} to be tried again; the steps do it", markup=False, highlight=False)
     rows = list(db.query("SELECT step, source, code, detail FROM problems ORDER BY step, source, code, detail"))
     if as_json:
         print_json(rows)

@@ -28,9 +28,9 @@ from sqlite_utils.utils import sqlite3
 
 from node.clock import now, to_text
 from node.dicom import dimse
+from node.dicom.content import content_faults
 from node.dicom.intake import Answer, Peer
 from node.dicom.part10 import UID_TEXT, read_identity
-from node.dicom.reader import CONTENT_ERRORS
 from node.dicom.recorder import Recorder
 from node.errors import DicomReadError
 from node.store.archive import Archive
@@ -147,8 +147,9 @@ class RequestSink:
         if self._content.tell() > MAX_REQUEST_BYTES:
             return Answer(status=dimse.RESOURCE_LIMITATION, comment="the request is too long")
         try:
-            transaction, instances = self._read()
-        except CONTENT_ERRORS:
+            with content_faults("the request cannot be read"):
+                transaction, instances = self._read()
+        except DicomReadError:
             return Answer(status=dimse.INVALID_ARGUMENT, comment="the request cannot be read")
         if not instances or not all(UID_TEXT.fullmatch(uid) for uid in (transaction, *sum(instances, ()))):
             return Answer(status=dimse.INVALID_ARGUMENT, comment="the request names nothing, or by what is no UID")

@@ -6,9 +6,7 @@ is not DICOM at all, or lacks the UIDs that say where it belongs, cannot be read
 
 import logging
 import math
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -26,6 +24,7 @@ from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
 from analytics.vbq.header import ImageHeader
+from node.dicom.content import content_faults
 from node.dicom.contexts import LOSSY
 from node.dicom.frames import Frame, frames_of
 from node.dicom.part10 import require_bounded
@@ -36,20 +35,6 @@ MAX_INTEGER = 2**31 - 1
 """Of DICOM's integer strings (PS3.5, table 6.2-1); the database takes no number of any length, either."""
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 """Stands for bytes that are not of the character set that the image names."""
-CONTENT_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What pydicom and its codecs raise for content that they cannot make sense of; it has no exception of its own."""
 
 MAX_PIXELS = 8192 * 8192
 """Of one slice; a few bytes of a compressed image can claim any number of them."""
@@ -178,21 +163,17 @@ def _slice(dataset: Dataset, frame: int | None) -> Slice:
     spacing = _numbers(source, "PixelSpacing")
     if spacing is None or len(spacing) != 2:
         raise DicomReadError("the image gives no pixel spacing")
-    try:
+    with content_faults("the pixels cannot be decoded"):
         stored = dataset.pixel_array if frame is None else pixel_array(dataset, index=frame - 1)
         signal = np.asarray(_rescaled(stored, dataset, source), dtype=np.float64)
-    except CONTENT_ERRORS as error:
-        raise DicomReadError(f"the pixels cannot be decoded: {_one_line(error)}") from error
     if signal.ndim != 2:
         raise DicomReadError(f"one slice is needed; the pixels have the shape {signal.shape}")
     return Slice(signal=signal, spacing_mm=(spacing[0], spacing[1]))
 
 
 def _frames(dataset: Dataset) -> list[Frame]:
-    try:
+    with content_faults("what is said about its frames cannot be read"):
         return frames_of(dataset)
-    except CONTENT_ERRORS as error:
-        raise DicomReadError(f"what is said about its frames cannot be read: {_one_line(error)}") from error
 
 
 def _slice_elements(dataset: Dataset, frame: int | None) -> Elements:
@@ -217,24 +198,17 @@ def _rescaled(stored: "NDArray[np.integer[Any]]", dataset: Dataset, source: Elem
 
 
 def _read(path: Path, *, stop_before_pixels: bool) -> Dataset:
-    with _quiet():
+    with _quiet(), content_faults("cannot be read as DICOM"):
         try:
             require_bounded(path)
             return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
         except InvalidDicomError as error:
             raise DicomReadError("not a DICOM Part 10 file") from error
-        except CONTENT_ERRORS as error:
-            raise DicomReadError(f"cannot be read as DICOM: {_one_line(error)}") from error
 
 
 def _quiet() -> warnings.catch_warnings:
     """pydicom's warnings quote values, too."""
     return warnings.catch_warnings(action="ignore")
-
-
-def _one_line(error: BaseException) -> str:
-    # The kind of error and not its text, which may quote values of the patient.
-    return type(error).__name__
 
 
 def _image_header(dataset: Elements) -> ImageHeader:
@@ -283,7 +257,7 @@ def _value(dataset: Elements, keyword: str, convert: Callable[[object], T]) -> T
     try:
         value = dataset.get(keyword)
         return None if value is None else convert(value)
-    except CONTENT_ERRORS:
+    except Exception:  # noqa: BLE001  # whatever pydicom raises for a value costs that value
         return None
 
 

@@ -1,11 +1,10 @@
 """What a message says: which patients, which blood counts, which appointments and merges; or why it cannot be used."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Literal
-
-import structlog
 
 from node.errors import MessageError
 from node.hl7.catalogue import load_analytes, load_eligibility
@@ -26,6 +25,7 @@ from node.hl7.results import read_specimens
 from node.hl7.segments import Segment, read_segment
 from node.hl7.times import read_time
 from node.settings import Sender, Settings
+from node.store.failures import tried
 
 PRODUCTION = "P"
 RESULT_MESSAGES = ("ORU", "OUL", "ORF")
@@ -35,7 +35,7 @@ KNOWN_MESSAGES = (*RESULT_MESSAGES, *DRUG_MESSAGES, *ORDER_MESSAGES, "ADT", "SIU
 MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
 UNDO_EVENTS = ("A37",)
 
-log = structlog.get_logger()
+READ_AGAIN = "; a newer one reads it again, and so does `vbq-node messages replay`"
 
 Status = Literal["used", "held", "refused", "ignored"]
 
@@ -59,14 +59,23 @@ class Interpretation:
     items: tuple[Item, ...]
     problems: tuple[tuple[str, str], ...]
     """Code and detail of what a person should see, beside ``reason``; without patient data."""
+    error: Exception | None = None
+    """What was raised where the software failed on the message, which is then held."""
 
 
 def interpret_frame(raw: bytes, settings: Settings) -> list[Interpretation]:
     """Every message of a frame, at least one."""
-    return [
-        interpret_message(message, settings)
-        for message in read_frame(raw, settings.hl7.default_charset, settings.hl7.charsets)
-    ]
+    messages = tried(partial(read_frame, raw, settings.hl7.default_charset, settings.hl7.charsets))
+    if messages.error is not None:
+        return [failed(None, messages.error)]
+    found = [(message.header, tried(partial(interpret_message, message, settings))) for message in messages.result()]
+    return [one.result() if one.error is None else failed(header, one.error) for header, one in found]
+
+
+def failed(header: Header | None, error: Exception) -> Interpretation:
+    """What stands for a message that nobody foresaw; it must not keep the others from being read."""
+    held = _kept(header, None, "held", f"this version cannot read the message ({type(error).__name__}){READ_AGAIN}")
+    return replace(held, error=error)
 
 
 def interpret_message(message: Message, settings: Settings) -> Interpretation:
@@ -84,10 +93,6 @@ def interpret_message(message: Message, settings: Settings) -> Interpretation:
         items, problems = _read(header, message, settings)
     except MessageError as error:
         return _kept(header, sent_at, "held", str(error))
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        # Content that nobody foresaw: one message must not keep all the later ones from being read.
-        log.error("message not understood", error=type(error).__name__)
-        return _kept(header, sent_at, "held", f"this version cannot read the message ({type(error).__name__})")
     status, reason = _status(header, items, problems)
     return Interpretation(
         header=header,

@@ -7,6 +7,7 @@ by their paths.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -17,12 +18,11 @@ from analytics.records import MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.series import MINIMUM_SLICES, Verdict, after_contrast, candidates, judge
 from node.dicom.stack import Place, Stack, StoredImage, read_stacks
+from node.store.failures import in_words, tried
 
 AUTO = "auto"
 
 SEVERITY = {MeasurementStatus.MEASURED: 0, MeasurementStatus.REVIEW: 1, MeasurementStatus.REJECTED: 2}
-FAULTS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a measurement that meets the unforeseen raises: that costs one series its score, not the node its work."""
 
 log = structlog.get_logger()
 
@@ -57,6 +57,8 @@ class SeriesMeasurement:
     levels_confidence: float | None = None
     image: SagittalImage | None = None
     outlines: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    error: Exception | None = None
+    """What was raised where the software failed on the series, which is then rejected."""
 
 
 def series_of(uid: str, images: Sequence[StoredImage]) -> StudySeries:
@@ -95,7 +97,8 @@ def measure_study(
     """
     doubts = doubts_of_order(series)
     for one in in_order(series):
-        result = measure_series(one, measure, picked=picked)
+        tries = tried(partial(measure_series, one, measure, picked=picked))
+        result = tries.result() if tries.error is None else _failed(one, tries.error)
         if one.uid in doubts:
             result = doubted(result, (doubts[one.uid],))
         yield result
@@ -121,11 +124,7 @@ def measure_series(series: StudySeries, measure: Measure, *, picked: bool = Fals
 
 
 def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> SeriesMeasurement:
-    try:
-        found = measure(stack.images, t1_stated=series.verdict.weighting_stated)
-    except FAULTS as error:
-        log.exception("the automatic measurement failed", series=series.uid)
-        return _rejected(series, f"the automatic measurement failed ({type(error).__name__})")
+    found = measure(stack.images, t1_stated=series.verdict.weighting_stated)
     at = found.slice_index
     result = SeriesMeasurement(
         series_uid=series.uid,
@@ -159,6 +158,11 @@ def doubted(result: SeriesMeasurement, doubts: Sequence[str]) -> SeriesMeasureme
         status=MeasurementStatus.REVIEW if doubtful else result.status,
         reasons=(*doubts, *result.reasons),
     )
+
+
+def _failed(series: StudySeries, error: Exception) -> SeriesMeasurement:
+    log.error("the automatic measurement failed", series=series.uid, error=in_words(error))
+    return replace(_rejected(series, f"the automatic measurement failed ({type(error).__name__})"), error=error)
 
 
 def _rejected(series: StudySeries, *reasons: str) -> SeriesMeasurement:

@@ -8,6 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage
 from node.errors import DicomReadError, InputError
 from node.measure.automatic import Measure, SeriesMeasurement, StudySeries, doubted, in_order, measure_study, series_of
+from node.store.failures import in_words, tried
 
 Progress = Callable[[int, int], None]
 """Told how many are done, of how many."""
@@ -75,8 +77,11 @@ def find(paths: Sequence[Path], progress: Progress = lambda done, of: None) -> F
             by_series[header.series_instance_uid].append(image)
     progress(len(files), len(files))
     studies: dict[str, dict[str, StudySeries]] = defaultdict(dict)
-    every = (series_of(uid, images) for uid, images in by_series.items())
-    for one in sorted(every, key=_as_made):
+    judged = [(images, tried(partial(series_of, uid, images))) for uid, images in by_series.items()]
+    for images, series in judged:
+        if series.error is not None:
+            unread.update({image.path: f"its series cannot be judged ({in_words(series.error)})" for image in images})
+    for one in sorted((series.result() for _, series in judged if series.error is None), key=_as_made):
         # A series whose images name several studies stands with each of them in the node; here it is said once.
         studies[min(one.studies)][one.uid] = one
     return Found(studies=studies, unread=unread, named=frozenset(path for path in paths if path.is_file()))

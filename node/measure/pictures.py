@@ -6,6 +6,7 @@ The score and the circles are those that are stored; only what surrounds them (o
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from analytics.vbq.score import REGIONS, ScoreError, score
 from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage, read_stacks
 from node.errors import InputError, ReadingError
-from node.measure.automatic import AUTO, FAULTS
+from node.measure.automatic import AUTO
 from node.measure.rois import FRAME, SLICE
 from node.store.archive import Archive
+from node.store.failures import tried
 from node.store.whole_file import write_whole
 
 SAME = 1e-9
@@ -200,7 +202,5 @@ def _outlines(image: SagittalImage) -> Mapping[str, NDArray[np.float64]]:
     """What the networks see on the slice, whoever placed the circles; nothing where they fail."""
     from analytics.vbq.measure import measure_stack
 
-    try:
-        return measure_stack([image]).outlines
-    except FAULTS:
-        return {}
+    found = tried(partial(measure_stack, [image]))
+    return {} if found.error is not None else found.result().outlines

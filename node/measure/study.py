@@ -2,9 +2,10 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 
 from sqlite_utils import Database
@@ -14,6 +15,7 @@ from node.dicom.reader import header_from_json
 from node.dicom.stack import StoredImage
 from node.measure.automatic import StudySeries, doubts_of_order, in_order, series_of
 from node.store.archive import Archive
+from node.store.failures import tried
 
 # Every image of every series that has an image in the study, of whatever study that image says it is.
 STUDY_IMAGES = """
@@ -42,12 +44,17 @@ def study_images(db: Database, archive: Archive, study_uid: str) -> list[Receive
     ]
 
 
-def by_series(images: Iterable[StoredImage]) -> dict[str, StudySeries]:
-    """The series of these images, by UID."""
+def by_series(
+    images: Iterable[StoredImage], *, left_out: MutableMapping[str, Exception] | None = None
+) -> dict[str, StudySeries]:
+    """The series of these images, by UID; one on which the judgement fails is left out, with what was raised."""
     found: dict[str, list[StoredImage]] = defaultdict(list)
     for image in images:
         found[image.header.series_instance_uid].append(image)
-    return {uid: series_of(uid, members) for uid, members in sorted(found.items())}
+    judged = {uid: tried(partial(series_of, uid, members)) for uid, members in sorted(found.items())}
+    if left_out is not None:
+        left_out.update({uid: one.error for uid, one in judged.items() if one.error is not None})
+    return {uid: one.result() for uid, one in judged.items() if one.error is None}
 
 
 def content_hash(images: Iterable[StoredImage]) -> str:

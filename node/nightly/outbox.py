@@ -24,6 +24,7 @@ from node.clock import from_text, to_text
 from node.nightly.mail import notify_administrator
 from node.settings import Mail, Settings
 from node.store.database import writing
+from node.store.failures import in_words, of_the_machine
 
 SHORTEST_LEASE = timedelta(minutes=10)
 STEPS_OF_A_DIALOGUE = 12
@@ -118,6 +119,11 @@ def _send(mail: Mail, claim: _Claim) -> _Verdict:
             return _hand_over(server, mail, claim)
     except (OSError, smtplib.SMTPException, UnicodeError) as error:
         return _Verdict(status="waiting", error=_words(error), server_down=True)
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        # One mail must not keep the others from being sent.
+        return _Verdict(status="waiting", error=f"the software fails on it ({in_words(error)})")
 
 
 def _hand_over(server: smtplib.SMTP, mail: Mail, claim: _Claim) -> _Verdict:

@@ -10,6 +10,7 @@ say something that was never true.
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -19,7 +20,7 @@ from sqlite_utils import Database
 
 from node.clock import from_text
 from node.clock import now as clock_now
-from node.errors import NodeError
+from node.errors import NightError, NodeError
 from node.nightly import ledger
 from node.nightly.analysis import publish_analysis
 from node.nightly.counts import left_to_derive
@@ -30,6 +31,7 @@ from node.settings import Settings
 from node.steps.lock import deriving
 from node.store.database import open_database
 from node.store.derivation import again_since
+from node.store.failures import barrier, note_recovery
 from node.store.snapshot import publish
 
 PATIENCE = timedelta(minutes=30)
@@ -99,22 +101,41 @@ def check(settings: Settings, started_at: datetime) -> None:
         When the role was started; the steps, started with it, may have a backlog.
     """
     db = open_database(settings.storage.folder)
+    work: dict[str, Callable[[], object]] = {
+        "night": partial(_run_due, db, settings, started_at),
+        "report": partial(publish_report, db, settings.storage.folder),
+        "mails": partial(deliver, db, settings, now=clock_now()),
+    }
+    if settings.nightly.analysis:
+        work["analysis"] = partial(publish_analysis, db, settings.storage.folder)
     try:
-        night = _due(db, settings)
-        if night is not None and not _better_later(db, settings, night, started_at):
-            run_night(db, settings, night=night, now=clock_now())
-            # Where the steps are at work, they publish what has changed by themselves.
-            with deriving(settings.storage.folder) as mine:
-                if mine:
-                    publish(db, settings.storage.folder)
-        publish_report(db, settings.storage.folder)
-        deliver(db, settings, now=clock_now())
-        if settings.nightly.analysis:
-            publish_analysis(db, settings.storage.folder)
+        for name, do in work.items():
+            _do(db, name, do)
     except NodeError as error:
         log.error("nightly check failed", error=str(error))
     finally:
         db.close()
+
+
+def _do(db: Database, name: str, do: Callable[[], object]) -> None:
+    """One part of the work; what it raises stands in ``problems`` until it goes well again, and the others are done."""
+    with barrier(db, "nightly", name):
+        try:
+            do()
+        except NightError as error:
+            # The ledger and the administrator know already.
+            log.error("nightly check failed", error=str(error))
+        note_recovery(db, "nightly", name)
+
+
+def _run_due(db: Database, settings: Settings, started_at: datetime) -> None:
+    night = _due(db, settings)
+    if night is not None and not _better_later(db, settings, night, started_at):
+        run_night(db, settings, night=night, now=clock_now())
+        # Where the steps are at work, they publish what has changed by themselves.
+        with deriving(settings.storage.folder) as mine:
+            if mine:
+                publish(db, settings.storage.folder)
 
 
 def _better_later(db: Database, settings: Settings, night: date, started_at: datetime) -> bool:

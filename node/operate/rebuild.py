@@ -5,6 +5,7 @@ from collections.abc import Callable
 from sqlite_utils import Database
 
 from node.clock import now
+from node.errors import StoreError
 from node.settings import Settings
 from node.steps.lock import deriving
 from node.steps.pending import pending
@@ -12,6 +13,7 @@ from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import writing
 from node.store.derivation import finish, forget
+from node.store.failures import failing_steps
 
 
 def rebuild(
@@ -32,6 +34,11 @@ def rebuild(
     ----------
     progress
         Called after each round with how many units of work are left, by kind.
+
+    Raises
+    ------
+    StoreError
+        A step failed as a whole; the steps role tries it on.
     """
     with deriving(settings.storage.folder, wait=True):
         with writing(db):
@@ -39,5 +46,7 @@ def rebuild(
         while run_pending(db, archive, settings, at=now()):
             if progress:
                 progress(pending(db))
+        if failing := failing_steps(db):
+            raise StoreError(f"not everything could be derived ({', '.join(failing)}); `vbq-node problems` says why")
         with writing(db):
             finish(db)

@@ -29,6 +29,7 @@ COUNTS = {
     "imported rows": "SELECT count(*) FROM derived_import_row",
     "cohort rows eligible": "SELECT count(*) FROM cohort WHERE eligible = 1",
     "problems": "SELECT count(*) FROM problems",
+    "units of work failed": "SELECT count(*) FROM state_failure WHERE final = 1",
     "objects to be sent on": "SELECT count(*) FROM state_forward WHERE status = 'waiting'",
     "mails waiting": "SELECT count(*) FROM state_delivery WHERE status = 'waiting'",
     "mails undeliverable": "SELECT count(*) FROM state_delivery WHERE status = 'dead'",

@@ -20,6 +20,7 @@ from node.pauses import doubled
 from node.settings import RemoteAe, Settings
 from node.store.archive import Archive
 from node.store.database import writing
+from node.store.failures import in_words, of_the_machine
 
 GRACE = timedelta(seconds=3)
 """So long a request is left to the association it came over."""
@@ -53,6 +54,11 @@ def answer_due(db: Database, archive: Archive, settings: Settings, stop: threadi
             _deliver(remote, report, ae_title=settings.dicom.ae_title)
         except PeerError as error:
             _note_failure(db, request, str(error), at=now())
+        except Exception as error:
+            if of_the_machine(error):
+                raise
+            # One request must not keep the others from being answered.
+            _note_failure(db, request, f"its answer cannot be made ({in_words(error)})", at=now())
         else:
             note_heard(db, report, at=now())
             answered += 1

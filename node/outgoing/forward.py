@@ -16,13 +16,13 @@ from sqlite_utils import Database
 
 from node.clock import now
 from node.dicom.contexts import VERIFICATION
-from node.dicom.reader import CONTENT_ERRORS
 from node.errors import DicomReadError, UnreachableError
 from node.outgoing.destinations import Due, Outcome, due_objects, enrol, note_unreachable, record
 from node.outgoing.transcode import CONVERTIBLE, UNCOMPRESSED, uncompressed
 from node.pacs.peer import associated
 from node.settings import Settings
 from node.store.archive import Archive
+from node.store.failures import in_words
 
 MAX_KINDS = 60
 """SOP classes and syntaxes in one batch: each takes up to two of the 128 contexts that an association may have."""
@@ -106,8 +106,8 @@ def _send(association: Association, archive: Archive, due: Due) -> str | None:
         return f"the file cannot be read: {error.strerror or error}"
     except DicomReadError as error:
         return f"it takes no {_kind(due)}, and {error}: allow that syntax there"
-    except CONTENT_ERRORS as error:
-        return f"it cannot be encoded as the destination wants it ({type(error).__name__})"
+    except Exception as error:  # noqa: BLE001  # one object must not keep the others from being sent
+        return f"it cannot be encoded as the destination wants it ({in_words(error)})"
     return _refusal(status.get("Status"))
 
 

@@ -11,9 +11,9 @@ import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset
 
+from node.dicom.content import content_faults
 from node.dicom.contexts import LOSSLESS
 from node.dicom.part10 import require_bounded
-from node.dicom.reader import CONTENT_ERRORS
 from node.errors import DicomReadError
 
 UNCOMPRESSED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
@@ -39,7 +39,7 @@ def uncompressed(path: Path) -> Dataset:
     FileNotFoundError
         There is no such file.
     """
-    try:
+    with content_faults("it cannot be made uncompressed"):
         require_bounded(path)
         dataset = pydicom.dcmread(path)
         syntax = dataset.file_meta.TransferSyntaxUID
@@ -48,9 +48,7 @@ def uncompressed(path: Path) -> Dataset:
         elif syntax.is_compressed:
             _require_exact(dataset)
             dataset.decompress(as_rgb=dataset.PhotometricInterpretation == "YBR_RCT", generate_instance_uid=False)
-    except CONTENT_ERRORS as error:
-        raise DicomReadError(f"it cannot be made uncompressed ({type(error).__name__})") from error
-    return dataset
+        return dataset
 
 
 def _require_exact(dataset: Dataset) -> None:

@@ -18,6 +18,7 @@ from node.pacs.query import FoundSeries, Query, asking
 from node.pauses import doubled
 from node.settings import Settings
 from node.store.database import insert, writing
+from node.store.failures import in_words, of_the_machine
 
 AGAIN_AFTER = (timedelta(), timedelta(hours=1), timedelta(days=1))
 """When a study is asked for again, after none, one and two answers since its last image."""
@@ -92,6 +93,12 @@ def _ask(db: Database, query: Query, peer_name: str, study_uid: str) -> int:
         raise
     except PeerError as error:
         _postpone(db, peer_name, [study_uid], error=str(error), at=asked_at)
+        return 0
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        # One study must not keep the others from being asked for.
+        _postpone(db, peer_name, [study_uid], error=f"its answer cannot be read ({in_words(error)})", at=asked_at)
         return 0
     store_answer(db, peer_name=peer_name, study_uid=study_uid, series=series, asked_at=asked_at)
     return 1

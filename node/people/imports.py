@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from sqlite_utils import Database
 
 from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS, OPTIONAL_COLUMNS, CheckedRow, check_row, unclear_coding
 from analytics.reasons import words
+from node import __version__
 from node.clock import to_text
 from node.errors import CohortError
 from node.store.database import insert, writing
+from node.store.failures import barrier, in_words, tried
 from node.store.reasons import stored
 
 log = structlog.get_logger()
@@ -32,6 +35,10 @@ SEPARATORS = (",", ";")
 
 STORED = (*COLUMNS, *OPTIONAL_COLUMNS)
 ALWAYS_CHECKED = (*COLUMNS, *DATE_COLUMNS)
+
+FAILED = "failed"
+"""Code of the problem of a row on which the software failed."""
+_FAILED_ON = "this version of the software fails on the row; it is not used. A newer version tries it again"
 
 INSERT_ROW = (
     f"INSERT OR REPLACE INTO derived_import_row ({', '.join(STORED)}, site, import_id, line, eligible, "
@@ -180,25 +187,36 @@ def derive_imports(db: Database, *, site: str) -> int:
         return _derive_all(db, site=site) if _underived(db) else 0
 
 
+def derive_again(db: Database, *, site: str) -> int:
+    """Derive all imported files anew, within a unit of work of the caller; returns how many there are."""
+    return _derive_all(db, site=site)
+
+
 def _underived(db: Database) -> bool:
     return bool(db.execute(UNDERIVED).fetchone()[0])
 
 
 def _derive_all(db: Database, *, site: str) -> int:
     db.execute("DELETE FROM derived_problem WHERE step = 'import'")
+    db.execute("DELETE FROM state_failure WHERE step = 'import'")
     db.execute("DELETE FROM derived_import_row")
     files = db.execute("SELECT import_id, content FROM fact_import ORDER BY import_id").fetchall()
     for import_id, content in files:
-        try:
-            table = _read_table(content)
-        except CohortError as error:
-            log.error("imported file cannot be read any more", import_id=import_id)
-            detail = f"the file was taken before and cannot be read now, so none of it is used: {error}"
-            problem = {"step": "import", "source": f"import {import_id}", "code": "unreadable", "detail": detail}
-            insert(db, "derived_problem", [problem])
-        else:
-            _derive(db, import_id, table, site=site)
+        with barrier(db, "import", f"import {import_id}", instead=partial(_unreadable, db, import_id)):
+            try:
+                table = _read_table(content)
+            except CohortError as error:
+                _unreadable(db, import_id, str(error))
+            else:
+                _derive(db, import_id, table, site=site)
     return len(files)
+
+
+def _unreadable(db: Database, import_id: int, why: str) -> None:
+    log.error("imported file cannot be read any more", import_id=import_id)
+    detail = f"the file was taken before and cannot be read now, so none of it is used: {why}"
+    problem = {"step": "import", "source": f"import {import_id}", "code": "unreadable", "detail": detail}
+    insert(db, "derived_problem", [problem])
 
 
 def _derive(db: Database, import_id: int, table: CohortTable, *, site: str) -> None:
@@ -226,6 +244,15 @@ def _derive(db: Database, import_id: int, table: CohortTable, *, site: str) -> N
     db.conn.executemany(
         "INSERT OR IGNORE INTO derived_problem (step, source, code, detail) VALUES ('import', ?, ?, ?)",
         [(f"import {import_id} line {problem.line}", problem.code, problem.detail) for problem in table.problems],
+    )
+    db.conn.executemany(
+        "INSERT OR IGNORE INTO state_failure (step, unit, version, attempts, final, detail) "
+        "VALUES ('import', ?, ?, 1, 1, ?)",
+        [
+            (f"import {import_id} line {problem.line}", __version__, problem.detail)
+            for problem in table.problems
+            if problem.code == FAILED
+        ],
     )
     for (other,) in db.execute(
         "SELECT import_id FROM fact_import WHERE import_id NOT IN (SELECT import_id FROM derived_import_row) "
@@ -286,7 +313,12 @@ def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence
     problems = list(malformed)
     refused = len(malformed)
     for line, values in taken:
-        checked = check_row(values)
+        row = tried(partial(check_row, values))
+        if row.error is not None:
+            problems.append(_Problem(line=line, code=FAILED, detail=f"{_FAILED_ON} ({in_words(row.error)})"))
+            refused += 1
+            continue
+        checked = row.result()
         name = checked.values["id"]
         if not isinstance(name, str):
             problems.append(_Problem(line=line, code="no-id", detail="the row has no id; it is not used"))

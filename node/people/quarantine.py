@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from filecmp import cmp
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -20,12 +21,14 @@ import structlog
 from sqlite_utils import Database
 
 from node.clock import to_text
+from node.dicom.content import content_faults
 from node.dicom.part10 import file_header, misnamed, read_identity
-from node.dicom.reader import CONTENT_ERRORS, read_header
+from node.dicom.reader import read_header
 from node.dicom.recorder import Receipt, insert_receipt
 from node.errors import DicomReadError, InputError
 from node.store.archive import PUBLIC_ID_DIGITS, Archive
 from node.store.database import insert, writing
+from node.store.failures import in_words, tried
 
 FOLDER = "quarantine"
 CORRECTED = "corrected"
@@ -108,7 +111,9 @@ def mirror(db: Database, archive: Archive, folder: Path) -> None:
         for name in there - rows.keys():
             _remove(folder, name)
         for name in rows.keys() - there:
-            _put(archive, folder, name, rows[name])
+            put = tried(partial(_put, archive, folder, name, rows[name]))
+            if put.error is not None:
+                log.error("an object cannot be put into the quarantine folder", id=name, error=in_words(put.error))
     except OSError as error:
         # The objects themselves are safe in the archive.
         log.error("the quarantine folder cannot be kept", error=str(error))
@@ -196,7 +201,8 @@ def _legible(path: Path) -> dict[str, str | None]:
     """What tells a person which image it is, as far as it can be read."""
     keywords = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "StudyDate", "SeriesDescription")
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(keywords))
-        return {keyword: str(dataset[keyword].value) if keyword in dataset else None for keyword in keywords}
-    except (OSError, *CONTENT_ERRORS):
+        with content_faults("cannot be read"):
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(keywords))
+            return {keyword: str(dataset[keyword].value) if keyword in dataset else None for keyword in keywords}
+    except (OSError, DicomReadError):
         return dict.fromkeys(keywords)

@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from node.steps.unsent import note_unsent
 from node.store.database import insert, writing
+from node.store.failures import barrier, forget_failure
 from node.store.pending import touch
 
 # Of each peer the newest; a peer that does not know the series gives no count.
@@ -133,7 +134,8 @@ def take_answers(db: Database) -> int:
         return 0
     with writing(db):
         for study_uid in sorted({study_uid for _, study_uid in new}):
-            _judge_again(db, study_uid)
+            with barrier(db, "completeness", f"study {study_uid}"):
+                judge_again(db, study_uid)
         insert(db, "derived_study_query", [{"query_id": query_id} for query_id, _ in new])
     return len(new)
 
@@ -166,7 +168,8 @@ def doubt_incomplete(db: Database) -> int:
     return len(doubted) + len(settled)
 
 
-def _judge_again(db: Database, study_uid: str) -> None:
+def judge_again(db: Database, study_uid: str) -> None:
+    """Whether the series of a study are complete by the answers that there are now; within a unit of work."""
     for series_uid, instances, missing_slices, last_received_at in db.execute(
         "SELECT series_instance_uid, instances, missing_slices, last_received_at FROM derived_series "
         "WHERE study_instance_uid = ? AND stale = 0",
@@ -186,3 +189,4 @@ def _judge_again(db: Database, study_uid: str) -> None:
             {**columns, "series": series_uid},
         )
     note_unsent(db, study_uid)
+    forget_failure(db, "completeness", f"study {study_uid}")

@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from sqlite_utils import Database
 
@@ -24,6 +25,7 @@ from node.steps.completeness import completeness
 from node.steps.unsent import note_unsent
 from node.store.archive import PUBLIC_ID_DIGITS, Archive
 from node.store.database import insert, writing
+from node.store.failures import barrier, forget_failure, note_failure, tried
 from node.store.pending import touch
 
 BATCH = 64
@@ -58,6 +60,8 @@ SELECT uid FROM study
 WHERE uid IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = uid AND s.stale = 0)
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'catalogue' AND p.source = 'study ' || uid)
+  AND NOT EXISTS (SELECT 1 FROM state_failure AS f
+                  WHERE f.step = 'catalogue' AND f.unit = 'study ' || uid AND f.final = 1)
   AND (SELECT max((SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = i.object_id))
        FROM derived_instance AS i WHERE i.study_instance_uid = uid) <= ?
 """
@@ -80,18 +84,27 @@ def index_objects(db: Database, archive: Archive) -> int:
     """Read the header of every object that has none yet; returns how many objects were dealt with."""
     done = 0
     while db.execute(UNINDEXED).fetchone()[0] and (rows := db.execute(PENDING_OBJECTS, [BATCH]).fetchall()):
-        read = [(object_id, sha256, _judge(archive, object_id, sha256, *rest)) for object_id, sha256, *rest in rows]
+        read = [
+            (object_id, sha256, tried(partial(_judge, archive, object_id, sha256, *rest)))
+            for object_id, sha256, *rest in rows
+        ]
         with writing(db):
             for object_id, sha256, header in read:
                 source = f"object {sha256[:PUBLIC_ID_DIGITS]}"
-                if header is None:
-                    _insert_problem(db, "index", source, CORRECTED, "a corrected object stands in its place")
-                elif isinstance(header, Header):
-                    _insert_instance(db, object_id, header)
-                else:
-                    _insert_problem(db, "index", source, "unreadable", header)
+                unreadable = partial(_insert_problem, db, "index", source, "unreadable")
+                with barrier(db, "index", source, instead=unreadable):
+                    _store(db, object_id, source, header.result())
         done += len(rows)
     return done
+
+
+def _store(db: Database, object_id: int, source: str, header: Header | str | None) -> None:
+    if header is None:
+        _insert_problem(db, "index", source, CORRECTED, "a corrected object stands in its place")
+    elif isinstance(header, Header):
+        _insert_instance(db, object_id, header)
+    else:
+        _insert_problem(db, "index", source, "unreadable", header)
 
 
 def _judge(
@@ -146,6 +159,7 @@ def _make_stale(db: Database, header: Header) -> None:
     for uid in studies:
         db.execute("UPDATE derived_series SET stale = 1 WHERE study_instance_uid = ?", [uid])
         db.execute("DELETE FROM derived_problem WHERE step = 'catalogue' AND source = ?", [f"study {uid}"])
+        forget_failure(db, "catalogue", f"study {uid}")
 
 
 def _insert_problem(db: Database, step: str, source: str, code: str, detail: str) -> None:
@@ -164,26 +178,50 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
     quiet_since = to_text(now - timedelta(seconds=settings.dicom.quiet_s))
     studies = [uid for (uid,) in db.execute(QUIET_STUDIES, [quiet_since])]
     for uid in studies:
-        images = study_images(db, Archive(settings.storage.folder), uid)
-        received_at = {image.content: image.received_at for image in images}
-        series = by_series(images)
-        patient = _patient(uid, series.values(), settings)
-        candidates = [one.uid for one in in_order(series)]
-        inputs, doubts = inputs_hash(series), doubts_of_order(series)
-        with writing(db):
-            _store_problems(db, uid, series.values(), patient)
-            for one in series.values():
-                _replaced(db, one.uid)
-                row = _row(one, patient, candidates, doubts) | {
-                    "inputs_sha256": inputs if one.uid in candidates else None
-                }
-                newest = max(received_at[image.content] for image in one.images)
-                insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest)])
-            note_unsent(db, uid)
-            _forget_measurements(db, series, candidates)
-            if patient.authority is not None and patient.patient_id is not None:
-                touch(db, patient.authority, patient.patient_id)
+        with barrier(db, "catalogue", f"study {uid}", instead=partial(_forget_series, db, uid)):
+            _catalogue(db, settings, uid)
     return len(studies)
+
+
+def _catalogue(db: Database, settings: Settings, uid: str) -> None:
+    images = study_images(db, Archive(settings.storage.folder), uid)
+    received_at = {image.content: image.received_at for image in images}
+    failed: dict[str, Exception] = {}
+    series = by_series(images, left_out=failed)
+    if failed and not series:
+        raise next(iter(failed.values()))
+    patient = _patient(uid, series.values(), settings)
+    candidates = [one.uid for one in in_order(series)]
+    inputs, doubts = inputs_hash(series), doubts_of_order(series)
+    with writing(db):
+        _store_problems(db, uid, series.values(), patient)
+        for one in series.values():
+            _replaced(db, one.uid)
+            row = _row(one, patient, candidates, doubts) | {"inputs_sha256": inputs if one.uid in candidates else None}
+            newest = max(received_at[image.content] for image in one.images)
+            insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest)])
+        for series_uid, error in failed.items():
+            _replaced(db, series_uid)
+            note_failure(db, "catalogue", f"series {series_uid}", error)
+        forget_failure(db, "catalogue", f"study {uid}", *(f"series {one}" for one in series))
+        forget_failure(db, "measure", f"study {uid}", *(f"reading {one}" for one in _readings(db, series)))
+        note_unsent(db, uid)
+        _forget_measurements(db, series, candidates)
+        if patient.authority is not None and patient.patient_id is not None:
+            touch(db, patient.authority, patient.patient_id)
+
+
+def _readings(db: Database, series: Iterable[str]) -> list[int]:
+    sql = "SELECT reading_id FROM fact_reading WHERE series_instance_uid = ?"
+    return [reading_id for uid in series for (reading_id,) in db.execute(sql, [uid]).fetchall()]
+
+
+def _forget_series(db: Database, study_uid: str, _: str) -> None:
+    """Nothing of an earlier judgement stands for a study that could not be judged with all that it has now."""
+    for (uid,) in db.execute(
+        "SELECT series_instance_uid FROM derived_series WHERE study_instance_uid = ?", [study_uid]
+    ).fetchall():
+        _replaced(db, uid)
 
 
 def _forget_measurements(db: Database, series: Iterable[str], candidates: Collection[str]) -> None:

@@ -1,16 +1,18 @@
 """The interpretation step: frames that no message is known of yet become messages and what they say."""
 
 import json
+from functools import partial
 from itertools import accumulate
 
 from sqlite_utils import Database
 
 from node.clock import to_text
 from node.hl7.extracts import MergeExtract, UnmergeExtract
-from node.hl7.interpret import Interpretation, interpret_frame
+from node.hl7.interpret import READ_AGAIN, Interpretation, interpret_frame
 from node.settings import Settings
 from node.steps.identity import resolve_merges
 from node.store.database import insert, writing
+from node.store.failures import barrier, note_failure
 from node.store.pending import touch
 
 STEP = "interpret"
@@ -29,7 +31,7 @@ def interpret_frames(db: Database, settings: Settings) -> int:
         # Reading takes much longer than storing: nobody else waits for it.
         read = [(frame_id, *read_raw(db, settings, frame_id)) for frame_id in frames]
         with writing(db):
-            merges = [store_interpretations(db, *one) for one in read]
+            merges = [store_frame(db, *one) for one in read]
             if any(merges):
                 resolve_merges(db)
         done += len(read)
@@ -57,12 +59,46 @@ def read_raw(db: Database, settings: Settings, frame_id: int) -> tuple[str, list
     return sha256, interpret_frame(bytes(raw), settings)
 
 
-def store_interpretations(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> bool:
+def store_frame(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> bool:
     """Store one frame's messages, inside a unit of work; whether there is a merge among them."""
+    merged: list[bool] = []
+    with barrier(db, STEP, f"message {sha256[:12]}.1", instead=partial(_store_unstorable, db, frame_id)):
+        merged.append(_store_interpretations(db, frame_id, sha256, interpretations))
+    return any(merged)
+
+
+def _store_unstorable(db: Database, frame_id: int, _: str) -> None:
+    """One held message stands for a frame whose messages the database does not take."""
+    reason = f"this version cannot store the message{READ_AGAIN}"
+    row = {"frame_id": frame_id, "position": 1, "status": "held", "reason": reason}
+    insert(db, "derived_message", [row])
+
+
+def read_anew(db: Database, settings: Settings, frame_id: int) -> None:
+    """Put what a frame says by the rules of today in the place of what was read of it, inside a unit of work.
+
+    Call :func:`node.steps.identity.forget_unused_numbers` and :func:`node.steps.identity.resolve_merges` after it.
+    """
+    sha256, interpretations = read_raw(db, settings, frame_id)
+    before = db.execute(
+        "SELECT DISTINCT authority, patient_id FROM derived_extract WHERE frame_id = ?", [frame_id]
+    ).fetchall()
+    for number in before:
+        touch(db, *number)
+    for table in ("derived_extract", "derived_message"):
+        db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
+    for table, source in (("derived_problem", "source"), ("state_failure", "unit")):
+        db.execute(f"DELETE FROM {table} WHERE step = ? AND {source} LIKE ?", [STEP, f"message {sha256[:12]}.%"])
+    store_frame(db, frame_id, sha256, interpretations)
+
+
+def _store_interpretations(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> bool:
     merged = False
     for position, one in enumerate(interpretations, start=1):
         insert(db, "derived_message", [_message_row(frame_id, position, one)])
         source = f"message {sha256[:12]}.{position}"
+        if one.error is not None:
+            note_failure(db, STEP, source, one.error)
         if one.status != "held":
             insert(db, "derived_problem", [_problem_row(source, code, detail) for code, detail in one.problems])
         if one.status == "used":

@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from sqlite_utils import Database
@@ -28,6 +29,7 @@ from node.steps.known import Known
 from node.steps.operations import PlannedOperation, fold_operations
 from node.steps.person import Person, blood_counts, demographics, read_person
 from node.store.database import insert, writing
+from node.store.failures import barrier, forget_failure, note_failure, tried
 from node.store.reasons import stored
 
 BATCH_PERSONS = 100
@@ -44,7 +46,10 @@ def link_persons(db: Database, settings: Settings) -> int:
             # Asked again inside the unit of work: a merge may have renamed the person meanwhile.
             persons = [person for person in pending if _is_pending(db, person)]
             for person in persons:
-                _derive(db, settings, eligibility, read_person(db, settings, person))
+                unit = f"patient {_pseudonym(_pseudonym_key(db), 'P', person)}"
+                with barrier(db, "link", unit, instead=partial(_store_failed, db, person)):
+                    _derive(db, settings, eligibility, read_person(db, settings, person))
+                    forget_failure(db, "link", unit)
         done += len(persons)
     if done:
         _forget_problems(db)
@@ -69,11 +74,26 @@ def _is_pending(db: Database, person: str) -> bool:
     return bool(row[0])
 
 
+def _store_failed(db: Database, person: str, _: str) -> None:
+    """A person of whom nothing could be derived: done with, until something new is known, and linked to nothing."""
+    _forget_derived(db, person)
+    insert(db, "derived_person", [{"person": person, "pseudonym": _pseudonym(_pseudonym_key(db), "P", person)}])
+
+
+def _forget_derived(db: Database, person: str) -> None:
+    db.execute(
+        "DELETE FROM state_failure WHERE step = 'link' AND unit IN "
+        "(SELECT 'episode ' || episode FROM derived_link WHERE person = ?)",
+        [person],
+    )
+    for table in ("derived_blood_count", "derived_operation", "derived_link"):
+        db.execute(f"DELETE FROM {table} WHERE person = ?", [person])
+
+
 def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: Person) -> None:
     zone = settings.site.zone
     key = _pseudonym_key(db)
-    for table in ("derived_blood_count", "derived_operation", "derived_link"):
-        db.execute(f"DELETE FROM {table} WHERE person = ?", [person.key])
+    _forget_derived(db, person.key)
     counts = blood_counts(person.said)
     operations = fold_operations(person.said)
     birth_date, sex, contradiction = demographics(person)
@@ -106,7 +126,10 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
         contradiction=contradiction,
         done=[moment.astimezone(zone).date() for moment in operations.done],
     )
-    insert(db, "derived_link", linker.rows(operations.planned))
+    rows, failed = linker.rows(operations.planned)
+    insert(db, "derived_link", rows)
+    for episode, error in failed.items():
+        note_failure(db, "link", f"episode {episode}", error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +148,38 @@ class _Linker:
     done: Sequence[date]
     """Days of operations that were told of only afterwards."""
 
-    def rows(self, operations: Sequence[PlannedOperation]) -> list[dict[str, object]]:
-        """One row per operation; without any, the provisional pair if there is one."""
-        if operations:
-            return [self._operation_row(planned, operations) for planned in operations]
+    def rows(self, operations: Sequence[PlannedOperation]) -> tuple[list[dict[str, object]], dict[str, Exception]]:
+        """One row per operation; without any, the provisional pair if there is one. And what failed, by episode."""
+        if not operations:
+            return self._provisional(), {}
+        rows: list[dict[str, object]] = []
+        failed: dict[str, Exception] = {}
+        for planned in operations:
+            row = tried(partial(self._operation_row, planned, operations))
+            if row.error is not None:
+                failed[self._episode(planned)] = row.error
+            rows.append(self._held(planned) if row.error is not None else row.result())
+        return rows, failed
+
+    def _held(self, planned: PlannedOperation) -> dict[str, object]:
+        """The row of an operation that could not be linked because the software failed on it."""
+        reasons = stored([Reason("software-failed")])
+        return {
+            "episode": self._episode(planned),
+            "site": self.site,
+            "person": self.person.key,
+            "booking": planned.operation.booking,
+            "status": "held",
+            "reasons": reasons,
+            "surgery_date": planned.operation.planned_at.astimezone(self.zone).date().isoformat(),
+            "eligible": 0,
+            "exclusion_reasons": reasons,
+        }
+
+    def _episode(self, planned: PlannedOperation) -> str:
+        return _pseudonym(self.key, "E", f"{planned.first_number}|{planned.operation.booking}")
+
+    def _provisional(self) -> list[dict[str, object]]:
         pair = provisional_pair(self._mris(), self._counts(), zone=self.zone)
         if pair is None:
             return []
@@ -155,7 +206,7 @@ class _Linker:
             status, reasons = "cancelled", (Reason("operation-cancelled"),)
             found = Match(mri=None, blood_count=None, reasons=())
         row = self._row(
-            episode=_pseudonym(self.key, "E", f"{planned.first_number}|{operation.booking}"),
+            episode=self._episode(planned),
             booking=operation.booking,
             status=status,
             reasons=reasons,
@@ -294,6 +345,11 @@ def _replace_problems(db: Database, source: str, details: Iterable[str]) -> None
 def _forget_problems(db: Database) -> None:
     """Take away the problems of persons who are no more, because a merge has made them somebody else."""
     with writing(db):
+        db.execute(
+            "DELETE FROM state_failure WHERE step = 'link' "
+            "AND unit NOT IN (SELECT 'patient ' || pseudonym FROM derived_person) "
+            "AND unit NOT IN (SELECT 'episode ' || episode FROM derived_link)"
+        )
         db.execute(
             "DELETE FROM derived_problem WHERE step = 'link' AND NOT EXISTS "
             "(SELECT 1 FROM derived_person AS p WHERE 'patient ' || p.pseudonym = derived_problem.source)"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from sqlite_utils import Database
 
@@ -13,6 +14,7 @@ from node.errors import DicomReadError, ReadingError
 from node.people.readings import FoundSlice, find_slice, load_slice, parse_rois
 from node.store.archive import Archive
 from node.store.database import insert, writing
+from node.store.failures import barrier, forget_failure
 from node.store.pending import touch
 
 ALGORITHM_NAME = "vbq-roi"
@@ -28,6 +30,8 @@ LEFT JOIN derived_measurement AS m
     ON m.series_instance_uid = r.series_instance_uid AND m.reading_id = r.reading_id
     AND m.instances_sha256 = s.instances_sha256 AND m.algorithm_name = ? AND m.algorithm_version = ?
 WHERE m.reading_id IS NULL AND s.stale = 0
+  AND NOT EXISTS (SELECT 1 FROM state_failure AS f
+                  WHERE f.step = 'measure' AND f.unit = 'reading ' || r.reading_id AND f.final = 1)
 ORDER BY r.reading_id
 """
 
@@ -50,7 +54,7 @@ class _Pending:
 class _Result:
     status: MeasurementStatus
     reasons: Sequence[str]
-    instance_number: int
+    instance_number: int | None
     frame_number: int | None
     circles: Mapping[str, Circle]
     found: FoundSlice | None = None
@@ -61,17 +65,32 @@ def measure_readings(db: Database, archive: Archive) -> int:
     """Measure every reading whose series has changed or that is new; returns how many."""
     rows = db.execute(PENDING, [ALGORITHM_NAME, ALGORITHM_VERSION]).fetchall()
     for row in rows:
+        unit = f"reading {row[0]}"
         pending = _pending(row)
-        result = _measure(db, archive, pending)
-        with writing(db):
-            db.execute(
-                "DELETE FROM derived_measurement WHERE series_instance_uid = ? AND reading_id = ?",
-                [pending.series_uid, pending.reading_id],
-            )
-            insert(db, "derived_measurement", [_row(pending, result)])
-            if pending.patient_authority is not None and pending.patient_id is not None:
-                touch(db, pending.patient_authority, pending.patient_id)
+        with barrier(db, "measure", unit, instead=partial(_store_failure, db, pending)):
+            result = _measure(db, archive, pending)
+            with writing(db):
+                _store(db, pending, result)
+                forget_failure(db, "measure", unit)
     return len(rows)
+
+
+def _store(db: Database, pending: _Pending, result: _Result) -> None:
+    db.execute(
+        "DELETE FROM derived_measurement WHERE series_instance_uid = ? AND reading_id = ?",
+        [pending.series_uid, pending.reading_id],
+    )
+    insert(db, "derived_measurement", [_row(pending, result)])
+    if pending.patient_authority is not None and pending.patient_id is not None:
+        touch(db, pending.patient_authority, pending.patient_id)
+
+
+def _store_failure(db: Database, pending: _Pending, detail: str) -> None:
+    """The reading is in effect, though it gives no number: what it should have replaced must not stand for it."""
+    result = _Result(
+        status=MeasurementStatus.REJECTED, reasons=[detail], instance_number=None, frame_number=None, circles={}
+    )
+    _store(db, pending, result)
 
 
 def _pending(row: Sequence[str | int]) -> _Pending:

@@ -5,18 +5,19 @@ at any instant loses at most one study's work. Which study is pending is a query
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from functools import partial
 
 from sqlite_utils import Database
 
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
-from node.measure.automatic import AUTO, Measure, SeriesMeasurement, StudySeries, measure_study
+from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_study
 from node.measure.study import study_images, versions
 from node.settings import Settings
 from node.steps.measure import roi_json
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.derivation import keep_measurements
+from node.store.failures import barrier, forget_failure, note_failure
 from node.store.pending import touch
 
 BATCH = 4
@@ -25,6 +26,8 @@ BATCH = 4
 PENDING = """
 FROM derived_series AS s
 WHERE s.chosen = 1 AND s.stale = 0
+  AND NOT EXISTS (SELECT 1 FROM state_failure AS f
+                  WHERE f.step = 'measure' AND f.unit = 'study ' || s.study_instance_uid AND f.final = 1)
   AND NOT EXISTS (SELECT 1 FROM derived_measurement AS m WHERE m.series_instance_uid = s.series_instance_uid
                   AND m.reading_id IS NULL AND m.current = 1 AND m.instances_sha256 = s.inputs_sha256
                   AND m.algorithm_name = ? AND m.algorithm_version = ?)
@@ -52,14 +55,8 @@ def measure_automatically(db: Database, archive: Archive, settings: Settings, me
         )
     ]
     for uid in studies:
-        images = study_images(db, archive, uid)
-        found = versions(images, uid, quiet_s=settings.dicom.quiet_s)
-        newest = next(reversed(found), None)
-        rows = [
-            row for inputs, series in found.items() for row in _rows(series, inputs, measure, current=inputs == newest)
-        ]
-        with writing(db):
-            _replace(db, uid, rows)
+        with barrier(db, "measure", f"study {uid}", instead=partial(_without, db, uid)):
+            _measure(db, archive, settings, measure, uid)
     return len(studies)
 
 
@@ -68,11 +65,21 @@ def pending_studies(db: Database) -> int:
     return int(db.execute(f"SELECT count(*) {PENDING}", ALGORITHM).fetchone()[0])
 
 
-def _rows(
-    series: Mapping[str, StudySeries], inputs: str, measure: Measure, *, current: bool
-) -> Iterator[dict[str, str | int | float | None]]:
-    for result in measure_study(series, measure):
-        yield _row(result, inputs, current=current)
+def _measure(db: Database, archive: Archive, settings: Settings, measure: Measure, study_uid: str) -> None:
+    found = versions(study_images(db, archive, study_uid), study_uid, quiet_s=settings.dicom.quiet_s)
+    newest = next(reversed(found), None)
+    results = [(result, inputs) for inputs, series in found.items() for result in measure_study(series, measure)]
+    with writing(db):
+        _replace(db, study_uid, [_row(result, inputs, current=inputs == newest) for result, inputs in results])
+        forget_failure(db, "measure", f"study {study_uid}", *(f"series {result.series_uid}" for result, _ in results))
+        for result, inputs in results:
+            if result.error is not None and inputs == newest:
+                note_failure(db, "measure", f"series {result.series_uid}", result.error)
+
+
+def _without(db: Database, study_uid: str, _: str) -> None:
+    """No earlier measurement stands for a study that could not be measured with all that it has now."""
+    _replace(db, study_uid, [])
 
 
 def _replace(db: Database, study_uid: str, rows: list[dict[str, str | int | float | None]]) -> None:

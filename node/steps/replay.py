@@ -7,11 +7,10 @@ from sqlite_utils import Database
 from node.errors import InputError
 from node.settings import Settings
 from node.steps.identity import forget_unused_numbers, resolve_merges
-from node.steps.interpret import BATCH_FRAMES, STEP, read_raw, store_interpretations
+from node.steps.interpret import BATCH_FRAMES, read_anew
 from node.steps.link import link_persons
 from node.steps.lock import deriving
 from node.store.database import writing
-from node.store.pending import touch
 
 
 def find_frame(db: Database, message_id: str) -> int:
@@ -49,21 +48,8 @@ def replay(db: Database, settings: Settings, message_ids: Sequence[str]) -> int:
         for start in range(0, len(frames), BATCH_FRAMES):
             with writing(db):
                 for frame_id in frames[start : start + BATCH_FRAMES]:
-                    _read_anew(db, settings, frame_id)
+                    read_anew(db, settings, frame_id)
                 forget_unused_numbers(db)
                 resolve_merges(db)
         link_persons(db, settings)
     return len(frames)
-
-
-def _read_anew(db: Database, settings: Settings, frame_id: int) -> None:
-    sha256, interpretations = read_raw(db, settings, frame_id)
-    before = db.execute(
-        "SELECT DISTINCT authority, patient_id FROM derived_extract WHERE frame_id = ?", [frame_id]
-    ).fetchall()
-    for number in before:
-        touch(db, *number)
-    for table in ("derived_extract", "derived_message"):
-        db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
-    db.execute("DELETE FROM derived_problem WHERE step = ? AND source LIKE ?", [STEP, f"message {sha256[:12]}.%"])
-    store_interpretations(db, frame_id, sha256, interpretations)

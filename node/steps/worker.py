@@ -7,6 +7,7 @@ the data folder says which), so that no two do the same work.
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from time import monotonic
 
 import structlog
@@ -25,9 +26,11 @@ from node.steps.lock import deriving
 from node.steps.measure import measure_readings
 from node.steps.measure_automatic import measure_automatically
 from node.steps.pending import pending
+from node.steps.retry import retry_failed
 from node.store.archive import Archive
 from node.store.database import open_database, writing
 from node.store.derivation import again_since, finish
+from node.store.failures import ALL, barrier, failing_steps, note_recovery
 from node.store.snapshot import publish
 
 POLL_S = 0.5
@@ -82,17 +85,19 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
 
 def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datetime) -> int:
     """Do everything that is missing now, once through all steps; returns how many units were done."""
-    done = {
-        "imports": derive_imports(db, site=settings.site.name),
-        "objects": index_objects(db, archive),
-        "studies": catalogue_studies(db, settings, now=at),
-        "answers": take_answers(db),
-        "messages": interpret_frames(db, settings),
-        "readings": measure_readings(db, archive),
-        "measurements": measure_automatically(db, archive, settings, measure_stack),
-        "doubts": doubt_incomplete(db),
-        "patients": link_persons(db, settings),
+    steps: dict[str, Callable[[], int]] = {
+        "again": partial(retry_failed, db, settings),
+        "imports": partial(derive_imports, db, site=settings.site.name),
+        "objects": partial(index_objects, db, archive),
+        "studies": partial(catalogue_studies, db, settings, now=at),
+        "answers": partial(take_answers, db),
+        "messages": partial(interpret_frames, db, settings),
+        "readings": partial(measure_readings, db, archive),
+        "measurements": partial(measure_automatically, db, archive, settings, measure_stack),
+        "doubts": partial(doubt_incomplete, db),
+        "patients": partial(link_persons, db, settings),
     }
+    done = {name: _step(db, name, step) for name, step in steps.items()}
     if any(done.values()):
         log.info("derived", **{name: number for name, number in done.items() if number})
     return sum(done.values())
@@ -103,7 +108,7 @@ def _derives_again(db: Database, done: int) -> bool:
     since = again_since(db)
     if since is None:
         return False
-    if done:
+    if done or failing_steps(db):
         left = {name: number for name, number in pending(db).items() if number}
         log.info("deriving everything again", since=since, left=left)
         return True
@@ -113,10 +118,19 @@ def _derives_again(db: Database, done: int) -> bool:
     return False
 
 
+def _step(db: Database, name: str, step: Callable[[], int]) -> int:
+    """One step; one that fails as a whole is said, and tried again in the next round, but the others are done."""
+    done = 0
+    with barrier(db, name, ALL):
+        done = step()
+        note_recovery(db, name, ALL)
+    return done
+
+
 def _publish(db: Database, settings: Settings) -> float:
     """Publish the snapshot; returns the monotonic time before which there shall be no further one."""
     began = monotonic()
-    publish(db, settings.storage.folder)
+    _step(db, "snapshot", lambda: bool(publish(db, settings.storage.folder)))
     took = monotonic() - began
     return began + max(settings.storage.snapshot_every_s, took / SNAPSHOT_SHARE)
 

@@ -76,6 +76,7 @@ def finish(db: Database) -> None:
 
 def _began(connection: sqlite3.Connection, *, complete: bool) -> None:
     moment = to_text(now())
+    connection.execute("DELETE FROM state_failure")
     connection.execute(
         "INSERT OR REPLACE INTO state_derivation (only, definition_sha256, began_at, finished_at) VALUES (1, ?, ?, ?)",
         [schema.definition_sha256(), moment, moment if complete else None],

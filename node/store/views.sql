@@ -164,6 +164,9 @@ GROUP BY u.series_instance_uid;
 CREATE VIEW problems AS
 SELECT step, source, code, detail FROM derived_problem WHERE code <> 'corrected'
 UNION ALL
+-- Of an object in quarantine and of an imported file it is said above.
+SELECT step, unit, 'failed', detail FROM state_failure WHERE final = 1 AND step NOT IN ('index', 'import')
+UNION ALL
 SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'duplicate-uid',
        'SOP Instance UID ' || o.sop_instance_uid || ' was received with other bytes as well; both are kept'
 FROM fact_object AS o
@@ -264,11 +267,15 @@ UNION ALL
 SELECT 'interpret', 'message ' || substr(f.sha256, 1, 12) || '.' || m.position, m.status, m.reason
 FROM derived_message AS m JOIN fact_frame AS f USING (frame_id)
 WHERE m.status IN ('held', 'refused')
+  AND NOT EXISTS (SELECT 1 FROM state_failure AS x WHERE x.step = 'interpret' AND x.final = 1
+                  AND x.unit = 'message ' || substr(f.sha256, 1, 12) || '.' || m.position)
 UNION ALL
 SELECT 'measure', 'series ' || m.series_instance_uid, m.status,
        (SELECT group_concat(value, '; ') FROM json_each(m.reasons))
 FROM measurements AS m
 WHERE m.status IN ('review', 'rejected') AND m.in_effect = 1
+  AND NOT EXISTS (SELECT 1 FROM state_failure AS x WHERE x.step = 'measure' AND x.final = 1
+                  AND x.unit = 'series ' || m.series_instance_uid)
   -- The image of one candidate was rejected, that of the next was not: the study has its score, or waits for it there.
   AND NOT (m.status = 'rejected' AND m.source = 'auto' AND EXISTS (
       SELECT 1 FROM derived_series AS s JOIN derived_measurement AS other USING (series_instance_uid)
@@ -296,6 +303,8 @@ FROM blood_counts AS b WHERE b.status = 'held'
 UNION ALL
 SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value ->> 'words', '; ') FROM json_each(l.reasons))
 FROM derived_link AS l WHERE l.status = 'held'
+  AND NOT EXISTS (SELECT 1 FROM state_failure AS x
+                  WHERE x.step = 'link' AND x.final = 1 AND x.unit = 'episode ' || l.episode)
 UNION ALL
 SELECT 'mail', 'mail ' || m.message_id, 'undeliverable', coalesce(d.last_error, '')
 FROM state_delivery AS d JOIN record_mail AS m USING (mail_id) WHERE d.status = 'dead'

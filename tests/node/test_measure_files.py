@@ -249,5 +249,5 @@ def test_an_image_that_is_cut_off_says_why_it_cannot_be_measured(tmp_path: Path)
     reasons = measured(tmp_path)["1"]["reasons"]
     assert reasons == [
         "none of its images can be read and placed in the patient",
-        "1 image could not be read: the pixels cannot be decoded: ValueError",
+        "1 image could not be read: the pixels cannot be decoded (ValueError)",
     ]

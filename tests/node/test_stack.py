@@ -124,7 +124,7 @@ def test_pixels_that_cannot_be_read_are_a_doubt(tmp_path: Path):
     assert [place.instance_number for place in found.places] == [6, 5, 3, 2]
     assert sorted(found.doubts) == [
         "1 image could not be read: the file is missing",
-        "1 image could not be read: the pixels cannot be decoded: ValueError",
+        "1 image could not be read: the pixels cannot be decoded (ValueError)",
     ]
 
 

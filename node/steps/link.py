@@ -29,7 +29,7 @@ from node.steps.known import Known
 from node.steps.operations import PlannedOperation, fold_operations
 from node.steps.person import Person, blood_counts, demographics, read_person
 from node.store.database import insert, writing
-from node.store.failures import barrier, forget_failure, note_failure, tried
+from node.store.failures import barrier, note_failure, tried
 from node.store.reasons import stored
 
 BATCH_PERSONS = 100
@@ -49,7 +49,6 @@ def link_persons(db: Database, settings: Settings) -> int:
                 unit = f"patient {_pseudonym(_pseudonym_key(db), 'P', person)}"
                 with barrier(db, "link", unit, instead=partial(_store_failed, db, person)):
                     _derive(db, settings, eligibility, read_person(db, settings, person))
-                    forget_failure(db, "link", unit)
         done += len(persons)
     if done:
         _forget_problems(db)
@@ -93,11 +92,12 @@ def _forget_derived(db: Database, person: str) -> None:
 def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: Person) -> None:
     zone = settings.site.zone
     key = _pseudonym_key(db)
+    pseudonym = _pseudonym(key, "P", person.key)
     _forget_derived(db, person.key)
-    counts = blood_counts(person.said)
+    db.execute("DELETE FROM state_failure WHERE step = 'link' AND unit GLOB ?", [f"patient {pseudonym}*"])
+    counts, failed_specimens = blood_counts(person.said)
     operations = fold_operations(person.said)
     birth_date, sex, contradiction = demographics(person)
-    pseudonym = _pseudonym(key, "P", person.key)
     insert(
         db,
         "derived_person",
@@ -130,6 +130,8 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
     insert(db, "derived_link", rows)
     for episode, error in failed.items():
         note_failure(db, "link", f"episode {episode}", error)
+    for specimen, error in failed_specimens.items():
+        note_failure(db, "link", f"patient {pseudonym}, specimen {specimen}", error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,7 +349,7 @@ def _forget_problems(db: Database) -> None:
     with writing(db):
         db.execute(
             "DELETE FROM state_failure WHERE step = 'link' "
-            "AND unit NOT IN (SELECT 'patient ' || pseudonym FROM derived_person) "
+            "AND substr(unit, 1, 19) NOT IN (SELECT 'patient ' || pseudonym FROM derived_person) "
             "AND unit NOT IN (SELECT 'episode ' || episode FROM derived_link)"
         )
         db.execute(

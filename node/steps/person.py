@@ -6,6 +6,7 @@ The order of arrival never matters: what was sent later holds, and of what was s
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 
 from sqlite_utils import Database
 
@@ -15,6 +16,7 @@ from analytics.records import MeasurementStatus, Mri
 from node.clock import from_text
 from node.hl7.extracts import Extract, PatientExtract, SpecimenExtract, from_json
 from node.settings import Settings
+from node.store.failures import tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,23 +103,32 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
     return Person(key=key, said=sorted(said, key=lambda one: one.order), series=series, confirmed=confirmed)
 
 
-def blood_counts(said: Iterable[Said]) -> list[CombinedCount]:
-    """One count per specimen, over all messages about it."""
-    return combine(
-        [
-            SpecimenResults(
-                sent_at=one.sent_at,
-                tie_break=one.order[1],
-                specimen=one.extract.specimen,
-                taken_at=one.extract.taken_at,
-                date_only=one.extract.date_only,
-                observed_only=one.extract.observed_only,
-                results=one.extract.results,
-            )
-            for one in said
-            if isinstance(one.extract, SpecimenExtract)
-        ]
-    )
+def blood_counts(said: Iterable[Said]) -> tuple[list[CombinedCount], dict[str, Exception]]:
+    """One count per specimen, over all messages about it; and what was raised by specimens that are left out."""
+    results = [
+        SpecimenResults(
+            sent_at=one.sent_at,
+            tie_break=one.order[1],
+            specimen=one.extract.specimen,
+            taken_at=one.extract.taken_at,
+            date_only=one.extract.date_only,
+            observed_only=one.extract.observed_only,
+            results=one.extract.results,
+        )
+        for one in said
+        if isinstance(one.extract, SpecimenExtract)
+    ]
+    together = tried(partial(combine, results))
+    if together.error is None:
+        return together.result(), {}
+    failed = {
+        name: alone.error
+        for name in sorted({one.specimen for one in results})
+        if (alone := tried(partial(combine, [one for one in results if one.specimen == name]))).error is not None
+    }
+    if not failed:
+        raise together.error
+    return combine([one for one in results if one.specimen not in failed]), failed
 
 
 def _newest(told: Iterable[PatientExtract]) -> tuple[date | None, str | None]:

@@ -68,7 +68,8 @@ def _interpret(db: Database, settings: Settings, kind: str, name: str) -> None:
 
 def _link(db: Database, _: Settings, kind: str, name: str) -> None:
     where = "pseudonym = ?" if kind == "patient" else "person = (SELECT person FROM derived_link WHERE episode = ?)"
-    for (person,) in db.execute(f"SELECT person FROM derived_person WHERE {where}", [name]).fetchall():
+    named = name.partition(",")[0]
+    for (person,) in db.execute(f"SELECT person FROM derived_person WHERE {where}", [named]).fetchall():
         for number in db.execute(
             "SELECT authority, patient_id FROM derived_identifier WHERE person = ?", [person]
         ).fetchall():

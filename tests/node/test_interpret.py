@@ -160,7 +160,11 @@ def test_a_message_nobody_foresaw_is_held_and_the_next_is_read(db: Database, mon
     receive(db, cbc("0042", 13), cbc("0043", 4.2))
     assert interpret_frames(db, SETTINGS) == 2
     assert [(status, reason) for _, status, reason in messages(db)] == [
-        ("held", "this version cannot read the message (TypeError)"),
+        (
+            "held",
+            "this version cannot read the message (TypeError); a newer one reads it again, "
+            "and so does `vbq-node messages replay`",
+        ),
         ("used", None),
     ]
 

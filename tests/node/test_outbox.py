@@ -3,6 +3,7 @@
 import email
 import email.policy
 import shutil
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -120,6 +121,22 @@ def test_a_5xx_is_dead_at_once_and_costs_the_others_nothing(world: World) -> Non
     assert states(db) == [("dead", 1), ("sent", 1)]
     (detail,) = db.execute("SELECT detail FROM problems WHERE step = 'mail'").fetchone()
     assert "550 no such mailbox" in detail
+
+
+def test_a_mail_on_which_the_software_fails_costs_the_others_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, settings, _ = world
+    send = smtplib.SMTP.sendmail
+
+    def broken(server: smtplib.SMTP, sender: str, recipients: list[str], *given: Any) -> Any:
+        if RECIPIENTS[0] in recipients:
+            raise Exception("x")  # noqa: TRY002  # whatever it is
+        return send(server, sender, recipients, *given)
+
+    monkeypatch.setattr(smtplib.SMTP, "sendmail", broken)
+    assert deliver(db, settings, now=NOW) == DeliveryOutcome(sent=1, postponed=1, dead=0)
+    assert states(db) == [("waiting", 1), ("sent", 1)]
 
 
 @pytest.mark.parametrize("answer", ["554 transaction failed", "421 closing"])

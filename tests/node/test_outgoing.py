@@ -14,6 +14,7 @@ import time_machine
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, MRImageStorage
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 from sqlite_utils import Database
@@ -26,6 +27,7 @@ from node.operate.doctor import examine
 from node.outgoing.destinations import GIVE_UP_AFTER_ATTEMPTS, list_destinations, register, retry
 from node.outgoing.forward import send_due
 from node.outgoing.role import run_outgoing
+from node.pacs.query import FoundSeries, Query
 from node.pacs.questions import ask_due, due_studies
 from node.settings import Settings
 from node.steps.completeness import take_answers
@@ -230,6 +232,27 @@ def test_a_pacs_that_does_not_answer_is_asked_again_and_shown(world: World) -> N
     assert world.rows("SELECT code FROM problems WHERE step = 'completeness'") == []
 
 
+def test_a_question_that_fails_keeps_the_others_from_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = f"{STUDY}.7"
+    world.pacs.series = {uid: {f"{uid}.1": 5} for uid in (STUDY, other)}
+    receive(world.folder, *stack(5), *stack(5, series="7.1", StudyInstanceUID=other, PatientID="7"))
+    world.catalogue()
+    series = Query.series
+
+    def broken(query: Query, study_uid: str) -> list[FoundSeries]:
+        if study_uid == STUDY:
+            raise Exception("x")  # noqa: TRY002  # whatever it is
+        return series(query, study_uid)
+
+    monkeypatch.setattr(Query, "series", broken)
+    with world.pacs.up(FIND):
+        assert world.ask() == 1
+    assert world.rows("SELECT study_instance_uid FROM fact_study_query") == [(other,)]
+    ((study, error),) = world.rows("SELECT study_instance_uid, last_error FROM state_study_query")
+    assert study == STUDY
+    assert str(error).startswith("its answer cannot be read (Exception at ")
+
+
 def test_one_that_answers_no_queries_or_knows_this_node_not_says_so(world: World) -> None:
     receive(world.folder, *stack(5))
     world.catalogue()
@@ -411,6 +434,25 @@ def test_another_uncompressed_syntax_is_converted_and_broken_pixels_are_said(wor
             "and it cannot be made uncompressed (ValueError): allow that syntax there",
         )
     ]
+
+
+def test_an_object_whose_sending_fails_does_not_hold_up_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destinations(world)
+    bad, *_ = receive(world.folder, *stack(3))
+    send = Association.send_c_store
+
+    def broken(association: Association, content: Path, *given: object) -> Dataset:
+        if bad in str(content):
+            raise Exception("x")  # noqa: TRY002  # whatever it is
+        return send(association, content, *given)
+
+    monkeypatch.setattr(Association, "send_c_store", broken)
+    with world.archived.up(STORE):
+        assert world.send() == 2
+    ((error,),) = world.rows("SELECT last_error FROM state_forward WHERE status <> 'sent'")
+    assert str(error).startswith("it cannot be encoded as the destination wants it (Exception at ")
 
 
 def test_a_destination_taken_from_the_settings_is_forgotten_and_begins_anew(world: World) -> None:

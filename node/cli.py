@@ -1,5 +1,6 @@
 """The command line: every command under one name, and errors as one line with an exit code."""
 
+import os
 import sys
 
 import typer
@@ -8,6 +9,9 @@ from sqlite_utils.utils import sqlite3
 from node.commands import decisions, facts, measure, pacs, quarantine, questions, records, roles, upkeep
 from node.commands.shell import err
 from node.errors import NodeError, StoreError
+from node.logs import configure_logging, without_values
+from node.settings import Logging
+from node.store.private import UMASK
 
 app = typer.Typer(
     name="vbq-node",
@@ -23,6 +27,9 @@ for part in (roles, measure, facts, pacs, quarantine, questions, records, decisi
 
 def main() -> None:
     """Run the command line; an error a person can act on is one line on standard error and an exit code."""
+    # A command that reads no settings logs by the defaults; none prints the values of a patient.
+    configure_logging(Logging())
+    os.umask(os.umask(UMASK) | UMASK)
     try:
         app()
     except NodeError as error:
@@ -32,6 +39,8 @@ def main() -> None:
         _fail(f"the database cannot be used now: {error}; `vbq-node doctor` checks it", StoreError.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'the data folder'}: {error.strerror or error}", StoreError.exit_code)
+    except Exception as error:  # noqa: BLE001  # the end of the program; Python's own report quotes values
+        _fail(f"a fault of this software; please report it\n{without_values(error)}", NodeError.exit_code)
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -2,22 +2,28 @@
 
 import logging
 import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TextIO
 
 import structlog
 
+from node.errors import NodeError
 from node.settings import Logging
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def configure_logging(settings: Logging) -> None:
     """Send structured events to standard error, as text or as JSON lines."""
     level = getattr(logging, settings.level.upper())
-    # Plain tracebacks: the pretty ones print the local variables, and those hold patient data.
+    # The pretty tracebacks print the local variables, and those hold patient data.
     renderers: list[structlog.types.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_as_text), structlog.processors.JSONRenderer()]
         if settings.format == "json"
-        else [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write)]
     )
     structlog.configure(
         processors=[
@@ -33,3 +39,41 @@ def configure_logging(settings: Logging) -> None:
     logging.basicConfig(
         level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s %(levelname)s %(message)s"
     )
+
+
+def without_values(error: BaseException) -> str:
+    """A traceback with the lines of the code and the kinds of the errors, and no value.
+
+    The text of an error that nobody foresaw may quote a name or a date of birth, as local variables do.
+    """
+    return "\n".join(_lines(error))
+
+
+def withhold_values() -> None:
+    """Have whatever ends this process, or a thread of it, print :func:`without_values`; for a process of its own."""
+    sys.excepthook = lambda kind, error, trace: _print(error)
+    threading.excepthook = lambda ended: _print(ended.exc_value)
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if earlier is not None:
+        yield from _lines(earlier)
+        yield "and then:"
+    yield "Traceback (most recent call last):"
+    yield from (line.rstrip("\n") for line in traceback.format_tb(error.__traceback__))
+    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    yield (f"{kind}: {error}" if isinstance(error, NodeError) else f"{kind} (text withheld, it may quote a patient)")
+
+
+def _print(error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, SystemExit):
+        sys.stderr.write(without_values(error) + "\n")
+
+
+def _as_text(exc_info: ExcInfo) -> str:
+    return without_values(exc_info[1])
+
+
+def _write(out: TextIO, exc_info: ExcInfo) -> None:
+    out.write("\n" + without_values(exc_info[1]))

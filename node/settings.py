@@ -5,6 +5,7 @@ and so is a listener beyond loopback without an allow-list.
 """
 
 import ipaddress
+import stat
 import tomllib
 from datetime import time
 from pathlib import Path
@@ -113,6 +114,19 @@ def _is_in(address: str, networks: tuple[str, ...]) -> bool:
     return any(peer in ipaddress.ip_network(entry, strict=False) for entry in networks)
 
 
+def _kept_secret(path: Path) -> Path:
+    """A file with a secret in it; one that is missing is found out where it is used."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return path
+    if mode & stat.S_IRWXO:
+        raise ValueError(f"{path} holds a secret and every user of this machine may read it: chmod o= {path}")
+    return path
+
+
+SecretFile = Annotated[Path, AfterValidator(_kept_secret)]
+"""A file that nobody but its owner and its group may read."""
 AeTitle = Annotated[str, Field(min_length=1, max_length=16)]
 
 
@@ -121,7 +135,7 @@ class ClientTls(Section):
 
     ca: Path
     certificate: Path | None = None
-    key: Path | None = None
+    key: SecretFile | None = None
 
     @model_validator(mode="after")
     def _pair(self) -> "ClientTls":
@@ -188,7 +202,7 @@ class ServerTls(Section):
     host: str = "127.0.0.1"
     port: Port
     certificate: Path
-    key: Path
+    key: SecretFile
     client_ca: Path | None = None
 
 
@@ -390,7 +404,7 @@ class Mail(Section):
     port: Port = 25
     security: Literal["none", "starttls", "tls"] = "none"
     user: str = ""
-    password_file: Path | None = None
+    password_file: SecretFile | None = None
     sender: str = "vbq-node@localhost"
     recipients: tuple[str, ...] = ()
     policies: dict[str, MailPolicy] = {}

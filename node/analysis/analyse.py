@@ -38,7 +38,7 @@ from analytics.pictures.flow import Flow, FlowStep, flow_figure
 from analytics.pictures.model import calibration, coefficients, residuals, roc_curves
 from analytics.reasons import Reason, codes, words
 from node.analysis.agreement import read_readings
-from node.analysis.cells import LABELS
+from node.analysis.cells import LABELS, guarded
 from node.analysis.tables import tables
 from node.errors import CohortError, InputError
 from node.people.imports import CohortRow, read_cohort
@@ -219,7 +219,7 @@ def write(run: Run, folder: Path) -> None:
     shown, drawn = tables(run.analysis), list(pictures(run))
     for table in shown:
         cells = io.StringIO(newline="")
-        csv.writer(cells).writerows([table.columns, *table.rows])
+        csv.writer(cells).writerows([guarded(cell) for cell in row] for row in (table.columns, *table.rows))
         (folder / f"{table.name}.csv").write_text(cells.getvalue(), encoding="utf-8", newline="")
         page = template.render(run=run, tables=[table], figures=[])
         (folder / f"{table.name}.html").write_text(page, encoding="utf-8")

@@ -1,6 +1,10 @@
 """Tables as people read them: text cells, ready for CSV, HTML and a terminal."""
 
+import re
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 LABELS = {
     "(Intercept)": "Intercept", "vbq": "VBQ", "age": "Age (years)", "sex_male": "Sex (male)", "smoking": "Smoking",
@@ -14,6 +18,10 @@ TESTS = {
 }  # fmt: skip
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""Beginnings of a text that a spreadsheet calculates; the wide forms in East Asian ones."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A table: ``name`` for the file, the first column of ``rows`` names the line."""
@@ -23,6 +31,20 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+
+def guarded(value: T) -> T | str:
+    """A cell of a CSV file: a text that a spreadsheet takes for a formula gets an apostrophe before it.
+
+    Ids, scanners and the like come from outside. Numbers stay as they are, written as text, too.
+    """
+    if not isinstance(value, str) or not value.startswith(FORMULA) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) is not None
 
 
 def number(value: float | None, decimals: int = 3) -> str:

@@ -25,7 +25,7 @@ from node.dicom.recorder import Recorder
 from node.dicom.refusals import Refusals
 from node.dicom.slots import Entry, Limits
 from node.errors import StoreError
-from node.logs import configure_logging
+from node.logs import configure_logging, withhold_values
 from node.settings import Settings
 from node.store.archive import Archive
 
@@ -245,6 +245,7 @@ def main(channel: socket.socket) -> int:
     (values, _) = next(_received(channel))
     settings = Settings.model_validate_json(values[0])
     configure_logging(settings.logging)
+    withhold_values()
     parent = _Parent(channel)
     try:
         with Recorder(settings.storage.folder) as recorder, Refusals(recorder) as refusals:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from node.analysis.cells import guarded
 from node.nightly.flags import Standing
 from node.nightly.report import Content, Figure, Rendered
 
@@ -29,8 +30,6 @@ CSV_COLUMNS = (
     "id", "patient_number", "surgery_date", "tier", "tonight", "was", "vbq", "vbq_cut", "vbq_error", "near_cut", "nlr",
     "nlr_cut", "plr", "plr_cut", "scanner", "cut_of", "values_against_cuts", "threshold_version", "fit_id", "night",
 )  # fmt: skip
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings of a text that a spreadsheet would calculate."""
 
 
 def operations_csv(content: Content) -> bytes:
@@ -69,14 +68,8 @@ def operations_csv(content: Content) -> bytes:
             "fit_id": content.fit_id,
             "night": content.night.isoformat(),
         }
-        writer.writerow({name: _as_text(value) for name, value in row.items()})
+        writer.writerow({name: guarded(value) for name, value in row.items()})
     return rows.getvalue().encode("utf-8")
-
-
-def _as_text(value: str | float) -> str | float:
-    """A text that a spreadsheet takes for a formula gets an apostrophe before it: numbers and scanners come from
-    outside."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _told(content: Content) -> Iterator[Standing]:

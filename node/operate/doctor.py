@@ -12,6 +12,7 @@ from node.clock import now
 from node.errors import PeerError, StoreError
 from node.settings import Listener, Settings
 from node.store.database import DATABASE_NAME, open_database
+from node.store.private import open_to_others, require_owner
 
 LOW_SPACE_BYTES = 2 * 1024**3
 """Below this the doctor warns: about four thousand MR images of half a megabyte."""
@@ -49,6 +50,16 @@ def _nearest_existing(folder: Path) -> Path:
 
 def _folder(folder: Path) -> Finding:
     place = _nearest_existing(folder)
+    open_paths = open_to_others(folder, folder / DATABASE_NAME)
+    try:
+        if folder.is_dir():
+            require_owner(folder)
+    except StoreError as error:
+        return Finding(check="data folder", ok=False, detail=str(error))
+    if open_paths:
+        names = " ".join(str(path) for path in open_paths)
+        detail = f"names and birth dates lie where every user of this machine may read them: chmod o= {names}"
+        return Finding(check="data folder", ok=False, detail=detail)
     try:
         with tempfile.TemporaryFile(dir=place):
             return Finding(check="data folder", ok=True, detail=f"{folder} can be written")

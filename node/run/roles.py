@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from node.logs import withhold_values
 from node.settings import Settings
 
 READY_LINE = "ready"
@@ -72,6 +73,7 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
         Standard input is a pipe from the supervisor: its end means that the supervisor has died, even by kill -9,
         and that this process must not outlive it. Standard output gets :data:`READY_LINE`.
     """
+    withhold_values()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

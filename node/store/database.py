@@ -16,6 +16,7 @@ from sqlite_utils.utils import sqlite3
 from node.errors import StoreError
 from node.store import derivation, schema
 from node.store.migrate import migrate, recognise
+from node.store.private import make_file, make_folder, require_owner
 
 DATABASE_NAME = "node.db"
 BUSY_TIMEOUT_MS = 30_000
@@ -43,18 +44,23 @@ def open_database(
     Raises
     ------
     StoreError
-        The folder cannot be made or written, the database is missing or of an earlier schema (without ``create``),
+        The folder cannot be made or written, or belongs to another user; the database is missing or of an earlier
+        schema (without ``create``),
         damaged, of a newer schema, or its tables are not those of the schema that it says it has.
     """
     path = folder / DATABASE_NAME
     try:
         if create:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
+            require_owner(folder)
         elif not path.is_file():
             raise StoreError(
                 f"no database at {path}; name the node's settings file with --config, or make one: vbq-node run"
             )
+        else:
+            require_owner(folder)
         if create:
+            make_file(path)
             migrate(path, pseudonym_key=pseudonym_key or secrets.token_hex(32))
         connection = sqlite3.connect(
             path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=not any_thread

@@ -44,7 +44,7 @@ def publish(db: Database, folder: Path) -> Path:
         if db.conn.in_transaction:
             db.conn.execute("ROLLBACK")
         db.conn.execute("DETACH DATABASE snapshot")
-    temporary.chmod(0o444)
+    temporary.chmod(0o440)
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(final)

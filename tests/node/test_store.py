@@ -131,5 +131,5 @@ def test_the_snapshot_opens_for_others_while_a_writer_writes(tmp_path: Path) -> 
     snapshot = Database(sqlite3.connect(f"file:{path}?mode=ro", uri=True))
     assert set(snapshot.table_names()) == PROMISED_VIEWS, "no raw message, no key of the study ids"
     snapshot.close()
-    assert path.stat().st_mode & 0o777 == 0o444
+    assert path.stat().st_mode & 0o777 == 0o440
     assert [entry.name for entry in path.parent.iterdir()] == ["node.db"]

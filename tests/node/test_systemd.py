@@ -27,6 +27,7 @@ def test_every_role_has_a_unit_and_belongs_to_the_target() -> None:
         assert parsed["Unit"]["PartOf"] == parsed["Install"]["WantedBy"] == "vbq-node.target"
         assert (parsed["Service"]["User"], parsed["Service"]["Restart"]) == ("vbq-node", "always")
         assert parsed["Service"]["Environment"] == "ORT_DISABLE_TELEMETRY=1"
+        assert (parsed["Service"]["UMask"], parsed["Service"]["StateDirectoryMode"]) == ("0027", "0750")
 
 
 @pytest.mark.parametrize("role", list(ROLES))

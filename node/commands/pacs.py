@@ -168,10 +168,11 @@ def _fetch_lines(plan: "Plan", brought: "Brought | None") -> list[str]:
 @forward_app.command("list")
 def forward_list(config: Config = None, as_json: AsJson = False) -> None:
     """List the destinations: how much waits for each, was sent, was given up, and since when one is unreachable."""
-    from node.outgoing.destinations import list_destinations
+    from node.outgoing.forward import FORWARD
+    from node.outgoing.queue import overview
 
     db, _ = open_node(read_settings(config))
-    rows = list_destinations(db)
+    rows = overview(db, FORWARD)
     if as_json:
         print_json(rows)
         return
@@ -185,7 +186,7 @@ def forward_retry(
     peer: Annotated[str, typer.Argument(help="The peer, as dicom.peers names it.")], config: Config = None
 ) -> None:
     """Try everything that waits for a peer, or was given up, again now."""
-    from node.outgoing.destinations import retry
+    from node.outgoing.forward import retry
 
     db, _ = open_node(read_settings(config))
     out.print(f"{retry(db, peer, at=now())} objects are tried again", highlight=False)

@@ -92,7 +92,7 @@ def nightly(
         return
     from node.nightly.analysis import publish_analysis
     from node.nightly.night import run_night
-    from node.nightly.outbox import deliver
+    from node.outgoing.mail import deliver
     from node.steps.lock import deriving
     from node.steps.worker import run_pending
     from node.store.database import writing

@@ -29,7 +29,7 @@ from node.demo.senders import Acknowledged, MailServer, MllpSender, Peer, send_s
 from node.demo.show import Ending, read_endings, show_endings, show_queries
 from node.demo.stage import RECIPIENT, DemoError, NodeProcess, empty_folder, picture_of, write_settings
 from node.nightly.night import run_night
-from node.nightly.outbox import deliver
+from node.outgoing.mail import deliver
 from node.people.imports import import_cohort
 from node.people.readings import add_reading
 from node.settings import Settings

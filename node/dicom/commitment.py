@@ -230,11 +230,19 @@ def is_whole(archive: Archive, sha256: str) -> bool:
 def note_heard(db: Database, report: Report, *, at: datetime) -> None:
     """Store an answer that the other side has confirmed; the request is no longer pending."""
     with writing(db):
-        db.execute(
-            "INSERT OR IGNORE INTO record_commitment (request_id, answered_at, committed, failed) VALUES (?, ?, ?, ?)",
-            [report.request.request_id, to_text(at), len(report.committed), json.dumps(report.failed)],
-        )
-        db.execute("DELETE FROM state_commitment WHERE request_id = ?", [report.request.request_id])
+        record_heard(db, report=report, at=at)
+
+
+def record_heard(db: Database, *, report: Report, at: datetime) -> None:
+    """As :func:`note_heard`, inside the caller's unit of work."""
+    db.execute(
+        "INSERT OR IGNORE INTO record_commitment (request_id, answered_at, committed, failed) VALUES (?, ?, ?, ?)",
+        [report.request.request_id, to_text(at), len(report.committed), json.dumps(report.failed)],
+    )
+    db.execute(
+        "DELETE FROM state_outgoing WHERE kind = 'commitment' AND peer = '' AND key = CAST(? AS TEXT)",
+        [report.request.request_id],
+    )
     log.info(
         "storage commitment answered",
         calling_ae=report.request.calling_ae,

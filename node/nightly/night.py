@@ -36,10 +36,10 @@ from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
 from node.nightly.counts import read_counts, read_exclusions
 from node.nightly.cutoffs import Tonight, decide_thresholds, rule_of, would_change
 from node.nightly.drift import Frozen, read_frozen
-from node.nightly.mail import notify_administrator, queue
 from node.nightly.recipients import mails_for_recipients, patient_numbers
 from node.nightly.report import FLOW, Content, Figure, Rendered, publish_report, render
 from node.nightly.waiting import waiting_for_a_person
+from node.outgoing.mail import notify_administrator, put
 from node.people import thresholds
 from node.settings import Settings
 from node.store.database import insert, writing
@@ -304,7 +304,7 @@ def _store(db: Database, report: _Report, *, now: datetime) -> None:
         ],
     )
     for recipient, mail in report.mails.items():
-        queue(db, mail, recipient=recipient, report_id=report.report_id, now=now)
+        put(db, mail, recipient=recipient, report_id=report.report_id, now=now)
     for missed in ledger.missed_before(ledger.nights(db), night):
         ledger.finish(db, missed, now, status="done", detail=f"caught up by {night}")
     ledger.finish(db, night, now, status="done")

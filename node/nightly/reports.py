@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from node.clock import to_text
 from node.errors import InputError
+from node.outgoing.mail import send_again
 from node.store.database import writing
 
 KIND = "nightly"
@@ -75,12 +75,7 @@ def resend(db: Database, night: date, *, now: datetime) -> tuple[str, ...]:
             "WHERE r.night = ? AND r.kind = ? ORDER BY m.mail_id",
             [night.isoformat(), KIND],
         ).fetchall()
-        for mail_id, _ in rows:
-            db.execute(
-                "UPDATE state_delivery SET status = 'waiting', attempts = 0, queued_at = :now, next_attempt_at = :now, "
-                "leased_until = NULL, last_error = NULL, sent_at = NULL WHERE mail_id = :mail_id",
-                {"now": to_text(now), "mail_id": mail_id},
-            )
+        send_again(db, [mail_id for mail_id, _ in rows], now=now)
     if not rows:
         raise InputError(f"the report of {night} was mailed to nobody (mail.recipients was empty that night)")
     return tuple(recipient for _, recipient in rows)

@@ -25,8 +25,8 @@ from node.nightly import ledger
 from node.nightly.analysis import publish_analysis
 from node.nightly.counts import left_to_derive
 from node.nightly.night import run_night
-from node.nightly.outbox import deliver
 from node.nightly.report import publish_report
+from node.outgoing.mail import deliver
 from node.settings import Settings
 from node.steps.lock import deriving
 from node.store.database import open_database

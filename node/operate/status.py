@@ -30,9 +30,9 @@ COUNTS = {
     "cohort rows eligible": "SELECT count(*) FROM cohort WHERE eligible = 1",
     "problems": "SELECT count(*) FROM problems",
     "units of work failed": "SELECT count(*) FROM state_failure WHERE final = 1",
-    "objects to be sent on": "SELECT count(*) FROM state_forward WHERE status = 'waiting'",
-    "mails waiting": "SELECT count(*) FROM state_delivery WHERE status = 'waiting'",
-    "mails undeliverable": "SELECT count(*) FROM state_delivery WHERE status = 'dead'",
+    "objects to be sent on": "SELECT count(*) FROM state_outgoing WHERE kind = 'forward' AND status = 'waiting'",
+    "mails waiting": "SELECT count(*) FROM state_outgoing WHERE kind = 'mail' AND status = 'waiting'",
+    "mails undeliverable": "SELECT count(*) FROM state_outgoing WHERE kind = 'mail' AND status = 'dead'",
 }
 """The counts of ``vbq-node status``, of the metrics and of nothing else."""
 

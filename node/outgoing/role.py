@@ -1,10 +1,10 @@
-"""The outgoing role: a thread for each peer that is asked and each that is sent to, so that none waits for another."""
+"""The outgoing role: a thread for each kind and receiver, so that none waits for another."""
 
 import fcntl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -12,9 +12,11 @@ from time import monotonic
 from sqlite_utils import Database
 
 from node.errors import StoreError
+from node.outgoing.delivery import Tally, send_due
+from node.outgoing.kinds import KINDS
+from node.outgoing.queue import register, release_all
 from node.settings import Settings
-from node.store.archive import Archive
-from node.store.database import open_database, writing
+from node.store.database import open_database
 
 LOCK_NAME = "outgoing.lock"
 POLL_S = 1.0
@@ -23,7 +25,7 @@ ASKING_SHARE = 0.05
 """The most of its time that a thread spends on asking the database: with very many studies it asks less often."""
 WATCH_S = 1.0
 
-Work = Callable[[Database], int]
+Work = Callable[[Database], Tally]
 
 
 def run_outgoing(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None = None) -> None:
@@ -37,7 +39,8 @@ def run_outgoing(settings: Settings, stop: threading.Event, *, ready: Callable[[
     folder = settings.storage.folder
     open_database(folder, create=True).close()
     with _alone(folder):
-        work = _work(settings, stop)
+        with closing(open_database(folder)) as db:
+            work = _work(db, settings, stop)
         if ready:
             ready()
         with ThreadPoolExecutor(max_workers=max(1, len(work)), thread_name_prefix="outgoing") as pool:
@@ -51,40 +54,18 @@ def run_outgoing(settings: Settings, stop: threading.Event, *, ready: Callable[[
             one.result()
 
 
-def _work(settings: Settings, stop: threading.Event) -> list[Work]:
-    """What there is to do, by the settings; the DICOM libraries are loaded only where there is something."""
-    peers = settings.dicom.peers
-    asked = [name for name, peer in peers.items() if peer.query]
-    destinations = [name for name, peer in peers.items() if peer.forward]
-    db = open_database(settings.storage.folder)
-    with writing(db):
-        for (name,) in db.execute("SELECT DISTINCT peer FROM state_study_query").fetchall():
-            if name not in asked:
-                db.execute("DELETE FROM state_study_query WHERE peer = ?", [name])
-    from node.outgoing.destinations import register
-
-    register(db, destinations)
-    db.close()
-    archive = Archive(settings.storage.folder)
-    commitments = partial(_answer_commitments, archive=archive, settings=settings, stop=stop)
-    if not asked and not destinations:
-        return [commitments]
-    from node.outgoing.forward import send_due
-    from node.pacs.questions import ask_due
-
+def _work(db: Database, settings: Settings, stop: threading.Event) -> list[Work]:
+    """What there is to do, by the settings."""
+    mine = [kind for kind in KINDS if kind.role == "outgoing"]
+    # This process is alone: whoever had claimed something is dead.
+    release_all(db, mine)
+    for kind in mine:
+        register(db, kind, settings)
     return [
-        commitments,
-        *(partial(ask_due, settings=settings, peer_name=name, stop=stop) for name in asked),
-        *(partial(send_due, archive=archive, settings=settings, peer_name=name, stop=stop) for name in destinations),
+        partial(send_due, kind, settings=settings, peer=peer, stop=stop)
+        for kind in mine
+        for peer in kind.receivers(settings)
     ]
-
-
-def _answer_commitments(db: Database, archive: Archive, settings: Settings, stop: threading.Event) -> int:
-    if not db.execute("SELECT EXISTS (SELECT 1 FROM fact_commitment_request)").fetchone()[0]:
-        return 0
-    from node.outgoing.commitments import answer_due
-
-    return answer_due(db, archive, settings, stop)
 
 
 def _repeat(folder: Path, work: Work, stop: threading.Event) -> None:
@@ -92,7 +73,7 @@ def _repeat(folder: Path, work: Work, stop: threading.Event) -> None:
     try:
         while not stop.is_set():
             began = monotonic()
-            if not work(db):
+            if not work(db).attempted:
                 stop.wait(max(POLL_S, (monotonic() - began) / ASKING_SHARE))
     finally:
         db.close()

@@ -182,7 +182,8 @@ class Fetch:
         asked_at = now()
         with asking(self._peer, ae_title=title) as query:
             series = query.series(study.uid)
-        store_answer(self._db, peer_name=self._peer_name, study_uid=study.uid, series=series, asked_at=asked_at)
+        with writing(self._db):
+            store_answer(self._db, peer_name=self._peer_name, study_uid=study.uid, series=series, asked_at=asked_at)
 
     def _series(
         self, retrieval: Retrieval, study_uid: str, series_uid: str, found: list[str], progress: Callable[[int], None]

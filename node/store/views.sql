@@ -122,8 +122,9 @@ FROM record_threshold AS t;
 CREATE VIEW reports AS
 SELECT r.report_id, r.night, r.kind, r.made_at, r.fit_id, r.subject, r.text, r.html, r.counts,
        (SELECT count(*) FROM record_mail AS m WHERE m.report_id = r.report_id) AS mails,
-       (SELECT count(*) FROM record_mail AS m JOIN state_delivery AS d USING (mail_id)
-        WHERE m.report_id = r.report_id AND d.status = 'sent') AS mails_sent
+       (SELECT count(*) FROM record_mail AS m
+        JOIN state_outgoing AS d ON d.kind = 'mail' AND d.peer = '' AND d.key = CAST(m.mail_id AS TEXT)
+        WHERE m.report_id = r.report_id AND d.status = 'done') AS mails_sent
 FROM record_report AS r;
 
 CREATE VIEW messages AS
@@ -230,24 +231,31 @@ GROUP BY u.study_instance_uid, u.peer
 UNION ALL
 SELECT 'completeness', 'peer ' || peer, 'no-answer',
        count(*) || ' studies wait for its count of images; it said last: ' || max(last_error)
-FROM state_study_query WHERE attempts >= 3 GROUP BY peer
+FROM state_outgoing WHERE kind = 'study_query' AND status = 'waiting' AND attempts >= 3 GROUP BY peer
 UNION ALL
 SELECT 'fetch', 'series ' || series_instance_uid, 'not-fetched', 'from ' || peer || ': ' || error FROM state_fetch
 UNION ALL
-SELECT 'forward', 'peer ' || peer, 'unreachable',
+SELECT kind, 'peer ' || peer, 'unreachable',
        'nothing can be sent on to it since ' || failing_since || ': ' || last_error
-FROM state_destination WHERE failures >= 3
+FROM state_outgoing_peer WHERE failures >= 3
 UNION ALL
 SELECT 'forward', 'object ' || substr(o.sha256, 1, 12), 'undeliverable',
        f.peer || ' did not take it in ' || f.attempts || ' attempts: ' || f.last_error
        || iif(f.status = 'dead', '; `vbq-node forward retry` tries it again', '; it is tried on')
-FROM state_forward AS f JOIN fact_object AS o USING (object_id)
-WHERE f.status = 'dead' OR f.status = 'waiting' AND f.attempts >= 12
+FROM state_outgoing AS f JOIN fact_object AS o ON o.object_id = CAST(f.key AS INTEGER)
+WHERE f.kind = 'forward' AND (f.status = 'dead' OR f.status = 'waiting' AND f.attempts >= 12)
 UNION ALL
 SELECT 'commitment', 'request ' || r.request_id, 'undeliverable',
        r.calling_ae || ' asked whether ' || json_array_length(r.instances) || ' objects are kept; the answer was not heard in '
        || s.attempts || ' attempts: ' || s.last_error
-FROM fact_commitment_request AS r JOIN state_commitment AS s USING (request_id) WHERE s.attempts >= 2
+FROM state_outgoing AS s JOIN fact_commitment_request AS r ON r.request_id = CAST(s.key AS INTEGER)
+WHERE s.kind = 'commitment' AND s.attempts >= 2
+UNION ALL
+-- Of kinds that have no words of their own above or below.
+SELECT kind, kind || ' ' || key, 'undeliverable',
+       iif(peer = '', 'it', peer || ': it') || ' was not taken in ' || attempts || ' attempts: ' || coalesce(last_error, '') || iif(status = 'dead', '; it is given up', '; it is tried on')
+FROM state_outgoing
+WHERE kind NOT IN ('study_query', 'forward', 'commitment', 'mail') AND (status = 'dead' OR status = 'waiting' AND attempts >= 12)
 UNION ALL
 SELECT 'commitment', 'request ' || r.request_id, 'not-kept',
        r.calling_ae || ' asked whether ' || json_array_length(r.instances) || ' objects are kept; it was told that '
@@ -307,6 +315,7 @@ FROM derived_link AS l WHERE l.status = 'held'
                   WHERE x.step = 'link' AND x.final = 1 AND x.unit = 'episode ' || l.episode)
 UNION ALL
 SELECT 'mail', 'mail ' || m.message_id, 'undeliverable', coalesce(d.last_error, '')
-FROM state_delivery AS d JOIN record_mail AS m USING (mail_id) WHERE d.status = 'dead'
+FROM state_outgoing AS d JOIN record_mail AS m ON m.mail_id = CAST(d.key AS INTEGER)
+WHERE d.kind = 'mail' AND d.status = 'dead'
 UNION ALL
 SELECT 'nightly', 'night ' || night, 'failed', coalesce(detail, '') FROM state_run WHERE status = 'failed';

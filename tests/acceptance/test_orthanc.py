@@ -85,8 +85,8 @@ def test_routes_counts_and_sending_on(node: Node, pacs: Orthanc, archive: Orthan
     ]
 
     # The archive is not there: everything waits for it, over a kill of the whole node. Then it comes.
-    eventually(lambda: node.query("SELECT 1 FROM state_destination WHERE failures > 0"))
-    assert node.query("SELECT DISTINCT status FROM state_forward") == [{"status": "waiting"}]
+    eventually(lambda: node.query("SELECT 1 FROM state_outgoing_peer WHERE failures > 0"))
+    assert node.query("SELECT DISTINCT status FROM state_outgoing WHERE kind = 'forward'") == [{"status": "waiting"}]
     node.kill()
     archive.start({})
     node.start()

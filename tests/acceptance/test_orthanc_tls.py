@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from node.errors import UnreachableError
-from node.outgoing.destinations import list_destinations, register
-from node.outgoing.forward import send_due
+from node.outgoing.delivery import send_due
+from node.outgoing.forward import FORWARD
+from node.outgoing.queue import overview, register
 from node.pacs.query import asking
 from node.settings import Settings
-from node.store.archive import Archive
 from node.store.database import open_database
 from tests.acceptance.orthanc import AE_TITLE, Orthanc
 from tests.node.dicom_samples import dcmtk, receive, stack
@@ -59,10 +59,10 @@ def test_asked_and_sent_to_over_tls(tmp_path: Path, pacs: Orthanc, certificates:
 
     known = settings(tmp_path, pacs, certificates, name="node", authority="ca")
     db = open_database(tmp_path, create=True)
-    register(db, ["pacs"])
+    register(db, FORWARD, known)
     images = stack(5)
     receive(tmp_path, *images)
-    assert send_due(db, Archive(tmp_path), known, "pacs", threading.Event()) == 5
+    assert send_due(FORWARD, db, known, "pacs", threading.Event()).done == 5
     assert pacs.sop_instance_uids() == {str(image.SOPInstanceUID) for image in images}
     query = known.dicom.peers["pacs"].query
     assert query is not None
@@ -78,10 +78,10 @@ def test_neither_side_talks_to_one_that_it_does_not_know(
 ) -> None:
     wrong = settings(tmp_path, pacs, certificates, name=name, authority=authority)
     db = open_database(tmp_path, create=True)
-    register(db, ["pacs"])
+    register(db, FORWARD, wrong)
     receive(tmp_path, *stack(5))
-    assert send_due(db, Archive(tmp_path), wrong, "pacs", threading.Event()) == 0
-    (destination,) = list_destinations(db)
+    assert send_due(FORWARD, db, wrong, "pacs", threading.Event()).done == 0
+    (destination,) = overview(db, FORWARD)
     assert destination["waiting"] == 5
     assert "cannot be reached over TLS" in str(destination["last_error"])
     query = wrong.dicom.peers["pacs"].query

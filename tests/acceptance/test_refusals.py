@@ -54,7 +54,7 @@ def test_a_missing_mail_server_breaks_nothing(tmp_path: Path) -> None:
     node = Node(tmp_path, "[mail]\nport = 1\nrecipients = ['surgeon@site.invalid']\n")
     vbq_node("migrate", "--config", str(node.config))
     vbq_node("nightly", "--date", "2026-03-02", "--config", str(node.config))
-    assert node.query("SELECT status, attempts FROM state_delivery") == [{"status": "waiting", "attempts": 1}]
+    assert node.query("SELECT status, attempts FROM state_outgoing") == [{"status": "waiting", "attempts": 1}]
     assert node.query("SELECT mails, mails_sent FROM reports") == [{"mails": 1, "mails_sent": 0}]
     sick = vbq_node("doctor", "--config", str(node.config), check=False)
     assert sick.returncode == 1

@@ -24,7 +24,8 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from node.clock import now
-from node.outgoing.commitments import GIVE_UP_AFTER, answer_due
+from node.outgoing.commitment import COMMITMENT, GIVE_UP_AFTER
+from node.outgoing.delivery import send_due
 from node.settings import Settings
 from node.store.archive import Archive
 from node.store.database import open_database
@@ -140,7 +141,7 @@ def answer(settings: Settings, *, at: datetime | None = None) -> int:
     db = open_database(settings.storage.folder)
     try:
         with time_machine.travel(at or now() + timedelta(minutes=1), tick=False):
-            return answer_due(db, Archive(settings.storage.folder), settings, NEVER)
+            return send_due(COMMITMENT, db, settings, "", NEVER).done
     finally:
         db.close()
 
@@ -201,7 +202,7 @@ def test_who_releases_is_answered_over_a_new_association_also_after_a_restart(se
         assert answer(settings, at=now() + timedelta(hours=1)) == 1
     assert answers.said == [(1, TRANSACTION, [str(image.SOPInstanceUID) for image in images], {})]
     assert pending(settings) == []
-    assert rows(settings, "SELECT * FROM state_commitment") == []
+    assert rows(settings, "SELECT * FROM state_outgoing") == []
 
 
 def test_an_answer_that_is_not_confirmed_is_given_again_and_shown(settings: Settings, answers: Answers):

@@ -18,7 +18,7 @@ from aiosmtpd.smtp import AuthResult
 from sqlite_utils import Database
 
 from node.nightly.night import run_night
-from node.nightly.outbox import DeliveryOutcome, deliver
+from node.outgoing.mail import DeliveryOutcome, deliver
 from node.settings import Mail, Settings
 from tests.node.night_world import NIGHT, NOW, RECIPIENTS, open_world, settings_for
 from tests.ports import free_ports
@@ -68,7 +68,7 @@ def world(
 
 
 def states(db: Database) -> list[tuple[object, ...]]:
-    return db.execute("SELECT status, attempts FROM state_delivery ORDER BY mail_id").fetchall()
+    return db.execute("SELECT status, attempts FROM state_outgoing ORDER BY item_id").fetchall()
 
 
 World = tuple[Database, Settings, Server]
@@ -93,7 +93,7 @@ def test_a_4xx_is_tried_again_later_and_later(world: World) -> None:
     for _ in range(6):
         assert deliver(db, settings, now=now).postponed == 2
         assert deliver(db, settings, now=now).postponed == 0, "not before its time"
-        (soonest,) = db.execute("SELECT max(next_attempt_at) FROM state_delivery").fetchone()
+        (soonest,) = db.execute("SELECT max(next_attempt_at) FROM state_outgoing").fetchone()
         later = now.fromisoformat(soonest)
         pauses.append((later - now).total_seconds() / 60)
         now = later
@@ -118,7 +118,7 @@ def test_a_5xx_is_dead_at_once_and_costs_the_others_nothing(world: World) -> Non
     db, settings, server = world
     server.refuse = {RECIPIENTS[0]: "550 no such mailbox"}
     assert deliver(db, settings, now=NOW) == DeliveryOutcome(sent=1, postponed=0, dead=1)
-    assert states(db) == [("dead", 1), ("sent", 1)]
+    assert states(db) == [("dead", 1), ("done", 1)]
     (detail,) = db.execute("SELECT detail FROM problems WHERE step = 'mail'").fetchone()
     assert "550 no such mailbox" in detail
 
@@ -136,7 +136,7 @@ def test_a_mail_on_which_the_software_fails_costs_the_others_nothing(
 
     monkeypatch.setattr(smtplib.SMTP, "sendmail", broken)
     assert deliver(db, settings, now=NOW) == DeliveryOutcome(sent=1, postponed=1, dead=0)
-    assert states(db) == [("waiting", 1), ("sent", 1)]
+    assert states(db) == [("waiting", 1), ("done", 1)]
 
 
 @pytest.mark.parametrize("answer", ["554 transaction failed", "421 closing"])
@@ -182,7 +182,7 @@ def silent_port(silent: socket.socket) -> int:
 def test_a_claimed_mail_is_left_to_its_claimant_until_the_lease_runs_out(world: World) -> None:
     db, settings, server = world
     with db.conn:
-        db.execute("UPDATE state_delivery SET leased_until = '2026-03-02T03:20:00.000000+00:00'")
+        db.execute("UPDATE state_outgoing SET leased_until = '2026-03-02T03:20:00.000000+00:00'")
     assert deliver(db, settings, now=NOW).sent == 0
     assert deliver(db, settings, now=NOW + timedelta(minutes=11)).sent == 2
     assert len(server.mails) == 2
@@ -230,7 +230,7 @@ def test_the_last_attempt_is_a_day_after_the_first(world: World) -> None:
     now, attempts = NOW, 0
     while deliver(db, settings, now=now).postponed:
         attempts += 1
-        (text,) = db.execute("SELECT max(next_attempt_at) FROM state_delivery").fetchone()
+        (text,) = db.execute("SELECT max(next_attempt_at) FROM state_outgoing").fetchone()
         pause = datetime.fromisoformat(text) - now
         assert timedelta(minutes=1) <= pause <= timedelta(hours=4)
         now += pause
@@ -320,13 +320,13 @@ def test_mails_are_encrypted_for_a_verified_server_only(
         run_night(db, settings, night=NIGHT, now=NOW)
         monkeypatch.delenv("SSL_CERT_FILE")
         assert deliver(db, settings, now=NOW).postponed == 1
-        (error,) = db.execute("SELECT last_error FROM state_delivery").fetchone()
+        (error,) = db.execute("SELECT last_error FROM state_outgoing").fetchone()
         assert "CERTIFICATE_VERIFY_FAILED" in error
         assert handler.mails == []
         monkeypatch.setenv("SSL_CERT_FILE", str(crt))
         password.write_text("wrong\n")
         assert deliver(db, settings, now=NOW + timedelta(hours=1)).postponed == 1, "a wrong password can be mended"
-        (error,) = db.execute("SELECT last_error FROM state_delivery").fetchone()
+        (error,) = db.execute("SELECT last_error FROM state_outgoing").fetchone()
         assert "535" in error
         password.unlink()
         assert deliver(db, settings, now=NOW + timedelta(hours=2)).postponed == 1

@@ -24,11 +24,12 @@ from node.dicom.part10 import file_header
 from node.dicom.recorder import Receipt, Recorder
 from node.errors import InputError, StoreError
 from node.operate.doctor import examine
-from node.outgoing.destinations import GIVE_UP_AFTER_ATTEMPTS, list_destinations, register, retry
-from node.outgoing.forward import send_due
+from node.outgoing.delivery import send_due
+from node.outgoing.forward import FORWARD, retry
+from node.outgoing.queue import newly_due, overview, register
 from node.outgoing.role import run_outgoing
+from node.outgoing.study_query import STUDY_QUERY
 from node.pacs.query import FoundSeries, Query
-from node.pacs.questions import ask_due, due_studies
 from node.settings import Settings
 from node.steps.completeness import take_answers
 from node.steps.index import catalogue_studies, index_objects
@@ -39,6 +40,8 @@ from tests.node.dicom_samples import NOON, encode, free_port, mr_image, receive,
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 QUIET = NOON + timedelta(minutes=2)
 NEVER = threading.Event()
+REFUSALS = 12
+"""Of one object by a destination, after which it is given up (README)."""
 
 
 @dataclass
@@ -143,11 +146,11 @@ class World:
 
     def ask(self, peer: str = "pacs", *, minutes: float = 2) -> int:
         with time_machine.travel(NOON + timedelta(minutes=minutes), tick=False):
-            return ask_due(self.db, self.settings, peer, NEVER)
+            return send_due(STUDY_QUERY, self.db, self.settings, peer, NEVER).done
 
     def send(self, peer: str = "archive", *, minutes: float = 2) -> int:
         with time_machine.travel(NOON + timedelta(minutes=minutes), tick=False):
-            return send_due(self.db, self.archive, self.settings, peer, NEVER)
+            return send_due(FORWARD, self.db, self.settings, peer, NEVER).done
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         return self.db.execute(sql).fetchall()
@@ -198,14 +201,14 @@ def test_a_pacs_that_gives_no_counts_has_its_images_counted(world: World) -> Non
 
 def test_only_the_peer_that_sent_a_study_is_asked_and_all_where_nobody_known_did(world: World) -> None:
     receive(world.folder, *stack(5))
-    assert due_studies(world.db, world.settings, "pacs", at=QUIET) == []
+    assert newly_due(world.db, STUDY_QUERY, world.settings, "pacs", at=QUIET) == []
     world.catalogue()
-    assert due_studies(world.db, world.settings, "pacs", at=QUIET) == [STUDY]
-    assert due_studies(world.db, world.settings, "old", at=QUIET) == []
+    assert newly_due(world.db, STUDY_QUERY, world.settings, "pacs", at=QUIET) == [STUDY]
+    assert newly_due(world.db, STUDY_QUERY, world.settings, "old", at=QUIET) == []
     others = {name: peer for name, peer in world.settings.dicom.peers.items() if name != "pacs"}
     dicom = world.settings.dicom.model_copy(update={"peers": others})
     without = world.settings.model_copy(update={"dicom": dicom})
-    assert due_studies(world.db, without, "old", at=QUIET) == [STUDY]
+    assert newly_due(world.db, STUDY_QUERY, without, "old", at=QUIET) == [STUDY]
 
 
 def test_a_pacs_that_does_not_answer_is_asked_again_and_shown(world: World) -> None:
@@ -213,7 +216,7 @@ def test_a_pacs_that_does_not_answer_is_asked_again_and_shown(world: World) -> N
     world.catalogue()
     assert [world.ask(minutes=minutes) for minutes in (2, 2.5, 3, 5, 8)] == [0, 0, 0, 0, 0]
     assert (
-        world.rows("SELECT attempts, next_attempt_at FROM state_study_query")
+        world.rows("SELECT attempts, next_attempt_at FROM state_outgoing")
         == [(3, to_text(NOON + timedelta(minutes=9)))] * 2
     )
     assert world.rows("SELECT source, code, substr(detail, 1, 43) FROM problems WHERE step = 'completeness'") == [
@@ -223,12 +226,12 @@ def test_a_pacs_that_does_not_answer_is_asked_again_and_shown(world: World) -> N
     world.pacs.status = 0xA700
     with world.pacs.up(FIND):
         assert world.ask(minutes=10) == 0
-        (said,) = world.rows("SELECT DISTINCT last_error FROM state_study_query")
+        (said,) = world.rows("SELECT DISTINCT last_error FROM state_outgoing")
         assert said == ("REMOTE answered a query with status 0xA700",)
         assert len(world.pacs.questions) == 2
         world.pacs.status = 0
         assert world.ask(minutes=70) == 2
-    assert world.rows("SELECT * FROM state_study_query") == []
+    assert world.rows("SELECT * FROM state_outgoing") == []
     assert world.rows("SELECT code FROM problems WHERE step = 'completeness'") == []
 
 
@@ -248,7 +251,7 @@ def test_a_question_that_fails_keeps_the_others_from_nothing(world: World, monke
     with world.pacs.up(FIND):
         assert world.ask() == 1
     assert world.rows("SELECT study_instance_uid FROM fact_study_query") == [(other,)]
-    ((study, error),) = world.rows("SELECT study_instance_uid, last_error FROM state_study_query")
+    ((study, error),) = world.rows("SELECT key, last_error FROM state_outgoing")
     assert study == STUDY
     assert str(error).startswith("its answer cannot be read (Exception at ")
 
@@ -259,9 +262,9 @@ def test_one_that_answers_no_queries_or_knows_this_node_not_says_so(world: World
     with world.pacs.up():
         world.ask()
     with world.pacs.up(FIND, title="OTHER"):
-        said = world.rows("SELECT last_error FROM state_study_query")
+        said = world.rows("SELECT last_error FROM state_outgoing")
         world.ask(minutes=4)
-        said += world.rows("SELECT last_error FROM state_study_query")
+        said += world.rows("SELECT last_error FROM state_outgoing")
     place = f"REMOTE at localhost:{world.pacs.port}"
     assert said == [
         (f"{place} accepts nothing of what this node asks for",),
@@ -271,7 +274,7 @@ def test_one_that_answers_no_queries_or_knows_this_node_not_says_so(world: World
 
 # ---- sending on ------------------------------------------------------------------------------------------------
 def destinations(world: World) -> None:
-    register(world.db, ["archive", "scanner"])
+    register(world.db, FORWARD, world.settings)
 
 
 def test_what_arrives_after_the_setting_up_goes_on_byte_for_byte_once(world: World) -> None:
@@ -288,7 +291,7 @@ def test_what_arrives_after_the_setting_up_goes_on_byte_for_byte_once(world: Wor
     assert world.archived.stored == [
         (str(image.SOPInstanceUID), ExplicitVRLittleEndian, encode(image)) for image in after
     ]
-    assert list_destinations(world.db)[0] == {
+    assert overview(world.db, FORWARD)[0] == {
         "peer": "archive", "waiting": 0, "sent": 3, "given_up": 0, "failing_since": None, "last_error": None,
     }  # fmt: skip
 
@@ -328,7 +331,7 @@ def test_what_a_peer_sent_itself_does_not_go_back_to_it(world: World) -> None:
     )
     with world.archived.up(STORE):
         assert world.send("scanner") == 0
-    assert world.rows("SELECT DISTINCT peer FROM state_forward") == [("archive",)]
+    assert world.rows("SELECT DISTINCT peer FROM state_outgoing") == [("archive",)]
 
 
 def test_an_unreachable_destination_costs_no_attempt_and_waits_longer_each_time(world: World) -> None:
@@ -338,10 +341,10 @@ def test_an_unreachable_destination_costs_no_attempt_and_waits_longer_each_time(
     for second in range(60):
         world.send(minutes=2 + second / 60)
         tried += world.rows(
-            f"SELECT {second} FROM state_destination WHERE failing_since IS NOT NULL AND failures > {len(tried)}"
+            f"SELECT {second} FROM state_outgoing_peer WHERE failing_since IS NOT NULL AND failures > {len(tried)}"
         )
     assert [second for (second,) in tried] == [0, 5, 15, 35]
-    assert world.rows("SELECT DISTINCT status, attempts FROM state_forward") == [("waiting", 0)]
+    assert world.rows("SELECT DISTINCT status, attempts FROM state_outgoing") == [("waiting", 0)]
     (problem,) = world.rows("SELECT source, code FROM problems WHERE step = 'forward'")
     assert problem == ("peer archive", "unreachable")
     # A person who has mended it does not wait.
@@ -359,11 +362,11 @@ def test_what_is_refused_again_and_again_is_given_up_and_tried_again_by_hand(wor
     world.archived.status = 0xA900
     minutes, attempts = 2.0, 0
     with world.archived.up(STORE):
-        while world.rows("SELECT 1 FROM state_forward WHERE status = 'waiting'") or not attempts:
+        while world.rows("SELECT 1 FROM state_outgoing WHERE status = 'waiting'") or not attempts:
             world.send(minutes=minutes)
             attempts += 1
             minutes += 241
-    assert attempts == GIVE_UP_AFTER_ATTEMPTS
+    assert attempts == REFUSALS
     assert world.rows("SELECT source, code, detail FROM problems WHERE step = 'forward'") == [
         (
             f"object {sha256[:12]}",
@@ -376,7 +379,7 @@ def test_what_is_refused_again_and_again_is_given_up_and_tried_again_by_hand(wor
     assert retry(world.db, "archive", at=NOON) == 1
     with world.archived.up(STORE):
         assert world.send(minutes=minutes) == 1
-    assert list_destinations(world.db)[0]["sent"] == 1
+    assert overview(world.db, FORWARD)[0]["sent"] == 1
 
 
 def test_a_full_destination_is_no_reason_to_give_anything_up(world: World) -> None:
@@ -384,9 +387,9 @@ def test_a_full_destination_is_no_reason_to_give_anything_up(world: World) -> No
     receive(world.folder, mr_image())
     world.archived.status = 0xA702
     with world.archived.up(STORE):
-        for attempt in range(GIVE_UP_AFTER_ATTEMPTS + 1):
+        for attempt in range(REFUSALS + 1):
             world.send(minutes=2 + 241 * attempt)
-        assert world.rows("SELECT status, attempts FROM state_forward") == [("waiting", 13)]
+        assert world.rows("SELECT status, attempts FROM state_outgoing") == [("waiting", 13)]
         (problem,) = world.rows("SELECT code, substr(detail, 1, 65) FROM problems WHERE step = 'forward'")
         assert problem == ("undeliverable", "archive did not take it in 13 attempts: it is out of resources; i")
         world.archived.status = 0
@@ -402,7 +405,7 @@ def test_an_object_on_which_the_destination_hangs_up_does_not_hold_up_the_others
         assert world.send() == 1
         assert world.send() == 2
         assert world.send(minutes=2.9) == 0
-    assert world.rows("SELECT status, attempts, last_error FROM state_forward WHERE status <> 'sent'") == [
+    assert world.rows("SELECT status, attempts, last_error FROM state_outgoing WHERE status <> 'done'") == [
         ("waiting", 1, "the connection was lost while it was sent")
     ]
 
@@ -428,7 +431,7 @@ def test_another_uncompressed_syntax_is_converted_and_broken_pixels_are_said(wor
     assert (uid, syntax) == (str(image.SOPInstanceUID), ImplicitVRLittleEndian)
     arrived = pydicom.dcmread(pydicom.filebase.DicomBytesIO(content), force=True)
     assert arrived.PixelData == image.PixelData
-    assert world.rows("SELECT last_error FROM state_forward WHERE status <> 'sent'") == [
+    assert world.rows("SELECT last_error FROM state_outgoing WHERE status <> 'done'") == [
         (
             "it takes no MR Image Storage in JPEG 2000 Image Compression (Lossless Only), "
             "and it cannot be made uncompressed (ValueError): allow that syntax there",
@@ -451,7 +454,7 @@ def test_an_object_whose_sending_fails_does_not_hold_up_the_others(
     monkeypatch.setattr(Association, "send_c_store", broken)
     with world.archived.up(STORE):
         assert world.send() == 2
-    ((error,),) = world.rows("SELECT last_error FROM state_forward WHERE status <> 'sent'")
+    ((error,),) = world.rows("SELECT last_error FROM state_outgoing WHERE status <> 'done'")
     assert str(error).startswith("it cannot be encoded as the destination wants it (Exception at ")
 
 
@@ -459,8 +462,10 @@ def test_a_destination_taken_from_the_settings_is_forgotten_and_begins_anew(worl
     destinations(world)
     receive(world.folder, *stack(2))
     world.send()
-    register(world.db, ["scanner"])
-    assert world.rows("SELECT DISTINCT peer FROM state_forward") == []
+    archive = world.settings.dicom.peers.pop("archive")
+    destinations(world)
+    assert world.rows("SELECT DISTINCT peer FROM state_outgoing") == []
+    world.settings.dicom.peers["archive"] = archive
     destinations(world)
     receive(world.folder, *stack(3)[2:])
     with world.archived.up(STORE):

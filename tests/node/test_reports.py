@@ -9,8 +9,8 @@ import pytest
 
 from node.errors import InputError
 from node.nightly.night import run_night
-from node.nightly.outbox import deliver
 from node.nightly.reports import resend, stored_report
+from node.outgoing.mail import deliver
 from tests.node.night_world import NIGHT, NOW, RECIPIENTS, open_world, settings_for
 
 LATER = NOW + timedelta(days=40)

@@ -66,7 +66,7 @@ def test_the_role_runs_the_night_that_is_due_sends_and_stops(tmp_path: Path, mon
         try:
             assert ready.wait(10)
             for _ in range(100):
-                if db.execute("SELECT min(attempts) FROM state_delivery").fetchone()[0]:
+                if db.execute("SELECT min(attempts) FROM state_outgoing").fetchone()[0]:
                     break
                 threading.Event().wait(0.1)
         finally:
@@ -74,7 +74,7 @@ def test_the_role_runs_the_night_that_is_due_sends_and_stops(tmp_path: Path, mon
             role.join(20)
     assert not role.is_alive()
     assert db.execute("SELECT night, status FROM state_run").fetchall() == [("2026-03-02", "done")]
-    assert db.execute("SELECT status, attempts FROM state_delivery").fetchall() == [("waiting", 1)] * 2
+    assert db.execute("SELECT status, attempts FROM state_outgoing").fetchall() == [("waiting", 1)] * 2
     assert (tmp_path / "snapshots" / "node.db").is_file()
     db.close()
 
@@ -119,7 +119,7 @@ def test_a_failed_night_is_left_to_a_person_until_the_next_one(tmp_path: Path) -
             check(settings, started)
         assert ledger.nights(db) == {date(2026, 3, 2): "failed"}
     assert db.execute(
-        "SELECT recipient, attempts > 0 FROM record_mail JOIN state_delivery USING (mail_id)"
+        "SELECT recipient, attempts > 0 FROM record_mail JOIN state_outgoing ON key = CAST(mail_id AS TEXT)"
     ).fetchall() == [("admin@site.invalid", 1)]
     db.execute("DELETE FROM derived_import_row WHERE id = 'S001'")
     with time_machine.travel(datetime(2026, 3, 3, 5, tzinfo=UTC), tick=False):

@@ -26,8 +26,9 @@ from node.dicom.part10 import file_header, read_identity
 from node.dicom.recorder import Receipt, Recorder
 from node.errors import DicomReadError
 from node.outgoing import transcode
-from node.outgoing.destinations import register
-from node.outgoing.forward import send_due
+from node.outgoing.delivery import send_due
+from node.outgoing.forward import FORWARD
+from node.outgoing.queue import register
 from node.outgoing.transcode import uncompressed
 from node.settings import Settings
 from node.store.archive import Archive
@@ -61,7 +62,7 @@ def settings(tmp_path: Path) -> Settings:
         {"storage": {"folder": tmp_path / "data"}, "dicom": {"peers": {"archive": {"forward": forward}}}}
     )
     db = open_database(found.storage.folder, create=True)
-    register(db, ["archive"])
+    register(db, FORWARD, found)
     db.close()
     return found
 
@@ -87,13 +88,13 @@ def keep(settings: Settings, path: Path, *, sop_class_uid: str | None = None) ->
 def send(settings: Settings) -> int:
     db = open_database(settings.storage.folder)
     try:
-        return send_due(db, Archive(settings.storage.folder), settings, "archive", threading.Event())
+        return send_due(FORWARD, db, settings, "archive", threading.Event()).done
     finally:
         db.close()
 
 
 def errors(settings: Settings) -> set[str]:
-    return {str(error) for (error,) in rows(settings, "SELECT last_error FROM state_forward WHERE status <> 'sent'")}
+    return {str(error) for (error,) in rows(settings, "SELECT last_error FROM state_outgoing WHERE status <> 'done'")}
 
 
 def port(settings: Settings) -> int:

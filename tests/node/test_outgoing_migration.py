@@ -1,4 +1,4 @@
-"""What the four queues of schema 4 held is carried over into the one: nothing is lost, and nothing sent anew."""
+"""What the four queues of schema 5 held is carried over into the one: nothing is lost, and nothing sent anew."""
 
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +16,7 @@ from node.store import schema
 from node.store.database import DATABASE_NAME, insert, open_database
 from tests.node.night_world import NOW
 
+BEFORE_IT = 5
 T = [f"2026-03-0{day}T10:00:00.000000+00:00" for day in range(10)]
 FACTS = [
     *[
@@ -57,10 +58,10 @@ def db(tmp_path: Path) -> Database:
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)) as connection:
         for statement in schema.first_schema():
             connection.execute(statement)
-        for migration in schema.migrations()[:3]:
+        for migration in schema.migrations()[: BEFORE_IT - 1]:
             for statement in schema.statements(migration.script):
                 connection.execute(statement)
-        connection.execute("PRAGMA user_version = 4")
+        connection.execute(f"PRAGMA user_version = {BEFORE_IT}")
         for statement in (*FACTS, *BEFORE):
             connection.execute(statement.format(*T))
     return open_database(tmp_path, create=True)

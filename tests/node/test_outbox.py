@@ -310,6 +310,7 @@ def test_mails_are_encrypted_for_a_verified_server_only(
     monkeypatch.setenv("SSL_CERT_FILE", str(crt))
     controller.start()
     password = tmp_path / "password"
+    password.touch(mode=0o600)
     password.write_text("s3cret\n")
     mail = Mail(
         port=port, security=security, user="node", password_file=password, recipients=RECIPIENTS[:1], timeout_s=5,

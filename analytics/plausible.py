@@ -44,6 +44,7 @@ RANGES: dict[str, Range] = {
     "neutrophils": Range(low=0.0005, high=1000.0, unit="10⁹/L", source=_CELLS, zero=True),
     "lymphocytes": Range(low=0.0005, high=1000.0, unit="10⁹/L", source=_CELLS, zero=True),
     "cells": Range(low=0.0005, high=1000.0, unit="10⁹/L", source=_CELLS, zero=True),
+    "monocytes": Range(low=0.0005, high=1000.0, unit="10⁹/L", source=_CELLS, zero=True),
     "leukocytes": Range(low=0.01, high=1000.0, unit="10⁹/L", source=_CELLS, zero=True),
     "platelets": Range(
         low=0.5,
@@ -54,6 +55,9 @@ RANGES: dict[str, Range] = {
     ),
     "nlr": Range(low=0.02, high=200.0, unit="", source=_RATIOS),
     "plr": Range(low=2.0, high=10000.0, unit="", source=_RATIOS),
+    "lmr": Range(low=0.01, high=500.0, unit="", source=_RATIOS),
+    "sii": Range(low=0.5, high=100000.0, unit="10⁹/L", source=_RATIOS),
+    "siri": Range(low=0.001, high=2000.0, unit="10⁹/L", source=_RATIOS),
     "t_score": Range(low=-8.0, high=6.0, unit="SD", source="DXA of adults"),
     "bmd_g_per_cm2": Range(low=0.2, high=2.5, unit="g/cm²", source="areal density of adults' lumbar spines"),
     "hu": Range(low=-150.0, high=600.0, unit="HU", source="cancellous bone, fat included, metal excluded"),

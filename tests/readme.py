@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from analytics.columns import CELLS, COHORT, INDICES
 from node.cli import app
 from node.conf import conf_path
 
@@ -15,6 +16,7 @@ README = ROOT / "README.md"
 COMMANDS = ROOT / "node" / "commands" / "README.md"
 VIEWS = ROOT / "node" / "store" / "README.md"
 SETTINGS = ROOT / "conf" / "README.md"
+METADATA = ROOT / "conf" / "datasette.json"
 
 
 def blocks() -> dict[Path, tuple[str, str]]:
@@ -25,6 +27,18 @@ def blocks() -> dict[Path, tuple[str, str]]:
         SETTINGS: ("settings", f"```toml\n{settings}\n```"),
         VIEWS: ("views", _views()),
     }
+
+
+def metadata() -> str:
+    """The Datasette metadata with the columns that ``analytics.columns`` describes."""
+    content = json.loads(METADATA.read_text(encoding="utf-8"))
+    tables = content["databases"]["node"]["tables"]
+    tables["cohort"]["columns"] |= {one.name: one.meaning for one in COHORT}
+    missing = "; null when it cannot be had honestly"
+    tables["blood_counts"]["columns"] |= {f"{name}_10e9_per_l": f"{name.capitalize()} in 10⁹/L" for name in CELLS} | {
+        one.name: one.meaning + missing for one in INDICES
+    }
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
 def written(path: Path, name: str, content: str) -> str:
@@ -67,5 +81,6 @@ def _views() -> str:
 
 
 if __name__ == "__main__":
+    METADATA.write_text(metadata(), encoding="utf-8")
     for path, (name, content) in blocks().items():
         path.write_text(written(path, name, content), encoding="utf-8")

@@ -3,12 +3,14 @@
 Counts are in 10⁹/L, shares in percent of the leukocytes.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import prod
 from typing import Literal
 
-from analytics.counts.results import Analyte, Method, Result, Scale, SpecimenResults, differ, finality
+from analytics.columns import CELLS, INDICES, OF_THE_PAPER, Analyte, Cell, Index
+from analytics.counts.results import Method, Result, Scale, SpecimenResults, differ, finality
 from analytics.counts.specimens import Specimen, current_specimens
 from analytics.reasons import Reason, Value
 from analytics.records import ResultStatus
@@ -29,6 +31,10 @@ METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
 CONFLICTS = frozenset({"cell-conflict", "segmented-above-neutrophils"})
 """Codes of a quantity that has two different values."""
 NOT_REPORTED = "cell-not-reported"
+MAKE_A_COUNT: frozenset[Analyte] = frozenset({"neutrophils", "segmented", "bands", "lymphocytes", "platelets"})
+"""A specimen without any of these is no blood count."""
+NO_PART: frozenset[Analyte] = frozenset({"unknown", "monocytes"})
+"""What is doubtful of these is no part of NLR or PLR, so it does not hold a count that has both."""
 UNITS: dict[Scale, str] = {"absolute": "10⁹/L", "percent": "%"}
 MAX_PERCENT_SUM = 101.0
 """Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
@@ -52,13 +58,41 @@ class CombinedCount:
     status: ResultStatus
     basis: Basis | None
     """``absolute``: both cells counted; ``derived``: leukocytes × percent; ``percent``: NLR of percents."""
-    neutrophils_10e9_per_l: float | None
-    lymphocytes_10e9_per_l: float | None
-    platelets_10e9_per_l: float | None
-    leukocytes_10e9_per_l: float | None
-    nlr: float | None
-    plr: float | None
+    cells: Mapping[Cell, float | None]
+    """In 10⁹/L, every one of :data:`analytics.columns.CELLS`."""
+    indices: Mapping[str, float | None]
+    """Every one of :data:`analytics.columns.INDICES`, by name."""
     notes: tuple[Reason, ...]
+
+    @property
+    def neutrophils_10e9_per_l(self) -> float | None:
+        """Of all methods, bands and segmented ones together."""
+        return self.cells["neutrophils"]
+
+    @property
+    def lymphocytes_10e9_per_l(self) -> float | None:
+        """By the same method as the neutrophils."""
+        return self.cells["lymphocytes"]
+
+    @property
+    def platelets_10e9_per_l(self) -> float | None:
+        """However they were counted."""
+        return self.cells["platelets"]
+
+    @property
+    def leukocytes_10e9_per_l(self) -> float | None:
+        """However they were counted."""
+        return self.cells["leukocytes"]
+
+    @property
+    def nlr(self) -> float | None:
+        """Neutrophil-to-lymphocyte ratio."""
+        return self.indices["nlr"]
+
+    @property
+    def plr(self) -> float | None:
+        """Platelet-to-lymphocyte ratio."""
+        return self.indices["plr"]
 
 
 def combine(specimens: Sequence[SpecimenResults]) -> list[CombinedCount]:
@@ -215,6 +249,8 @@ class _Differential:
     neutrophils_percent: _Cell
     lymphocytes_percent: _Cell
     counted: tuple[_Cell, _Cell]
+    methods: Collection[Method]
+    """How its cells were counted."""
 
     @property
     def ratio_pair(self) -> tuple[_Cell, _Cell] | None:
@@ -249,6 +285,7 @@ def _differential(reader: _Reader, methods: Collection[Method]) -> _Differential
         neutrophils_percent=percent[0],
         lymphocytes_percent=percent[1],
         counted=counted,
+        methods=methods,
     )
 
 
@@ -286,8 +323,7 @@ def _other_values(reader: _Reader, methods: Collection[Method]) -> list[Reason]:
 
 
 def _count(specimen: Specimen) -> CombinedCount | None:
-    idle = ("leukocytes", "granulocytes", "unknown", "unnamed")
-    if all(result.analyte in idle for result in specimen.current):
+    if not any(result.analyte in MAKE_A_COUNT for result in specimen.current):
         return None
     reader = _Reader(specimen.current)
     differential, notes = _choose_differential(reader)
@@ -306,7 +342,7 @@ def _count(specimen: Specimen) -> CombinedCount | None:
         Reason("result-doubtful", _told(result))
         for result in reader.results
         # What nobody knows may be what is missing; beside a complete count it is none of its parts.
-        if result.doubtful and result not in spare and not (complete and result.analyte == "unknown")
+        if result.doubtful and result not in spare and not (complete and result.analyte in NO_PART)
     ]
     said = [*(cell.reason for cell in (*differential.counted, platelets, leukocytes)), *notes]
     doubts += [reason for reason in said if reason is not None and _is_conflict(reason)]
@@ -315,20 +351,59 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     status, status_notes = _status(specimen.current, used, held=held)
     void = status is ResultStatus.WITHDRAWN
     all_notes = [*specimen.notes, *notes, *nlr_notes, *plr_notes, *warnings, *contradictions, *doubts, *status_notes]
+    cells, indices, more_notes = _beside(reader, differential, platelets, leukocytes)
+    indices |= {"nlr": nlr, "plr": plr}
+    all_notes += more_notes
     return CombinedCount(
         specimen=specimen.name,
         taken_at=specimen.taken_at,
         date_only=specimen.date_only,
         status=status,
         basis=None if void else _basis(differential),
-        neutrophils_10e9_per_l=None if void else differential.neutrophils.value,
-        lymphocytes_10e9_per_l=None if void else differential.lymphocytes.value,
-        platelets_10e9_per_l=None if void else platelets.value,
-        leukocytes_10e9_per_l=None if void else leukocytes.value,
-        nlr=None if void else nlr,
-        plr=None if void else plr,
+        cells={name: None if void else cell.value for name, cell in cells.items()},
+        indices={one.name: None if void else indices[one.name] for one in INDICES},
         notes=tuple(dict.fromkeys(status_notes if void else all_notes)),
     )
+
+
+def _beside(
+    reader: _Reader, differential: _Differential, platelets: _Cell, leukocytes: _Cell
+) -> tuple[dict[Cell, _Cell], dict[str, float | None], list[Reason]]:
+    """All cells, the indices beside NLR and PLR, and why one of these is missing although its cells were reported."""
+    cells: dict[Cell, _Cell] = {
+        "neutrophils": differential.neutrophils,
+        "lymphocytes": differential.lymphocytes,
+        "platelets": platelets,
+        "leukocytes": leukocytes,
+    }
+    others = [name for name in CELLS if name not in cells]
+    # Of the same differential, or of one that does not say how it was made.
+    methods: set[Method] = {*differential.methods, "unknown"}
+    for name in others:
+        counted, percent = reader.cell(name, "absolute", methods), reader.cell(name, "percent", methods)
+        cells[name] = _derived(counted, percent, leukocytes)
+    indices: dict[str, float | None] = {}
+    notes: list[Reason] = []
+    for index in INDICES:
+        if index.name in OF_THE_PAPER:
+            continue
+        indices[index.name], why = _index(index, cells)
+        # What NLR and PLR lack is told of them already, and what was not reported is not missed here.
+        lacking = [name for name in (*index.upper, *index.lower) if cells[name].value is None]
+        notes += why if all(name in others and cells[name].reported for name in lacking) else []
+    return cells, indices, notes
+
+
+def _index(index: Index, cells: Mapping[Cell, _Cell]) -> tuple[float | None, list[Reason]]:
+    """The value of an index from absolute counts, or why there is none."""
+    upper = [cells[name] for name in index.upper]
+    lower = [cells[name] for name in index.lower]
+    for name, cell in zip((*index.upper, *index.lower), (*upper, *lower), strict=True):
+        if cell.value is None:
+            return None, [Reason("no-ratio", {"ratio": index.shown, "why": cell.reason})]
+        if cell.value == 0:
+            return None, [Reason("ratio-of-zero", {"ratio": index.shown, "analyte": name})]
+    return prod(cell.value or 0.0 for cell in upper) / prod(cell.value or 0.0 for cell in lower), []
 
 
 def _told(result: Result) -> dict[str, Value]:

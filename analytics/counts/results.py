@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from analytics.columns import Analyte
 from analytics.reasons import Reason
 
-Analyte = Literal[
-    "neutrophils", "segmented", "bands", "granulocytes", "lymphocytes", "platelets", "leukocytes", "unknown", "unnamed"
-]
-"""``unknown``: looks like a part of a blood count, but nothing says which; ``unnamed``: beside segmented neutrophils,
-and may be the bands; its name is not known."""
 Scale = Literal["absolute", "percent"]
 Method = Literal["automated", "manual", "unknown"]
 Finality = Literal["final", "corrected", "preliminary", "withdrawn", "held"]

@@ -9,48 +9,34 @@ References
 """
 
 import math
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from analytics.columns import COHORT, INDICES, Index, columns
 from analytics.episodes.eligibility import exclusion_reasons
 from analytics.episodes.matching import blood_count_window, mri_window
 from analytics.plausible import RANGES
 from analytics.reasons import Reason, Value
 
-COLUMNS = (
-    "id",
-    "vbq",
-    "age",
-    "sex_male",
-    "smoking",
-    "diabetes",
-    "hypertension",
-    "calcium",
-    "diagnosis",
-    "bmi",
-    "neutrophils",
-    "lymphocytes",
-    "platelets",
-    "nlr",
-    "plr",
-)
+COLUMNS = columns(required=True)
 """The promised columns of a cohort table, in order. Age in years, BMI in kg/m², counts in 10⁹/L."""
 
-DATE_COLUMNS = ("surgery_date", "mri_date", "cbc_date")
+DATE_COLUMNS = columns("date")
 """Optional columns, ISO dates (YYYY-MM-DD), local to the site."""
 
 OUTCOME_COLUMNS = ("t_score", "bmd_g_per_cm2", "hu", "event")
 """Optional columns that cut-offs can be judged against: DXA T-score (no unit), areal bone density, CT Hounsfield units
 of the lumbar vertebrae, and whether the event that the site counts (fracture, screw loosening) came."""
 
-TEXT_COLUMNS = ("scanner_stratum",)
+TEXT_COLUMNS = columns("text")
 """Optional columns of free text: manufacturer, model and field strength of the MRI."""
 
-OPTIONAL_COLUMNS = (*DATE_COLUMNS, *TEXT_COLUMNS, *OUTCOME_COLUMNS)
+OPTIONAL_COLUMNS = columns(required=False)
 
-BINARY_COLUMNS = ("sex_male", "smoking", "diabetes", "hypertension", "calcium", "event")
+BINARY_COLUMNS = columns("flag")
 """1 or yes, 0 or no; ``sex_male`` is 1 for men."""
 
 DIAGNOSES = ("LDH", "LSS", "LS")
@@ -61,10 +47,7 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "."})
 
 YES_NO = {"1": 1, "1.0": 1, "yes": 1, "y": 1, "true": 1, "0": 0, "0.0": 0, "no": 0, "n": 0, "false": 0}
 
-RATIOS = {"nlr": "neutrophils", "plr": "platelets"}
-"""The count that each ratio has over the lymphocytes."""
-
-NO_MATTER_TO_THE_MODEL = frozenset({"hypertension", "calcium", *OUTCOME_COLUMNS})
+NO_MATTER_TO_THE_MODEL = frozenset(one.name for one in COHORT if not one.keeps_out)
 """A bad value in these is a problem, but does not keep a row out of the model."""
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
@@ -111,8 +94,8 @@ def check_row(values: Mapping[str, str]) -> CheckedRow:
     text = {name: values.get(name, "").strip() for name in (*COLUMNS, *OPTIONAL_COLUMNS)}
     found = _Findings()
     typed: dict[str, Cell] = {name: _typed(name, text[name], found) for name in text}
-    for ratio, count in RATIOS.items():
-        _check_ratio(ratio, count, typed, text, found)
+    for index in INDICES:
+        _check_index(index, typed, text, found)
     if typed["lymphocytes"] == 0:
         found.add(Reason("lymphocytes-zero"))
     reasons = (
@@ -197,25 +180,32 @@ def _date(name: str, text: str, found: _Findings) -> str | None:
     return None
 
 
-def _check_ratio(ratio: str, count: str, typed: Mapping[str, Cell], text: Mapping[str, str], found: _Findings) -> None:
-    """Compare a ratio with its counts as far as the digits given can tell."""
-    given, upper, lower = typed[ratio], typed[count], typed["lymphocytes"]
-    if not (isinstance(given, float) and isinstance(upper, float) and isinstance(lower, float)) or lower == 0:
+def _check_index(index: Index, typed: Mapping[str, Cell], text: Mapping[str, str], found: _Findings) -> None:
+    """Compare an index with its counts as far as the digits given can tell."""
+    given, upper, lower = typed[index.name], _numbers(index.upper, typed), _numbers(index.lower, typed)
+    if not isinstance(given, float) or upper is None or lower is None or 0 in lower:
         return
-    upper_half, lower_half, given_half = (_half_unit(text[name]) for name in (count, "lymphocytes", ratio))
-    least = (upper - upper_half) / (lower + lower_half)
-    most = (upper + upper_half) / (lower - lower_half) if lower > lower_half else math.inf
-    slack = given_half * (1 + 1e-9)
+    upper_halves, lower_halves = (tuple(_half_unit(text[name]) for name in side) for side in (index.upper, index.lower))
+    least = math.prod(map(operator.sub, upper, upper_halves)) / math.prod(map(operator.add, lower, lower_halves))
+    smallest = math.prod(max(0.0, value - half) for value, half in zip(lower, lower_halves, strict=True))
+    most = math.prod(map(operator.add, upper, upper_halves)) / smallest if smallest else math.inf
+    slack = _half_unit(text[index.name]) * (1 + 1e-9)
     if not least - slack <= given <= most + slack:
         about: dict[str, Value] = {
-            "ratio": ratio,
-            "given": text[ratio],
-            "count": count,
-            "numerator": text[count],
-            "denominator": text["lymphocytes"],
-            "computed": upper / lower,
+            "ratio": index.name,
+            "given": text[index.name],
+            "count": " × ".join(index.upper),
+            "numerator": " × ".join(text[name] for name in index.upper),
+            "below": " × ".join(index.lower),
+            "denominator": " × ".join(text[name] for name in index.lower),
+            "computed": math.prod(upper) / math.prod(lower),
         }
-        found.add(Reason("ratio-contradicts-counts", about))
+        found.add(Reason("ratio-contradicts-counts", about), excludes=index.name not in NO_MATTER_TO_THE_MODEL)
+
+
+def _numbers(names: Sequence[str], typed: Mapping[str, Cell]) -> tuple[float, ...] | None:
+    values = tuple(value for name in names if isinstance(value := typed[name], float))
+    return values if len(values) == len(names) else None
 
 
 def _half_unit(text: str) -> float:

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
-from analytics.counts.results import Analyte, Method, Scale
+from analytics.columns import Analyte
+from analytics.counts.results import Method, Scale
 from node.conf import conf_path
 from node.errors import SettingsError
 from node.hl7.extracts import ObservationName

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from analytics.columns import CELLS, INDICES
 from analytics.counts.blood import CombinedCount, SpecimenResults, combine
 from analytics.reasons import codes, words
 from node.hl7.acknowledge import reply_code
@@ -81,12 +82,8 @@ def _cbc(patient: PatientNumber | None, count: CombinedCount) -> dict[str, objec
         "specimen": count.specimen,
         "specimen_time": shown,
         "status": "held" if patient is None else count.status.value,
-        "neutrophils_10e9_per_l": count.neutrophils_10e9_per_l,
-        "lymphocytes_10e9_per_l": count.lymphocytes_10e9_per_l,
-        "platelets_10e9_per_l": count.platelets_10e9_per_l,
-        "leukocytes_10e9_per_l": count.leukocytes_10e9_per_l,
-        "nlr": count.nlr,
-        "plr": count.plr,
+        **{f"{name}_10e9_per_l": count.cells[name] for name in CELLS},
+        **{one.name: count.indices[one.name] for one in INDICES},
         "basis": count.basis,
         "notes": words(count.notes),
         "reason_codes": codes(count.notes),

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import get_args
 from zoneinfo import ZoneInfo
 
-from analytics.counts.results import Analyte, Method, Result, Scale
+from analytics.columns import Analyte
+from analytics.counts.results import Method, Result, Scale
 from analytics.plausible import RANGES
 from analytics.reasons import Reason
 from node.hl7.catalogue import Analytes, Term, code_key

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import pandas as pd
 from sqlite_utils import Database
 
-from analytics.episodes import cohort
+from analytics.columns import columns
 
-NUMBERS = (*(name for name in cohort.COLUMNS if name not in ("id", "diagnosis")), *cohort.OUTCOME_COLUMNS)
-TEXTS = ("id", "diagnosis", "site", "scanner_stratum", "surgery_date", "mri_date", "cbc_date")
+NUMBERS = columns("number", "flag", in_fit=True)
+TEXTS = ("id", "diagnosis", "site", *columns("text"), *columns("date"))
 COLUMNS = ("id", *NUMBERS, *TEXTS[1:])
 """Of the snapshot, in order. The tier is not one of them: it follows from earlier nights."""
 

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from sqlite_utils import Database
 
+from analytics.columns import CELLS, INDICES, columns
 from analytics.counts.blood import CombinedCount
 from analytics.episodes.eligibility import age_on, exclusion_reasons
 from analytics.episodes.matching import Match, match, provisional_pair
@@ -260,11 +261,8 @@ class _Linker:
             "sex_male": {"M": 1, "F": 0}.get(self.sex or ""),
             **self.known.covariates(day),
             "diagnosis": self.known.diagnosis(day),
-            "neutrophils": count.neutrophils_10e9_per_l if count else None,
-            "lymphocytes": count.lymphocytes_10e9_per_l if count else None,
-            "platelets": count.platelets_10e9_per_l if count else None,
-            "nlr": count.nlr if count else None,
-            "plr": count.plr if count else None,
+            **{name: count.cells[name] if count else None for name in CELLS if name in columns()},
+            **{one.name: count.indices[one.name] if count else None for one in INDICES},
             **self.known.outcomes(surgery_date),
         }
 
@@ -315,12 +313,8 @@ def _count_row(person: str, count: CombinedCount) -> dict[str, object]:
         "date_only": int(count.date_only),
         "status": count.status.value,
         "basis": count.basis,
-        "neutrophils_10e9_per_l": count.neutrophils_10e9_per_l,
-        "lymphocytes_10e9_per_l": count.lymphocytes_10e9_per_l,
-        "platelets_10e9_per_l": count.platelets_10e9_per_l,
-        "leukocytes_10e9_per_l": count.leukocytes_10e9_per_l,
-        "nlr": count.nlr,
-        "plr": count.plr,
+        **{f"{name}_10e9_per_l": count.cells[name] for name in CELLS},
+        **{one.name: count.indices[one.name] for one in INDICES},
         "notes": stored(count.notes),
     }
 

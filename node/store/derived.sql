@@ -160,8 +160,12 @@ CREATE TABLE derived_blood_count (
     lymphocytes_10e9_per_l REAL,
     platelets_10e9_per_l REAL,
     leukocytes_10e9_per_l REAL,
+    monocytes_10e9_per_l REAL,
     nlr REAL,
     plr REAL,
+    lmr REAL,
+    sii REAL,
+    siri REAL,
     notes TEXT NOT NULL CHECK (json_valid(notes)),
     PRIMARY KEY (person, specimen)
 ) STRICT;
@@ -204,8 +208,12 @@ CREATE TABLE derived_link (
     neutrophils REAL,
     lymphocytes REAL,
     platelets REAL,
+    monocytes REAL,
     nlr REAL,
     plr REAL,
+    lmr REAL,
+    sii REAL,
+    siri REAL,
     t_score REAL,
     bmd_g_per_cm2 REAL,
     hu REAL,
@@ -223,7 +231,7 @@ CREATE TABLE derived_import_row (
     vbq REAL, age REAL, sex_male INTEGER, smoking INTEGER, diabetes INTEGER, hypertension INTEGER, calcium INTEGER,
     diagnosis TEXT, bmi REAL, neutrophils REAL, lymphocytes REAL, platelets REAL, nlr REAL, plr REAL,
     surgery_date TEXT, mri_date TEXT, cbc_date TEXT, scanner_stratum TEXT,
-    t_score REAL, bmd_g_per_cm2 REAL, hu REAL, event INTEGER,
+    t_score REAL, bmd_g_per_cm2 REAL, hu REAL, event INTEGER, monocytes REAL, lmr REAL, sii REAL, siri REAL,
     eligible INTEGER NOT NULL CHECK (eligible IN (0, 1)),
     exclusion_reasons TEXT NOT NULL CHECK (json_valid(exclusion_reasons))
 ) STRICT;

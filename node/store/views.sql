@@ -9,7 +9,8 @@ SELECT l.episode AS id, l.vbq, l.age, l.sex_male, l.smoking, l.diabetes, l.hyper
        l.eligible,
        (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(l.exclusion_reasons)) AS exclusion_reasons,
        f.tier, l.vbq_sd, l.t_score, l.bmd_g_per_cm2, l.hu, l.event,
-       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(l.exclusion_reasons)) AS exclusion_reason_codes
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(l.exclusion_reasons)) AS exclusion_reason_codes,
+       l.monocytes, l.lmr, l.sii, l.siri
 FROM derived_link AS l
 LEFT JOIN latest ON latest.episode = l.episode
 LEFT JOIN record_flag AS f ON f.flag_id = latest.flag_id
@@ -20,7 +21,8 @@ SELECT id, vbq, age, sex_male, smoking, diabetes, hypertension, calcium, diagnos
        site, scanner_stratum, surgery_date, mri_date, cbc_date,
        eligible, (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(exclusion_reasons)),
        NULL, NULL, t_score, bmd_g_per_cm2, hu, event,
-       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(exclusion_reasons))
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(exclusion_reasons)),
+       monocytes, lmr, sii, siri
 FROM derived_import_row;
 
 CREATE VIEW flags AS
@@ -79,7 +81,8 @@ SELECT p.pseudonym AS patient, b.specimen, b.taken_at, b.date_only, b.status, b.
        b.neutrophils_10e9_per_l, b.lymphocytes_10e9_per_l, b.platelets_10e9_per_l, b.leukocytes_10e9_per_l,
        b.nlr, b.plr,
        (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(b.notes)) AS notes,
-       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(b.notes)) AS reason_codes
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(b.notes)) AS reason_codes,
+       b.monocytes_10e9_per_l, b.lmr, b.sii, b.siri
 FROM derived_blood_count AS b
 JOIN derived_person AS p USING (person);
 

@@ -73,6 +73,7 @@ def test_rows_reach_the_cohort_view(db: Database, tmp_path: Path) -> None:
         "nlr": 6.5, "plr": 212.7, "site": "Testville", "scanner_stratum": None, "surgery_date": None,
         "mri_date": None, "cbc_date": None, "eligible": 1, "exclusion_reasons": "[]", "tier": None, "vbq_sd": None,
         "t_score": None, "bmd_g_per_cm2": None, "hu": None, "event": None, "exclusion_reason_codes": "[]",
+        "monocytes": None, "lmr": None, "sii": None, "siri": None,
     }  # fmt: skip
     fact = db.execute("SELECT file_name, content, imported_at FROM fact_import").fetchone()
     assert fact == ("cohort.csv", f"{HEADER}\n{A}\n{B}\n".encode(), "2024-05-06T07:08:00.000000+00:00")

@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from node.store.database import open_database
 from node.store.snapshot import publish
-from tests.readme import COMMANDS, README, ROOT, VIEWS, blocks, commands, written
+from tests.readme import COMMANDS, METADATA, README, ROOT, VIEWS, blocks, commands, metadata, written
 
 FILES = sorted(path for room in ("node", "analytics", "conf", "systemd") for path in (ROOT / room).rglob("README.md"))
 
@@ -16,6 +16,10 @@ FILES = sorted(path for room in ("node", "analytics", "conf", "systemd") for pat
 def test_the_generated_parts_are_current() -> None:
     for path, (name, content) in blocks().items():
         assert path.read_text(encoding="utf-8") == written(path, name, content), "run: .venv/bin/python -m tests.readme"
+
+
+def test_the_metadata_of_datasette_say_what_the_columns_are() -> None:
+    assert METADATA.read_text(encoding="utf-8") == metadata(), "run: .venv/bin/python -m tests.readme"
 
 
 def test_every_command_is_documented() -> None:

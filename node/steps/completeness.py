@@ -17,9 +17,11 @@ from node.store.database import insert, writing
 from node.store.failures import barrier, forget_failure
 from node.store.pending import touch
 
-# Of each peer the newest; a peer that does not know the series gives no count.
+# Of each peer the newest; a peer that does not know the series gives no count. Answers from before series that were not
+# sent were noted are the count alone.
 ANSWERS = """
-SELECT q.peer, q.asked_at, (SELECT value ->> '$.images' FROM json_each(q.series) WHERE key = :series) AS instances
+SELECT q.peer, q.asked_at, (SELECT iif(type = 'object', value ->> '$.images', value) FROM json_each(q.series)
+                            WHERE key = :series) AS instances
 FROM fact_study_query AS q
 WHERE q.study_instance_uid = :study
   AND q.query_id = (SELECT max(newer.query_id) FROM fact_study_query AS newer

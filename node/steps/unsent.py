@@ -26,7 +26,7 @@ T1, SAGITTAL = re.compile(r"(?<![a-z0-9])s?t1", re.IGNORECASE), re.compile(r"sag
 def note_unsent(db: Database, study_uid: str) -> None:
     """Derive anew, within a unit of work of the caller, what was not sent of a study that is judged."""
     db.execute("DELETE FROM derived_unsent_series WHERE study_instance_uid = ?", [study_uid])
-    answers = [(peer, json.loads(series)) for peer, series in db.execute(NEWEST_ANSWERS, {"study": study_uid})]
+    answers = [(peer, _series(said)) for peer, said in db.execute(NEWEST_ANSWERS, {"study": study_uid})]
     if not answers:
         return
     here = {uid for (uid,) in db.execute(
@@ -38,6 +38,14 @@ def note_unsent(db: Database, study_uid: str) -> None:
         for uid, said in series.items():
             if said["images"] and uid not in here:
                 insert(db, "derived_unsent_series", [_row(study_uid, peer, uid, said, elsewhere=elsewhere)])
+
+
+def _series(answer: str) -> dict[str, dict[str, object]]:
+    """What a peer answered, by series; the earliest answers are counts alone, all else is unknown then."""
+    unknown = {"modality": None, "description": None, "body_part": None}
+    return {
+        uid: said if isinstance(said, dict) else {"images": said, **unknown} for uid, said in json.loads(answer).items()
+    }
 
 
 def _row(study_uid: str, peer: str, uid: str, said: dict[str, object], *, elsewhere: bool) -> dict[str, object]:

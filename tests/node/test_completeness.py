@@ -90,6 +90,22 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
+def test_an_answer_that_is_a_count_alone_as_it_once_was_stored_is_read(world: World) -> None:
+    world.receive(*stack(9))
+    world.index()
+    world.catalogue()
+    row = {
+        "peer": "pacs",
+        "study_instance_uid": STUDY,
+        "asked_at": to_text(NOON + timedelta(minutes=3)),
+        "series": json.dumps({f"{STUDY}.1": 11, f"{STUDY}.3": 30, f"{STUDY}.4": 0}),
+    }
+    with writing(world.db):
+        insert(world.db, "fact_study_query", [row])
+    assert take_answers(world.db) == 1
+    assert shown(world) == [("incomplete", 9, 11), ("incomplete", 0, 30)]
+
+
 def test_an_answer_of_the_pacs_takes_effect_and_rebuild_arrives_at_the_same(world: World) -> None:
     world.receive(*stack(9), *stack(5, series="2", ImageOrientationPatient=AXIAL))
     world.index()

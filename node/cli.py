@@ -2,16 +2,19 @@
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 from sqlite_utils.utils import sqlite3
 
+from node import __version__
 from node.commands import decisions, facts, measure, pacs, quarantine, questions, records, roles, upkeep
-from node.commands.shell import err
+from node.commands.shell import err, out
 from node.errors import NodeError, StoreError
 from node.logs import configure_logging, without_values
 from node.settings import Logging
 from node.store.private import UMASK
+from node.store.schema import newest
 
 app = typer.Typer(
     name="vbq-node",
@@ -23,6 +26,25 @@ app = typer.Typer(
 )
 for part in (roles, measure, facts, pacs, quarantine, questions, records, decisions, upkeep):
     app.add_typer(part.app)
+
+
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+
+    out.print(f"vbq-node {__version__}, schema {newest()}, measurement {AUTOMATIC_NAME} {AUTOMATIC_VERSION}")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the versions and exit."),
+    ] = False,
+) -> None:
+    """Vertebral bone quality from routine lumbar MRI, linked to blood counts and planned operations."""
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """The command line: what goes wrong outside this software is one line; what senders wrote is shown as they wrote it."""
 
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from node import cli
 from node.store import database
 from node.store.database import open_database
+from tests.readme import ROOT
 
 HEADER = (
     "id,vbq,age,sex_male,smoking,diabetes,hypertension,calcium,diagnosis,bmi,neutrophils,lymphocytes,platelets,nlr,plr"
@@ -77,3 +80,11 @@ def test_the_doctor_says_which_host_cannot_be_found(
     config.write_text("[hl7]\nhost = 'absent.invalid'\nallow = ['10.0.0.1']\n")
     assert call(monkeypatch, "doctor", "--config", config) == 1
     assert "WRONG port hl7: absent.invalid" in capsys.readouterr().out
+
+
+def test_the_version_names_software_schema_and_measurement(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "--version") == 0
+    number = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert re.fullmatch(rf"vbq-node {re.escape(number)}, schema \d+, measurement \S+ \d+\n", capsys.readouterr().out)

@@ -176,6 +176,14 @@ def test_a_tier_and_its_words_say_the_same_at_the_cuts(vbq: float, nlr: float, p
     assert tier(vbq=vbq, nlr=nlr, plr=plr, cuts=CUTS) is expected
 
 
+@pytest.mark.parametrize(
+    ("nlr", "words"),
+    [(4.000002, "NLR 4.000002 is high (cut 4.000000)"), (4.0000002, "NLR 4.000000 is high (cut 4.000000)")],
+)
+def test_values_are_told_apart_with_six_decimals_at_most(nlr: float, words: str) -> None:
+    assert words in explain(vbq=3.5, nlr=nlr, plr=200.0, cuts=CUTS)
+
+
 @pytest.mark.parametrize(("vbq", "near"), [(2.875, False), (2.9375, True), (3.0625, True), (3.125, False)])
 def test_a_whole_measurement_error_away_is_not_near_the_cut(vbq: float, near: bool) -> None:
     assert near_cut(vbq, CUTS, vbq_sem=0.125) is near

@@ -15,8 +15,9 @@ from node.clock import now
 from node.dicom.part10 import read_identity
 from node.dicom.recorder import Receipt, insert_receipt
 from node.errors import DicomReadError
-from node.store.archive import PUBLIC_ID_DIGITS, Archive, StoredObject, digest_of
+from node.store.archive import Archive, StoredObject, digest_of
 from node.store.database import insert, open_database, writing
+from node.store.public_id import public_id
 
 UNKNOWN_SENDER = ""
 """Stands in the receipt of a file that was taken in: who sent it died with the receiver."""
@@ -142,5 +143,5 @@ def _store(db: Database, shelf: str, receipts: list[Receipt], problems: dict[str
             if sha256 not in problems:
                 db.execute(
                     "DELETE FROM derived_problem WHERE step = 'index' AND source = ?",
-                    [f"object {sha256[:PUBLIC_ID_DIGITS]}"],
+                    [f"object {public_id(sha256)}"],
                 )

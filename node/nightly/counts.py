@@ -10,6 +10,7 @@ from sqlite_utils import Database
 from analytics.methods.rows import Refusal
 from analytics.paper.regression import OlsFit
 from node.steps.pending import pending
+from node.store.public_id import public_id_sql
 from node.store.reasons import loaded
 
 NOT_YET_DUE = "studies arriving"
@@ -138,7 +139,8 @@ def _sums(db: Database, *, series: dict[str, int], messages: dict[str, int], lin
     """Sums that must add up: what was received is what was derived, nothing lost and nothing counted twice."""
     to_index = (
         "SELECT count(*) FROM fact_object AS o WHERE o.object_id NOT IN (SELECT object_id FROM derived_instance) "
-        "AND 'object ' || substr(o.sha256, 1, 12) NOT IN (SELECT source FROM derived_problem WHERE code = 'unreadable')"
+        f"AND 'object ' || {public_id_sql('o.sha256')} NOT IN "
+        "(SELECT source FROM derived_problem WHERE code = 'unreadable')"
     )
     return (
         Sum(

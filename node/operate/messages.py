@@ -7,6 +7,7 @@ from node.hl7.messages import decode
 from node.hl7.report import interpretation_json
 from node.settings import Settings
 from node.steps.replay import find_frame
+from node.store.public_id import public_id
 
 
 def show_message(db: Database, settings: Settings, message_id: str) -> dict[str, object]:
@@ -19,7 +20,7 @@ def show_message(db: Database, settings: Settings, message_id: str) -> dict[str,
     """
     frame_id = find_frame(db, message_id)
     sha256, raw = db.execute("SELECT sha256, raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
-    short = sha256[:12]
+    short = public_id(sha256)
     receipts = "SELECT received_at, peer_address, ack FROM fact_frame_receipt WHERE frame_id = ? ORDER BY receipt_id"
     return {
         "sha256": sha256,

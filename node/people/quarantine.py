@@ -26,9 +26,10 @@ from node.dicom.part10 import file_header, misnamed, read_identity
 from node.dicom.reader import read_header
 from node.dicom.recorder import Receipt, insert_receipt
 from node.errors import DicomReadError, InputError
-from node.store.archive import PUBLIC_ID_DIGITS, Archive
+from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.failures import in_words, tried
+from node.store.public_id import public_id_sql
 
 FOLDER = "quarantine"
 CORRECTED = "corrected"
@@ -37,7 +38,7 @@ BY_HAND = ""
 """Stands for the sender in the receipt of a corrected object."""
 
 QUARANTINED = f"""
-SELECT substr(o.sha256, 1, {PUBLIC_ID_DIGITS}) AS id, p.detail AS reason,
+SELECT {public_id_sql("o.sha256")} AS id, p.detail AS reason,
        (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = o.object_id) AS received_at,
        (SELECT r.calling_ae FROM fact_object_receipt AS r WHERE r.object_id = o.object_id
         ORDER BY r.receipt_id LIMIT 1) AS calling_ae,

@@ -10,6 +10,7 @@ from sqlite_utils import Database
 
 from node.store.database import insert, writing
 from node.store.pending import person_key
+from node.store.public_id import public_id
 
 Number = tuple[str, str]
 """Assigning authority and id, as sent."""
@@ -57,7 +58,7 @@ def _statements(db: Database) -> list[Statement]:
     """All that messages and people say about two numbers; both numbers are known from here on."""
     found = [
         Statement(
-            source=f"message {sha256[:12]}.{position}",
+            source=f"message {public_id(sha256)}.{position}",
             said=(sent_at, sha256, position, item),
             first=(authority, patient_id),
             second=(other_authority, other_id),

@@ -23,10 +23,11 @@ from node.people.quarantine import CORRECTED
 from node.settings import Settings
 from node.steps.completeness import completeness
 from node.steps.unsent import note_unsent
-from node.store.archive import PUBLIC_ID_DIGITS, Archive
+from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.failures import barrier, forget_failure, note_failure, tried
 from node.store.pending import touch
+from node.store.public_id import public_id, public_id_sql
 
 BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""
@@ -44,7 +45,7 @@ SELECT o.object_id, o.sha256, o.sop_class_uid, o.sop_instance_uid,
 FROM fact_object AS o
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.object_id)
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'index'
-                  AND p.source = 'object ' || substr(o.sha256, 1, {PUBLIC_ID_DIGITS}))
+                  AND p.source = 'object ' || {public_id_sql("o.sha256")})
 ORDER BY o.object_id LIMIT ?
 """
 
@@ -90,7 +91,7 @@ def index_objects(db: Database, archive: Archive) -> int:
         ]
         with writing(db):
             for object_id, sha256, header in read:
-                source = f"object {sha256[:PUBLIC_ID_DIGITS]}"
+                source = f"object {public_id(sha256)}"
                 unreadable = partial(_insert_problem, db, "index", source, "unreadable")
                 with barrier(db, "index", source, instead=unreadable):
                     _store(db, object_id, source, header.result())

@@ -14,6 +14,7 @@ from node.steps.identity import resolve_merges
 from node.store.database import insert, writing
 from node.store.failures import barrier, note_failure
 from node.store.pending import touch
+from node.store.public_id import public_id
 
 STEP = "interpret"
 BATCH_FRAMES = 50
@@ -62,7 +63,7 @@ def read_raw(db: Database, settings: Settings, frame_id: int) -> tuple[str, list
 def store_frame(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> bool:
     """Store one frame's messages, inside a unit of work; whether there is a merge among them."""
     merged: list[bool] = []
-    with barrier(db, STEP, f"message {sha256[:12]}.1", instead=partial(_store_unstorable, db, frame_id)):
+    with barrier(db, STEP, f"message {public_id(sha256)}.1", instead=partial(_store_unstorable, db, frame_id)):
         merged.append(_store_interpretations(db, frame_id, sha256, interpretations))
     return any(merged)
 
@@ -88,7 +89,7 @@ def read_anew(db: Database, settings: Settings, frame_id: int) -> None:
     for table in ("derived_extract", "derived_message"):
         db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
     for table, source in (("derived_problem", "source"), ("state_failure", "unit")):
-        db.execute(f"DELETE FROM {table} WHERE step = ? AND {source} LIKE ?", [STEP, f"message {sha256[:12]}.%"])
+        db.execute(f"DELETE FROM {table} WHERE step = ? AND {source} LIKE ?", [STEP, f"message {public_id(sha256)}.%"])
     store_frame(db, frame_id, sha256, interpretations)
 
 
@@ -96,7 +97,7 @@ def _store_interpretations(db: Database, frame_id: int, sha256: str, interpretat
     merged = False
     for position, one in enumerate(interpretations, start=1):
         insert(db, "derived_message", [_message_row(frame_id, position, one)])
-        source = f"message {sha256[:12]}.{position}"
+        source = f"message {public_id(sha256)}.{position}"
         if one.error is not None:
             note_failure(db, STEP, source, one.error)
         if one.status != "held":

@@ -11,6 +11,7 @@ from node.steps.interpret import BATCH_FRAMES, read_anew
 from node.steps.link import link_persons
 from node.steps.lock import deriving
 from node.store.database import writing
+from node.store.public_id import public_id_sql
 
 
 def find_frame(db: Database, message_id: str) -> int:
@@ -22,7 +23,7 @@ def find_frame(db: Database, message_id: str) -> int:
         There is none, or more than one.
     """
     rows = db.execute(
-        "SELECT frame_id FROM fact_frame WHERE substr(sha256, 1, 12) = ?", [message_id.partition(".")[0]]
+        f"SELECT frame_id FROM fact_frame WHERE {public_id_sql('sha256')} = ?", [message_id.partition(".")[0]]
     ).fetchall()
     if len(rows) != 1:
         raise InputError(f"no message {message_id} is known; the view `messages` has their ids")

@@ -9,10 +9,10 @@ from node.settings import Settings
 from node.steps.completeness import judge_again
 from node.steps.identity import forget_unused_numbers, resolve_merges
 from node.steps.interpret import read_anew
-from node.store.archive import PUBLIC_ID_DIGITS
 from node.store.database import writing
 from node.store.failures import barrier, forget_failure, outdated
 from node.store.pending import touch
+from node.store.public_id import public_id_sql
 
 
 def retry_failed(db: Database, settings: Settings) -> int:
@@ -59,7 +59,7 @@ def _completeness(db: Database, _: Settings, kind: str, name: str) -> None:
 
 def _interpret(db: Database, settings: Settings, kind: str, name: str) -> None:
     for (frame_id,) in db.execute(
-        f"SELECT frame_id FROM fact_frame WHERE substr(sha256, 1, {PUBLIC_ID_DIGITS}) = ?", [name.partition(".")[0]]
+        f"SELECT frame_id FROM fact_frame WHERE {public_id_sql('sha256')} = ?", [name.partition(".")[0]]
     ).fetchall():
         read_anew(db, settings, frame_id)
     forget_unused_numbers(db)

@@ -25,8 +25,6 @@ ARCHIVE_FOLDER = "dicom"
 INCOMING_FOLDER = "incoming"
 LOCK_NAME = "dicom.lock"
 FILE_MODE = 0o440
-PUBLIC_ID_DIGITS = 12
-"""So much of its SHA-256 names an object to people."""
 FINAL_NAME = re.compile(r"([0-9a-f]{64})\.dcm")
 CHUNK_BYTES = 1024 * 1024
 GROUP_END = 144

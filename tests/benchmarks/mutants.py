@@ -152,14 +152,14 @@ class SqlCondition:
 
 
 # ---- in the environment of the tests -------------------------------------------------------------------------------
-def of_cosmic_ray(folder: Path, module: str) -> list[Mutant]:
+def of_cosmic_ray(folder: Path, module: Path) -> list[Mutant]:
     """The mutants of a module, made in an environment that has Cosmic Ray and nothing else."""
     python = folder / "cosmic-ray" / "bin" / "python"
     if not python.is_file():
         venv.create(python.parents[1], with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "-qq", COSMIC_RAY], check=True)
     made = subprocess.run(
-        [python, Path(__file__), "--make", REPOSITORY / module], capture_output=True, text=True, check=True
+        [python, Path(__file__), "--make", module], capture_output=True, text=True, check=True
     )
     return [Mutant(**json.loads(line)) for line in made.stdout.splitlines()]
 
@@ -258,7 +258,7 @@ def main() -> int:
         tree = copy_of_the_tree(folder)
         for name in options.names or MODULES:
             module, tests = MODULES[name]
-            mutants = of_cosmic_ray(folder, module)[:: options.every]
+            mutants = of_cosmic_ray(folder, tree / module)[:: options.every]
             left = survivors(tree, module, tests, mutants)
             noticed = 1 - len(left) / len(mutants)
             reached &= noticed >= GOAL

@@ -9,10 +9,12 @@ import pytest
 from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts, StratumCut, institutional_cuts
+from analytics.reasons import Reason
 from analytics.records import Tier
 from node.nightly.flags import Flag, Standing, find_changes, store
 from node.people.thresholds import Version
 from node.store.database import insert, writing
+from node.store.reasons import stored
 from tests.node.night_world import NIGHT, open_world, put_operation
 
 CUTS = institutional_cuts(3.0, 4.0, 250.0)
@@ -20,6 +22,8 @@ FLAGGED = {"vbq": 3.5, "nlr": 5.0, "plr": 300.0}
 INTERMEDIATE = {"vbq": 3.5, "nlr": 1.0, "plr": 100.0}
 LOWER = {"vbq": 2.5, "nlr": 1.0, "plr": 100.0}
 VBQ_SEM = 0.1
+TOO_YOUNG = stored([Reason("too young")])
+"""A code that no catalogue knows, which is shown as it is."""
 NEXT = NIGHT + timedelta(days=1)
 
 
@@ -80,7 +84,7 @@ def episodes(standing: list[Standing]) -> list[str]:
 # ---- who is on the list --------------------------------------------------------------------------------------------
 def test_an_upcoming_operation_of_somebody_not_eligible_has_no_tier(db: Database) -> None:
     put(db, "IN", **FLAGGED)
-    put(db, "OUT", {"eligible": 0, "exclusion_reasons": '["age under 50"]'}, **FLAGGED)
+    put(db, "OUT", {"eligible": 0, "exclusion_reasons": TOO_YOUNG}, **FLAGGED)
     flags, standing = changes(db)
     assert episodes(standing) == ["IN"]
     assert [(flag.episode, flag.change, flag.tier) for flag in flags] == [("IN", "new", Tier.FLAGGED)]
@@ -217,10 +221,10 @@ def test_an_operation_that_is_gone_is_resolved_once_nothing_is_left_to_derive(
 def test_who_is_no_longer_eligible_is_resolved(db: Database) -> None:
     put(db, "E1", **FLAGGED)
     written(db)
-    put(db, "E1", {"eligible": 0, "exclusion_reasons": '["age under 50"]'}, **FLAGGED)
+    put(db, "E1", {"eligible": 0, "exclusion_reasons": TOO_YOUNG}, **FLAGGED)
     (flag,), standing = changes(db, NEXT)
     assert (flag.change, flag.previous, standing) == ("resolved", Tier.FLAGGED, [])
-    assert "age under 50" in str(flag.cause)
+    assert "too young" in str(flag.cause)
 
 
 def test_a_row_holds_what_the_flag_says(db: Database) -> None:

@@ -158,9 +158,7 @@ def of_cosmic_ray(folder: Path, module: Path) -> list[Mutant]:
     if not python.is_file():
         venv.create(python.parents[1], with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "-qq", COSMIC_RAY], check=True)
-    made = subprocess.run(
-        [python, Path(__file__), "--make", module], capture_output=True, text=True, check=True
-    )
+    made = subprocess.run([python, Path(__file__), "--make", module], capture_output=True, text=True, check=True)
     return [Mutant(**json.loads(line)) for line in made.stdout.splitlines()]
 
 

@@ -59,6 +59,11 @@ def main() -> None:
     except sqlite3.OperationalError as error:
         # Locked for longer than the time-out, full disk, folder gone: not a fault of this software.
         _fail(f"the database cannot be used now: {error}; `vbq-node doctor` checks it", StoreError.exit_code)
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:
+            # Of its kinds that of SQL which is wrong: a fault of this software.
+            raise
+        _fail(f"the database is damaged: {error}; `vbq-node doctor` says where and what to do", StoreError.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'the data folder'}: {error.strerror or error}", StoreError.exit_code)
     except Exception as error:  # noqa: BLE001  # the end of the program; Python's own report quotes values

@@ -49,15 +49,17 @@ def interpret(
 @app.command()
 def status(config: Config = None, as_json: AsJson = False) -> None:
     """Show what arrived, what is pending and what needs a person."""
+    from node.operate.status import presence_in_words
     from node.operate.status import status as node_status
 
     settings = read_settings(config)
+    folder = settings.storage.folder
     db, _ = open_node(settings)
-    found = node_status(db, now=now())
+    found = node_status(db, folder, now=now())
     if as_json:
         print_json(found)
         return
-    rows: list[tuple[str, object]] = []
+    rows: list[tuple[str, object]] = [("node", sentence) for _, sentence in presence_in_words(folder, now=now())]
     for group in ("counts", "pending"):
         values = found[group]
         if isinstance(values, dict):

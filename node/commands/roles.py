@@ -21,7 +21,7 @@ def run(config: Config = None) -> None:
 
     settings = read_settings(config)
     open_database(settings.storage.folder, create=True).close()
-    raise typer.Exit(supervise(config, announce=lambda: _announce(settings)))
+    raise typer.Exit(supervise(config, settings.storage.folder, announce=lambda: _announce(settings)))
 
 
 def _announce(settings: Settings) -> None:
@@ -113,7 +113,7 @@ def nightly(
     if not dry_run:
         deliver(db, settings, now=now())
     if settings.nightly.analysis and not dry_run:
-        publish_analysis(db, settings.storage.folder)
+        publish_analysis(db, settings.storage.folder, now=now())
     if as_json:
         print_json(outcome.to_json_dict())
     else:

@@ -20,10 +20,15 @@ app = typer.Typer()
 
 
 @app.command()
-def migrate(config: Config = None) -> None:
+def migrate(
+    config: Config = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Make a new database even beside images or reports of one that is lost.")
+    ] = False,
+) -> None:
     """Make the database, or bring it to the schema of this version."""
     settings = read_settings(config)
-    open_database(settings.storage.folder, create=True).close()
+    open_database(settings.storage.folder, create=True, new=new).close()
     out.print(f"the database in {settings.storage.folder} is current", markup=False, highlight=False)
 
 

@@ -7,7 +7,7 @@ and that of any past night can be made as well.
 import json
 import os
 import shutil
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import structlog
@@ -19,9 +19,10 @@ from analytics.paper.analysis import Choices, analyse
 from analytics.paper.regression import OlsFit
 from analytics.pictures.flow import Flow, FlowStep
 from node.analysis.analyse import Run, write
+from node.clock import to_text
 from node.errors import InputError
 from node.nightly.cohort import cohort_frame
-from node.nightly.report import REPORT_FOLDER
+from node.store.database import REPORT_FOLDER
 
 FOLDER = "analysis"
 SEED = 1
@@ -30,12 +31,14 @@ SEED = 1
 log = structlog.get_logger()
 
 
-def publish_analysis(db: Database, folder: Path) -> None:
+def publish_analysis(db: Database, folder: Path, *, now: datetime) -> None:
     """Write the newest night's analysis under ``reports/<night>/analysis/`` where it is not there yet.
 
     A folder that cannot be written is logged; the night itself is not touched.
     """
-    row = db.execute("SELECT night, n_rows FROM record_fit ORDER BY night DESC LIMIT 1").fetchone()
+    row = db.execute(
+        "SELECT night, n_rows FROM record_fit WHERE made_at <= ? ORDER BY night DESC LIMIT 1", [to_text(now)]
+    ).fetchone()
     if row is None or row[1] == 0:
         return
     parent = folder / REPORT_FOLDER / row[0]

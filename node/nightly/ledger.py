@@ -14,8 +14,11 @@ from sqlite_utils import Database
 
 from node.clock import to_text
 from node.errors import NightError
+from node.store.database import writing
 
 KIND = "nightly"
+CLOCK = "clock"
+"""Stands in the place of the kind for a clock that was ahead."""
 LOCK_NAME = "nightly.lock"
 LOCK_WAIT_S = 120.0
 """How long one night waits for another that a second process is doing; a night takes seconds."""
@@ -46,10 +49,45 @@ def one_at_a_time(folder: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None
         yield
 
 
-def nights(db: Database) -> dict[date, str]:
-    """Every night in the ledger and how it stands."""
-    rows = db.execute("SELECT night, status FROM state_run WHERE kind = ?", [KIND]).fetchall()
+def nights(db: Database, *, by: datetime | None = None) -> dict[date, str]:
+    """Every night in the ledger and how it stands.
+
+    Parameters
+    ----------
+    by
+        Only what was entered by then: what a clock that was ahead has entered in the future does not count.
+    """
+    rows = db.execute(
+        "SELECT night, status FROM state_run WHERE kind = :kind "
+        "AND (:by IS NULL OR coalesce(finished_at, started_at) <= :by)",
+        {"kind": KIND, "by": to_text(by) if by else None},
+    ).fetchall()
     return {date.fromisoformat(night): status for night, status in rows}
+
+
+def note_clock(db: Database, now: datetime) -> None:
+    """Keep a problem in the ledger for as long as it holds nights that were entered in the future."""
+    count, last = db.execute(
+        "SELECT count(*), max(night) FROM state_run WHERE kind = ? AND coalesce(finished_at, started_at) > ?",
+        [KIND, to_text(now)],
+    ).fetchone()
+    noted = db.execute("SELECT detail FROM state_run WHERE kind = ?", [CLOCK]).fetchone()
+    detail = (
+        f"the clock of this machine was ahead: nights up to {last} were entered before they came ({count} of them "
+        "still); each is done in its turn all the same. Check how the machine sets its clock"
+        if count
+        else None
+    )
+    if detail == (noted[0] if noted else None):
+        return
+    with writing(db):
+        db.execute("DELETE FROM state_run WHERE kind = ?", [CLOCK])
+        if detail:
+            db.execute(
+                "INSERT INTO state_run (kind, night, started_at, finished_at, status, detail) "
+                "VALUES (?, ?, ?, ?, 'failed', ?)",
+                [CLOCK, last, to_text(now), to_text(now), detail],
+            )
 
 
 def last_done(ledger: dict[date, str]) -> date | None:

@@ -143,8 +143,14 @@ def run_night(db: Database, settings: Settings, *, night: date, now: datetime, d
     with ledger.one_at_a_time(folder):
         if dry_run:
             return _rehearse(db, settings, night=night, now=now)
-        nights = ledger.nights(db)
+        nights = ledger.nights(db, by=now)
         if nights.get(night) == "done":
+            return NightOutcome(night=night, stored=False, fit=None, rendered=None)
+        if _is_recorded(db, night):
+            # Entered in the future; its record stays, and it is the one night of them that is not done again.
+            log.warning("night was done before it came, by a clock that was ahead", night=night.isoformat())
+            with writing(db):
+                ledger.finish(db, night, now, status="done", detail="done before it came, by a clock that was ahead")
             return NightOutcome(night=night, stored=False, fit=None, rendered=None)
         ledger.require_turn(nights, night, today=now.astimezone(settings.site.zone).date())
         with writing(db):
@@ -155,9 +161,14 @@ def run_night(db: Database, settings: Settings, *, night: date, now: datetime, d
             # Whatever went wrong, the surgeons' silence must not look like "nothing new".
             _record_failure(db, settings, night=night, now=now, error=error)
             raise NightError(f"the night of {night} failed: {type(error).__name__}; see `vbq-node problems`") from error
-        publish_report(db, folder)
+        publish_report(db, folder, now=now)
     log.info("night done", night=night.isoformat(), n=prepared.snapshot.n)
     return NightOutcome(night=night, stored=True, fit=prepared.fit, rendered=rendered)
+
+
+def _is_recorded(db: Database, night: date) -> bool:
+    sql = "SELECT EXISTS (SELECT 1 FROM record_report WHERE kind = ? AND night = ?)"
+    return bool(db.execute(sql, [ledger.KIND, night.isoformat()]).fetchone()[0])
 
 
 def read_basis(db: Database) -> Basis:
@@ -305,7 +316,7 @@ def _store(db: Database, report: _Report, *, now: datetime) -> None:
     )
     for recipient, mail in report.mails.items():
         put(db, mail, recipient=recipient, report_id=report.report_id, now=now)
-    for missed in ledger.missed_before(ledger.nights(db), night):
+    for missed in ledger.missed_before(ledger.nights(db, by=now), night):
         ledger.finish(db, missed, now, status="done", detail=f"caught up by {night}")
     ledger.finish(db, night, now, status="done")
 
@@ -342,7 +353,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         waiting=waiting_for_a_person(
             db, night=night, zone=settings.site.zone, remind_after_days=settings.nightly.remind_after_days
         ),
-        missed=ledger.missed_before(ledger.nights(db), night),
+        missed=ledger.missed_before(ledger.nights(db, by=now), night),
         counts=counts,
         figures=prepared.figures,
     )

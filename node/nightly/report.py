@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,13 @@ from analytics.night.drift import Drift
 from analytics.night.shift import Shift
 from analytics.paper.regression import OlsFit
 from analytics.records import Tier
+from node.clock import to_text
 from node.nightly.counts import Counts
 from node.nightly.drift import Frozen, explain_drift, explain_shift, what_to_look_at
 from node.nightly.flags import Flag, Standing
 from node.nightly.waiting import Waiting
 from node.people.thresholds import TierChange, Version, describe
+from node.store.database import REPORT_FOLDER
 from node.store.whole_file import write_whole
 
 log = structlog.get_logger()
@@ -37,7 +39,6 @@ log = structlog.get_logger()
 FLOW = "flow"
 """Name of the figure that stands by the counts; the others stand by the model."""
 
-REPORT_FOLDER = "reports"
 DATA_URI = "data:image/png;base64,"
 _FIGURE = re.compile(rf'id="figure-(\w+)"[^>]* src="{DATA_URI}([A-Za-z0-9+/=]+)"')
 
@@ -251,14 +252,16 @@ def report_html_file(html: str, images: Mapping[str, bytes]) -> str:
     return html
 
 
-def publish_report(db: Database, folder: Path) -> None:
+def publish_report(db: Database, folder: Path, *, now: datetime) -> None:
     """Write the newest night's report under ``reports/<night>/`` where it is not there yet, from its record.
 
     ``report.html`` comes last, so when it is there the figures are. A folder that cannot be written is logged: the
-    report is in the database and in the outbox.
+    report is in the database and in the outbox. One that was made in the future, by a clock that was ahead, is not the
+    newest.
     """
     row = db.execute(
-        "SELECT night, html FROM record_report WHERE kind = 'nightly' ORDER BY night DESC LIMIT 1"
+        "SELECT night, html FROM record_report WHERE kind = 'nightly' AND made_at <= ? ORDER BY night DESC LIMIT 1",
+        [to_text(now)],
     ).fetchone()
     if row is None:
         return

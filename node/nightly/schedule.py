@@ -26,6 +26,7 @@ from node.nightly.analysis import publish_analysis
 from node.nightly.counts import left_to_derive
 from node.nightly.night import run_night
 from node.nightly.report import publish_report
+from node.nightly.restarts import report_restarts
 from node.outgoing.mail import deliver
 from node.settings import Settings
 from node.steps.lock import deriving
@@ -102,12 +103,14 @@ def check(settings: Settings, started_at: datetime) -> None:
     """
     db = open_database(settings.storage.folder)
     work: dict[str, Callable[[], object]] = {
+        "clock": partial(ledger.note_clock, db, clock_now()),
+        "restarts": partial(report_restarts, db, settings, now=clock_now()),
         "night": partial(_run_due, db, settings, started_at),
-        "report": partial(publish_report, db, settings.storage.folder),
+        "report": partial(publish_report, db, settings.storage.folder, now=clock_now()),
         "mails": partial(deliver, db, settings, now=clock_now()),
     }
     if settings.nightly.analysis:
-        work["analysis"] = partial(publish_analysis, db, settings.storage.folder)
+        work["analysis"] = partial(publish_analysis, db, settings.storage.folder, now=clock_now())
     try:
         for name, do in work.items():
             _do(db, name, do)
@@ -151,8 +154,11 @@ def _better_later(db: Database, settings: Settings, night: date, started_at: dat
 
 def _due(db: Database, settings: Settings) -> date | None:
     # A night that failed is not tried again every minute: a person looks first, or the next night comes.
-    done = {night for night, status in ledger.nights(db).items() if status in ("done", "failed")}
+    now = clock_now()
+    done = {night for night, status in ledger.nights(db, by=now).items() if status in ("done", "failed")}
     (made_at,) = db.execute("SELECT value FROM fact_site WHERE name = 'made_at'").fetchone()
-    return due_night(
-        at=settings.nightly.at, zone=settings.site.zone, now=clock_now(), since=from_text(made_at), done=done
-    )
+    since = from_text(made_at)
+    if since > now:
+        # Made while the clock was ahead, nobody knows when.
+        since = now - timedelta(days=1)
+    return due_night(at=settings.nightly.at, zone=settings.site.zone, now=now, since=since, done=done)

@@ -1,5 +1,6 @@
 """``vbq-node doctor``: what an engineer would check first."""
 
+import errno
 import shutil
 import smtplib
 import socket
@@ -8,12 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlite_utils.utils import sqlite3
+
 from node.clock import now
 from node.errors import PeerError, StoreError
+from node.operate.status import presence_in_words
 from node.settings import Listener, Settings
 from node.store.database import DATABASE_NAME, open_database
+from node.store.presence import presences
 from node.store.private import open_to_others, require_owner
 
+DAMAGED = "stop the node, keep the file as it is, and bring back a copy"
+"""What to do with a database of which a page cannot be read."""
 LOW_SPACE_BYTES = 2 * 1024**3
 """Below this the doctor warns: about four thousand MR images of half a megabyte."""
 
@@ -33,7 +40,8 @@ def examine(settings: Settings) -> list[Finding]:
         _folder(settings.storage.folder),
         _disk(settings.storage.folder),
         _database(settings.storage.folder),
-        *(_port(name, getattr(settings, name)) for name in ("dicom", "hl7", "metrics")),
+        *_node(settings.storage.folder),
+        *_ports(settings),
         *_peers(settings),
         _mail(settings),
         Finding(
@@ -81,22 +89,53 @@ def _database(folder: Path) -> Finding:
     except StoreError as error:
         return Finding(check="database", ok=False, detail=str(error))
     try:
-        answer = db.execute("PRAGMA quick_check").fetchone()[0]
+        answer = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        answer = str(error)
     finally:
         db.close()
-    return Finding(check="database", ok=answer == "ok", detail=f"quick check: {answer}")
+    if answer == "ok":
+        return Finding(check="database", ok=True, detail="quick check: ok")
+    # Pages are named in it, never what stands on them.
+    words = " ".join(answer.removeprefix("*** in database main ***").split())
+    return Finding(check="database", ok=False, detail=f"{folder / DATABASE_NAME} is damaged ({words}); {DAMAGED}")
 
 
-def _port(name: str, listener: Listener) -> Finding:
+def _node(folder: Path) -> Iterator[Finding]:
+    for fine, sentence in presence_in_words(folder, now=now()):
+        yield Finding(check="node", ok=fine, detail=sentence)
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    running = {one.name for one in presences(settings.storage.folder) if one.running}
+    for name, listener, role in (
+        ("dicom", settings.dicom, "dicom"),
+        ("hl7", settings.hl7, "hl7"),
+        ("metrics", settings.metrics, "steps"),
+    ):
+        yield _port(name, listener, runs=role in running)
+
+
+def _port(name: str, listener: Listener, *, runs: bool) -> Finding:
+    # To connect would be seen by the listener, as a stranger where this machine is not in its list.
     family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.settimeout(2)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            used = probe.connect_ex((listener.host, listener.port)) == 0
+            probe.bind((listener.host, listener.port))
+            used = False
         except OSError as error:
-            return Finding(check=f"port {name}", ok=False, detail=f"{listener.host}: {error.strerror}")
-    detail = "something listens (this node, if it is running)" if used else "free"
-    return Finding(check=f"port {name}", ok=True, detail=f"{listener.host}:{listener.port} {detail}")
+            if error.errno != errno.EADDRINUSE:
+                return Finding(check=f"port {name}", ok=False, detail=f"{listener.host}: {error.strerror}")
+            used = True
+    details = {
+        (True, True): "this node listens",
+        (True, False): "nothing listens, although its role runs",
+        (False, True): "something else listens; stop it, or set another port",
+        (False, False): "free",
+    }
+    place = f"{listener.host}:{listener.port}"
+    return Finding(check=f"port {name}", ok=runs == used, detail=f"{place} {details[runs, used]}")
 
 
 def _peers(settings: Settings) -> Iterator[Finding]:

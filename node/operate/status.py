@@ -1,11 +1,13 @@
 """What arrived, what is pending, what needs a person: all of it queries, nothing kept in memory."""
 
 from datetime import datetime
+from pathlib import Path
 
 from sqlite_utils import Database
 
 from node.clock import to_text
 from node.steps.pending import pending
+from node.store.presence import SUPERVISOR, presences
 
 COUNTS = {
     "objects received": "SELECT count(*) FROM fact_object",
@@ -42,16 +44,64 @@ def counts(db: Database) -> dict[str, int]:
     return {name: int(db.execute(sql).fetchone()[0]) for name, sql in COUNTS.items()}
 
 
-def status(db: Database, *, now: datetime) -> dict[str, object]:
+def node_presence(folder: Path, *, now: datetime) -> dict[str, object]:
+    """Whether the node runs and since when, and each of its roles; without the database, whatever state that is in."""
+    found = presences(folder)
+    roles = [one for one in found if one.name != SUPERVISOR]
+    up = [one for one in found if one.running]
+    since = min((one.since for one in up if one.since), default=None)
+    return {
+        "running": bool(up),
+        "since": to_text(since) if since else None,
+        "roles": {
+            one.name: {
+                "running": one.running,
+                "since": to_text(one.since) if one.running and one.since else None,
+                "ended_unasked_last_day": one.recent_failures(now),
+                "many_restarts": one.is_unsteady(now),
+            }
+            for one in roles
+        },
+    }
+
+
+def presence_in_words(folder: Path, *, now: datetime) -> list[tuple[bool, str]]:
+    """What a person has to know of it: whether it is as it should be, and a sentence."""
+    roles = [one for one in presences(folder) if one.name != SUPERVISOR]
+    up = [one for one in roles if one.running]
+    if not roles:
+        return [(True, "has not been started on this folder yet")]
+    if not up:
+        last = max((one.since for one in roles if one.since), default=None)
+        return [(False, f"is not running; it was started last at {to_text(last) if last else 'an unknown time'}")]
+    since = min((one.since for one in up if one.since), default=now)
+    found = [(True, f"runs since {to_text(since)}: {', '.join(one.name for one in up)}")]
+    if down := [one.name for one in roles if not one.running]:
+        found.append((False, f"these of its roles are not running: {', '.join(down)}"))
+    return found + [
+        (
+            False,
+            f"the role {one.name} has ended {one.recent_failures(now)} times in the last day without being asked and "
+            "was started again; the log says why",
+        )
+        for one in roles
+        if one.is_unsteady(now)
+    ]
+
+
+def status(db: Database, folder: Path, *, now: datetime) -> dict[str, object]:
     """Everything ``vbq-node status --json`` shows."""
     night = db.execute(
-        "SELECT night, status, finished_at, detail FROM state_run ORDER BY night DESC LIMIT 1"
+        "SELECT night, status, finished_at, detail FROM state_run "
+        "WHERE kind = 'nightly' AND coalesce(finished_at, started_at) <= ? ORDER BY night DESC LIMIT 1",
+        [to_text(now)],
     ).fetchone()
     version = db.execute(
         "SELECT version FROM thresholds WHERE state = 'adopted' ORDER BY version DESC LIMIT 1"
     ).fetchone()
     return {
         "at": to_text(now),
+        "node": node_presence(folder, now=now),
         "counts": counts(db),
         "pending": pending(db),
         "last_object_received_at": db.execute("SELECT max(received_at) FROM fact_object_receipt").fetchone()[0],

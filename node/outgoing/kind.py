@@ -101,6 +101,11 @@ class Limits:
     expires_after: timedelta | None = None
     """So long after enrolment there is no further attempt, whether there was one or not."""
 
+    @property
+    def life(self) -> timedelta | None:
+        """How long an item waits at most, where that is limited."""
+        return self.age or self.expires_after
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:

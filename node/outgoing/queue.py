@@ -149,7 +149,13 @@ def put(db: Database, kind: Kind, keys: Iterable[str], *, at: datetime, peer: st
 def claim(db: Database, kind: Kind, settings: Settings, peer: str, *, at: datetime) -> tuple[Item, ...]:
     """Lease what is due for a receiver, in the order it was enrolled; nothing while the receiver is at rest."""
     values = {"kind": kind.name, "peer": peer, "now": to_text(at)}
-    if _resting(db, kind, peer, at) or not db.execute(f"SELECT 1 FROM state_outgoing WHERE {DUE}", values).fetchone():
+    anything = f"SELECT 1 FROM state_outgoing WHERE {DUE}"
+    idle = _resting(db, kind, peer, at) or not db.execute(anything, values).fetchone()
+    if idle or kind.limits.life:
+        # Of long queues not with every batch: it looks at all that waits.
+        _set_right(db, kind, settings, peer, at)
+        idle = _resting(db, kind, peer, at) or not db.execute(anything, values).fetchone()
+    if idle:
         return ()
     with writing(db):
         if kind.limits.expires_after is not None:
@@ -160,6 +166,36 @@ def claim(db: Database, kind: Kind, settings: Settings, peer: str, *, at: dateti
         lease = to_text(at + kind.lease(settings))
         rows = db.execute(CLAIM, values | {"lease": lease, "batch": kind.batch}).fetchall()
     return _items(rows)
+
+
+def _set_right(db: Database, kind: Kind, settings: Settings, peer: str, at: datetime) -> None:
+    """Take back what only the clock says: what a clock that was ahead has put off, leased, or let grow old.
+
+    An item whose attempt comes later than its whole life was not waiting: the clock was set, or the node was down.
+    """
+    life = kind.limits.life
+    values = {
+        "kind": kind.name,
+        "peer": peer,
+        "now": to_text(at),
+        "pause": to_text(at + kind.pauses.longest),
+        "lease": to_text(at + kind.lease(settings)),
+        "rest": to_text(at + kind.rest.longest) if kind.rest else None,
+        "life": to_text(at - life) if life else None,
+    }
+    ahead = "next_attempt_at > :pause OR leased_until > :lease OR enrolled_at > :now"
+    wrong = f"kind = :kind AND peer = :peer AND status = 'waiting' AND ({ahead} OR next_attempt_at < :life)"
+    resting = "kind = :kind AND peer = :peer AND next_attempt_at > :rest"
+    if db.execute(f"SELECT EXISTS (SELECT 1 FROM state_outgoing WHERE {wrong})", values).fetchone()[0]:
+        with writing(db):
+            db.execute(
+                "UPDATE state_outgoing SET enrolled_at = :now, next_attempt_at = min(next_attempt_at, :now), "
+                f"leased_until = iif(leased_until > :lease, NULL, leased_until) WHERE {wrong}",
+                values,
+            )
+    if db.execute(f"SELECT EXISTS (SELECT 1 FROM state_outgoing_peer WHERE {resting})", values).fetchone()[0]:
+        with writing(db):
+            db.execute(f"UPDATE state_outgoing_peer SET next_attempt_at = :now WHERE {resting}", values)
 
 
 def _items(rows: Iterable[tuple[int, str, int, str, str]]) -> tuple[Item, ...]:

@@ -22,12 +22,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlite_utils.utils import sqlite3
 
+from node.clock import now
 from node.crowding import gives_way
 from node.errors import ListenError, StoreError
 from node.operate import status
 from node.settings import Metrics, Settings
 from node.steps.pending import pending
 from node.store.database import open_database
+from node.store.presence import presences
 
 REQUEST_TIMEOUT_S = 5.0
 """For each wait for a client."""
@@ -42,6 +44,17 @@ class _StatusCollector(Collector):
         self._folder = settings.storage.folder
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The roles, then what the database holds."""
+        up = GaugeMetricFamily("vbq_node_role_up", "Whether the role runs", labels=["role"])
+        ended = GaugeMetricFamily(
+            "vbq_node_role_ended_last_day",
+            "How often the role ended in the last day without being asked",
+            labels=["role"],
+        )
+        for one in presences(self._folder):
+            up.add_metric([one.name], one.running)
+            ended.add_metric([one.name], one.recent_failures(now()))
+        yield from (up, ended)
         db = open_database(self._folder)
         try:
             for name, help_text, values in (

@@ -5,15 +5,26 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from time import sleep
 from typing import Protocol
 
 import structlog
 
+from node.errors import NodeError
 from node.logs import withhold_values
 from node.settings import Settings
+from node.store.presence import Present, present
 
 READY_LINE = "ready"
 """What a supervised role writes to standard output once it does its work."""
+REFUSED_LINE = "refused"
+"""What it writes when it cannot start for a reason that it has said: to start it again would not help."""
+STOP_PATIENCE_S = 12.0
+"""How long a role may take to end what it is at; then it ends in the middle of it. What it had not finished is a query
+away."""
+
+log = structlog.get_logger()
 
 
 class Role(Protocol):
@@ -79,14 +90,35 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
         signal.signal(number, lambda *_: stop.set())
     if supervised:
         threading.Thread(target=_stop_at_end_of_input, args=[stop], daemon=True).start()
+    works = threading.Event()
+
+    def say(line: str) -> None:
+        if supervised:
+            with suppress(OSError):  # the supervisor may be gone
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
 
     def ready() -> None:
-        structlog.get_logger().info("ready", role=name)
-        if supervised:
-            sys.stdout.write(READY_LINE + "\n")
-            sys.stdout.flush()
+        works.set()
+        log.info("ready", role=name)
+        say(READY_LINE)
 
-    ROLES[name](settings, stop, ready=ready)
+    with present(settings.storage.folder, name) as place:
+        threading.Thread(target=_end_in_time, args=[name, stop, place], daemon=True).start()
+        try:
+            ROLES[name](settings, stop, ready=ready)
+        except NodeError:
+            if not works.is_set():
+                say(REFUSED_LINE)
+            raise
+
+
+def _end_in_time(name: str, stop: threading.Event, place: Present) -> None:
+    stop.wait()
+    sleep(STOP_PATIENCE_S)
+    log.warning("the role ends in the middle of its work", role=name, after_s=STOP_PATIENCE_S)
+    place.end(failed=False)
+    os._exit(0)
 
 
 def _stop_at_end_of_input(stop: threading.Event) -> None:

@@ -1,25 +1,33 @@
 """``vbq-node run``: all roles under one supervisor, each in its own process.
 
 A role that cannot start (a port taken, a folder not writable) says why in one line and ends the node. A role that
-dies later is started again, after 1, 2, 4 … 60 seconds; what it had not finished is a query away.
+dies, before all are up or later, is started again, after 1, 2, 4 … 60 seconds; what it had not finished is a query
+away.
 """
 
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
 import structlog
 
-from node.run.roles import READY_LINE, ROLES
+from node.errors import StoreError
+from node.run.roles import READY_LINE, REFUSED_LINE, ROLES, STOP_PATIENCE_S
+from node.store.presence import FOLDER, SUPERVISOR, locked, present, supervisor_runs
 
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
+SLOW_START_S = 60.0
+"""A role that is not ready by then is named in the log."""
+STOP_TIMEOUT_S = STOP_PATIENCE_S + 8.0
 LONGEST_PAUSE_S = 60.0
+ROLES_LOCK = "roles.lock"
+"""Held by the supervisor and every role that it has started, for their lives."""
 
 log = structlog.get_logger()
 
@@ -30,13 +38,17 @@ class _Child:
 
     name: str
     process: subprocess.Popen[bytes]
-    ready: threading.Event
-    started_at: float
+    ready: threading.Event = field(default_factory=threading.Event)
+    refused: threading.Event = field(default_factory=threading.Event)
+    heard: threading.Event = field(default_factory=threading.Event)
+    """Its standard output is at its end."""
+    started_at: float = field(default_factory=monotonic)
+    slow: bool = False
     failures: int = 0
     restart_at: float | None = None
 
 
-def supervise(config: Path | None, *, announce: Callable[[], None]) -> int:
+def supervise(config: Path | None, folder: Path, *, announce: Callable[[], None]) -> int:
     """Run all roles until SIGTERM or SIGINT; returns the exit code of the node.
 
     A role that cannot start has said why by itself; its exit code is then that of the node.
@@ -45,30 +57,69 @@ def supervise(config: Path | None, *, announce: Callable[[], None]) -> int:
     ----------
     config
         The settings file the roles are to read; ``None`` for the default search.
+    folder
+        The data folder.
     announce
         Called once, when every role is ready.
+
+    Raises
+    ------
+    StoreError
+        Another node runs on this folder.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    children = [_start(name, config) for name in ROLES]
+    with _alone(folder) as inherited, present(folder, SUPERVISOR):
+        children = [_start(name, config, inherited) for name in ROLES]
+        try:
+            return _watch(children, config, inherited, stop, announce)
+        finally:
+            _stop(children)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[int]:
+    """Hold the lock of the roles; they inherit it, so that none of an earlier run is still at work on the folder.
+
+    After a kill -9 of a supervisor its roles end by themselves, within some seconds.
+    """
+    if supervisor_runs(folder):
+        raise StoreError(f"another node runs on {folder}; stop it, or set another storage.folder")
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / FOLDER / ROLES_LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
     try:
-        failed = _wait_until_ready(children, stop)
-        if failed is not None:
-            log.error("role could not start, the node stops", role=failed.name)
-            return failed.process.poll() or 1
-        if not stop.is_set():
-            announce()
-        while not stop.wait(0.2):
-            for child in children:
-                if child.process.poll() is not None:
-                    _restart_in_time(child, config)
-        return 0
+        if not locked(descriptor, within_s=0.0):
+            log.info("waiting for the roles of an earlier run to end")
+            if not locked(descriptor, within_s=STOP_TIMEOUT_S):
+                raise StoreError(f"roles of an earlier run of the node on {folder} do not end; end them")
+        yield descriptor
     finally:
-        _stop(children)
+        # To unlock it would unlock it for all; it is free when the last of them has closed it.
+        os.close(descriptor)
 
 
-def _start(name: str, config: Path | None) -> _Child:
+def _watch(
+    children: list[_Child], config: Path | None, inherited: int, stop: threading.Event, announce: Callable[[], None]
+) -> int:
+    announced = False
+    while not stop.wait(0.05 if not announced else 0.2):
+        for child in children:
+            ended = child.process.poll()
+            if ended is None:
+                _note_slow(child)
+            elif not announced and child.restart_at is None and child.heard.wait(1.0) and child.refused.is_set():
+                log.error("role could not start, the node stops", role=child.name)
+                return ended or 1
+            else:
+                _restart_in_time(child, config, inherited)
+        if not announced and all(child.ready.is_set() and child.restart_at is None for child in children):
+            announce()
+            announced = True
+    return 0
+
+
+def _start(name: str, config: Path | None, inherited: int) -> _Child:
     command = [sys.executable, "-m", "node", name, "--supervised"]
     if config is not None:
         command += ["--config", str(config)]
@@ -76,33 +127,28 @@ def _start(name: str, config: Path | None) -> _Child:
         command += ["--watch"]
     # A session of its own: Ctrl-C reaches the supervisor only, which then ends the roles in order.
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own arguments
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pass_fds=[inherited]
     )
-    child = _Child(name=name, process=process, ready=threading.Event(), started_at=monotonic())
-    threading.Thread(target=_listen, args=[child.process, child.ready], daemon=True).start()
+    child = _Child(name=name, process=process)
+    threading.Thread(target=_listen, args=[child], daemon=True).start()
     return child
 
 
-def _listen(process: subprocess.Popen[bytes], ready: threading.Event) -> None:
-    for line in process.stdout or ():
-        if line.decode(errors="replace").strip() == READY_LINE:
-            ready.set()
+def _listen(child: _Child) -> None:
+    lines = {READY_LINE: child.ready, REFUSED_LINE: child.refused}
+    for line in child.process.stdout or ():
+        if (said := lines.get(line.decode(errors="replace").strip())) is not None:
+            said.set()
+    child.heard.set()
 
 
-def _wait_until_ready(children: list[_Child], stop: threading.Event) -> _Child | None:
-    """Wait until every role works (or the node is told to stop); returns a role that does not."""
-    deadline = monotonic() + START_TIMEOUT_S
-    while not stop.wait(0.05):
-        for child in children:
-            late = monotonic() > deadline and not child.ready.is_set()
-            if late or child.process.poll() is not None:
-                return child
-        if all(child.ready.is_set() for child in children):
-            return None
-    return None
+def _note_slow(child: _Child) -> None:
+    if not child.slow and not child.ready.is_set() and monotonic() - child.started_at > SLOW_START_S:
+        child.slow = True
+        log.warning("role is not ready yet", role=child.name, after_s=SLOW_START_S)
 
 
-def _restart_in_time(child: _Child, config: Path | None) -> None:
+def _restart_in_time(child: _Child, config: Path | None, inherited: int) -> None:
     if child.restart_at is None:
         child.failures = 0 if monotonic() - child.started_at > LONGEST_PAUSE_S else child.failures + 1
         pause_s = min(LONGEST_PAUSE_S, 2.0 ** (child.failures - 1)) if child.failures else 0.0
@@ -114,8 +160,9 @@ def _restart_in_time(child: _Child, config: Path | None) -> None:
             pause_s=pause_s,
         )
     if monotonic() >= child.restart_at:
-        fresh = _start(child.name, config)
-        child.process, child.ready, child.started_at = fresh.process, fresh.ready, fresh.started_at
+        fresh = _start(child.name, config, inherited)
+        child.process, child.started_at, child.slow = fresh.process, fresh.started_at, False
+        child.ready, child.refused, child.heard = fresh.ready, fresh.refused, fresh.heard
         child.restart_at = None
 
 

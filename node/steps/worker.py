@@ -6,6 +6,7 @@ the data folder says which), so that no two do the same work.
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from time import monotonic
@@ -28,7 +29,7 @@ from node.steps.measure_automatic import measure_automatically
 from node.steps.pending import pending
 from node.steps.retry import retry_failed
 from node.store.archive import Archive
-from node.store.database import open_database, writing
+from node.store.database import StopWorkError, open_database, writing
 from node.store.derivation import again_since, finish
 from node.store.failures import ALL, barrier, failing_steps, note_recovery
 from node.store.snapshot import publish
@@ -53,11 +54,21 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
     StoreError
         The database cannot be used.
     """
-    folder = settings.storage.folder
-    db = open_database(folder, create=True)
-    archive = Archive(folder)
+    db = open_database(settings.storage.folder, create=True)
+    # A backlog holds up the end of the role by one unit of work, not by all of it.
+    db.stop = stop
     if ready:
         ready()
+    try:
+        with suppress(StopWorkError):
+            _derive(db, settings, stop)
+    finally:
+        db.close()
+
+
+def _derive(db: Database, settings: Settings, stop: threading.Event) -> None:
+    folder = settings.storage.folder
+    archive = Archive(folder)
     longest_pause_s = min(LONGEST_PAUSE_S, settings.dicom.quiet_s / 20)
     settled: tuple[int, int] | None = None
     published: tuple[int, int] | None = None
@@ -80,7 +91,6 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
                         settled, round_at = (before[0], _changes(db)[1]), monotonic() + longest_pause_s
         if not done:
             stop.wait(POLL_S)
-    db.close()
 
 
 def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datetime) -> int:

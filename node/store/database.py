@@ -6,6 +6,7 @@ first fails at once under another writer, whatever the busy time-out.
 """
 
 import secrets
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +16,36 @@ from sqlite_utils.utils import sqlite3
 
 from node.errors import StoreError
 from node.store import derivation, schema
+from node.store.archive import ARCHIVE_FOLDER, FINAL_NAME
 from node.store.migrate import migrate, recognise
 from node.store.private import make_file, make_folder, require_owner
 
+
+class StopWorkError(BaseException):
+    """Raised in place of beginning a unit of work, in a process that has been told to stop."""
+
+
+class StoppableDatabase(Database):
+    """A connection whose units of work begin only while ``stop`` is not set."""
+
+    stop: threading.Event | None = None
+
+
 DATABASE_NAME = "node.db"
+REPORT_FOLDER = "reports"
+"""Each night's report as a page, under its date."""
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for another; units of work are short, so reaching it means something is stuck."""
 
 
 def open_database(
-    folder: Path, *, create: bool = False, pseudonym_key: str | None = None, any_thread: bool = False
-) -> Database:
+    folder: Path,
+    *,
+    create: bool = False,
+    new: bool = False,
+    pseudonym_key: str | None = None,
+    any_thread: bool = False,
+) -> StoppableDatabase:
     """Open the node's database; one connection per thread.
 
     Parameters
@@ -35,6 +55,8 @@ def open_database(
     create
         Make the folder and the database, or bring it to the schema of this version. Several processes may do this at
         once; one migrates, the others wait for it.
+    new
+        Make a new database even beside an archive or reports of an earlier one.
     pseudonym_key
         The secret from which study ids are made, for a new database only; random unless given (the demo gives it,
         so that its ids repeat).
@@ -45,8 +67,8 @@ def open_database(
     ------
     StoreError
         The folder cannot be made or written, or belongs to another user; the database is missing or of an earlier
-        schema (without ``create``),
-        damaged, of a newer schema, or its tables are not those of the schema that it says it has.
+        schema (without ``create``), missing beside an archive or reports (without ``new``), damaged, of a newer
+        schema, or its tables are not those of the schema that it says it has.
     """
     path = folder / DATABASE_NAME
     try:
@@ -59,6 +81,8 @@ def open_database(
             )
         else:
             require_owner(folder)
+        if create and not new:
+            _require_none_lost(path)
         if create:
             make_file(path)
             migrate(path, pseudonym_key=pseudonym_key or secrets.token_hex(32))
@@ -75,7 +99,7 @@ def open_database(
         raise StoreError(
             f"cannot use the database {path}: {error}; check the folder, its owner and free space"
         ) from error
-    return Database(connection)
+    return StoppableDatabase(connection)
 
 
 @contextmanager
@@ -88,7 +112,11 @@ def writing(db: Database) -> Iterator[Database]:
     ------
     sqlite3.OperationalError
         Also when the file was moved or deleted since it was opened: SQLite would commit to where nobody looks.
+    StopWorkError
+        This process has been told to stop.
     """
+    if isinstance(db, StoppableDatabase) and db.stop is not None and db.stop.is_set():
+        raise StopWorkError
     db.conn.execute("BEGIN IMMEDIATE")
     try:
         yield db
@@ -115,6 +143,23 @@ def insert(db: Database, table: str, rows: Iterable[Mapping[str, object]]) -> No
         columns = ", ".join(row)
         values = ", ".join(f":{name}" for name in row)
         db.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", dict(row))
+
+
+def _require_none_lost(path: Path) -> None:
+    """Refuse to make a database in place of one that was lost: ids, messages and decisions of its folder were in it."""
+    if path.is_file() and path.stat().st_size:
+        return
+    folder = path.parent
+    if any(FINAL_NAME.fullmatch(file.name) for file in folder.glob(f"{ARCHIVE_FOLDER}/*/*.dcm")):
+        beside = f"received images ({folder / ARCHIVE_FOLDER})"
+    elif any((folder / REPORT_FOLDER).glob("*/*")):
+        beside = f"reports ({folder / REPORT_FOLDER})"
+    else:
+        return
+    raise StoreError(
+        f"no database at {path}, but {beside} that belong to one; nothing was made. Bring back the file (a backup, a "
+        "disk that is not mounted), or make a new one without what was in the old one: vbq-node migrate --new"
+    )
 
 
 def _inode(path: Path) -> int | None:

@@ -321,4 +321,6 @@ SELECT 'mail', 'mail ' || m.message_id, 'undeliverable', coalesce(d.last_error, 
 FROM state_outgoing AS d JOIN record_mail AS m ON m.mail_id = CAST(d.key AS INTEGER)
 WHERE d.kind = 'mail' AND d.status = 'dead'
 UNION ALL
-SELECT 'nightly', 'night ' || night, 'failed', coalesce(detail, '') FROM state_run WHERE status = 'failed';
+SELECT 'nightly', iif(kind = 'clock', 'clock', 'night ' || night), iif(kind = 'clock', 'clock-ahead', 'failed'),
+       coalesce(detail, '')
+FROM state_run WHERE status = 'failed';

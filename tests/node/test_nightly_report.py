@@ -329,7 +329,7 @@ def test_lost_report_files_come_back_as_they_were(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "report.html").unlink()  # killed between the commit and the last file
     (folder / "plr.png").unlink()
-    publish_report(db, tmp_path)
+    publish_report(db, tmp_path, now=NOW)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     db.close()
 

@@ -64,6 +64,8 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
         values = found[group]
         if isinstance(values, dict):
             rows += [(name if group == "counts" else f"pending: {name}", number) for name, number in values.items()]
+    if found["deriving_again_since"] is not None:
+        rows.append(("everything derived again since", found["deriving_again_since"]))
     for name in ("last_object_received_at", "last_message_received_at", "threshold_version"):
         rows.append((name.replace("_", " "), found[name] or "–"))
     night = found["last_night"]

@@ -15,6 +15,7 @@ from node.commands.shell import (
     read_settings,
 )
 from node.store.database import open_database
+from node.store.derivation import again_since
 
 app = typer.Typer()
 
@@ -28,8 +29,18 @@ def migrate(
 ) -> None:
     """Make the database, or bring it to the schema of this version."""
     settings = read_settings(config)
-    open_database(settings.storage.folder, create=True, new=new).close()
+    db = open_database(settings.storage.folder, create=True, new=new)
+    since = again_since(db)
+    db.close()
     out.print(f"the database in {settings.storage.folder} is current", markup=False, highlight=False)
+    if since is not None:
+        out.print(
+            "the steps derive everything again from the facts as soon as they run (`vbq-node run`); until then "
+            "the snapshot stays as it was, and no night is run",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -53,12 +64,12 @@ def _left(pending: Mapping[str, int]) -> str:
 def snapshot(config: Config = None) -> None:
     """Publish the read-only snapshot for people who query now, and print its path."""
     from node.steps.lock import deriving
-    from node.store.snapshot import publish
+    from node.store.snapshot import publish_unless_deriving
 
     settings = read_settings(config)
     db, _ = open_node(settings)
     with deriving(settings.storage.folder, wait=True):
-        path = publish(db, settings.storage.folder)
+        path = publish_unless_deriving(db, settings.storage.folder)
     sys.stdout.write(f"{path}\n")
 
 

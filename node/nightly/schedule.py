@@ -146,7 +146,9 @@ def _better_later(db: Database, settings: Settings, night: date, started_at: dat
 
     After an upgrade or a rebuild it waits until everything is derived again, however long that takes.
     """
-    if again_since(db) is not None:
+    again = again_since(db)
+    if again is not None:
+        log.info("the night waits until everything is derived again", since=again, left=left_to_derive(db))
         return True
     since = max(_moment(night, settings.nightly.at, settings.site.zone), started_at)
     return clock_now() - since < PATIENCE and bool(left_to_derive(db))

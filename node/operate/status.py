@@ -7,6 +7,7 @@ from sqlite_utils import Database
 
 from node.clock import to_text
 from node.steps.pending import pending
+from node.store.derivation import again_since
 from node.store.presence import SUPERVISOR, presences
 
 COUNTS = {
@@ -106,6 +107,7 @@ def status(db: Database, folder: Path, *, now: datetime) -> dict[str, object]:
         "pending": pending(db),
         "last_object_received_at": db.execute("SELECT max(received_at) FROM fact_object_receipt").fetchone()[0],
         "last_message_received_at": db.execute("SELECT max(received_at) FROM fact_frame_receipt").fetchone()[0],
+        "deriving_again_since": again_since(db),
         "last_night": dict(zip(("night", "status", "finished_at", "detail"), night, strict=True)) if night else None,
         "threshold_version": version[0] if version else None,
     }

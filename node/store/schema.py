@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from sqlite_utils.utils import sqlite3
@@ -132,6 +132,7 @@ def difference(found: Structure, wanted: Structure) -> str:
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
 
 
+@lru_cache(maxsize=1024)
 def normalised(sql: str) -> str:
     """SQL of a definition without comments, layout and quotes around names."""
     text = re.sub(r"--[^\n]*", " ", sql)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from node.errors import StoreError
+from node.store.derivation import again_since
+
 SNAPSHOT_FOLDER = "snapshots"
 SNAPSHOT_NAME = "node.db"
 
@@ -49,6 +52,23 @@ def publish(db: Database, folder: Path) -> Path:
         os.fsync(file.fileno())
     temporary.replace(final)
     return final
+
+
+def publish_unless_deriving(db: Database, folder: Path) -> Path:
+    """:func:`publish`, except after an upgrade or a rebuild that is not finished.
+
+    Raises
+    ------
+    StoreError
+        Everything is still being derived again; the snapshot stays as it was.
+    """
+    since = again_since(db)
+    if since is not None:
+        raise StoreError(
+            f"everything is being derived again since {since}; `vbq-node status` shows what is left, and the steps (or "
+            "`vbq-node rebuild`) do it; the snapshot stays as it was"
+        )
+    return publish(db, folder)
 
 
 def _columns(db: Database, view: str) -> list[tuple[str, str]]:

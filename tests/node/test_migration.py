@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_utils.utils import sqlite3
@@ -25,7 +26,7 @@ from node.steps.worker import run_steps
 from node.store import derivation, earlier, migrate, schema
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
-from node.store.snapshot import snapshot_path
+from node.store.snapshot import publish_unless_deriving, snapshot_path
 from tests.node.dicom_samples import free_port, mr_image, receive
 from tests.node.golden_data import COMMITS, derive, lines, read, schemas, shown, tables, unpack
 
@@ -41,6 +42,11 @@ def copies(folder: Path) -> list[Path]:
     return sorted((folder / "backups").iterdir()) if (folder / "backups").is_dir() else []
 
 
+def without_state(tables: dict[str, Any]) -> dict[str, Any]:
+    """Facts and records only; later migrations move bookkeeping from table to table."""
+    return {name: content for name, content in tables.items() if not name.startswith("state_")}
+
+
 def kept(path: Path, before: dict[str, tuple[list[str], list[tuple[object, ...]]]]) -> dict[str, object]:
     """The tables that were there before, in the columns that they had."""
     with closing(sqlite3.connect(path)) as db:
@@ -49,18 +55,24 @@ def kept(path: Path, before: dict[str, tuple[list[str], list[tuple[object, ...]]
 
 # ---- golden databases ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("commit", COMMITS)
-def test_a_golden_database_keeps_facts_records_and_state_byte_for_byte(tmp_path: Path, commit: str) -> None:
+def test_a_golden_database_keeps_facts_and_records_byte_for_byte_and_what_is_to_be_sent(
+    tmp_path: Path, commit: str
+) -> None:
     golden = unpack(commit, tmp_path)
     before = tables(golden.path)
     for name in ("fact_object", "fact_frame", "fact_reading", "fact_threshold_decision", "record_fit", "record_mail",
                  "record_flag", "state_delivery", "fact_study_query", "fact_commitment_request"):  # fmt: skip
         assert before[name][1], name
+    mails, objects = len(before["state_delivery"][1]), len(before["state_forward"][1])
+    before = without_state(before)
     open_database(golden.folder, create=True).close()
     with closing(open_database(golden.folder)) as db:
         assert kept(golden.path, before) == before
         assert schema.structure(db.conn, schema.KEPT) == schema.expected(NEWEST)
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        sent = db.execute("SELECT kind, status, count(*) FROM state_outgoing GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
+        assert sent == [("commitment", "waiting", 1), ("forward", "waiting", objects), ("mail", "done", mails)]
         derive(db, golden.settings())
     assert kept(golden.path, before) == before
 
@@ -163,24 +175,41 @@ def make(folder: Path, script: str) -> Path:
 def test_every_state_of_schema_1_is_recognised_and_its_rows_come_along(tmp_path: Path, commit: str) -> None:
     path = make(tmp_path / "data", schemas()[commit])
     before = tables(path)
+    first = tmp_path / "first.db"
+    shutil.copy(path, first)
+    with closing(sqlite3.connect(first, isolation_level=None)) as db:
+        earlier.bring_to_first(db)
+        assert schema.structure(db, schema.KEPT) == schema.expected(1)
+        for name in before:
+            assert read(db, name, common(db, name, before))[1] == columns_of(before[name], common(db, name, before)), (
+                name
+            )
+        assert db.execute("SELECT queued_at FROM state_delivery").fetchone() == ("2026-01-02T03:00:00+00:00",)
+        found = db.execute("SELECT enrolled_object_id, failures, failing_since FROM state_destination").fetchall()
+        assert found == ([(7, 0, "t")] if "state_destination" in before else [])
     open_database(path.parent, create=True).close()
     with closing(open_database(path.parent)) as db:
         assert schema.structure(db.conn, schema.KEPT) == schema.expected(NEWEST)
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
-        for name, (columns, rows) in before.items():
-            same = [column for column in columns if column in read(db.conn, name)[0]]
-            places = [0, *(columns.index(column) + 1 for column in same)]
-            assert read(db.conn, name, same)[1] == [tuple(row[place] for place in places) for row in rows], name
-        assert db.execute("SELECT queued_at FROM state_delivery").fetchone() == ("2026-01-02T03:00:00+00:00",)
+        for name in without_state(before):
+            same = common(db.conn, name, before)
+            assert read(db.conn, name, same)[1] == columns_of(before[name], same), name
         assert db.execute("SELECT strata, evidence ->> '$.markers' FROM thresholds").fetchone() == ("[]", "[]")
-        destinations = db.execute(
-            "SELECT enrolled_object_id, failures, failing_since FROM state_destination"
-        ).fetchall()
-        assert destinations == ([(7, 0, "t")] if "state_destination" in before else [])
         with pytest.raises(sqlite3.IntegrityError, match="record_flag is never changed"):
             db.execute("UPDATE record_flag SET tier = 'flagged'")
     assert [number_of(copy) for copy in copies(path.parent)] == [1]
     assert tables(copies(path.parent)[0]) == before
+
+
+def common(db: sqlite3.Connection, table: str, before: dict[str, Any]) -> list[str]:
+    """The columns that a table has kept."""
+    return [column for column in before[table][0] if column in read(db, table)[0]]
+
+
+def columns_of(table: tuple[list[str], list[tuple[object, ...]]], columns: list[str]) -> list[tuple[object, ...]]:
+    names, rows = table
+    places = [0, *(names.index(column) + 1 for column in columns)]
+    return [tuple(row[place] for place in places) for row in rows]
 
 
 def test_all_known_states_are_tested_and_the_last_is_schema_1() -> None:
@@ -214,7 +243,6 @@ def change(path: Path, *statements: str) -> None:
             ["CREATE TABLE record_other (a TEXT)"],
             f"those of no schema; nearest is {NEWEST} \\(not of it: record_other\\)",
         ),
-        (["DROP TABLE state_derivation", "DROP TABLE record_measurement"], "those of schema 1"),
     ],
 )
 @pytest.mark.parametrize("create", [False, True])
@@ -237,6 +265,14 @@ def test_a_state_of_before_that_says_a_later_number_is_named_by_its_commit(tmp_p
     change(path, "PRAGMA user_version = 0")
     with pytest.raises(StoreError, match="has schema 0, but its tables are those of schema 1 as of 907b6df"):
         open_database(path.parent, create=True)
+
+
+def test_tables_of_an_earlier_schema_under_a_later_number_are_named_by_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    scripts = [*schema.first_schema(), *schema.statements(schema.migrations()[0].script)]
+    change(path, *scripts, f"PRAGMA user_version = {NEWEST}")
+    with pytest.raises(StoreError, match=f"has schema {NEWEST}, but its tables are those of schema 2; nothing"):
+        open_database(tmp_path, create=True)
 
 
 def test_a_newer_database_is_refused_in_words(tmp_path: Path) -> None:
@@ -394,13 +430,14 @@ def test_the_definition_is_its_text_without_comments_and_layout() -> None:
 def test_until_everything_is_derived_again_no_night_is_run_and_the_snapshot_stays(tmp_path: Path) -> None:
     settings = Settings(storage=Storage(folder=tmp_path, snapshot_every_s=1), metrics=Metrics(port=free_port()))
     with closing(open_database(tmp_path, create=True)) as db:
-        assert not _better_later(
-            db, settings, datetime(2026, 3, 1, tzinfo=UTC).date(), datetime(2026, 3, 1, tzinfo=UTC)
-        )
+        long_ago = datetime.now(UTC) - timedelta(days=3)
+        assert not _better_later(db, settings, long_ago.date(), long_ago)
+        publish_unless_deriving(db, tmp_path).unlink()
         with writing(db):
             derivation.forget(db)
-        long_ago = datetime.now(UTC) - timedelta(days=3)
         assert _better_later(db, settings, long_ago.date(), long_ago)
+        with pytest.raises(StoreError, match=r"everything is being derived again since .*; `vbq-node status` shows"):
+            publish_unless_deriving(db, tmp_path)
     stop = threading.Event()
     steps = threading.Thread(target=run_steps, args=[settings, stop])
     with closing(open_database(tmp_path, create=True)) as db:

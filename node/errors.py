@@ -12,6 +12,7 @@
     ├── PeerError              another DICOM node does not do what it is asked
     │   └── UnreachableError   it cannot be reached, or does not let this node in
     ├── ProtocolError          the other side of a DICOM connection does not keep to the protocol
+    ├── DecodingError          pixels end the process that decodes them, or are not decoded in time
     ├── DicomReadError         a stored DICOM object cannot be read as what it claims to be
     ├── MessageError           bytes cannot be read as HL7 v2
     └── NightError             a nightly run cannot be done or has failed
@@ -60,6 +61,10 @@ class UnreachableError(PeerError):
 
 class ProtocolError(NodeError):
     """The other side of a DICOM connection does not keep to the protocol."""
+
+
+class DecodingError(NodeError):
+    """Pixels end the process that decodes them, or are not decoded in time."""
 
 
 class DicomReadError(NodeError):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from node.errors import DicomReadError
+from node.errors import DecodingError, DicomReadError
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def content_faults(words: str) -> Iterator[None]:
     """
     try:
         yield
-    except DicomReadError:
+    except (DicomReadError, DecodingError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:

@@ -7,7 +7,7 @@ is not DICOM at all, or lacks the UIDs that say where it belongs, cannot be read
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from analytics.vbq.header import ImageHeader
 from node.dicom.content import content_faults
@@ -148,27 +148,67 @@ def read_slice(path: Path, *, frame: int | None = None) -> Slice:
 
 
 def read_slices(path: Path, frames: Sequence[int | None]) -> list[Slice]:
-    """The pixels of several frames of one stored image, in the order asked for; raises as :func:`read_slice`."""
+    """The pixels of several frames of one stored image, in the order asked for; raises as :func:`read_slice`.
+
+    The pixels are decoded in this process; of images that strangers sent, :mod:`node.measure.decoding` reads them in a
+    process of their own.
+    """
+    return [
+        Slice(signal=stored.astype(np.float64), spacing_mm=spacing_mm) for stored, spacing_mm in decode(path, frames)
+    ]
+
+
+def decode(path: Path, frames: Sequence[int | None]) -> Iterator[tuple["NDArray[Any]", tuple[float, float]]]:
+    """Each of these frames after the modality LUT, in the type that it is stored in, with its spacing in mm.
+
+    Raises as :func:`read_slice`, also in the midst of it. The effort grows with the number of frames of the object.
+    """
     dataset = _read(path, stop_before_pixels=False)
     with _quiet():
         if "PixelData" not in dataset:
             raise DicomReadError("the pixels are missing or cut off")
         if (_integer(dataset, "Rows") or 0) * (_integer(dataset, "Columns") or 0) > MAX_PIXELS:
             raise DicomReadError(f"the image claims more than {MAX_PIXELS} pixels")
-        return [_slice(dataset, frame) for frame in frames]
+        sources = _slice_elements(dataset, frames)
+        spacings = [_spacing_mm(source) for source in sources]
+        pixels = _frame_pixels(dataset, frames)
+    for source, spacing_mm in zip(sources, spacings, strict=True):
+        with _quiet(), content_faults("the pixels cannot be decoded"):
+            signal = np.asarray(_rescaled(next(pixels), dataset, source))
+        if signal.ndim != 2:
+            raise DicomReadError(f"one slice is needed; the pixels have the shape {signal.shape}")
+        yield signal, spacing_mm
 
 
-def _slice(dataset: Dataset, frame: int | None) -> Slice:
-    source = _slice_elements(dataset, frame)
+def _spacing_mm(source: Elements) -> tuple[float, float]:
     spacing = _numbers(source, "PixelSpacing")
     if spacing is None or len(spacing) != 2:
         raise DicomReadError("the image gives no pixel spacing")
-    with content_faults("the pixels cannot be decoded"):
-        stored = dataset.pixel_array if frame is None else pixel_array(dataset, index=frame - 1)
-        signal = np.asarray(_rescaled(stored, dataset, source), dtype=np.float64)
-    if signal.ndim != 2:
-        raise DicomReadError(f"one slice is needed; the pixels have the shape {signal.shape}")
-    return Slice(signal=signal, spacing_mm=(spacing[0], spacing[1]))
+    return spacing[0], spacing[1]
+
+
+def _frame_pixels(dataset: Dataset, frames: Sequence[int | None]) -> Iterator["NDArray[np.integer[Any]]"]:
+    """The stored pixels of frames, in the order asked for.
+
+    Several are taken from one run through all frames: pydicom looks for each by itself from the first one on.
+    """
+    if len(frames) == 1 or None in frames:
+        for frame in frames:
+            yield dataset.pixel_array if frame is None else pixel_array(dataset, index=frame - 1)
+        return
+    places: dict[int, list[int]] = {}
+    for place, frame in enumerate(frames):
+        places.setdefault(frame or 0, []).append(place)
+    waiting: dict[int, NDArray[np.integer[Any]]] = {}
+    place = 0
+    for number, stored in enumerate(iter_pixels(dataset), start=1):
+        waiting.update(dict.fromkeys(places.pop(number, ()), stored))
+        while place in waiting:
+            yield waiting.pop(place)
+            place += 1
+        if not places:
+            return
+    raise ValueError("fewer frames than it says")
 
 
 def _frames(dataset: Dataset) -> list[Frame]:
@@ -176,15 +216,17 @@ def _frames(dataset: Dataset) -> list[Frame]:
         return frames_of(dataset)
 
 
-def _slice_elements(dataset: Dataset, frame: int | None) -> Elements:
-    if frame is None:
-        return dataset
+def _slice_elements(dataset: Dataset, wanted: Sequence[int | None]) -> list[Elements]:
+    """The elements of each of these frames; the object's own where it has none."""
+    if all(frame is None for frame in wanted):
+        return [dataset for _ in wanted]
     frames = _frames(dataset)
     if len(frames) != (_integer(dataset, "NumberOfFrames") or 1):
         raise DicomReadError("the number of frames contradicts what is said about each")
-    if not 1 <= frame <= len(frames):
-        raise DicomReadError(f"the image has no frame {frame}; it has {len(frames)}")
-    return frames[frame - 1]
+    for frame in wanted:
+        if frame is not None and not 1 <= frame <= len(frames):
+            raise DicomReadError(f"the image has no frame {frame}; it has {len(frames)}")
+    return [dataset if frame is None else frames[frame - 1] for frame in wanted]
 
 
 def _rescaled(stored: "NDArray[np.integer[Any]]", dataset: Dataset, source: Elements) -> "NDArray[Any]":

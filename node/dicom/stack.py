@@ -4,7 +4,7 @@ A series as it arrives may hold images twice, of several sizes, of several direc
 other, and images that cannot be read. Every one that is left out is said.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from analytics.vbq.header import ImageHeader
 from analytics.vbq.series import PARALLEL_COSINE, SAGITTAL_COSINE
 from node.dicom.reader import Header, Slice, read_slices
 from node.errors import DicomReadError
+
+ReadSlices = Callable[[Path, Sequence[int | None]], list[Slice]]
+""":func:`node.dicom.reader.read_slices`, or what does the same in a process of its own."""
 
 SAME_PLACE_MM = 0.1
 """Centres nearer to each other than this along the normal are one place: headers round to tenths."""
@@ -91,8 +94,8 @@ class _Slice:
         )
 
 
-def read_stacks(images: Iterable[StoredImage]) -> list[Stack]:
-    """The sagittal stacks of a series with their pixels, the largest first; usually one.
+def read_stacks(images: Iterable[StoredImage], read: ReadSlices = read_slices) -> list[Stack]:
+    """The sagittal stacks of a series with their pixels, the largest first; usually one. ``read`` reads the pixels.
 
     Further stacks are given only where they have at least half as many slices as the largest. One of which no image can
     be read says so and holds none. Without any sagittal slice the list is empty.
@@ -114,6 +117,7 @@ def read_stacks(images: Iterable[StoredImage]) -> list[Stack]:
             group,
             doubts=doubts,
             notes=_count(len(slices) - len(group), "image", "images", "of another size, direction or place left out"),
+            read=read,
         )
         for group in kept
     ]
@@ -184,14 +188,14 @@ def _belong(first: _Slice, other: _Slice) -> bool:
 
 
 # ---- pixels ----------------------------------------------------------------------------------------------------
-def _read(group: Sequence[_Slice], *, doubts: tuple[str, ...], notes: tuple[str, ...]) -> Stack:
-    pixels, unread = _pixels(group)
+def _read(group: Sequence[_Slice], *, doubts: tuple[str, ...], notes: tuple[str, ...], read: ReadSlices) -> Stack:
+    pixels, unread = _pixels(group, read)
     kept: list[tuple[_Slice, Slice]] = []
     again = 0
-    for one, read in ((one, pixels[one.file]) for one in group if one.file in pixels):
+    for one, found in ((one, pixels[one.file]) for one in group if one.file in pixels):
         if not kept or abs(kept[-1][0].along_mm - one.along_mm) > SAME_PLACE_MM:
-            kept.append((one, read))
-        elif not np.array_equal(kept[-1][1].signal, read.signal, equal_nan=True):
+            kept.append((one, found))
+        elif not np.array_equal(kept[-1][1].signal, found.signal, equal_nan=True):
             again += 1
     differing = _count(
         again,
@@ -200,14 +204,14 @@ def _read(group: Sequence[_Slice], *, doubts: tuple[str, ...], notes: tuple[str,
         "something else",
     )
     return Stack(
-        images=tuple(_image(one, read) for one, read in kept),
+        images=tuple(_image(one, found) for one, found in kept),
         places=tuple(one.place for one, _ in kept),
         doubts=(*doubts, *unread, *differing),
         notes=notes,
     )
 
 
-def _pixels(group: Sequence[_Slice]) -> tuple[dict[tuple[Path, int | None], Slice], tuple[str, ...]]:
+def _pixels(group: Sequence[_Slice], read: ReadSlices) -> tuple[dict[tuple[Path, int | None], Slice], tuple[str, ...]]:
     """The pixels by file and frame, and in words how many could not be read."""
     found: dict[tuple[Path, int | None], Slice] = {}
     failures: dict[str, int] = {}
@@ -216,13 +220,13 @@ def _pixels(group: Sequence[_Slice]) -> tuple[dict[tuple[Path, int | None], Slic
         by_path.setdefault(one.path, []).append(one)
     for path, slices in by_path.items():
         try:
-            read = read_slices(path, [one.place.frame_number for one in slices])
+            slices_read = read(path, [one.place.frame_number for one in slices])
         except FileNotFoundError:
             failures["the file is missing"] = failures.get("the file is missing", 0) + len(slices)
         except DicomReadError as error:
             failures[str(error)] = failures.get(str(error), 0) + len(slices)
         else:
-            found.update({one.file: pixels for one, pixels in zip(slices, read, strict=True)})
+            found.update({one.file: pixels for one, pixels in zip(slices, slices_read, strict=True)})
     return found, tuple(
         text
         for why, number in failures.items()

@@ -18,6 +18,8 @@ from analytics.records import MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.series import MINIMUM_SLICES, Verdict, after_contrast, candidates, judge
 from node.dicom.stack import Place, Stack, StoredImage, read_stacks
+from node.errors import DecodingError
+from node.measure.decoding import read_slices
 from node.store.failures import in_words, tried
 
 AUTO = "auto"
@@ -108,7 +110,7 @@ def measure_study(
 
 def measure_series(series: StudySeries, measure: Measure, *, picked: bool = False) -> SeriesMeasurement:
     """Measure one series; where it holds several stacks, the one that comes out best. ``picked``: as above."""
-    stacks = read_stacks(series.images)
+    stacks = read_stacks(series.images, read_slices)
     if not any(stack.images for stack in stacks):
         why = tuple(doubt for stack in stacks[:1] for doubt in stack.doubts)
         return _rejected(series, "none of its images can be read and placed in the patient", *why)
@@ -162,7 +164,9 @@ def doubted(result: SeriesMeasurement, doubts: Sequence[str]) -> SeriesMeasureme
 
 def _failed(series: StudySeries, error: Exception) -> SeriesMeasurement:
     log.error("the automatic measurement failed", series=series.uid, error=in_words(error))
-    return replace(_rejected(series, f"the automatic measurement failed ({type(error).__name__})"), error=error)
+    undecoded = isinstance(error, DecodingError)
+    reason = str(error) if undecoded else f"the automatic measurement failed ({type(error).__name__})"
+    return replace(_rejected(series, reason), error=error)
 
 
 def _rejected(series: StudySeries, *reasons: str) -> SeriesMeasurement:

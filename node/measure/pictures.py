@@ -21,6 +21,7 @@ from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage, read_stacks
 from node.errors import InputError, ReadingError
 from node.measure.automatic import AUTO
+from node.measure.decoding import read_slices
 from node.measure.rois import FRAME, SLICE
 from node.store.archive import Archive
 from node.store.failures import tried
@@ -191,7 +192,7 @@ def _image(path: Path, frame_number: int | None) -> SagittalImage | None:
     if not path.is_file():
         return None
     stored = StoredImage(path=path, content=str(path), header=read_header(path))
-    for stack in read_stacks([stored]):
+    for stack in read_stacks([stored], read_slices):
         for image, place in zip(stack.images, stack.places, strict=True):
             if place.frame_number == frame_number:
                 return image

@@ -11,7 +11,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from node.dicom.contexts import VERIFICATION
-from node.errors import DicomReadError
+from node.errors import DecodingError, DicomReadError
 from node.outgoing.kind import DONE, Outcome, Verdict, refused
 from node.outgoing.transcode import CONVERTIBLE, UNCOMPRESSED, uncompressed
 from node.pacs.peer import associated
@@ -108,7 +108,7 @@ def _send(association: Association, stored: Stored) -> Outcome:
         return refused("the file is missing from the archive")
     except OSError as error:
         return refused(f"the file cannot be read: {error.strerror or error}")
-    except DicomReadError as error:
+    except (DecodingError, DicomReadError) as error:
         return refused(f"it takes no {_sort(stored)}, and {error}: allow that syntax there")
     return _outcome(status.get("Status"))
 

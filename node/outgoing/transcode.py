@@ -5,6 +5,7 @@ References
 DICOM PS3.5, annex A (transfer syntaxes); C.7.6.3.1.2 of PS3.3 (photometric interpretation).
 """
 
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -15,6 +16,7 @@ from node.dicom.content import content_faults
 from node.dicom.contexts import LOSSLESS
 from node.dicom.part10 import require_bounded
 from node.errors import DicomReadError
+from node.measure.decoding import decoder
 
 UNCOMPRESSED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 """What is made of others; every DICOM node takes the second (PS3.5, 10.1)."""
@@ -36,6 +38,8 @@ def uncompressed(path: Path) -> Dataset:
     ------
     DicomReadError
         It cannot be decoded, or not exactly, or would be too large.
+    DecodingError
+        Its pixels end or stall whoever decodes them.
     FileNotFoundError
         There is no such file.
     """
@@ -47,7 +51,7 @@ def uncompressed(path: Path) -> Dataset:
             dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
         elif syntax.is_compressed:
             _require_exact(dataset)
-            dataset.decompress(as_rgb=dataset.PhotometricInterpretation == "YBR_RCT", generate_instance_uid=False)
+            dataset = pydicom.dcmread(BytesIO(decoder().decompressed(path)))
         return dataset
 
 

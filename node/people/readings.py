@@ -11,8 +11,9 @@ from sqlite_utils import Database
 from analytics.records import Circle
 from analytics.vbq.score import REGIONS, ScoreError, score
 from node.clock import to_text
-from node.dicom.reader import Slice, read_slice
+from node.dicom.reader import Slice
 from node.errors import DicomReadError, ReadingError
+from node.measure.decoding import read_slice
 from node.measure.rois import FRAME, SLICE
 from node.store.archive import Archive
 from node.store.database import writing
@@ -160,6 +161,8 @@ def load_slice(archive: Archive, found: FoundSlice) -> Slice:
     ------
     DicomReadError
         The file is gone or cannot be decoded.
+    DecodingError
+        Its pixels end or stall whoever decodes them.
     """
     try:
         return read_slice(archive.path(found.sha256), frame=found.frame_number)

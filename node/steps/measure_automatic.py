@@ -10,6 +10,7 @@ from functools import partial
 from sqlite_utils import Database
 
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from node.clock import now
 from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_study
 from node.measure.study import study_images, versions
 from node.settings import Settings
@@ -17,7 +18,7 @@ from node.steps.measure import roi_json
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.derivation import keep_measurements
-from node.store.failures import barrier, forget_failure, note_failure
+from node.store.failures import barrier, begin_attempt, forget_failure, note_failure
 from node.store.pending import touch
 
 BATCH = 4
@@ -55,7 +56,10 @@ def measure_automatically(db: Database, archive: Archive, settings: Settings, me
         )
     ]
     for uid in studies:
-        with barrier(db, "measure", f"study {uid}", instead=partial(_without, db, uid)):
+        unit = f"study {uid}"
+        if not begin_attempt(db, "measure", unit, at=now()):
+            continue
+        with barrier(db, "measure", unit, instead=partial(_without, db, uid)):
             _measure(db, archive, settings, measure, uid)
     return len(studies)
 

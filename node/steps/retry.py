@@ -1,6 +1,7 @@
 """Units of work on which another version failed, or that a person asked for, made pending again."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from sqlite_utils import Database
 
@@ -10,25 +11,26 @@ from node.steps.completeness import judge_again
 from node.steps.identity import forget_unused_numbers, resolve_merges
 from node.steps.interpret import read_anew
 from node.store.database import writing
-from node.store.failures import barrier, forget_failure, outdated
+from node.store.failures import barrier, forget_failure, outdated, rested
 from node.store.pending import touch
 from node.store.public_id import public_id_sql
 
 
-def retry_failed(db: Database, settings: Settings) -> int:
+def retry_failed(db: Database, settings: Settings, *, at: datetime) -> int:
     """Make pending again what is to be tried again, or try it at once; returns how many units.
 
     A unit of another role is only forgotten: that role asks the database for it by itself.
     """
+    again = rested(db, at=at)
     found = outdated(db)
     for step, unit in found:
         with writing(db):
             forget_failure(db, step, unit)
-            again = AGAIN.get(step)
-            if again is not None:
+            renew = AGAIN.get(step)
+            if renew is not None:
                 with barrier(db, step, unit):
-                    again(db, settings, *unit.split(" ", 1))
-    return len(found)
+                    renew(db, settings, *unit.split(" ", 1))
+    return len(found) + again
 
 
 def _index(db: Database, _: Settings, kind: str, name: str) -> None:

@@ -96,7 +96,7 @@ def _derive(db: Database, settings: Settings, stop: threading.Event) -> None:
 def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datetime) -> int:
     """Do everything that is missing now, once through all steps; returns how many units were done."""
     steps: dict[str, Callable[[], int]] = {
-        "again": partial(retry_failed, db, settings),
+        "again": partial(retry_failed, db, settings, at=at),
         "imports": partial(derive_imports, db, site=settings.site.name),
         "objects": partial(index_objects, db, archive),
         "studies": partial(catalogue_studies, db, settings, now=at),

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -19,7 +20,9 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 from node import __version__
-from node.errors import StoreError
+from node.clock import to_text
+from node.errors import NodeError, StoreError
+from node.pauses import doubled
 from node.store.database import writing
 
 ON_REQUEST = ""
@@ -27,6 +30,12 @@ ON_REQUEST = ""
 OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOLCK})
 """System errors that no content of a unit can cause."""
 
+DEATHS_AT_ONCE = 3
+"""So often a unit on which the process ended is tried again at once: an operator or the system may have ended it."""
+AT_WORK, RESTED = "at work", "rested"
+"""Details of a unit that is being worked on, or on which the process ended, and of one to be tried after that."""
+FIRST_REST = timedelta(seconds=10)
+LONGEST_REST = timedelta(hours=4)
 ALL = "all"
 """Names the unit of work that a step is as a whole."""
 
@@ -67,7 +76,12 @@ def of_the_machine(error: BaseException) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """The kind of an error and the line that raised it; never its text, which may quote data of a patient."""
+    """The kind of an error and the line that raised it; never its text, which may quote data of a patient.
+
+    What this software raises on purpose quotes none, and says what is wrong.
+    """
+    if isinstance(error, NodeError):
+        return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
@@ -132,10 +146,55 @@ def note_failure(db: Database, step: str, unit: str, error: Exception) -> str:
     db.execute(
         "INSERT INTO state_failure (step, unit, version, attempts, final, detail) VALUES (?, ?, ?, 1, 1, ?) "
         "ON CONFLICT DO UPDATE SET version = excluded.version, attempts = attempts + 1, final = 1, "
-        "detail = excluded.detail",
+        "detail = excluded.detail, next_attempt_at = NULL",
         [step, unit, __version__, detail],
     )
     return detail
+
+
+def begin_attempt(db: Database, step: str, unit: str, *, at: datetime) -> bool:
+    """Note, durably, that work on a unit begins that may end this process; whether it is to be done now.
+
+    Whoever finishes the work forgets the note. A unit that has it already has ended its process: after the third time
+    it rests, ever longer, and the others are done meanwhile.
+    """
+    with writing(db):
+        deaths, before = db.execute(
+            "SELECT coalesce(max(attempts), 0), max(detail) FROM state_failure WHERE step = ? AND unit = ?",
+            [step, unit],
+        ).fetchone()
+        rests = deaths >= DEATHS_AT_ONCE and before == AT_WORK
+        again = at + doubled(FIRST_REST, deaths - DEATHS_AT_ONCE + 1, LONGEST_REST) if rests else None
+        detail = (
+            f"this process ended {deaths} times while it was at work on it; it is left out until it is tried again at "
+            f"{to_text(again)[:19].replace('T', ' ')} UTC, or by `vbq-node problems --retry`"
+            if again
+            else AT_WORK
+        )
+        values = [step, unit, __version__, deaths + (not rests), int(rests), detail, to_text(again) if again else None]
+        db.execute(
+            "INSERT OR REPLACE INTO state_failure (step, unit, version, attempts, final, detail, next_attempt_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+    if rests:
+        log.error("a unit of work ends its process", step=step, unit=unit, times=deaths)
+    return not rests
+
+
+def rested(db: Database, *, at: datetime) -> int:
+    """Have the units that have rested long enough tried again, with the count of their deaths; returns how many."""
+    due = [to_text(at)]
+    if not db.execute("SELECT EXISTS (SELECT 1 FROM state_failure WHERE next_attempt_at <= ?)", due).fetchone()[0]:
+        return 0
+    with writing(db):
+        return len(
+            db.execute(
+                "UPDATE state_failure SET final = 0, next_attempt_at = NULL, detail = ? WHERE next_attempt_at <= ? "
+                "RETURNING unit",
+                [RESTED, *due],
+            ).fetchall()
+        )
 
 
 def forget_failure(db: Database, step: str, *units: str) -> None:

@@ -99,6 +99,14 @@ class Node:
         with writing(self.db):
             self.db.execute("DELETE FROM derived_import_row")
 
+    @classmethod
+    def reopened(cls, other: "Node") -> "Node":
+        """The same node in another process."""
+        again = cls.__new__(cls)
+        again.folder, again.settings, again.archive = other.folder, other.settings, other.archive
+        again.db = open_database(other.folder)
+        return again
+
     def run(self) -> None:
         for _ in range(20):
             if not run_pending(self.db, self.archive, self.settings, at=LATER):

@@ -216,7 +216,7 @@ def test_nothing_is_left_open_when_storing_fails(world: World):
         pass
     assert measure(world) == 0
     assert ask_again(world.db) == 1
-    assert retry_failed(world.db, world.settings) == 1
+    assert retry_failed(world.db, world.settings, at=LATER) == 1
     assert measure(world) == 1
     assert world.rows("SELECT unit FROM state_failure") == []
 

@@ -266,7 +266,7 @@ def test_nothing_is_half_stored_when_storing_fails(world: World):
     assert (shown(world), pending_studies(world.db)) == ([], 0)
     world.db.execute("DROP TRIGGER temp.full")
     assert ask_again(world.db) == 1
-    assert retry_failed(world.db, world.settings) == 1
+    assert retry_failed(world.db, world.settings, at=LATER) == 1
     assert pending_studies(world.db) == 1
     measure(world)
     assert pending_studies(world.db) == 0

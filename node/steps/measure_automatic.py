@@ -66,7 +66,12 @@ def measure_automatically(db: Database, archive: Archive, settings: Settings, me
 
 def pending_studies(db: Database) -> int:
     """How many studies the step still has to measure."""
-    return int(db.execute(f"SELECT count(*) {PENDING}", ALGORITHM).fetchone()[0])
+    (now_due,) = db.execute(f"SELECT count(*) {PENDING}", ALGORITHM).fetchone()
+    # Those that ended the process again and again rest before they are tried again.
+    (resting,) = db.execute(
+        "SELECT count(*) FROM state_failure WHERE step = 'measure' AND next_attempt_at IS NOT NULL"
+    ).fetchone()
+    return int(now_due) + int(resting)
 
 
 def _measure(db: Database, archive: Archive, settings: Settings, measure: Measure, study_uid: str) -> None:

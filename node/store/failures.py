@@ -22,7 +22,6 @@ from sqlite_utils.utils import sqlite3
 from node import __version__
 from node.clock import to_text
 from node.errors import NodeError, StoreError
-from node.pauses import doubled
 from node.store.database import writing
 
 ON_REQUEST = ""
@@ -30,12 +29,14 @@ ON_REQUEST = ""
 OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOLCK})
 """System errors that no content of a unit can cause."""
 
-DEATHS_AT_ONCE = 3
-"""So often a unit on which the process ended is tried again at once: an operator or the system may have ended it."""
+DEATHS_AT_ONCE = 6
+"""So often a unit on which the process ended is tried again at once: an operator or the system may have ended it. The
+supervisor waits longer each time before it starts the role again."""
 AT_WORK, RESTED = "at work", "rested"
 """Details of a unit that is being worked on, or on which the process ended, and of one to be tried after that."""
 FIRST_REST = timedelta(seconds=10)
 LONGEST_REST = timedelta(hours=4)
+MOST_DOUBLINGS = 20
 ALL = "all"
 """Names the unit of work that a step is as a whole."""
 
@@ -155,8 +156,8 @@ def note_failure(db: Database, step: str, unit: str, error: Exception) -> str:
 def begin_attempt(db: Database, step: str, unit: str, *, at: datetime) -> bool:
     """Note, durably, that work on a unit begins that may end this process; whether it is to be done now.
 
-    Whoever finishes the work forgets the note. A unit that has it already has ended its process: after the third time
-    it rests, ever longer, and the others are done meanwhile.
+    Whoever finishes the work forgets the note. A unit that has it already has ended its process: after
+    :data:`DEATHS_AT_ONCE` times it rests, ever longer, and the others are done meanwhile.
     """
     with writing(db):
         deaths, before = db.execute(
@@ -164,7 +165,10 @@ def begin_attempt(db: Database, step: str, unit: str, *, at: datetime) -> bool:
             [step, unit],
         ).fetchone()
         rests = deaths >= DEATHS_AT_ONCE and before == AT_WORK
-        again = at + doubled(FIRST_REST, deaths - DEATHS_AT_ONCE + 1, LONGEST_REST) if rests else None
+        rest = (
+            min(FIRST_REST * float(2 ** min(deaths - DEATHS_AT_ONCE, MOST_DOUBLINGS)), LONGEST_REST) if rests else None
+        )
+        again = at + rest if rest else None
         detail = (
             f"this process ended {deaths} times while it was at work on it; it is left out until it is tried again at "
             f"{to_text(again)[:19].replace('T', ' ')} UTC, or by `vbq-node problems --retry`"

@@ -1,4 +1,4 @@
-"""The site's tables: ``conf/analytes.toml`` (codes, names, units) and ``conf/eligibility.toml`` (diagnoses)."""
+"""The site's tables: ``conf/analytes.toml`` (codes, names, units) and ``conf/eligibility.toml`` (criteria)."""
 
 import re
 import tomllib
@@ -28,7 +28,9 @@ def _compiles(pattern: str) -> str:
 Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A part of a file of ``conf/``: unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -45,7 +47,7 @@ def code_key(code: str) -> str:
     return re.sub(r"[\s._-]", "", fold(code))
 
 
-class Words(_Table):
+class Words(Table):
     """Words that settle what a result is, in names or as codes."""
 
     loinc: tuple[str, ...] = ()
@@ -99,21 +101,21 @@ class Term(Words):
     """A channel of its own or an intermediate result, used only where no other row gives the quantity."""
 
 
-class ScaleWords(_Table):
+class ScaleWords(Table):
     """Words of the two scales."""
 
     percent: Words
     absolute: Words
 
 
-class MethodWords(_Table):
+class MethodWords(Table):
     """Words of the two methods of a differential."""
 
     manual: Words
     automated: Words
 
 
-class Units(_Table):
+class Units(Table):
     """How units are spelt: a multiplier and a volume (how many make a litre), or a percentage."""
 
     multipliers: dict[str, float]
@@ -121,7 +123,7 @@ class Units(_Table):
     percent: tuple[str, ...]
 
 
-class ObservationTerm(_Table):
+class ObservationTerm(Table):
     """How one fact about the patient is named, and how its value is read."""
 
     name: ObservationName
@@ -140,7 +142,7 @@ class ObservationTerm(_Table):
         return any(code in known for code in codes) or any(_found(self.pattern, name) for name in names)
 
 
-class Analytes(_Table):
+class Analytes(Table):
     """``conf/analytes.toml``."""
 
     never: Words
@@ -181,17 +183,7 @@ def _key(code: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", code.upper())
 
 
-class OperationWords(_Table):
-    """What makes an appointment an operation of the paper's kind."""
-
-    codes: tuple[str, ...]
-    lumbar_words: Pattern
-    operation_words: Pattern
-    region_words: Pattern
-    not_words: Pattern
-
-
-class Drugs(_Table):
+class Drugs(Table):
     """Drugs whose use excludes."""
 
     reason: str
@@ -211,21 +203,20 @@ class Drugs(_Table):
         return any(_found(self.local_routes, one.casefold()) for one in routes)
 
 
-class Comorbidities(_Table):
+class Comorbidities(Table):
     """ICD-10 codes of the comorbidities among the covariates."""
 
     diabetes: tuple[str, ...]
     hypertension: tuple[str, ...]
 
 
-class Eligibility(_Table):
+class Eligibility(Table):
     """``conf/eligibility.toml``: the paper's criteria as codes."""
 
     diagnosis_groups: dict[Literal["LDH", "LSS", "LS"], tuple[str, ...]]
     exclusions: dict[str, tuple[str, ...]]
     drugs: Drugs
     comorbidities: Comorbidities
-    operations: OperationWords
 
     @field_validator("diagnosis_groups", "exclusions")
     @classmethod
@@ -258,23 +249,6 @@ class Eligibility(_Table):
         """Whether an ICD-10 code is a hypertensive disease."""
         return _covered(code, self.comorbidities.hypertension)
 
-    def is_operation(self, code_or_text: str) -> bool:
-        """Whether a procedure, by code or in words, is a lumbar decompression or fusion."""
-        text = code_or_text.casefold()
-        words = re.split(r"[\s^~,;()]+", text)
-        rules = self.operations
-        # A longer number is a code of another system; a longer alphanumeric code is a subdivision.
-        if any(
-            word == code or (word.startswith(code) and not code.isdigit())
-            for word in words
-            for code in map(str.casefold, rules.codes)
-        ):
-            return True
-        if _found(rules.not_words, text):
-            return False
-        lumbar = _found(rules.region_words, text) and _found(rules.operation_words, text)
-        return lumbar or _found(rules.lumbar_words, text)
-
 
 def _covered(code: str, entries: tuple[str, ...]) -> bool:
     key = _key(code)
@@ -293,7 +267,14 @@ def _covers(entry: str, key: str) -> bool:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _load(path: Path, validate: Callable[[dict[str, object]], Model]) -> Model:
+def load_table(path: Path, validate: Callable[[dict[str, object]], Model]) -> Model:
+    """Read a file of ``conf/``.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or is not what ``validate`` takes.
+    """
     try:
         return validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -314,7 +295,7 @@ def load_eligibility(path: Path | None = None) -> Eligibility:
     SettingsError
         The file cannot be read or holds an unknown key or an impossible code.
     """
-    return _load(path or conf_path("eligibility.toml"), Eligibility.model_validate)
+    return load_table(path or conf_path("eligibility.toml"), Eligibility.model_validate)
 
 
 @lru_cache(maxsize=4)
@@ -326,4 +307,4 @@ def load_analytes(path: Path | None = None) -> Analytes:
     SettingsError
         The file cannot be read, or holds an unknown key or an impossible pattern.
     """
-    return _load(path or conf_path("analytes.toml"), Analytes.model_validate)
+    return load_table(path or conf_path("analytes.toml"), Analytes.model_validate)

@@ -1,4 +1,4 @@
-"""Who the patient is and what is known about them: PID, MRG, DG1, observations, appointments."""
+"""Who the patient is and what is known about them: PID, MRG, DG1, observations."""
 
 import re
 from collections.abc import Iterable
@@ -6,8 +6,8 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from analytics.counts.results import FINALITY
-from node.hl7.catalogue import Analytes, Eligibility, ObservationTerm
-from node.hl7.extracts import AppointmentExtract, Diagnosis, Medication, MergeExtract, Observation, PatientExtract
+from node.hl7.catalogue import Analytes, ObservationTerm
+from node.hl7.extracts import Diagnosis, Medication, MergeExtract, Observation, PatientExtract
 from node.hl7.segments import Delimiters, Segment, part, read_segment, scan_segment
 from node.hl7.times import Moment, read_date, read_time
 from node.hl7.units import canonical, read_number
@@ -17,16 +17,6 @@ PREFERRED_TYPES = ("MR", "MRN", "PI", "PT", "PN")
 """Identifier types (CX.5) that name the patient in the hospital, best first."""
 NEVER_TYPES = ("AN", "VN")
 """Account and visit numbers: they name a stay, not a patient."""
-
-APPOINTMENT_EVENTS: dict[str, Literal["booked", "moved", "modified", "cancelled"]] = {
-    "S12": "booked",
-    "S13": "moved",
-    "S14": "modified",
-    "S15": "cancelled",
-    "S17": "cancelled",
-    "S26": "cancelled",
-}
-"""Trigger events of SIU; S17 deletes the appointment, at S26 the patient did not come."""
 
 MINUS_SIGNS = ("-", "−", "–")
 """Hyphen, minus sign and dash, as typed before a T-score."""
@@ -170,41 +160,3 @@ def _diagnosis(dg1: Segment, zone: ZoneInfo) -> Diagnosis | None:
         return None
     recorded = read_time(dg1.text(5), zone)
     return Diagnosis(code=code, text=dg1.text(3, 2) or dg1.text(4), recorded_at=recorded.at if recorded else None)
-
-
-def read_appointment(
-    trigger: str, segments: list[Segment], *, eligibility: Eligibility, zone: ZoneInfo
-) -> AppointmentExtract | str:
-    """What an SIU says about its appointment, or why it cannot be used.
-
-    The time is that of the service (AIS-4), else TQ1-7, else SCH-11: the last is kept for older versions only and
-    often holds when the booking was made.
-    """
-    event = APPOINTMENT_EVENTS.get(trigger)
-    if event is None:
-        return f"SIU^{trigger} changes no appointment that is kept"
-    schedule = next((one for one in segments if one.name == "SCH"), None)
-    if schedule is None or not (schedule.text(1) or schedule.text(2)):
-        return "the appointment has no number (SCH-1, SCH-2)"
-    services = [one for one in segments if one.name == "AIS"]
-    texts = [" ".join(one.components(3)) for one in segments if one.name in ("AIS", "PR1") and one.raw(3)]
-    texts = [text for text in texts if text] or [" ".join(schedule.components(7))]
-    planned = _planned(services, schedule, [one for one in segments if one.name == "TQ1"], zone)
-    if planned is None and event != "cancelled":
-        return "the appointment has no time (AIS-4, TQ1-7, SCH-11)"
-    return AppointmentExtract(
-        placer=schedule.text(1),
-        filler=schedule.text(2),
-        order_placer=schedule.text(26),
-        order_filler=schedule.text(27),
-        event=event,
-        planned_at=planned.at if planned else None,
-        date_only=planned.date_only if planned else False,
-        procedure="; ".join(dict.fromkeys(text.strip() for text in texts)),
-        operation=any(eligibility.is_operation(text) for text in texts),
-    )
-
-
-def _planned(services: list[Segment], schedule: Segment, timings: list[Segment], zone: ZoneInfo) -> Moment | None:
-    texts = [one.text(4) for one in services] + [one.text(7) for one in timings] + [schedule.text(11, 4)]
-    return next((moment for text in texts if (moment := read_time(text, zone))), None)

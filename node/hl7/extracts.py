@@ -94,7 +94,9 @@ class AppointmentExtract(_Extract):
     procedure: str
     """Code and text of what is planned, as sent."""
     operation: bool
-    """Whether ``conf/eligibility.toml`` makes it an operation (and not, say, an out-patient visit)."""
+    """Whether ``conf/procedures.toml`` makes it an operation of the study (and not, say, an out-patient visit)."""
+    understood: Literal["operation", "repeat", "other", "unclear", "unknown"] = "other"
+    """What ``conf/procedures.toml`` makes of it; a ``repeat`` (revision, removal) says that one was before."""
 
     @property
     def booking(self) -> str:

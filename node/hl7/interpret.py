@@ -7,13 +7,13 @@ from functools import partial
 from typing import Literal
 
 from node.errors import MessageError
+from node.hl7.appointments import SEGMENTS, read_appointment
 from node.hl7.catalogue import load_analytes, load_eligibility
 from node.hl7.context import (
     PatientNumber,
     is_order_number,
     missing_number_reason,
     patient_number,
-    read_appointment,
     read_merge,
     read_patient,
 )
@@ -23,6 +23,7 @@ from node.hl7.messages import Header, Message, read_frame
 from node.hl7.procedures import read_orders, read_procedures, visit_of
 from node.hl7.results import read_specimens
 from node.hl7.segments import Segment, read_segment
+from node.hl7.surgery import load_procedures
 from node.hl7.times import read_time
 from node.settings import Sender, Settings
 from node.store.failures import tried
@@ -31,7 +32,10 @@ PRODUCTION = "P"
 RESULT_MESSAGES = ("ORU", "OUL", "ORF")
 DRUG_MESSAGES = ("RDE", "RAS")
 ORDER_MESSAGES = ("ORM", "OMG", "OMI")
-KNOWN_MESSAGES = (*RESULT_MESSAGES, *DRUG_MESSAGES, *ORDER_MESSAGES, "ADT", "SIU")
+BOOKING_MESSAGES = ("SIU", "SRM", "SRR")
+STAY_MESSAGES = ("ADT", "BAR")
+"""They may tell of procedures (PR1) and diagnoses (DG1) of a stay."""
+KNOWN_MESSAGES = (*RESULT_MESSAGES, *DRUG_MESSAGES, *ORDER_MESSAGES, *BOOKING_MESSAGES, *STAY_MESSAGES)
 MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
 UNDO_EVENTS = ("A37",)
 
@@ -127,7 +131,8 @@ def _read(header: Header, message: Message, settings: Settings) -> tuple[list[It
         return [], []
     items: list[Item] = []
     problems: list[tuple[str, str]] = []
-    appointment = _appointment(message, settings, problems) if header.message_code == "SIU" else None
+    booking = header.message_code in BOOKING_MESSAGES
+    appointment = _appointment(message, header, settings, problems) if booking else None
     groups = list(_patients(message, header))
     if not groups and header.message_code != "ADT" and any(line[:3] in ("OBX", "SCH") for line in message.lines):
         problems.append(("no-patient", "no PID segment"))
@@ -158,16 +163,46 @@ def _unmerge(header: Header, groups: list[tuple[Segment | None, list[str]]], set
     return Item(patient=first, extract=UnmergeExtract(other_authority=other_authority, other_id=other_id))
 
 
-def _appointment(message: Message, settings: Settings, problems: list[tuple[str, str]]) -> AppointmentExtract | None:
-    header = message.header
-    segments = message.segments("SCH", "TQ1", "AIS", "PR1")
+def _appointment(
+    message: Message, header: Header, settings: Settings, problems: list[tuple[str, str]]
+) -> AppointmentExtract | None:
     told = read_appointment(
-        header.trigger if header else "", segments, eligibility=load_eligibility(), zone=settings.site.zone
+        header.message_code,
+        header.trigger,
+        message.segments(*SEGMENTS),
+        procedures=load_procedures(),
+        zone=settings.site.zone,
     )
     if isinstance(told, AppointmentExtract):
+        problems.extend(_not_understood(told))
         return told
     problems.append(("appointment", told))
     return None
+
+
+PROCEDURE_PROBLEMS = {
+    "unknown": (
+        "unknown-procedure",
+        "is of no code and no word that conf/procedures.toml has; if it is an operation at the lumbar spine, "
+        "add its code to [local] there",
+    ),
+    "unclear": (
+        "unclear-procedure",
+        "names an operation or the lumbar spine, but not surely both; "
+        "add its code to [local] in conf/procedures.toml: lumbar or other",
+    ),
+}
+"""Code and words of a procedure that is not understood: kept with the booking, one problem for each sender."""
+
+
+def _not_understood(told: AppointmentExtract) -> list[tuple[str, str]]:
+    """The problem of a booking whose procedure nobody knows; where an order is named, that tells."""
+    known = told.understood not in PROCEDURE_PROBLEMS or told.event == "cancelled"
+    if known or told.order_placer or told.order_filler:
+        return []
+    code, words = PROCEDURE_PROBLEMS[told.understood]
+    named = f"the procedure {told.procedure[:80]!r}" if told.procedure else "a booking without a procedure"
+    return [(code, f"{named} {words}")]
 
 
 def _patients(message: Message, header: Header) -> Iterator[tuple[Segment | None, list[str]]]:
@@ -228,12 +263,11 @@ def _patient_items(
     if appointment is not None:
         extracts.append(appointment)
     if header.message_code in ORDER_MESSAGES:
-        extracts.extend(read_orders(lines, header.delimiters, eligibility=load_eligibility(), zone=zone))
-    if header.message_code == "ADT":
-        procedures = read_procedures(
-            header.trigger, lines, header.delimiters, eligibility=load_eligibility(), zone=zone
-        )
-        extracts.extend(procedures)
+        extracts.extend(read_orders(lines, header.delimiters, procedures=load_procedures(), zone=zone))
+    if header.message_code in STAY_MESSAGES:
+        stays = read_procedures(header.trigger, lines, header.delimiters, procedures=load_procedures(), zone=zone)
+        problems.extend(problem for one in stays for problem in _not_understood(one))
+        extracts.extend(stays)
     if header.message_code == "ADT" and header.trigger in MERGE_EVENTS:
         merges = [read_segment(line, header.delimiters) for line in lines if line[:3] == "MRG"]
         retired = [read_merge(mrg, settings.identity) for mrg in merges]

@@ -1,12 +1,12 @@
-"""Operations that orders (ORM, OMG, OMI) and admissions (ADT with PR1) tell of."""
+"""Operations that orders (ORM, OMG, OMI) and admissions (ADT and BAR with PR1) tell of."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from node.hl7.catalogue import Eligibility
 from node.hl7.extracts import AppointmentExtract
 from node.hl7.segments import Delimiters, Segment, read_segment
+from node.hl7.surgery import Procedures, Service, understand
 from node.hl7.times import Moment, read_time
 
 Event = Literal["booked", "moved", "modified", "cancelled"]
@@ -24,7 +24,7 @@ OPENED_VISITS = ("A01", "A04", "A05", "A06", "A07", "A13", "A14")
 
 
 def read_orders(
-    lines: Iterable[str], delimiters: Delimiters, *, eligibility: Eligibility, zone: ZoneInfo
+    lines: Iterable[str], delimiters: Delimiters, *, procedures: Procedures, zone: ZoneInfo
 ) -> list[AppointmentExtract]:
     """The orders of operations in one patient's part of a message, and every order that is cancelled.
 
@@ -37,12 +37,14 @@ def read_orders(
     """
     found = []
     for order in _orders(lines, delimiters):
-        texts = [" ".join(one.components(4)) for one in order if one.name == "OBR"]
-        texts += [" ".join([*one.components(3), *one.components(4)]) for one in order if one.name == "PR1"]
-        operation = any(eligibility.is_operation(text) for text in texts)
+        services = [Service.of(one.components(4)) for one in order if one.name == "OBR"]
+        services += [Service.of(one.components(3), one.components(4)) for one in order if one.name == "PR1"]
+        notes = [" ".join(one.components(31)) for one in order if one.name == "OBR" and one.raw(31)]
+        notes += [" ".join(one.components(3)) for one in order if one.name == "NTE"]
+        understood = understand(services, notes, procedures)
         event = _order_event(order)
         placer, filler = (_order_number(order, field) for field in (2, 3))
-        if not (placer or filler) or not (operation or event == "cancelled"):
+        if not (placer or filler) or not (understood in ("operation", "repeat") or event == "cancelled"):
             continue
         planned = _order_time(order, zone)
         found.append(
@@ -55,8 +57,9 @@ def read_orders(
                 event=event,
                 planned_at=planned.at if planned else None,
                 date_only=planned.date_only if planned else False,
-                procedure="; ".join(dict.fromkeys(text.strip() for text in texts if text.strip())),
-                operation=operation,
+                procedure="; ".join(dict.fromkeys(one.shown for one in services if one.shown)),
+                operation=understood == "operation",
+                understood=understood,
             )
         )
     return found
@@ -70,7 +73,7 @@ def _orders(lines: Iterable[str], delimiters: Delimiters) -> Iterator[list[Segme
         if order and (name == "ORC" or (name == "OBR" and any(one.name == "OBR" for one in order))):
             yield order
             order = []
-        if name in ("ORC", "OBR", "TQ1", "PR1"):
+        if name in ("ORC", "OBR", "TQ1", "PR1", "NTE"):
             order.append(read_segment(line, delimiters))
     if order:
         yield order
@@ -96,7 +99,7 @@ def _order_time(order: list[Segment], zone: ZoneInfo) -> Moment | None:
 
 
 def read_procedures(
-    trigger: str, lines: Iterable[str], delimiters: Delimiters, *, eligibility: Eligibility, zone: ZoneInfo
+    trigger: str, lines: Iterable[str], delimiters: Delimiters, *, procedures: Procedures, zone: ZoneInfo
 ) -> list[AppointmentExtract]:
     """The operations that PR1 of an admission tells of, planned or done, each under the number of its visit (PV1-19).
 
@@ -106,28 +109,38 @@ def read_procedures(
         A segment that matters cannot be read.
     """
     visit = ""
-    found = []
+    told: list[tuple[Segment, Service]] = []
     for line in lines:
         if line[:3] == "PV1":
             visit = read_segment(line, delimiters).text(19)
         elif line[:3] == "PR1":
             pr1 = read_segment(line, delimiters)
-            text = " ".join([*pr1.components(3), *pr1.components(4)]).strip()
-            planned = read_time(pr1.text(5), zone)
-            if planned is None or not eligibility.is_operation(text):
-                continue
-            found.append(
-                AppointmentExtract(
-                    source="admission",
-                    placer=visit or f"{planned.at.astimezone(zone):%Y-%m-%d}",
-                    filler=pr1.text(3) or pr1.text(3, 2) or pr1.text(4),
-                    event="cancelled" if trigger in CANCELLED_VISITS else "modified",
-                    planned_at=planned.at,
-                    date_only=planned.date_only,
-                    procedure=text,
-                    operation=True,
-                )
+            told.append((pr1, Service.of(pr1.components(3), pr1.components(4))))
+    # The code of an access says at which part of the spine the other procedures of the stay are.
+    addons = [service for _, service in told if procedures.is_addon(service)]
+    found = []
+    for pr1, service in told:
+        planned = read_time(pr1.text(5), zone)
+        alone = len(addons) == len(told)
+        if planned is None or (service in addons and not alone):
+            continue
+        understood = understand([service] if alone else [service, *addons], (), procedures)
+        if understood not in ("operation", "repeat", "unclear"):
+            continue
+        deleted = trigger in CANCELLED_VISITS or pr1.text(20).upper() == "D"
+        found.append(
+            AppointmentExtract(
+                source="admission",
+                placer=visit or f"{planned.at.astimezone(zone):%Y-%m-%d}",
+                filler=pr1.text(3) or pr1.text(3, 2) or pr1.text(4),
+                event="cancelled" if deleted else "modified",
+                planned_at=planned.at,
+                date_only=planned.date_only,
+                procedure=service.shown,
+                operation=understood == "operation",
+                understood=understood,
             )
+        )
     return found
 
 

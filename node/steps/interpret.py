@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from node.clock import to_text
 from node.hl7.extracts import MergeExtract, UnmergeExtract
-from node.hl7.interpret import READ_AGAIN, Interpretation, interpret_frame
+from node.hl7.interpret import PROCEDURE_PROBLEMS, READ_AGAIN, Interpretation, interpret_frame
 from node.settings import Settings
 from node.steps.identity import resolve_merges
 from node.store.database import insert, writing
@@ -17,6 +17,8 @@ from node.store.pending import touch
 from node.store.public_id import public_id
 
 STEP = "interpret"
+TOLD_BY_SENDER = tuple(code for code, _ in PROCEDURE_PROBLEMS.values())
+"""Problems that the view `problems` counts by sender, from the extracts: a message each would bury the others."""
 BATCH_FRAMES = 50
 BATCH_BYTES = 4 * 1024 * 1024
 """What is stored in one transaction at most; it bounds the memory and how long other writers wait."""
@@ -101,7 +103,8 @@ def _store_interpretations(db: Database, frame_id: int, sha256: str, interpretat
         if one.error is not None:
             note_failure(db, STEP, source, one.error)
         if one.status != "held":
-            insert(db, "derived_problem", [_problem_row(source, code, detail) for code, detail in one.problems])
+            rows = [_problem_row(source, code, detail) for code, detail in one.problems if code not in TOLD_BY_SENDER]
+            insert(db, "derived_problem", rows)
         if one.status == "used":
             merged |= _store_extracts(db, frame_id, position, one)
     return merged

@@ -126,6 +126,7 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
         sex=sex,
         contradiction=contradiction,
         done=[moment.astimezone(zone).date() for moment in operations.done],
+        repeats=[moment.astimezone(zone).date() for moment in operations.repeats],
     )
     rows, failed = linker.rows(operations.planned)
     insert(db, "derived_link", rows)
@@ -150,6 +151,8 @@ class _Linker:
     contradiction: Reason | None
     done: Sequence[date]
     """Days of operations that were told of only afterwards."""
+    repeats: Sequence[date]
+    """Days of revisions and removals: an operation on that day or later is not the first."""
 
     def rows(self, operations: Sequence[PlannedOperation]) -> tuple[list[dict[str, object]], dict[str, Exception]]:
         """One row per operation; without any, the provisional pair if there is one. And what failed, by episode."""
@@ -302,7 +305,8 @@ class _Linker:
             if not planned.operation.cancelled
         ]
         dates += self.done
-        return max((other for other in dates if other < day), default=None)
+        earlier = [other for other in dates if other < day] + [other for other in self.repeats if other <= day]
+        return max(earlier, default=None)
 
 
 def _count_row(person: str, count: CombinedCount) -> dict[str, object]:

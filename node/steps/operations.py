@@ -41,6 +41,8 @@ class Operations:
     """When operations were done that nobody has told of before."""
     unplaced: list[Reason]
     """Those that no message gives a date for."""
+    repeats: list[datetime]
+    """When revisions and removals are planned or were done: the patient has had an operation before them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +82,30 @@ def fold_operations(said: Iterable[Said]) -> Operations:
             told[one.extract.source].append((one, one.extract))
     planned: list[PlannedOperation] = []
     unplaced: list[Reason] = []
+    repeats: list[datetime] = []
     for booking in _joined(_appointments(told["schedule"]), _orders(told["order"])):
-        if not any(extract.operation for _, extract in booking.told):
+        named = _named(booking.told)
+        if named is None:
             continue
         folded = _fold(booking)
-        if folded is None:
+        if named == "repeat":
+            repeats += [folded.operation.planned_at] if folded and not folded.operation.cancelled else []
+        elif folded is None:
             unplaced.append(Reason("operation-undated", {"booking": booking.name}))
         else:
             planned.append(folded)
-    admitted, done = _admissions(told["admission"])
+    admitted, done, revised = _admissions(told["admission"])
     known = [one.operation.planned_at for one in planned]
     planned += [
         one for one in admitted if all(abs(one.operation.planned_at - moment) > SAME_OPERATION for moment in known)
     ]
-    return Operations(planned=planned, done=done, unplaced=unplaced)
+    return Operations(planned=planned, done=done, unplaced=unplaced, repeats=[*repeats, *revised])
+
+
+def _named(told: Iterable[Told]) -> str | None:
+    """Whether a booking is of an operation or of a repeat, by the newest message that says so; ``None``: of neither."""
+    named = ["operation" if extract.operation else extract.understood for _, extract in told]
+    return next((one for one in reversed(named) if one in ("operation", "repeat")), None)
 
 
 def _fold(booking: _Booking) -> PlannedOperation | None:
@@ -189,8 +201,8 @@ def _appointments(told: Iterable[Told]) -> list[_Booking]:
     return sorted(bookings, key=lambda one: one.name)
 
 
-def _admissions(told: Iterable[Told]) -> tuple[list[PlannedOperation], list[datetime]]:
-    """Operations that admissions tell of: those that were told of before their day, and when others were done.
+def _admissions(told: Iterable[Told]) -> tuple[list[PlannedOperation], list[datetime], list[datetime]]:
+    """Operations of admissions: those that were told of before their day, when others were done, and the repeats.
 
     The newest message about a visit and a procedure holds.
     """
@@ -199,16 +211,20 @@ def _admissions(told: Iterable[Told]) -> tuple[list[PlannedOperation], list[date
         groups.setdefault(f"visit:{one[1].booking}", []).append(one)
     planned: list[PlannedOperation] = []
     done: list[datetime] = []
+    repeats: list[datetime] = []
     for name, group in sorted(groups.items()):
         group.sort(key=lambda one: one[0].order)
-        folded = _fold(_Booking(name=name, schedule=group, orders=[]))
+        named = _named(group)
+        folded = _fold(_Booking(name=name, schedule=group, orders=[])) if named else None
         if folded is None:
             continue
-        if any(_is_ahead(one, extract) for one, extract in group):
+        if named == "repeat":
+            repeats += [] if folded.operation.cancelled else [folded.operation.planned_at]
+        elif any(_is_ahead(one, extract) for one, extract in group):
             planned.append(folded)
         elif not folded.operation.cancelled:
             done.append(folded.operation.planned_at)
-    return planned, done
+    return planned, done, repeats
 
 
 def _is_ahead(one: Said, extract: AppointmentExtract) -> bool:

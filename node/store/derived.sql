@@ -128,6 +128,8 @@ CREATE TABLE derived_extract (
 ) STRICT;
 CREATE INDEX derived_extract_patient ON derived_extract (authority, patient_id);
 CREATE INDEX derived_extract_kind ON derived_extract (kind);
+CREATE INDEX derived_extract_puzzling ON derived_extract (frame_id, position)
+    WHERE kind = 'appointment' AND json_extract(content, '$.understood') IN ('unknown', 'unclear');
 
 -- Every patient number seen, and the person it leads to after merges.
 CREATE TABLE derived_identifier (

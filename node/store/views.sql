@@ -171,6 +171,23 @@ UNION ALL
 -- Of an object in quarantine and of an imported file it is said above.
 SELECT step, unit, 'failed', detail FROM state_failure WHERE final = 1 AND step NOT IN ('index', 'import')
 UNION ALL
+-- Bookings of procedures that nobody knows: once for each sender, until conf/procedures.toml knows them.
+SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), p.understood || '-procedure',
+       count(DISTINCT p.procedure) || iif(count(DISTINCT p.procedure) = 1, ' procedure', ' procedures') || ' of '
+       || count(*) || iif(count(*) = 1, ' booking', ' bookings')
+       || iif(p.understood = 'unknown', ' of no code and no word that conf/procedures.toml has',
+              ' that may be an operation at the lumbar spine, but do not surely say so')
+       || ', for example "' || coalesce(min(nullif(substr(p.procedure, 1, 80), '')), '')
+       || '": add the code of each to [local] in conf/procedures.toml, lumbar or other, then `vbq-node messages replay`'
+FROM (SELECT frame_id, position, json_extract(content, '$.understood') AS understood,
+             json_extract(content, '$.procedure') AS procedure
+      FROM derived_extract
+      WHERE kind = 'appointment' AND json_extract(content, '$.understood') IN ('unknown', 'unclear')
+        AND json_extract(content, '$.event') <> 'cancelled' AND json_extract(content, '$.source') <> 'order'
+        AND json_extract(content, '$.order_placer') = '' AND json_extract(content, '$.order_filler') = '') AS p
+JOIN derived_message AS m USING (frame_id, position)
+GROUP BY m.sender, p.understood
+UNION ALL
 SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'duplicate-uid',
        'SOP Instance UID ' || o.sop_instance_uid || ' was received with other bytes as well; both are kept'
 FROM fact_object AS o

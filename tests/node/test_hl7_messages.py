@@ -395,7 +395,8 @@ SCH = "SCH|PL1|FI1|||||||60|min|^^^20260601090000"
         ("CONSULT^Follow-up after lumbar fusion^L", False),
         ("27447^Knee replacement^CPT", False),
         ("2263300012^Knee replacement^SCT", False),
-        ("5-831.2^Exzision^OPS", True),
+        ("5-831.2^Exzision L4/5^OPS", True),
+        ("5-831.2^Exzision^OPS", False),  # OPS says nothing of the level
     ],
 )
 def test_operations_among_appointments(service: str, operation: bool) -> None:

@@ -1,0 +1,149 @@
+"""Appointments: what SIU, SRM and SRR say of a booking, its time and its services."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from node.hl7.extracts import AppointmentExtract
+from node.hl7.segments import Segment
+from node.hl7.surgery import Procedures, Service, understand
+from node.hl7.times import Moment, read_time
+from node.hl7.words import fold
+
+Event = Literal["booked", "moved", "modified", "cancelled"]
+
+EVENTS: dict[str, dict[str, Event]] = {
+    "SIU": {
+        "S12": "booked",
+        "S13": "moved",
+        "S14": "modified",
+        "S15": "cancelled",
+        "S16": "cancelled",
+        "S17": "cancelled",
+        "S18": "modified",
+        "S19": "modified",
+        "S20": "modified",
+        "S21": "modified",
+        "S22": "modified",
+        "S26": "cancelled",
+    },
+    "SRM": {
+        "S01": "booked",
+        "S02": "moved",
+        "S03": "modified",
+        "S04": "cancelled",
+        "S05": "cancelled",
+        "S06": "cancelled",
+        "S07": "modified",
+        "S08": "modified",
+        "S09": "modified",
+        "S10": "modified",
+        "S11": "modified",
+    },
+}
+"""Trigger events (HL7 v2.5.1, chapter 10). S16 discontinues the appointment, S17 deletes it, at S26 the patient did not
+come; S20 to S22 and S09 to S11 cancel, discontinue and delete its services."""
+EVENTS["SRR"] = EVENTS["SRM"]
+SERVICES_TAKEN_BACK = {"SIU": ("S20", "S21", "S22"), "SRM": ("S09", "S10", "S11"), "SRR": ("S09", "S10", "S11")}
+
+SEGMENTS = ("SCH", "ARQ", "TQ1", "AIS", "AIG", "AIL", "AIP", "PR1", "NTE", "OBX")
+"""The segments that tell of an appointment."""
+
+_CANCELLED = re.compile(
+    r"^(dc|ca|del)$|cancel|discontin|deleted|no[ -]?show|storn|abgesagt|annul|anulad|geannul|avbok|avbest|avlys|aflys|"
+    r"odwol|zrus|iptal|lemond|peru|отмен|скасов|取消|作废|キャンセル|中止|취소|huy"
+)
+"""Filler status codes (SCH-25, AIS-10, table 0278) by which nothing will happen, also as hospitals write them."""
+_STATUS_COMPONENTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Booked:
+    """The services of an appointment: those that stand, those that were taken back, and the texts beside them."""
+
+    standing: tuple[Service, ...]
+    taken_back: tuple[Service, ...]
+    texts: tuple[str, ...]
+
+
+def read_appointment(
+    kind: str, trigger: str, segments: list[Segment], *, procedures: Procedures, zone: ZoneInfo
+) -> AppointmentExtract | str:
+    """What a message says about its appointment, or why it cannot be used.
+
+    The time is that of the service (AIS-4, also AIL-6, AIG-8, AIP-6), else TQ1-7, else SCH-11 or ARQ-11: the last is
+    kept for older versions only and often holds when the booking was made.
+    """
+    event = EVENTS.get(kind, {}).get(trigger)
+    if event is None:
+        return f"{kind}^{trigger} changes no appointment that is kept"
+    schedule = next((one for one in segments if one.name in ("SCH", "ARQ")), None)
+    if schedule is None or not (schedule.text(1) or schedule.text(2)):
+        return "the appointment has no number (SCH-1, SCH-2)"
+    booked = _booked(segments, schedule, all_taken_back=trigger in SERVICES_TAKEN_BACK[kind])
+    understood = understand(booked.standing, booked.texts, procedures)
+    if _is_cancelled(schedule, 25) or (
+        understood not in ("operation", "repeat")
+        and understand(booked.taken_back, (), procedures) in ("operation", "repeat")
+    ):
+        event = "cancelled"
+    planned = _planned(segments, schedule, zone)
+    if planned is None and event != "cancelled":
+        return "the appointment has no time (AIS-4, TQ1-7, SCH-11)"
+    shown = [one.shown for one in booked.standing or booked.taken_back] or list(booked.texts[:1])
+    order = (26, 27) if schedule.name == "SCH" else (24, 25)
+    return AppointmentExtract(
+        placer=schedule.text(1),
+        filler=schedule.text(2),
+        order_placer=schedule.text(order[0]),
+        order_filler=schedule.text(order[1]),
+        event=event,
+        planned_at=planned.at if planned else None,
+        date_only=planned.date_only if planned else False,
+        procedure="; ".join(dict.fromkeys(text for text in shown if text)),
+        operation=understood == "operation",
+        understood=understood,
+    )
+
+
+def _booked(segments: Sequence[Segment], schedule: Segment, *, all_taken_back: bool) -> _Booked:
+    standing: list[Service] = []
+    taken_back: list[Service] = []
+    for one in segments:
+        if one.name not in ("AIS", "PR1") or not one.raw(3):
+            continue
+        back = one.name == "AIS" and (all_taken_back or one.text(2).upper() == "D" or _is_cancelled(one, 10))
+        (taken_back if back else standing).append(
+            Service.of(one.components(3), one.components(4) if one.name == "PR1" else ())
+        )
+    # SCH-7 and ARQ-7 are the reason, SCH-6 and ARQ-6 the event, SCH-8 and ARQ-8 the type.
+    reasons = [" ".join(part for part in schedule.components(field) if part) for field in (7, 6, 8)]
+    notes = [text for one in segments for text in _notes(one)]
+    if not standing and not taken_back and schedule.raw(7):
+        standing.append(Service.of(schedule.components(7)))
+    return _Booked(
+        standing=tuple(standing), taken_back=tuple(taken_back), texts=tuple(one for one in (*reasons, *notes) if one)
+    )
+
+
+def _notes(segment: Segment) -> Iterable[str]:
+    if segment.name == "NTE":
+        return [" ".join(segment.components(3))]
+    if segment.name == "OBX":
+        return [" ".join([*segment.components(3)[1:2], *segment.components(5)])]
+    return []
+
+
+def _is_cancelled(segment: Segment, field: int) -> bool:
+    if segment.name == "ARQ":
+        return False
+    return any(_CANCELLED.search(fold(one)) for one in segment.components(field)[:_STATUS_COMPONENTS] if one)
+
+
+def _planned(segments: Sequence[Segment], schedule: Segment, zone: ZoneInfo) -> Moment | None:
+    places = (("AIS", 4), ("AIL", 6), ("AIG", 8), ("AIP", 6), ("TQ1", 7))
+    texts = [one.text(field) for name, field in places for one in segments if one.name == name]
+    texts.append(schedule.text(11, 4) if schedule.name == "SCH" else schedule.text(11))
+    return next((moment for text in texts if (moment := read_time(text, zone))), None)

@@ -1,0 +1,265 @@
+"""``conf/procedures.toml``: what codes and words say of a booked procedure; whether it is an operation of the study."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+from node.conf import conf_path
+from node.hl7.catalogue import Pattern, Table, Words, load_table
+from node.hl7.words import fold
+
+Level = Literal["lumbar", "thoracic", "cervical"]
+Kind = Literal["decompression", "fusion", "disc replacement", "interspinous", "spine", "injection", "other"]
+Understood = Literal["operation", "repeat", "other", "unclear", "unknown"]
+"""``operation`` of the study; ``repeat``: a revision or removal at the lumbar spine; ``other``: known to be something
+else; ``unclear``: an operation on the spine whose level is not known, or whose code and text disagree; ``unknown``: of
+no known code and no known word."""
+
+STUDY_KINDS: tuple[Kind, ...] = ("decompression", "fusion", "disc replacement", "interspinous")
+_WEIGHTIEST: tuple[Understood, ...] = ("repeat", "operation", "unclear")
+_CLAUSES = re.compile(r"[;,+\n]|\b(?:und|and|et|e|y|og|och)\b|、|；|，")
+_SEVERAL_CODES = re.compile(r"[\s,;/+&]+")
+_MODIFIER_OF_CPT = re.compile(r"(?<=^\d{5})-?[A-Z0-9]{2}(-?[A-Z0-9]{2})*$|(?<=^\d{4}T)-?[A-Z0-9]{2}$")
+
+
+class Group(Table):
+    """Codes of one system that say the same."""
+
+    codes: tuple[str, ...]
+    level: Level | None = None
+    kind: Kind | None = None
+    addon: bool = False
+    repeat: bool = False
+
+    @cached_property
+    def searched(self) -> re.Pattern[str]:
+        """What the codes look like, without dots."""
+        return re.compile("|".join(translate(code.upper().replace(".", "")) for code in self.codes))
+
+
+class System(Table):
+    """One code system."""
+
+    name: str
+    country: str
+    source: str
+    identifiers: tuple[str, ...]
+    form: Pattern
+    bare: Pattern = ""
+    group: tuple[Group, ...]
+
+    def group_of(self, code: str) -> Group | None:
+        """What a code says; ``None`` when it is not listed."""
+        key = _MODIFIER_OF_CPT.sub("", code).replace(".", "").partition(":")[0]
+        return next((group for group in self.group if group.searched.match(key)), None)
+
+
+class ProcedureWords(Table):
+    """Words of what is done and where."""
+
+    lumbar: Words
+    implied_lumbar: Words
+    thoracic: Words
+    cervical: Words
+    fusion: Words
+    decompression: Words
+    disc_replacement: Words
+    interspinous: Words
+    repeat: Words
+    visit: Words
+    beside: Words
+    injection: Words
+    other_disease: Words
+    elsewhere: Words
+    any_operation: Words
+
+    def levels(self, text: str) -> set[Level]:
+        """The parts of the spine that a folded text names."""
+        parts: tuple[tuple[Level, Words], ...] = (
+            ("lumbar", self.lumbar),
+            ("thoracic", self.thoracic),
+            ("cervical", self.cervical),
+        )
+        named: set[Level] = {level for level, words in parts if words.found(text)}
+        return named or ({"lumbar"} if self.implied_lumbar.found(text) else set())
+
+    def is_operation(self, text: str) -> bool:
+        """Whether a folded text names one of the operations of the study, at whatever part of the spine."""
+        kinds = (self.fusion, self.decompression, self.disc_replacement, self.interspinous)
+        return any(words.found(text) for words in kinds) and not self.injection.found(text)
+
+
+class Procedures(Table):
+    """``conf/procedures.toml``."""
+
+    local: dict[str, Literal["lumbar", "other"]]
+    system: tuple[System, ...]
+    words: ProcedureWords
+
+    def __hash__(self) -> int:
+        """By identity: the tables are read once and never change, so what they say can be remembered."""
+        return id(self)
+
+    @cached_property
+    def by_identifier(self) -> dict[str, System]:
+        """The system of each of its names."""
+        return {_identifier(one): system for system in self.system for one in (system.name, *system.identifiers)}
+
+    @cached_property
+    def _local_keys(self) -> dict[str, Literal["lumbar", "other"]]:
+        return {fold(code): meaning for code, meaning in self.local.items()}
+
+    def groups(self, code: str, identifier: str) -> list[Group]:
+        """What a code, or several in one component, says; empty when nothing is known of it."""
+        if meaning := self._local_keys.get(fold(code)):
+            lumbar = meaning == "lumbar"
+            return [Group(codes=(code,), level="lumbar" if lumbar else None, kind="fusion" if lumbar else "other")]
+        told = code.upper().strip()
+        system = self.by_identifier.get(_identifier(identifier))
+        if system is not None and re.fullmatch(system.form, told):
+            return [system.group_of(told) or Group(codes=(code,), kind="other")]
+        found = []
+        for part in _SEVERAL_CODES.split(told):
+            token = re.sub(r"^(CPT|OPS|CCAM)[-:]?(?=\d|L)", "", part)
+            found += [group for one in ([system] if system else self.system) if (group := _listed(one, token, system))]
+        return found
+
+    def is_addon(self, service: "Service") -> bool:
+        """Whether a service is known by codes that never decide alone: accesses, instrumentation, segments."""
+        groups = [group for code, system in service.codes for group in self.groups(code, system)]
+        return bool(groups) and all(group.addon for group in groups)
+
+    def bare_groups(self, text: str) -> list[Group]:
+        """What codes within a text say."""
+        return [group for word in re.split(r"[\s^~,;()|/]+", text) if word for group in self.groups(word, "")]
+
+
+def _listed(system: System, token: str, named: System | None) -> Group | None:
+    form = system.form if named else system.bare
+    return system.group_of(token) if form and re.fullmatch(form, token) else None
+
+
+def _identifier(text: str) -> str:
+    return re.sub(r"[\W_]", "", text).upper()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A procedure as one segment gives it: codes with the names of their systems, and its text."""
+
+    codes: tuple[tuple[str, str], ...]
+    text: str
+
+    @classmethod
+    def of(cls, components: Sequence[str], more: Sequence[str] = ()) -> "Service":
+        """From the components of a coded field (CE, CWE) and those of a further description."""
+        told = [*components, *[""] * 6]
+        codes = tuple((told[place], told[place + 2]) for place in (0, 3) if told[place])
+        texts = [told[1], told[4], *more] if told[1] or told[4] or any(more) else [told[0]]
+        return cls(codes=codes, text=" ".join(one for one in texts if one))
+
+    @property
+    def shown(self) -> str:
+        """Code and text as sent."""
+        codes = [code for code, _ in self.codes]
+        return " ".join(dict.fromkeys([*codes, self.text] if self.text not in codes else codes)).strip()
+
+
+def understand(services: Iterable[Service], further: Sequence[str], procedures: Procedures) -> Understood:
+    """What is booked: by codes and texts of the services, else with the further texts, one after the other.
+
+    ``further`` are the places where systems put what the services do not say (the reason of the appointment, notes),
+    the most telling first.
+    """
+    told = tuple(services)
+    verdict = _remembered(told, procedures)
+    for count in range(1, len(further) + 1):
+        if verdict not in ("unclear", "unknown"):
+            break
+        added = tuple(Service(codes=(), text=text) for text in further[:count] if text)
+        verdict = _remembered((*told, *added), procedures)
+    if verdict == "operation" and further and procedures.words.repeat.found(fold(further[0])):
+        return "repeat"
+    return verdict
+
+
+def _understood(services: tuple[Service, ...], procedures: Procedures) -> Understood:
+    words = procedures.words
+    groups = [group for one in services for code, system in one.codes for group in procedures.groups(code, system)]
+    groups += [group for one in services for group in procedures.bare_groups(one.text)]
+    text = words.beside.without(fold("; ".join(one.text for one in services)))
+    named = words.levels(text)
+    levels = named | {group.level for group in groups if group.addon and group.level}
+    coded = [_coded(group, named, levels) for group in groups if group.kind and not group.addon]
+    in_words = [_in_words(clause, named, groups, words) for clause in _CLAUSES.split(text)]
+    spine = any(one != "other" for one in (*coded, *in_words) if one) or bool(levels)
+    if words.visit.found(text) or words.other_disease.found(text):
+        return "unclear" if "operation" in coded and not words.other_disease.found(text) else "other"
+    if spine and "repeat" not in coded and words.repeat.found(text):
+        return _repeated(levels | {group.level for group in groups if group.level})
+    for verdict in _WEIGHTIEST:
+        if verdict in coded or (verdict in in_words and not (verdict == "unclear" and coded)):
+            return verdict
+    return _otherwise(groups, levels, text, words)
+
+
+_remembered = lru_cache(maxsize=1024)(_understood)
+"""A hospital books the same few hundred procedures over and over."""
+
+
+def _coded(group: Group, named: set[Level], levels: set[Level]) -> Understood:
+    """What a listed code says, with the levels that the text and the codes of accesses name."""
+    if group.kind in ("other", "injection") and not group.repeat:
+        return "other"
+    at = {group.level} if group.level else levels
+    if group.level and named and group.level not in named:
+        return "unclear"
+    if not at:
+        return "unclear"
+    if "lumbar" not in at:
+        return "other"
+    return "repeat" if group.repeat else ("unclear" if group.kind == "spine" else "operation")
+
+
+def _in_words(clause: str, named: set[Level], groups: list[Group], words: ProcedureWords) -> Understood | None:
+    """What a clause of the text says; a code for another part of the spine speaks for its whole service."""
+    if not words.is_operation(clause):
+        return None
+    at = words.levels(clause) or named
+    if any(group.kind and group.level and not group.addon for group in groups) and not words.levels(clause):
+        return None
+    if not at:
+        return None if words.elsewhere.found(clause) else "unclear"
+    return "operation" if "lumbar" in at else "other"
+
+
+def _repeated(levels: set[Level]) -> Understood:
+    if not levels:
+        return "unclear"
+    return "repeat" if "lumbar" in levels else "other"
+
+
+def _otherwise(groups: list[Group], levels: set[Level], text: str, words: ProcedureWords) -> Understood:
+    """Of what is no operation of the study: whether it is known to be something else."""
+    known = (words.injection, words.elsewhere, words.any_operation)
+    if any(one.found(text) for one in known) or any(group.kind for group in groups):
+        return "other"
+    if "lumbar" in levels or groups:
+        return "unclear"
+    return "other" if levels else "unknown"
+
+
+@lru_cache(maxsize=4)
+def load_procedures(path: Path | None = None) -> Procedures:
+    """Read ``conf/procedures.toml``, once per process.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or holds an unknown key or an impossible pattern.
+    """
+    return load_table(path or conf_path("procedures.toml"), Procedures.model_validate)

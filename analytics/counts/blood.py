@@ -33,8 +33,8 @@ CONFLICTS = frozenset({"cell-conflict", "segmented-above-neutrophils"})
 NOT_REPORTED = "cell-not-reported"
 MAKE_A_COUNT: frozenset[Analyte] = frozenset({"neutrophils", "segmented", "bands", "lymphocytes", "platelets"})
 """A specimen without any of these is no blood count."""
-NO_PART: frozenset[Analyte] = frozenset({"unknown", "monocytes"})
-"""What is doubtful of these is no part of NLR or PLR, so it does not hold a count that has both."""
+NO_PART: frozenset[Analyte] = frozenset({"monocytes"})
+"""A unit or number of these that is not clear is no part of NLR or PLR, so it does not hold a count."""
 UNITS: dict[Scale, str] = {"absolute": "10⁹/L", "percent": "%"}
 MAX_PERCENT_SUM = 101.0
 """Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
@@ -342,7 +342,8 @@ def _count(specimen: Specimen) -> CombinedCount | None:
         Reason("result-doubtful", _told(result))
         for result in reader.results
         # What nobody knows may be what is missing; beside a complete count it is none of its parts.
-        if result.doubtful and result not in spare and not (complete and result.analyte in NO_PART)
+        if result.doubtful and result not in spare and not (result.analyte in NO_PART and result.unclear)
+        if not (complete and result.analyte == "unknown")
     ]
     said = [*(cell.reason for cell in (*differential.counted, platelets, leukocytes)), *notes]
     doubts += [reason for reason in said if reason is not None and _is_conflict(reason)]

@@ -220,7 +220,7 @@ def in_order(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
 def test_the_story_as_it_was_meant(in_order: dict[str, list[Any]]) -> None:
     (operation,) = in_order["operations"]
     assert operation[3:6] == ("A1/B1", "2026-04-28T07:00:00.000000+00:00", 0)
-    ratios = sorted(round(row[-3], 3) for row in in_order["blood_counts"])
+    ratios = sorted(round(row[10], 3) for row in in_order["blood_counts"])
     assert ratios == [round(3.0 / 1.4, 3), round(5.6 / 1.4, 3), round(7.0 / 1.4, 3)]
     (row,) = in_order["cohort"]
     assert row[8] == "LDH"

@@ -78,7 +78,7 @@ def test_a_row_that_is_not_used_is_said() -> None:
 @pytest.mark.parametrize(
     ("row", "named"),
     [
-        (obx("9^Monocytes^L^751-8^^LN", "0.5"), "9 Monocytes"),  # LOINC by position
+        (obx("9^Eosinophils^L^751-8^^LN", "0.5"), "9 Eosinophils"),  # LOINC by position
         (obx("777-3^MPV^LN", "9.8"), "777-3 MPV"),
         (obx("LYM#^Lymphocytes", "1.2"), "lymphocytes (10⁹/L): two different values"),
         (obx("6690-2^WBC Histogram^LN", "12", ""), "6690-2 WBC Histogram"),

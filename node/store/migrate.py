@@ -18,6 +18,7 @@ from sqlite_utils.utils import sqlite3
 from node.clock import now, to_text
 from node.errors import StoreError
 from node.store import derivation, earlier, schema
+from node.store.private import make_file, make_folder
 
 LOCK_NAME = "migrate.lock"
 BACKUP_FOLDER = "backups"
@@ -151,17 +152,17 @@ def _size_bytes(connection: sqlite3.Connection) -> int:
 def _copy(connection: sqlite3.Connection, path: Path, found: _Found) -> Path:
     """Copy the database as it stands to ``backups/``; the file is whole when it appears under its name."""
     folder = path.parent / BACKUP_FOLDER
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     stamp = to_text(now()).replace(":", "").replace("-", "")[:15]
     final = folder / f"node-schema-{found.number}-{stamp}Z.db"
     temporary = folder / f".{final.name}.new"
     for left in folder.glob(".node-schema-*.new*"):  # of a migration that was killed
         left.unlink()
+    make_file(temporary)
     with closing(sqlite3.connect(temporary)) as copy:
         # In one step, as of one moment; writers go on meanwhile.
         connection.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")
-    temporary.chmod(path.stat().st_mode & 0o777)
     for entry in (temporary, folder):
         if entry is folder:
             temporary.replace(final)

@@ -10,6 +10,7 @@ from math import prod
 from typing import Literal
 
 from analytics.columns import CELLS, INDICES, OF_THE_PAPER, Analyte, Cell, Index
+from analytics.counts.plausibility import DIFFERENTIAL, Quantities, contradictions, oddities
 from analytics.counts.results import Method, Result, Scale, SpecimenResults, differ, finality
 from analytics.counts.specimens import Specimen, current_specimens
 from analytics.reasons import Reason, Value
@@ -36,16 +37,6 @@ MAKE_A_COUNT: frozenset[Analyte] = frozenset({"neutrophils", "segmented", "bands
 NO_PART: frozenset[Analyte] = frozenset({"monocytes"})
 """A unit or number of these that is not clear is no part of NLR or PLR, so it does not hold a count."""
 UNITS: dict[Scale, str] = {"absolute": "10⁹/L", "percent": "%"}
-MAX_PERCENT_SUM = 101.0
-"""Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
-LIKE_PERCENT_SUM = 60.0
-"""Neutrophils and lymphocytes together from here on to 101 are rarely a count in 10⁹/L and usually one in %."""
-SUM_TOLERANCE_SHARE = 0.05
-SUM_TOLERANCE_10E9_PER_L = 0.1
-"""By how much N + L may exceed the leukocytes: the counts are rounded and may be of different channels."""
-AGREEMENT_SHARE = 0.1
-AGREEMENT_10E9_PER_L = 0.15
-"""A count and leukocytes × % further apart than both of these disagree."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,7 +321,8 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     platelets, leukocytes = reader.cell("platelets", "absolute"), reader.leukocytes()
     nlr, nlr_notes = _nlr(reader, differential)
     plr, plr_notes = _ratio("PLR", platelets, differential.lymphocytes)
-    warnings, contradictions = _cross_checks(differential, leukocytes)
+    found = _quantities(differential, leukocytes, nlr=nlr, plr=plr)
+    warnings, impossible = oddities(found), contradictions(found)
     complete = nlr is not None and plr is not None
     spare = [
         result
@@ -348,10 +340,10 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     said = [*(cell.reason for cell in (*differential.counted, platelets, leukocytes)), *notes]
     doubts += [reason for reason in said if reason is not None and _is_conflict(reason)]
     used = [*_sources(differential), *platelets.sources]
-    held = bool(doubts or contradictions or specimen.contested)
+    held = bool(doubts or impossible or specimen.contested)
     status, status_notes = _status(specimen.current, used, held=held)
     void = status is ResultStatus.WITHDRAWN
-    all_notes = [*specimen.notes, *notes, *nlr_notes, *plr_notes, *warnings, *contradictions, *doubts, *status_notes]
+    all_notes = [*specimen.notes, *notes, *nlr_notes, *plr_notes, *warnings, *impossible, *doubts, *status_notes]
     cells, indices, more_notes = _beside(reader, differential, platelets, leukocytes)
     indices |= {"nlr": nlr, "plr": plr}
     all_notes += more_notes
@@ -446,37 +438,15 @@ def _nlr(reader: _Reader, differential: _Differential) -> tuple[float | None, li
     return _ratio("NLR", differential.neutrophils, differential.lymphocytes)
 
 
-def _cross_checks(differential: _Differential, leukocytes: _Cell) -> tuple[list[Reason], list[Reason]]:
-    """What looks odd (flagged), and what cannot be (held)."""
-    warnings: list[Reason] = []
-    contradictions: list[Reason] = []
-    neutrophils, lymphocytes = (cell.value for cell in differential.counted)
-    percents = (differential.neutrophils_percent.value, differential.lymphocytes_percent.value)
-    if percents[0] is not None and percents[1] is not None and sum(filter(None, percents)) > MAX_PERCENT_SUM:
-        contradictions.append(Reason("percentages-above-100", {"percent": percents[0] + percents[1]}))
-    together = (neutrophils or 0.0) + (lymphocytes or 0.0)
-    if leukocytes.value is None:
-        if neutrophils and lymphocytes and LIKE_PERCENT_SUM <= together <= MAX_PERCENT_SUM:
-            contradictions.append(Reason("counts-like-percentages", {"together": together}))
-        return warnings, contradictions
-    if together > leukocytes.value * (1 + SUM_TOLERANCE_SHARE) + SUM_TOLERANCE_10E9_PER_L:
-        about: dict[str, Value] = {"together": together, "leukocytes": leukocytes.value}
-        contradictions.append(Reason("counts-above-leukocytes", about))
-    expected = [None if percent is None else leukocytes.value * percent / 100 for percent in percents]
-    for name, counted, share in zip(("neutrophils", "lymphocytes"), (neutrophils, lymphocytes), expected, strict=True):
-        if counted is not None and share is not None and not _close(counted, share):
-            warnings.append(
-                Reason("count-and-percentage-disagree", {"analyte": name, "count": counted, "expected": share})
-            )
-    if warnings and _close(neutrophils, expected[1]) and _close(lymphocytes, expected[0]):
-        contradictions.append(Reason("counts-look-exchanged"))
-    return warnings, contradictions
-
-
-def _close(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return False
-    return abs(one - other) <= max(AGREEMENT_10E9_PER_L, AGREEMENT_SHARE * max(one, other))
+def _quantities(differential: _Differential, leukocytes: _Cell, *, nlr: float | None, plr: float | None) -> Quantities:
+    counted: dict[Cell, float | None] = {
+        cell: found.value for cell, found in zip(DIFFERENTIAL, differential.counted, strict=True)
+    }
+    percent: dict[Cell, float | None] = {
+        "neutrophils": differential.neutrophils_percent.value,
+        "lymphocytes": differential.lymphocytes_percent.value,
+    }
+    return Quantities(counted=counted, percent=percent, leukocytes=leukocytes.value, indices={"nlr": nlr, "plr": plr})
 
 
 def _status(current: tuple[Result, ...], used: list[Result], *, held: bool) -> tuple[ResultStatus, list[Reason]]:

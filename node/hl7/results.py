@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import isclose
 from typing import get_args
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,15 @@ USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
 """Upper reference limits of adults as the Oxford Handbook of Clinical Medicine has them."""
 UPPER_LIMIT_TOLERANCE = 2.5
 """How far a laboratory's own limit may be from it: less than any two units, or a count and a percentage, differ."""
+SLIPPED_LIMIT = 5.0
+"""A limit this many times the usual one, or this part of it, is one in another unit: units differ tenfold at least."""
+SAME_ORDER = 20.0
+"""A value within this factor of the upper limit is in the unit of the range, whatever that is."""
+CELLS_PER_UL = 1e-3
+"""Factor from cells per µL to 10⁹/L; such counts are whole numbers."""
+LEAST_WITH_FRACTION = 100.0
+"""Cells per µL, from which on a calculated count may be sent with one or two decimals; three are a thousands sign."""
+WHOLE = 1e-6
 NO_RULES = Sender()
 
 
@@ -218,7 +228,8 @@ def read_result(
     if unit is None and not any(spellings):
         unit = _unit_not_sent(obx, identity, reading, rules, analytes)
     unclear = identity.conflict is None and (unit is None or reading.value is None)
-    scale, reading = _scaled(identity, unit, reading, unit_sent=any(spellings))
+    doubt = identity.conflict or _other_unit(obx, identity.analyte, reading.value, unit, rules)
+    scale, reading = _scaled(identity, unit, reading, doubt=doubt, unit_sent=any(spellings))
     status_at = read_time(panel.order.text(22), zone) if panel.order else None
     method = identity.method
     if method == "unknown" and analytes.method_words.manual.found(panel.words):
@@ -311,27 +322,46 @@ def _unit_not_sent(
 def _confirmed_unit(obx: Segment, analyte: Analyte, rules: Sender, analytes: Analytes) -> Unit | None:
     """The sender's unit for counts that come without one, where the upper reference limit is one in that unit."""
     unit = read_unit([rules.default_unit or ""], analytes.units)
-    limits = re.fullmatch(r"\s*([\d.,]+)\s*(?:-|–|\^|bis|to)\s*([\d.,]+)\s*", obx.text(7))
-    high = read_number(limits[2], decimal_comma=rules.decimal_comma).value if limits else None
-    usual = USUAL_UPPER_LIMIT_10E9_PER_L.get(analyte)
-    if not isinstance(unit, Count) or high is None or usual is None:
+    limit, usual = _upper_limit(obx, rules), USUAL_UPPER_LIMIT_10E9_PER_L.get(analyte)
+    if not isinstance(unit, Count) or limit is None or usual is None:
         return None
-    ratio = high * unit.factor / usual
-    return unit if 1 / UPPER_LIMIT_TOLERANCE <= ratio <= UPPER_LIMIT_TOLERANCE else None
+    return unit if 1 / UPPER_LIMIT_TOLERANCE <= limit * unit.factor / usual <= UPPER_LIMIT_TOLERANCE else None
 
 
-def _scaled(identity: Identity, unit: Unit | None, reading: Reading, *, unit_sent: bool) -> tuple[Scale, Reading]:
+def _upper_limit(obx: Segment, rules: Sender) -> float | None:
+    """Of the laboratory's reference range (OBX-7), in its own unit."""
+    limits = re.fullmatch(r"\s*([\d.,]+)\s*(?:-|–|\^|bis|to)\s*([\d.,]+)\s*", obx.text(7))
+    return read_number(limits[2], decimal_comma=rules.decimal_comma).value if limits else None
+
+
+def _other_unit(obx: Segment, analyte: Analyte, value: float | None, unit: Unit | None, rules: Sender) -> Reason | None:
+    """Why the unit cannot be right by the reference range that the laboratory sent with the value.
+
+    Where the value is not of the order of the range, the range is the one in another unit, and says nothing.
+    """
+    limit, usual = _upper_limit(obx, rules), USUAL_UPPER_LIMIT_10E9_PER_L.get(analyte)
+    if not isinstance(unit, Count) or not limit or not value or usual is None:
+        return None
+    same_order = 1 / SAME_ORDER <= value / limit <= SAME_ORDER
+    if not same_order or 1 / SLIPPED_LIMIT <= limit * unit.factor / usual <= SLIPPED_LIMIT:
+        return None
+    return Reason("reference-range-of-other-unit", {"limit": limit * unit.factor, "usual": usual})
+
+
+def _scaled(
+    identity: Identity, unit: Unit | None, reading: Reading, *, doubt: Reason | None, unit_sent: bool
+) -> tuple[Scale, Reading]:
     """The value in 10⁹/L or %, and on which scale; without a value where code, name and unit do not agree."""
     scale = identity.scale or ("percent" if isinstance(unit, Percent) else "absolute")
     if reading.value is None:
         return scale, reading
-    doubt = identity.conflict
     value = reading.value
     if unit is None:
         doubt = doubt or (Reason("unit-not-known") if unit_sent else Reason("unit-missing"))
     elif (scale == "percent") != isinstance(unit, Percent):
         doubt = doubt or Reason("code-and-unit-disagree-on-scale")
     elif isinstance(unit, Count):
+        doubt = doubt or _not_whole(value, unit)
         value *= unit.factor
         doubt = doubt or _implausible_count(identity.analyte, value)
     elif identity.analyte in ("platelets", "leukocytes"):
@@ -339,6 +369,15 @@ def _scaled(identity: Identity, unit: Unit | None, reading: Reading, *, unit_sen
     elif value > 100:
         doubt = doubt or Reason("percentage-above-100")
     return scale, Reading(value=None, reason=doubt, doubtful=True) if doubt else Reading(value=value)
+
+
+def _not_whole(value: float, unit: Count) -> Reason | None:
+    """Cells per µL below 100 are never fractions; averages and products above may end in one."""
+    fraction = abs(value - round(value)) > WHOLE
+    thousandths = abs(value * 1000 - round(value * 1000)) < WHOLE < abs(value * 100 - round(value * 100))
+    if isclose(unit.factor, CELLS_PER_UL) and fraction and (value < LEAST_WITH_FRACTION or thousandths):
+        return Reason("cells-not-whole", {"value": value})
+    return None
 
 
 def _implausible_count(analyte: Analyte, value: float) -> Reason | None:

@@ -268,9 +268,12 @@ def without_unit(code: str, value: str, limits: str) -> str:
 def test_the_unit_of_a_sender_holds_where_the_reference_range_confirms_it(
     unit: str, limits: tuple[str, str], factor: float | None
 ) -> None:
-    text = message(PID, OBR, without_unit("NEUT#", "4.2", limits[0]), without_unit("LYM#", "1.4", limits[1]))
+    neutrophils, lymphocytes = ("4200", "1400") if unit == "cells/uL" else ("4.2", "1.4")
+    text = message(
+        PID, OBR, without_unit("NEUT#", neutrophils, limits[0]), without_unit("LYM#", lymphocytes, limits[1])
+    )
     (count,) = ruled(text, Sender(default_unit=unit))["cbcs"]
-    assert count["neutrophils_10e9_per_l"] == (factor and pytest.approx(4.2 * factor))
+    assert count["neutrophils_10e9_per_l"] == (factor and pytest.approx(float(neutrophils) * factor))
     assert count["status"] == ("final" if factor else "held")
     (unruled,) = ruled(text, Sender())["cbcs"]
     assert unruled["status"] == "held", "without the rule nothing is taken"

@@ -1,0 +1,144 @@
+"""Whether the numbers of one blood count can be right together.
+
+Units slip by factors of 10, 100 and 1000, and a thousands point looks like a decimal point: numbers are compared by
+their quotient, each cell against the others. What cannot be is held for a person; what is only odd is told.
+
+References
+----------
+Paper, "complete blood count": neutrophils and lymphocytes make up most leukocytes; in health 55–95 % of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from analytics.columns import OF_THE_PAPER, Cell
+from analytics.plausible import RANGES
+from analytics.reasons import Reason, Value
+
+MAX_PERCENT_SUM = 101.0
+"""Neutrophils and lymphocytes together, in %; more than 100 only by rounding."""
+LIKE_PERCENT_SUM = 60.0
+"""Neutrophils and lymphocytes together from here on to 101 are rarely a count in 10⁹/L and usually one in %."""
+MIN_SHARE = 0.15
+"""Neutrophils and lymphocytes together are at least this share of the leukocytes, but for leukaemias with almost only
+blasts and for eosinophilia: a person looks at those."""
+SUM_TOLERANCE_SHARE = 0.05
+SUM_TOLERANCE_10E9_PER_L = 0.1
+"""By how much N + L may exceed the leukocytes: the counts are rounded and may be of different channels."""
+AGREEMENT_SHARE = 0.1
+AGREEMENT_10E9_PER_L = 0.15
+"""A count and leukocytes × % further apart than both of these disagree."""
+SLIP_FACTOR = 3.0
+"""A count and leukocytes × % that are this many times apart are no two measurements of one blood: a unit slipped."""
+ROUNDING_10E9_PER_L = 0.3
+"""Counts nearer to each other than this are not told apart by their quotient: both are rounded to 0.1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantities:
+    """The numbers of one count, in 10⁹/L, and the percentages of the leukocytes; ``None`` where not reported.
+
+    ``counted`` are the cells as counted, not those made of leukocytes and percentages.
+    """
+
+    counted: Mapping[Cell, float | None]
+    percent: Mapping[Cell, float | None]
+    leukocytes: float | None
+    indices: Mapping[str, float | None]
+
+    def expected(self, cell: Cell) -> float | None:
+        """The count that the percentage stands for."""
+        percent = self.percent[cell]
+        return None if percent is None or self.leukocytes is None else self.leukocytes * percent / 100
+
+    def confirmed(self, cell: Cell) -> bool:
+        """Counted, and in agreement with its percentage: two measurements say the same."""
+        return close(self.counted[cell], self.expected(cell))
+
+
+DIFFERENTIAL: tuple[Cell, Cell] = ("neutrophils", "lymphocytes")
+
+
+def oddities(found: Quantities) -> list[Reason]:
+    """What looks odd and is used all the same."""
+    return [reason for cell in DIFFERENTIAL if (reason := _disagreement(found, cell)) and not _slipped(found, cell)]
+
+
+def contradictions(found: Quantities) -> list[Reason]:
+    """What cannot be; a count with any of these is held."""
+    reasons = [*_percentages(found), *_sum(found)]
+    reasons += [
+        Reason("count-and-percentage-far-apart", {"analyte": cell, "count": counted, "expected": expected})
+        for cell in DIFFERENTIAL
+        if _slipped(found, cell)
+        for counted, expected in [(found.counted[cell], found.expected(cell))]
+    ]
+    neutrophils, lymphocytes = (found.counted[cell] for cell in DIFFERENTIAL)
+    if (
+        any(_disagreement(found, cell) for cell in DIFFERENTIAL)
+        and close(neutrophils, found.expected("lymphocytes"))
+        and close(lymphocytes, found.expected("neutrophils"))
+    ):
+        reasons.append(Reason("counts-look-exchanged"))
+    return [*reasons, *_indices(found)]
+
+
+def _percentages(found: Quantities) -> list[Reason]:
+    neutrophils, lymphocytes = (found.percent[cell] for cell in DIFFERENTIAL)
+    if neutrophils is None or lymphocytes is None:
+        return []
+    together = neutrophils + lymphocytes
+    if together > MAX_PERCENT_SUM:
+        return [Reason("percentages-above-100", {"percent": together})]
+    if 0 < together < 100 * MIN_SHARE:
+        return [Reason("percentages-far-below-100", {"percent": together})]
+    return []
+
+
+def _sum(found: Quantities) -> list[Reason]:
+    neutrophils, lymphocytes = (found.counted[cell] for cell in DIFFERENTIAL)
+    together = (neutrophils or 0.0) + (lymphocytes or 0.0)
+    if found.leukocytes is None:
+        if neutrophils and lymphocytes and LIKE_PERCENT_SUM <= together <= MAX_PERCENT_SUM:
+            return [Reason("counts-like-percentages", {"together": together})]
+        return []
+    about: dict[str, Value] = {"together": together, "leukocytes": found.leukocytes}
+    if together > found.leukocytes * (1 + SUM_TOLERANCE_SHARE) + SUM_TOLERANCE_10E9_PER_L:
+        return [Reason("counts-above-leukocytes", about)]
+    both = neutrophils is not None and lymphocytes is not None
+    if both and together < MIN_SHARE * found.leukocytes and found.leukocytes - together > ROUNDING_10E9_PER_L:
+        return [Reason("counts-far-below-leukocytes", about)]
+    return []
+
+
+def _disagreement(found: Quantities, cell: Cell) -> Reason | None:
+    counted, expected = found.counted[cell], found.expected(cell)
+    if counted is None or expected is None or close(counted, expected):
+        return None
+    return Reason("count-and-percentage-disagree", {"analyte": cell, "count": counted, "expected": expected})
+
+
+def _slipped(found: Quantities, cell: Cell) -> bool:
+    counted, expected = found.counted[cell], found.expected(cell)
+    if counted is None or expected is None or abs(counted - expected) <= ROUNDING_10E9_PER_L:
+        return False
+    return max(counted, expected) >= SLIP_FACTOR * min(counted, expected)
+
+
+def _indices(found: Quantities) -> list[Reason]:
+    """Ratios outside their range, unless the lymphocytes are counted and confirmed: the very ill are so."""
+    if found.confirmed("lymphocytes"):
+        return []
+    return [
+        Reason("ratio-not-plausible", {"ratio": name.upper(), "value": value, "low": limits.low, "high": limits.high})
+        for name in OF_THE_PAPER
+        for value, limits in [(found.indices[name], RANGES[name])]
+        if value is not None and not limits.holds(value)
+    ]
+
+
+def close(one: float | None, other: float | None) -> bool:
+    """Whether two counts, in 10⁹/L, are the same but for rounding and the noise of two channels."""
+    if one is None or other is None:
+        return False
+    return abs(one - other) <= max(AGREEMENT_10E9_PER_L, AGREEMENT_SHARE * max(one, other))

@@ -19,7 +19,7 @@ from sqlite_utils.utils import sqlite3
 
 from node.dicom.acceptor import Acceptor
 from node.dicom.pool import Pool
-from node.dicom.reconcile import finish_interrupted, reconcile
+from node.dicom.reconcile import finish_interrupted, reconciling
 from node.dicom.recorder import Recorder
 from node.dicom.refusals import Refusals
 from node.dicom.slots import Limits
@@ -180,7 +180,7 @@ def _prepared(archive: Archive, settings: Settings) -> Iterator[None]:
             held.enter_context(archive.receiving())
             finish_interrupted(folder, archive)
             archive.prepare()
-            reconcile(folder, archive)
+            held.enter_context(reconciling(folder, archive, run_began_ns=archive.begin_run()))
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"cannot use the archive in {folder}: {error}; check the folder, its owner and free space"

@@ -49,7 +49,8 @@ WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.obje
 ORDER BY o.object_id LIMIT ?
 """
 
-# Goes from study to study through the index instead of over every image.
+# Goes from study to study through the index instead of over every image. What has come in the future has come before
+# the clock, which was ahead, was set right.
 QUIET_STUDIES = """
 WITH RECURSIVE study (uid) AS (
     SELECT min(study_instance_uid) FROM derived_instance
@@ -64,7 +65,7 @@ WHERE uid IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM state_failure AS f
                   WHERE f.step = 'catalogue' AND f.unit = 'study ' || uid AND f.final = 1)
   AND (SELECT max((SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = i.object_id))
-       FROM derived_instance AS i WHERE i.study_instance_uid = uid) <= ?
+       FROM derived_instance AS i WHERE i.study_instance_uid = uid) NOT BETWEEN :quiet_since AND :now
 """
 
 
@@ -176,8 +177,8 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
 
     Only the first receipt of an object counts: the same bytes sent again are no news.
     """
-    quiet_since = to_text(now - timedelta(seconds=settings.dicom.quiet_s))
-    studies = [uid for (uid,) in db.execute(QUIET_STUDIES, [quiet_since])]
+    quiet_since = to_text(now - timedelta(seconds=settings.dicom.quiet_s) + timedelta(microseconds=1))
+    studies = [uid for (uid,) in db.execute(QUIET_STUDIES, {"quiet_since": quiet_since, "now": to_text(now)})]
     for uid in studies:
         with barrier(db, "catalogue", f"study {uid}", instead=partial(_forget_series, db, uid)):
             _catalogue(db, settings, uid)

@@ -29,7 +29,7 @@ from node.steps.measure_automatic import measure_automatically
 from node.steps.pending import pending
 from node.steps.retry import retry_failed
 from node.store.archive import Archive
-from node.store.database import StopWorkError, open_database, writing
+from node.store.database import StopWorkError, bound_wal, open_database, writing
 from node.store.derivation import again_since, finish
 from node.store.failures import ALL, barrier, failing_steps, note_recovery
 from node.store.snapshot import publish
@@ -90,6 +90,7 @@ def _derive(db: Database, settings: Settings, stop: threading.Event) -> None:
                     if not done:
                         settled, round_at = (before[0], _changes(db)[1]), monotonic() + longest_pause_s
         if not done:
+            bound_wal(db, folder)
             stop.wait(POLL_S)
 
 

@@ -91,11 +91,21 @@ class Archive:
         """The names of the folders that hold the files: the first two digits of their SHA-256."""
         return (f"{number:02x}" for number in range(256))
 
-    def sizes(self, shelf: str) -> dict[str, int]:
-        """The SHA-256 and size in bytes of every file of one folder; what has another name is not the archive's."""
+    def files(self, shelf: str) -> dict[str, os.stat_result]:
+        """The SHA-256 and state of every file of one folder; what has another name is not the archive's."""
         with os.scandir(self._root / shelf) as entries:
             named = [(FINAL_NAME.fullmatch(entry.name), entry) for entry in entries]
-            return {name[1]: entry.stat().st_size for name, entry in named if name and name[1].startswith(shelf)}
+            return {name[1]: entry.stat() for name, entry in named if name and name[1].startswith(shelf)}
+
+    def begin_run(self) -> int:
+        """When this run of the receiver begins, by the clock of the file system (nanoseconds).
+
+        A file that is renamed later has no smaller ``st_ctime_ns``. Only the receiver calls it, while it holds the
+        archive.
+        """
+        lock = self._root.parent / LOCK_NAME
+        os.utime(lock)
+        return lock.stat().st_ctime_ns
 
     def digest(self, sha256: str, transfer_syntax_uid: str, *, offset: int) -> str:
         """The SHA-256 that a stored file should have by its content, whose data set begins at ``offset``."""

@@ -34,6 +34,8 @@ class StoppableDatabase(Database):
 DATABASE_NAME = "node.db"
 REPORT_FOLDER = "reports"
 """Each night's report as a page, under its date."""
+WAL_LIMIT_BYTES = 64 * 1024 * 1024
+"""What the write-ahead log keeps on the disk once nobody reads what is in it."""
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for another; units of work are short, so reaching it means something is stuck."""
 
@@ -92,6 +94,7 @@ def open_database(
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
         _require_current(connection, path)
         opened = path.stat().st_ino
         connection.create_function("in_place", 0, lambda: _inode(path) == opened)
@@ -132,6 +135,24 @@ def writing(db: Database) -> Iterator[Database]:
 def _require_in_place(db: Database) -> None:
     if not db.conn.execute("SELECT in_place()").fetchone()[0]:
         raise sqlite3.OperationalError("the file of the database was moved or deleted while in use")
+
+
+def bound_wal(db: Database, folder: Path) -> bool:
+    """Write a write-ahead log beyond its limit back into the database and cut it; false: others are using it now.
+
+    A reader that stays holds on to the log; whoever commits at this moment goes first. Neither is waited for.
+    """
+    try:
+        if (folder / f"{DATABASE_NAME}-wal").stat().st_size <= WAL_LIMIT_BYTES:
+            return True
+    except FileNotFoundError:
+        return True
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        busy, *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    return not busy
 
 
 def insert(db: Database, table: str, rows: Iterable[Mapping[str, object]]) -> None:

@@ -77,6 +77,8 @@ def _columns(db: Database, view: str) -> list[tuple[str, str]]:
     Without a type a column compares as neither number nor text, and a filter ``latest = 1`` of Datasette finds nothing.
     """
     declared = {name: kind for _, name, kind, *_ in db.conn.execute(f"PRAGMA main.table_info({view})").fetchall()}
+    # SQLite says BLOB of a column that one part of a UNION computes; no view has one of bytes.
+    declared = {name: "" if kind == "BLOB" else kind for name, kind in declared.items()}
     computed = [name for name, kind in declared.items() if not kind]
     if not computed:
         return list(declared.items())

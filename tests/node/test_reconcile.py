@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.dicom.listener import run_receiver
+from node.dicom.reconcile import Reconciled, reconcile
 from node.errors import StoreError
 from node.settings import Settings
 from node.steps.index import index_objects
@@ -30,9 +31,17 @@ def archive(settings: Settings) -> Archive:
     return Archive(settings.storage.folder)
 
 
+def reconciled() -> None:
+    """Wait until what runs beside the receiver of this process is done."""
+    for thread in threading.enumerate():
+        if thread.name == "reconcile":
+            thread.join(20)
+            assert not thread.is_alive()
+
+
 def start_and_stop(settings: Settings) -> None:
     with receiver(settings):
-        pass
+        reconciled()
 
 
 @pytest.fixture
@@ -40,6 +49,7 @@ def orphan(settings: Settings, archive: Archive, tmp_path: Path) -> Iterator[Pat
     """A file as a receiver leaves it that is killed between the renaming and the commit: stored, not recorded."""
     elsewhere = tmp_path / "elsewhere"
     (sha256,) = receive(elsewhere, mr_image())
+    open_database(settings.storage.folder, create=True).close()
     archive.prepare()
     path = archive.path(sha256)
     path.write_bytes(Archive(elsewhere).path(sha256).read_bytes())
@@ -74,6 +84,7 @@ def test_a_file_that_its_sender_named_by_no_uid_is_taken_in_to_quarantine(settin
     # As the receiver that is killed before the commit leaves it.
     for path in settings.storage.folder.glob("node.db*"):
         path.unlink()
+    open_database(settings.storage.folder, create=True, new=True).close()
     start_and_stop(settings)
     db = open_database(settings.storage.folder)
     assert index_objects(db, archive) == 1
@@ -161,3 +172,29 @@ def test_a_killed_receiver_leaves_no_lock(settings: Settings):
         process.kill()
         process.wait(20)
     start_and_stop(settings)
+
+
+def test_an_archive_that_takes_long_to_look_through_holds_nobody_up(settings: Settings, archive: Archive, orphan: Path):
+    # A pipe in the place of a file: whoever reads it waits until somebody writes.
+    pipe = archive.path("00" * 32)
+    os.mkfifo(pipe)
+    with receiver(settings):
+        with association(settings) as sender:
+            assert sender.send_c_store(mr_image(seed=7)).Status == 0
+        assert rows(settings, "SELECT count(*) FROM fact_object") == [(1,)], "not at the end of it yet"
+        pipe.open("wb").close()
+        reconciled()
+        assert rows(settings, "SELECT count(*) FROM fact_object") == [(2,)]
+    assert rows(settings, "SELECT calling_ae FROM fact_object_receipt ORDER BY receipt_id") == [("SENDER",), ("",)]
+
+
+def test_a_file_that_is_on_its_way_is_not_taken_in(settings: Settings, archive: Archive, tmp_path: Path):
+    receive(settings.storage.folder, mr_image(seed=1))
+    with archive.receiving():
+        began = archive.begin_run()
+        (sha256,) = receive(tmp_path / "elsewhere", mr_image(seed=2))
+        path = archive.path(sha256)
+        path.write_bytes(Archive(tmp_path / "elsewhere").path(sha256).read_bytes())
+        assert reconcile(settings.storage.folder, archive, run_began_ns=began) == Reconciled(taken_in=0, problems=0)
+        # With the next run it is one that a killed receiver has left.
+        assert reconcile(settings.storage.folder, archive, run_began_ns=archive.begin_run()).taken_in == 1

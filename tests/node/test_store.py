@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from sqlite_utils.utils import sqlite3
 
 from node.conf import conf_path
 from node.errors import StoreError
-from node.store.database import insert, open_database, writing
+from node.store.database import BUSY_TIMEOUT_MS, DATABASE_NAME, bound_wal, insert, open_database, writing
 from node.store.snapshot import publish
 
 PROMISED_VIEWS = {
@@ -133,3 +134,45 @@ def test_the_snapshot_opens_for_others_while_a_writer_writes(tmp_path: Path) -> 
     snapshot.close()
     assert path.stat().st_mode & 0o777 == 0o440
     assert [entry.name for entry in path.parent.iterdir()] == ["node.db"]
+
+
+def test_the_write_ahead_log_is_bounded_once_nobody_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.store.database.WAL_LIMIT_BYTES", 1 << 20)
+    db = open_database(tmp_path, create=True)
+    reader = open_database(tmp_path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM fact_frame").fetchone()
+    for number in range(60):
+        with writing(db):
+            insert(db, "fact_frame", [{"sha256": f"{number:064x}", "raw": os.urandom(100_000)}])
+    log = tmp_path / f"{DATABASE_NAME}-wal"
+    assert log.stat().st_size > 6_000_000
+    assert not bound_wal(db, tmp_path), "the reader is not waited for"
+    reader.execute("COMMIT")
+    assert bound_wal(db, tmp_path)
+    assert log.stat().st_size <= 1 << 20
+    assert db.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,)
+    reader.close()
+    db.close()
+
+
+def test_columns_of_a_union_have_the_type_of_their_values_in_the_snapshot(tmp_path: Path) -> None:
+    db = open_database(tmp_path, create=True)
+    insert(db, "fact_object", [{
+        "object_id": 1, "sha256": "a" * 64, "size_bytes": 1, "sop_class_uid": "1", "sop_instance_uid": "1.2",
+        "transfer_syntax_uid": "1",
+    }])  # fmt: skip
+    insert(db, "derived_instance", [{
+        "object_id": 1, "sop_instance_uid": "1.2", "series_instance_uid": "1.2.1", "study_instance_uid": "1.2.3",
+        "modality": "MR", "headers": "{}",
+    }])  # fmt: skip
+    path = publish(db, tmp_path)
+    db.close()
+    snapshot = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    # As Datasette asks.
+    assert snapshot.execute("SELECT study_instance_uid FROM series WHERE instances = '1'").fetchall() == [("1.2.3",)]
+    assert snapshot.execute("SELECT instances FROM series WHERE modality = 'MR'").fetchall() == [(1,)]
+    for table in PROMISED_VIEWS:
+        kinds = {kind for _, _, kind, *_ in snapshot.execute(f"PRAGMA table_info({table})")}
+        assert kinds <= {"TEXT", "INTEGER", "REAL"}, table
+    snapshot.close()

@@ -170,6 +170,7 @@ class DicomPeer(Section):
     addresses: tuple[str, ...] = ()
     max_associations: Annotated[int, Field(ge=1)] | None = None
     query: QueryAe | None = None
+    corrects: Literal["own", "any", "nothing"] = "own"
     forward: RemoteAe | None = None
     commitment: RemoteAe | None = None
 

@@ -17,6 +17,10 @@ identity_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(identity_app, name="identity")
+study_app = typer.Typer(
+    help="Studies whose images came in several versions: a person says which hold.", no_args_is_help=True
+)
+app.add_typer(study_app, name="study")
 
 
 DecidedBy = Annotated[str, typer.Option("--by", help="Who decides.")]
@@ -145,3 +149,17 @@ def identity_reject(
     db, _ = open_node(read_settings(config))
     decide(db, numbers=(authority, number, other), confirmed=False, by=by, now=now())
     out.print("rejected; the two numbers stay apart", highlight=False)
+
+
+@study_app.command("use-newest")
+def study_use_newest(
+    study: Annotated[str, typer.Argument(metavar="UID", help="The StudyInstanceUID, as `problems` shows it.")],
+    by: DecidedBy,
+    config: Config = None,
+) -> None:
+    """Of every image of a study what came last holds; earlier versions are kept and count for nothing."""
+    from node.people.studies import use_newest
+
+    db, _ = open_node(read_settings(config))
+    undecided = use_newest(db, study, by=by, at=now())
+    out.print(f"what came last of study {study} holds; {undecided} images stood in several versions", highlight=False)

@@ -28,6 +28,7 @@ from node.dicom.content import content_faults
 from node.dicom.contexts import LOSSY
 from node.dicom.frames import Frame, frames_of
 from node.dicom.part10 import require_bounded
+from node.dicom.rejection import Rejection, rejection_of
 from node.errors import DicomReadError
 
 MAX_UID_LENGTH = 64
@@ -70,6 +71,8 @@ class Header:
     """Of a multi-frame image, frame 1 first; ``image`` is then what its top level says."""
     lossy: bool = False
     """Its pixels were compressed with loss: now, by its transfer syntax, or before."""
+    rejection: Rejection | None = None
+    """It is a note by which a PACS takes images back."""
 
     @property
     def images(self) -> tuple[ImageHeader, ...]:
@@ -123,7 +126,21 @@ def read_header(path: Path) -> Header:
             image=_image_header(dataset),
             frames=tuple(_image_header(frame) for frame in _frames(dataset)),
             lossy=_is_lossy(dataset),
+            rejection=_rejection(dataset),
         )
+
+
+def read_dataset(path: Path) -> Dataset:
+    """The whole data set of a stored object; its pixels are not decoded.
+
+    Raises
+    ------
+    DicomReadError
+        It is not DICOM.
+    FileNotFoundError
+        There is no such file.
+    """
+    return _read(path, stop_before_pixels=False)
 
 
 def read_slice(path: Path, *, frame: int | None = None) -> Slice:
@@ -373,6 +390,11 @@ def _sex(dataset: Dataset) -> str | None:
 def _contrast_agent(dataset: Elements) -> str | None:
     coded = _value(dataset, "ContrastBolusAgentSequence", lambda items: "coded" if items else None)
     return _text(dataset, "ContrastBolusAgent") or coded
+
+
+def _rejection(dataset: Dataset) -> Rejection | None:
+    with content_faults("what it says of other images cannot be read"):
+        return rejection_of(dataset)
 
 
 def _is_lossy(dataset: Dataset) -> bool:

@@ -12,15 +12,22 @@ from sqlite_utils import Database
 
 from node.clock import from_text
 from node.dicom.reader import header_from_json
+from node.dicom.rejection import PATIENT_SAFETY, WRONG_WORKLIST_ENTRY
 from node.dicom.stack import StoredImage
 from node.measure.automatic import StudySeries, doubts_of_order, in_order, series_of
 from node.store.archive import Archive
 from node.store.failures import tried
 
+WITHDRAWING = frozenset({PATIENT_SAFETY, WRONG_WORKLIST_ENTRY})
+"""Codes of rejection notes after which an image counts for nothing; after one for quality a person looks at it."""
+
 # Every image of every series that has an image in the study, of whatever study that image says it is.
 STUDY_IMAGES = """
 SELECT o.sha256, i.headers,
-       (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = o.object_id)
+       coalesce(i.known_since,
+                (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = o.object_id)),
+       coalesce((SELECT earlier.sha256 FROM fact_object AS earlier WHERE earlier.object_id = i.content_of), o.sha256),
+       i.rejected
 FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
 WHERE i.series_instance_uid IN (SELECT series_instance_uid FROM derived_instance WHERE study_instance_uid = ?)
 ORDER BY o.sha256
@@ -29,18 +36,32 @@ ORDER BY o.sha256
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedImage(StoredImage):
-    """An image of the archive (``content`` is its SHA-256), and when it came first; again is no news."""
+    """An image of the archive, and when its pixels came first; again is no news.
+
+    ``content`` is its SHA-256, or that of an earlier object which is the same but for whose it is.
+    """
 
     received_at: str
+    rejected: str | None = None
+    """Code of the note by which a PACS has taken it back."""
+
+    @property
+    def withdrawn(self) -> bool:
+        """It counts for nothing: it is of another patient, or must not be used."""
+        return self.rejected in WITHDRAWING
 
 
 def study_images(db: Database, archive: Archive, study_uid: str) -> list[ReceivedImage]:
     """All images of all series of a study, in an order that does not depend on how they came."""
     return [
         ReceivedImage(
-            path=archive.path(sha256), content=sha256, header=header_from_json(headers), received_at=received_at
+            path=archive.path(sha256),
+            content=content,
+            header=header_from_json(headers),
+            received_at=received_at,
+            rejected=rejected,
         )
-        for sha256, headers, received_at in db.execute(STUDY_IMAGES, [study_uid])
+        for sha256, headers, received_at, content, rejected in db.execute(STUDY_IMAGES, [study_uid])
     ]
 
 

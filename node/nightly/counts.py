@@ -139,6 +139,7 @@ def _sums(db: Database, *, series: dict[str, int], messages: dict[str, int], lin
     """Sums that must add up: what was received is what was derived, nothing lost and nothing counted twice."""
     to_index = (
         "SELECT count(*) FROM fact_object AS o WHERE o.object_id NOT IN (SELECT object_id FROM derived_instance) "
+        "AND o.object_id NOT IN (SELECT object_id FROM derived_superseded) "
         f"AND 'object ' || {public_id_sql('o.sha256')} NOT IN "
         "(SELECT source FROM derived_problem WHERE code = 'unreadable')"
     )
@@ -148,6 +149,7 @@ def _sums(db: Database, *, series: dict[str, int], messages: dict[str, int], lin
             n=_number(db, "SELECT count(*) FROM fact_object"),
             parts={
                 "indexed": _number(db, "SELECT count(*) FROM derived_instance"),
+                "replaced by later ones": _number(db, "SELECT count(*) FROM derived_superseded"),
                 "unreadable": _number(db, "SELECT count(*) FROM derived_problem WHERE code = 'unreadable'"),
                 "still to index": _number(db, to_index),
             },

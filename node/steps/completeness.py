@@ -6,22 +6,28 @@ are facts, so that deriving everything again arrives at the same.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlite_utils import Database
 
+from analytics.reasons import Reason
 from node.steps.unsent import note_unsent
 from node.store.database import insert, writing
 from node.store.failures import barrier, forget_failure
 from node.store.pending import touch
+from node.store.reasons import loaded, stored
 
 # Of each peer the newest; a peer that does not know the series gives no count. Answers from before series that were not
 # sent were noted are the count alone.
 ANSWERS = """
 SELECT q.peer, q.asked_at, (SELECT iif(type = 'object', value ->> '$.images', value) FROM json_each(q.series)
-                            WHERE key = :series) AS instances
+                            WHERE key = :series) AS instances,
+       EXISTS (SELECT 1 FROM fact_study_query AS earlier, json_each(earlier.series) AS one
+               WHERE earlier.study_instance_uid = q.study_instance_uid AND earlier.peer = q.peer
+                 AND earlier.query_id < q.query_id AND one.key = :series
+                 AND iif(one.type = 'object', one.value ->> '$.images', one.value) > 0) AS knew
 FROM fact_study_query AS q
 WHERE q.study_instance_uid = :study
   AND q.query_id = (SELECT max(newer.query_id) FROM fact_study_query AS newer
@@ -32,17 +38,12 @@ ORDER BY q.peer
 INCOMPLETE = "images of the series are missing: the slice that it should be read from may be among them"
 """Reason that makes an automatic measurement of an incomplete series wait for a person."""
 
+# Of series that could not be judged yet, or whose study is being judged again, what was said before holds.
 TO_DOUBT = """
-SELECT m.rowid, s.patient_authority, s.patient_id
-FROM derived_series AS s JOIN derived_measurement AS m USING (series_instance_uid)
-WHERE s.completeness = 'incomplete' AND s.stale = 0
-  AND m.source = 'auto' AND m.current = 1 AND m.status = 'measured'
-"""
-NO_LONGER_IN_DOUBT = """
-SELECT m.rowid, s.patient_authority, s.patient_id
+SELECT m.rowid, m.status, m.doubts, m.reasons, s.completeness, s.rejections, s.fewer, s.patient_authority, s.patient_id
 FROM derived_measurement AS m JOIN derived_series AS s USING (series_instance_uid)
-WHERE m.source = 'auto' AND m.current = 1 AND m.status = 'review' AND m.reasons ->> '$[#-1]' = ?
-  AND s.completeness <> 'incomplete' AND s.stale = 0
+WHERE m.source = 'auto' AND m.current = 1 AND s.stale = 0 AND (m.status = 'measured' OR m.doubts > 0)
+  AND (m.doubts > 0 OR s.completeness = 'incomplete' OR s.rejections <> '[]' OR s.fewer <> '[]')
 """
 
 NEW_ANSWERS = """
@@ -59,6 +60,8 @@ class Answer:
     peer: str
     asked_at: str
     instances: int | None
+    knew: bool = False
+    """An earlier answer of the peer counted images of the series."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,8 @@ class Completeness:
     state: Literal["complete", "incomplete", "unverified"]
     reasons: tuple[str, ...]
     expected: int | None
+    fewer: tuple[Reason, ...] = ()
+    """A PACS has no longer what is here, and no other counts all of it."""
 
 
 def judge_completeness(
@@ -104,8 +109,23 @@ def judge_completeness(
         reasons.append(f"{', '.join(unknown)} does not know it" if unknown else "no PACS was asked")
     if missing_slices or (expected or 0) > instances:
         return Completeness(state="incomplete", reasons=tuple(reasons), expected=expected)
-    proven = any(answer.asked_at >= last_received_at for answer in counts)
-    return Completeness(state="complete" if proven else "unverified", reasons=tuple(reasons), expected=expected)
+    newer = [answer for answer in answers if answer.asked_at >= last_received_at]
+    proven = any(0 < (answer.instances or 0) <= instances for answer in newer)
+    return Completeness(
+        state="complete" if proven else "unverified",
+        reasons=tuple(reasons),
+        expected=expected,
+        fewer=() if any(answer.instances == instances for answer in newer) else tuple(_fewer(instances, newer)),
+    )
+
+
+def _fewer(instances: int, newer: Iterable[Answer]) -> Iterator[Reason]:
+    """What a PACS has no longer. One that never knew the series has taken nothing back."""
+    for answer in newer:
+        if answer.instances is not None and answer.instances < instances:
+            yield Reason("pacs-has-fewer-images", {"peer": answer.peer, "count": answer.instances, "here": instances})
+        elif answer.instances is None and answer.knew:
+            yield Reason("pacs-no-longer-has-it", {"peer": answer.peer})
 
 
 def completeness(
@@ -117,12 +137,16 @@ def completeness(
         instances=instances,
         missing_slices=missing_slices,
         last_received_at=last_received_at,
-        answers=[Answer(peer=peer, asked_at=asked_at, instances=count) for peer, asked_at, count in rows],
+        answers=[
+            Answer(peer=peer, asked_at=asked_at, instances=count, knew=bool(knew))
+            for peer, asked_at, count, knew in rows
+        ],
     )
     return {
         "completeness": found.state,
         "completeness_reasons": json.dumps(found.reasons, ensure_ascii=False),
         "expected_instances": found.expected,
+        "fewer": stored(found.fewer),
     }
 
 
@@ -143,38 +167,52 @@ def take_answers(db: Database) -> int:
 
 
 def doubt_incomplete(db: Database) -> int:
-    """Have automatic measurements of incomplete series wait for a person, and no longer once they are complete.
+    """Have automatic measurements wait for a person whose series is incomplete, or taken back in part by a PACS.
 
-    What a person has read stands: who placed the circles has seen the images. Returns how many measurements changed.
+    No longer once that is settled. What a person has read stands: who placed the circles has seen the images. Returns
+    how many measurements changed.
     """
-    doubted = db.execute(TO_DOUBT).fetchall()
-    settled = db.execute(NO_LONGER_IN_DOUBT, [INCOMPLETE]).fetchall()
-    if not doubted and not settled:
+    changed = [one for row in db.execute(TO_DOUBT).fetchall() if (one := _doubted(*row)) is not None]
+    if not changed:
         return 0
     with writing(db):
-        for rowid, _, _ in doubted:
+        for rowid, status, doubts, reasons, authority, patient_id in changed:
             db.execute(
-                "UPDATE derived_measurement SET status = 'review', reasons = json_insert(reasons, '$[#]', ?) "
-                "WHERE rowid = ?",
-                [INCOMPLETE, rowid],
+                "UPDATE derived_measurement SET status = ?, doubts = ?, reasons = ? WHERE rowid = ?",
+                [status, doubts, reasons, rowid],
             )
-        for rowid, _, _ in settled:
-            db.execute(
-                "UPDATE derived_measurement SET status = 'measured', reasons = json_remove(reasons, '$[#-1]') "
-                "WHERE rowid = ?",
-                [rowid],
-            )
-        for _, authority, patient_id in (*doubted, *settled):
             if authority is not None and patient_id is not None:
                 touch(db, authority, patient_id)
-    return len(doubted) + len(settled)
+    return len(changed)
+
+
+def _doubted(
+    rowid: int,
+    status: str,
+    doubts: int,
+    reasons: str,
+    completeness: str,
+    rejections: str,
+    fewer: str,
+    authority: str | None,
+    patient_id: str | None,
+) -> tuple[int, str, int, str, str | None, str | None] | None:
+    """The row as it must be, its own reasons first; ``None`` where it is so."""
+    before = json.loads(reasons)
+    wanted = [INCOMPLETE] if completeness == "incomplete" else []
+    wanted += [reason.words() for reason in (*loaded(rejections), *loaded(fewer))]
+    own = before[: len(before) - doubts]
+    if before[len(own) :] == wanted:
+        return None
+    text = json.dumps([*own, *wanted], ensure_ascii=False, separators=(",", ":"))
+    return rowid, "review" if wanted else "measured", len(wanted), text, authority, patient_id
 
 
 def judge_again(db: Database, study_uid: str) -> None:
     """Whether the series of a study are complete by the answers that there are now; within a unit of work."""
     for series_uid, instances, missing_slices, last_received_at in db.execute(
         "SELECT series_instance_uid, instances, missing_slices, last_received_at FROM derived_series "
-        "WHERE study_instance_uid = ? AND stale = 0",
+        "WHERE study_instance_uid = ? AND stale = 0 AND withdrawn = 0",
         [study_uid],
     ).fetchall():
         columns = completeness(

@@ -12,22 +12,28 @@ from functools import partial
 
 from sqlite_utils import Database
 
+from analytics.reasons import Reason
 from analytics.vbq.protocol import consensus, scanner_stratum
 from node.clock import to_text
 from node.dicom.part10 import misnamed
 from node.dicom.reader import Header, header_to_json, read_header
+from node.dicom.rejection import Rejection
 from node.errors import DicomReadError
 from node.measure.automatic import StudySeries, doubts_of_order, in_order
-from node.measure.study import by_series, content_hash, inputs_hash, study_images
+from node.measure.study import ReceivedImage, by_series, content_hash, inputs_hash, study_images
 from node.people.quarantine import CORRECTED
 from node.settings import Settings
 from node.steps.completeness import completeness
+from node.steps.rejections import note_rejections, reasons_of
+from node.steps.resent import contested_with, settle_resent
+from node.steps.stale import make_stale, take_away, take_claims_away
 from node.steps.unsent import note_unsent
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.failures import barrier, forget_failure, note_failure, tried
-from node.store.pending import touch
+from node.store.pending import touch, touch_known
 from node.store.public_id import public_id, public_id_sql
+from node.store.reasons import loaded, stored
 
 BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""
@@ -35,7 +41,7 @@ BATCH = 64
 # Cheap, and so spares the search through all objects when there is nothing to find.
 UNINDEXED = """
 SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instance)
-     - (SELECT count(*) FROM derived_problem WHERE step = 'index')
+     - (SELECT count(*) FROM derived_superseded) - (SELECT count(*) FROM derived_problem WHERE step = 'index')
 """
 
 PENDING_OBJECTS = f"""
@@ -44,9 +50,16 @@ SELECT o.object_id, o.sha256, o.sop_class_uid, o.sop_instance_uid,
         ORDER BY c.correction_id DESC LIMIT 1)
 FROM fact_object AS o
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.object_id)
+  AND NOT EXISTS (SELECT 1 FROM derived_superseded AS i WHERE i.object_id = o.object_id)
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'index'
                   AND p.source = 'object ' || {public_id_sql("o.sha256")})
 ORDER BY o.object_id LIMIT ?
+"""
+
+NOT_ALONE = """
+INSERT OR IGNORE INTO derived_resent
+SELECT :uid WHERE EXISTS (SELECT 1 FROM derived_instance WHERE sop_instance_uid = :uid AND object_id <> :object)
+               OR EXISTS (SELECT 1 FROM derived_superseded WHERE sop_instance_uid = :uid)
 """
 
 # Goes from study to study through the index instead of over every image. What has come in the future has come before
@@ -64,7 +77,10 @@ WHERE uid IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'catalogue' AND p.source = 'study ' || uid)
   AND NOT EXISTS (SELECT 1 FROM state_failure AS f
                   WHERE f.step = 'catalogue' AND f.unit = 'study ' || uid AND f.final = 1)
-  AND (SELECT max((SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = i.object_id))
+  AND NOT EXISTS (SELECT 1 FROM derived_instance AS i JOIN derived_resent USING (sop_instance_uid)
+                  WHERE i.study_instance_uid = uid)
+  AND (SELECT max(coalesce(i.settled_at,
+                           (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = i.object_id)))
        FROM derived_instance AS i WHERE i.study_instance_uid = uid) NOT BETWEEN :quiet_since AND :now
 """
 
@@ -77,8 +93,15 @@ class _Patient:
     patient_id: str | None = None
     birth_date: date | None = None
     sex: str | None = None
-    contradictions: Sequence[str] = ()
+    contradictions: tuple[str, ...] = ()
     """In what the images contradict each other."""
+    contested_with: tuple[str, ...] = ()
+    """Studies in which the same images stand under another patient."""
+
+    @property
+    def withheld(self) -> bool:
+        """The images name patients, but none can be taken for the one."""
+        return bool(self.contradictions or self.contested_with)
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------
@@ -143,25 +166,22 @@ def _insert_instance(db: Database, object_id: int, header: Header) -> None:
         "headers": header_to_json(header),
     }
     insert(db, "derived_instance", [row])
-    _make_stale(db, header)
+    db.execute(NOT_ALONE, {"uid": header.sop_instance_uid, "object": object_id})
+    make_stale(db, study=header.study_instance_uid, series=header.series_instance_uid)
+    if header.rejection is not None:
+        _insert_rejection(db, object_id, header.rejection)
 
 
-def _make_stale(db: Database, header: Header) -> None:
-    """Have the study (and that of the series, should the image say it is of another one) judged again when quiet.
-
-    Until then what was derived of it holds: one late image must not unlink an operation in the meantime.
-    """
-    study, series = header.study_instance_uid, header.series_instance_uid
-    studies = {study} | {
-        uid
-        for (uid,) in db.execute(
-            "SELECT study_instance_uid FROM derived_series WHERE series_instance_uid = ?", [series]
-        ).fetchall()
-    }
-    for uid in studies:
-        db.execute("UPDATE derived_series SET stale = 1 WHERE study_instance_uid = ?", [uid])
-        db.execute("DELETE FROM derived_problem WHERE step = 'catalogue' AND source = ?", [f"study {uid}"])
-        forget_failure(db, "catalogue", f"study {uid}")
+def _insert_rejection(db: Database, object_id: int, rejection: Rejection) -> None:
+    """Note what is taken back, and have the studies that it lies in judged again."""
+    rows = [(object_id, uid, rejection.code) for uid in rejection.instances]
+    db.conn.executemany("INSERT OR IGNORE INTO derived_rejection VALUES (?, ?, ?)", rows)
+    for study, series in db.execute(
+        "SELECT DISTINCT i.study_instance_uid, i.series_instance_uid FROM derived_rejection AS j "
+        "JOIN derived_instance AS i USING (sop_instance_uid) WHERE j.object_id = ?",
+        [object_id],
+    ).fetchall():
+        make_stale(db, study=study, series=series)
 
 
 def _insert_problem(db: Database, step: str, source: str, code: str, detail: str) -> None:
@@ -177,6 +197,7 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
 
     Only the first receipt of an object counts: the same bytes sent again are no news.
     """
+    settle_resent(db, Archive(settings.storage.folder), settings)
     quiet_since = to_text(now - timedelta(seconds=settings.dicom.quiet_s) + timedelta(microseconds=1))
     studies = [uid for (uid,) in db.execute(QUIET_STUDIES, {"quiet_since": quiet_since, "now": to_text(now)})]
     for uid in studies:
@@ -186,31 +207,81 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
 
 
 def _catalogue(db: Database, settings: Settings, uid: str) -> None:
+    with writing(db):
+        note_rejections(db, uid, quiet_s=settings.dicom.quiet_s)
     images = study_images(db, Archive(settings.storage.folder), uid)
     received_at = {image.content: image.received_at for image in images}
     failed: dict[str, Exception] = {}
-    series = by_series(images, left_out=failed)
+    series = by_series((image for image in images if not image.withdrawn), left_out=failed)
+    withdrawn = by_series(
+        (image for image in images if image.header.series_instance_uid not in series), left_out=failed
+    )
     if failed and not series:
         raise next(iter(failed.values()))
-    patient = _patient(uid, series.values(), settings)
+    patient = _patient(uid, series.values(), settings, contested_with=contested_with(db, uid))
     candidates = [one.uid for one in in_order(series)]
     inputs, doubts = inputs_hash(series), doubts_of_order(series)
     with writing(db):
         _store_problems(db, uid, series.values(), patient)
+        _store_claims(db, settings, uid, series.values(), patient)
         for one in series.values():
-            _replaced(db, one.uid)
+            take_away(db, one.uid)
             row = _row(one, patient, candidates, doubts) | {"inputs_sha256": inputs if one.uid in candidates else None}
             newest = max(received_at[image.content] for image in one.images)
-            insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest)])
+            insert(
+                db, "derived_series", [row | _taken_back(one, images) | _completeness(db, one, last_received_at=newest)]
+            )
+        for one in withdrawn.values():
+            _store_withdrawn(db, settings, uid, one, images)
         for series_uid, error in failed.items():
-            _replaced(db, series_uid)
+            take_away(db, series_uid)
             note_failure(db, "catalogue", f"series {series_uid}", error)
         forget_failure(db, "catalogue", f"study {uid}", *(f"series {one}" for one in series))
         forget_failure(db, "measure", f"study {uid}", *(f"reading {one}" for one in _readings(db, series)))
         note_unsent(db, uid)
-        _forget_measurements(db, series, candidates)
+        _forget_measurements(db, [*series, *withdrawn], candidates)
         if patient.authority is not None and patient.patient_id is not None:
             touch(db, patient.authority, patient.patient_id)
+
+
+def _taken_back(one: StudySeries, images: Iterable[ReceivedImage], *, withdrawn: bool = False) -> dict[str, str | int]:
+    members = [image for image in images if image.header.series_instance_uid == one.uid]
+    return {"rejections": stored(reasons_of(members)), "withdrawn": int(withdrawn)}
+
+
+def _store_withdrawn(
+    db: Database, settings: Settings, study_uid: str, one: StudySeries, images: Sequence[ReceivedImage]
+) -> None:
+    """The row of a series of which every image is taken back: shown with the reason, measured and linked never."""
+    take_away(db, one.uid)
+    owner = _patient(study_uid, [one], settings)
+    newest = max(image.received_at for image in images if image.header.series_instance_uid == one.uid)
+    row = _row(one, owner, [], {}) | {"inputs_sha256": None} | _taken_back(one, images, withdrawn=True)
+    why = [f"against: {reason.words()}" for reason in loaded(str(row["rejections"]))]
+    row["reasons"] = json.dumps([*why, *one.verdict.reasons], ensure_ascii=False)
+    insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest) | {"fewer": "[]"}])
+    if owner.authority is not None and owner.patient_id is not None:
+        touch(db, owner.authority, owner.patient_id)
+
+
+def _store_claims(
+    db: Database, settings: Settings, study_uid: str, series: Iterable[StudySeries], patient: _Patient
+) -> None:
+    """Have the patients know, whose number stands in MR images of the study that are linked to nobody."""
+    take_claims_away(db, study_uid)
+    for one in series:
+        if not patient.withheld and len(one.studies) == 1:
+            continue
+        reason = Reason("mri-of-several-patients") if patient.withheld else Reason("mri-of-several-studies")
+        for header in (image.header for image in one.images if image.header.image.modality == "MR"):
+            if header.patient_id is None:
+                continue
+            owner = settings.identity.authority(header.issuer), header.patient_id
+            db.execute("INSERT OR IGNORE INTO derived_claim VALUES (?, ?, ?, ?)", [study_uid, *owner, stored([reason])])
+    for authority, patient_id in db.execute(
+        "SELECT authority, patient_id FROM derived_claim WHERE study_instance_uid = ?", [study_uid]
+    ).fetchall():
+        touch_known(db, authority, patient_id)
 
 
 def _readings(db: Database, series: Iterable[str]) -> list[int]:
@@ -223,7 +294,7 @@ def _forget_series(db: Database, study_uid: str, _: str) -> None:
     for (uid,) in db.execute(
         "SELECT series_instance_uid FROM derived_series WHERE study_instance_uid = ?", [study_uid]
     ).fetchall():
-        _replaced(db, uid)
+        take_away(db, uid)
 
 
 def _forget_measurements(db: Database, series: Iterable[str], candidates: Collection[str]) -> None:
@@ -236,19 +307,9 @@ def _forget_measurements(db: Database, series: Iterable[str], candidates: Collec
             )
 
 
-def _replaced(db: Database, series_uid: str) -> None:
-    """Take the row of an earlier judgement away; whoever the series belonged to by it is derived anew.
-
-    There may be one although the study is new: a series whose images name two studies is judged with each of them.
-    """
-    for authority, patient_id in db.execute(
-        "DELETE FROM derived_series WHERE series_instance_uid = ? RETURNING patient_authority, patient_id", [series_uid]
-    ).fetchall():
-        if authority is not None:
-            touch(db, authority, patient_id)
-
-
-def _patient(study_uid: str, series: Collection[StudySeries], settings: Settings) -> _Patient:
+def _patient(
+    study_uid: str, series: Collection[StudySeries], settings: Settings, *, contested_with: Collection[str] = ()
+) -> _Patient:
     """Whose the study is: what its MR images say; other objects only where there is no MR image."""
     headers = [image.header for one in series for image in one.images if image.header.study_instance_uid == study_uid]
     headers = [header for header in headers if header.image.modality == "MR"] or headers
@@ -260,8 +321,9 @@ def _patient(study_uid: str, series: Collection[StudySeries], settings: Settings
     said: Mapping[str, Collection[object]] = {
         "patient numbers": numbers, "issuers of them": issuers, "birth dates": births, "sexes": sexes,
     }  # fmt: skip
-    if contradictions := [name for name, values in said.items() if len(values) > 1]:
-        return _Patient(contradictions=contradictions)
+    contradictions = [name for name, values in said.items() if len(values) > 1]
+    if contradictions or contested_with:
+        return _Patient(contradictions=tuple(contradictions), contested_with=tuple(contested_with))
     number = consensus(numbers)
     return _Patient(
         authority=settings.identity.authority(consensus(issuers)) if number else None,
@@ -274,17 +336,25 @@ def _patient(study_uid: str, series: Collection[StudySeries], settings: Settings
 def _store_problems(db: Database, study_uid: str, series: Iterable[StudySeries], patient: _Patient) -> None:
     source = f"study {study_uid}"
     db.execute("DELETE FROM derived_problem WHERE step = 'catalogue' AND source = ?", [source])
+    decide = "Correct it in the PACS and have it send them again, or say that what came last holds: " + (
+        f"`vbq-node study use-newest {study_uid} --by NAME`"
+    )
     if patient.contradictions:
         _insert_problem(
             db, "catalogue", source, "contradictory-patient",
-            f"its images carry different {', '.join(patient.contradictions)}; kept, but linked to nobody. "
-            "Correct it in the PACS",
+            f"its images carry different {', '.join(patient.contradictions)}; kept, but linked to nobody. {decide}",
+        )  # fmt: skip
+    if patient.contested_with:
+        _insert_problem(
+            db, "catalogue", source, "contested-images",
+            f"the same images stand under another patient in study {', '.join(patient.contested_with)}; "
+            f"linked to neither. {decide}",
         )  # fmt: skip
     for one in series:
         if len(one.studies) > 1:
             _insert_problem(
                 db, "catalogue", source, "contradictory-series",
-                f"images of series {one.uid} name different studies; it is set aside. Correct it in the PACS",
+                f"images of series {one.uid} name different studies; it is set aside. {decide}",
             )  # fmt: skip
 
 
@@ -312,6 +382,7 @@ def _row(
         "chosen": int([one.uid] == candidates[:1]),
         "reasons": json.dumps(_reasons(one, candidates, doubts), ensure_ascii=False),
         "protocol": json.dumps(asdict(one.verdict.protocol), ensure_ascii=False),
+        "withheld": int((patient.withheld or len(one.studies) > 1) and any(header.patient_id for header in headers)),
     }
 
 

@@ -205,7 +205,7 @@ class _Linker:
         surgery_date = operation.planned_at.astimezone(self.zone).date()
         found = match(operation, self._mris(), self._counts(), zone=self.zone)
         status = "linked" if found.complete else "incomplete"
-        reasons = found.reasons
+        reasons = found.reasons if found.mri else self._without_mri(found.reasons)
         if self.contradiction:
             status, reasons = "held", (self.contradiction, *reasons)
         if operation.cancelled:
@@ -230,6 +230,12 @@ class _Linker:
             earlier_operation=self._earlier_operation(surgery_date, operations),
         )
         return {**row, "eligible": int(not excluded), "exclusion_reasons": stored(excluded)}
+
+    def _without_mri(self, reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+        """The reasons, with why an MRI that is here was not taken: never that none came."""
+        doubts = [doubt for series in self.person.series for doubt in series.doubts]
+        named = dict.fromkeys([*self.person.withheld, *doubts])
+        return (*named, *(one for one in reasons if not (self.person.withheld and one.code == "no-mri")))
 
     def _row(
         self,

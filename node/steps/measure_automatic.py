@@ -75,7 +75,8 @@ def pending_studies(db: Database) -> int:
 
 
 def _measure(db: Database, archive: Archive, settings: Settings, measure: Measure, study_uid: str) -> None:
-    found = versions(study_images(db, archive, study_uid), study_uid, quiet_s=settings.dicom.quiet_s)
+    images = [image for image in study_images(db, archive, study_uid) if not image.withdrawn]
+    found = versions(images, study_uid, quiet_s=settings.dicom.quiet_s)
     newest = next(reversed(found), None)
     results = [(result, inputs) for inputs, series in found.items() for result in measure_study(series, measure)]
     with writing(db):

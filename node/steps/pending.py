@@ -8,7 +8,9 @@ from node.steps.measure_automatic import pending_studies
 PENDING = {
     "objects to index": """
         SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instance)
+             - (SELECT count(*) FROM derived_superseded)
              - (SELECT count(*) FROM derived_problem WHERE step = 'index')""",
+    "images sent again": "SELECT count(*) FROM derived_resent",
     "studies arriving": """
         SELECT count(*) FROM (SELECT DISTINCT study_instance_uid AS uid FROM derived_instance) AS study
         WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = uid AND s.stale = 0)

@@ -17,6 +17,17 @@ from node.clock import from_text
 from node.hl7.extracts import Extract, PatientExtract, SpecimenExtract, from_json
 from node.settings import Settings
 from node.store.failures import tried
+from node.store.reasons import loaded
+
+WITHHELD = """
+SELECT s.rejections FROM derived_series AS s
+JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id
+WHERE i.person = :person AND s.withdrawn = 1 AND s.modality = 'MR'
+UNION ALL
+SELECT c.reason FROM derived_claim AS c JOIN derived_identifier AS i USING (authority, patient_id)
+WHERE i.person = :person
+ORDER BY 1
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +50,8 @@ class Series:
     scanner_stratum: str | None
     vbq_sd: float | None
     """Standard deviation of this VBQ where its measurement brings one."""
+    doubts: tuple[Reason, ...] = ()
+    """What a PACS has taken back of it, where its score waits for a person because of that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +63,8 @@ class Person:
     series: Sequence[Series]
     confirmed: Sequence[tuple[str, str]]
     """Pairs of numbers that are one person because somebody confirmed a candidate."""
+    withheld: Sequence[Reason] = ()
+    """Why MRI that were received under a number of the person count for nothing."""
 
 
 def read_person(db: Database, settings: Settings, key: str) -> Person:
@@ -81,14 +96,15 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
             sex=sex,
             scanner_stratum=stratum,
             vbq_sd=vbq_sd,
+            doubts=(*loaded(rejections), *loaded(fewer)) if status == MeasurementStatus.REVIEW.value else (),
         )
-        for uid, study_date, birth_date, sex, stratum, status, vbq, vbq_sd in db.execute(
+        for uid, study_date, birth_date, sex, stratum, status, vbq, vbq_sd, rejections, fewer in db.execute(
             f"SELECT s.series_instance_uid, s.study_date, s.birth_date, s.sex, s.scanner_stratum, m.status, {form}, "
-            "m.vbq_sd "
+            "m.vbq_sd, s.rejections, s.fewer "
             "FROM derived_series AS s "
             "JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id "
             "LEFT JOIN measurements AS m ON m.series_instance_uid = s.series_instance_uid AND m.in_effect = 1"
-            " WHERE i.person = ? AND (s.chosen = 1 OR m.status IS NOT NULL)",
+            " WHERE i.person = ? AND s.withdrawn = 0 AND (s.chosen = 1 OR m.status IS NOT NULL)",
             [key],
         )
     ]
@@ -100,7 +116,19 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
         "AND n.other_patient_id = d.other_patient_id)",
         [key],
     ).fetchall()
-    return Person(key=key, said=sorted(said, key=lambda one: one.order), series=series, confirmed=confirmed)
+    return Person(
+        key=key,
+        said=sorted(said, key=lambda one: one.order),
+        series=series,
+        confirmed=confirmed,
+        withheld=_withheld(db, key),
+    )
+
+
+def _withheld(db: Database, key: str) -> list[Reason]:
+    """Why MRI of the person count for nothing: taken back by a PACS, or linked to nobody."""
+    found = db.execute(WITHHELD, {"person": key}).fetchall()
+    return list(dict.fromkeys(reason for (text,) in found for reason in loaded(text)))
 
 
 def blood_counts(said: Iterable[Said]) -> tuple[list[CombinedCount], dict[str, Exception]]:

@@ -59,6 +59,10 @@ def _completeness(db: Database, _: Settings, kind: str, name: str) -> None:
     judge_again(db, name)
 
 
+def _resent(db: Database, _: Settings, __: str, name: str) -> None:
+    db.execute("INSERT OR IGNORE INTO derived_resent VALUES (?)", [name])
+
+
 def _interpret(db: Database, settings: Settings, kind: str, name: str) -> None:
     for (frame_id,) in db.execute(
         f"SELECT frame_id FROM fact_frame WHERE {public_id_sql('sha256')} = ?", [name.partition(".")[0]]
@@ -87,6 +91,7 @@ AGAIN: Mapping[str, Callable[[Database, Settings, str, str], None]] = {
     "catalogue": _catalogue,
     "measure": _measure,
     "completeness": _completeness,
+    "resent": _resent,
     "interpret": _interpret,
     "link": _link,
     "import": _import,

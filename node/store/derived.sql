@@ -16,10 +16,68 @@ CREATE TABLE derived_instance (
     study_instance_uid TEXT NOT NULL,
     modality TEXT,
     instance_number INTEGER,
-    headers TEXT NOT NULL CHECK (json_valid(headers))
+    headers TEXT NOT NULL CHECK (json_valid(headers)),
+    content_of INTEGER REFERENCES fact_object,  -- earlier object of the same image, the same but for whose it is
+    known_since TEXT,                    -- when its pixels came first, where that was in an earlier object
+    settled_at TEXT,                     -- when it took effect in place of another, or came back
+    rejected TEXT                        -- code of the note by which a PACS has taken it back
 ) STRICT;
+CREATE INDEX derived_instance_sop ON derived_instance (sop_instance_uid);
 CREATE INDEX derived_instance_study ON derived_instance (study_instance_uid);
 CREATE INDEX derived_instance_series ON derived_instance (series_instance_uid, instance_number);
+
+-- Objects in whose place a later one of the same SOP Instance UID stands: they are kept, and count for nothing. changed:
+-- what the later one says otherwise, a JSON array; told = 1: and a person should know. sent_by: who sent the later one.
+CREATE TABLE derived_superseded (
+    object_id INTEGER PRIMARY KEY REFERENCES fact_object,
+    sop_instance_uid TEXT NOT NULL,
+    series_instance_uid TEXT NOT NULL,
+    study_instance_uid TEXT NOT NULL,
+    modality TEXT,
+    instance_number INTEGER,
+    headers TEXT NOT NULL CHECK (json_valid(headers)),
+    replaced_by INTEGER NOT NULL REFERENCES fact_object,
+    changed TEXT NOT NULL CHECK (json_valid(changed)),
+    sent_by TEXT NOT NULL,
+    told INTEGER NOT NULL CHECK (told IN (0, 1))
+) STRICT;
+CREATE INDEX derived_superseded_sop ON derived_superseded (sop_instance_uid);
+
+-- SOP Instance UIDs of which several objects stand, until a person decides: their pixels differ, or the later one came
+-- from a peer that may not correct the earlier.
+CREATE TABLE derived_undecided (
+    sop_instance_uid TEXT NOT NULL,
+    series_instance_uid TEXT NOT NULL,
+    study_instance_uid TEXT NOT NULL,
+    why TEXT NOT NULL CHECK (why IN ('pixels', 'peer')),
+    PRIMARY KEY (sop_instance_uid, series_instance_uid, study_instance_uid)
+) STRICT;
+
+-- SOP Instance UIDs of which it is to be judged again which object holds.
+CREATE TABLE derived_resent (sop_instance_uid TEXT PRIMARY KEY) STRICT;
+
+-- Up to which receipt it is known what came again, and which decisions about studies have taken effect.
+CREATE TABLE derived_receipts_read (only INTEGER PRIMARY KEY CHECK (only = 1), receipt_id INTEGER NOT NULL) STRICT;
+CREATE TABLE derived_study_decision (decision_id INTEGER PRIMARY KEY REFERENCES fact_study_decision) STRICT;
+
+-- What a rejection note (object_id; IHE IOCM) takes back.
+CREATE TABLE derived_rejection (
+    object_id INTEGER NOT NULL REFERENCES fact_object,
+    sop_instance_uid TEXT NOT NULL,
+    code TEXT NOT NULL,
+    PRIMARY KEY (object_id, sop_instance_uid)
+) STRICT;
+CREATE INDEX derived_rejection_sop ON derived_rejection (sop_instance_uid);
+
+-- Patients whose number stands in images that are linked to nobody, and why.
+CREATE TABLE derived_claim (
+    study_instance_uid TEXT NOT NULL,
+    authority TEXT NOT NULL,
+    patient_id TEXT NOT NULL,
+    reason TEXT NOT NULL CHECK (json_valid(reason)),
+    PRIMARY KEY (study_instance_uid, authority, patient_id)
+) STRICT;
+CREATE INDEX derived_claim_patient ON derived_claim (authority, patient_id);
 
 -- One row per series of a study that has been quiet for the set time. A study without rows, or with stale ones, is
 -- pending: a new image makes the study's rows stale, and they hold until the study is quiet and judged again.
@@ -46,6 +104,12 @@ CREATE TABLE derived_series (
     completeness TEXT NOT NULL CHECK (completeness IN ('complete', 'incomplete', 'unverified')),
     completeness_reasons TEXT NOT NULL CHECK (json_valid(completeness_reasons)),
     expected_instances INTEGER,
+    -- The images name a patient, but are linked to nobody; a PACS has taken all of it back.
+    withheld INTEGER NOT NULL DEFAULT 0 CHECK (withheld IN (0, 1)),
+    withdrawn INTEGER NOT NULL DEFAULT 0 CHECK (withdrawn IN (0, 1)),
+    -- Reasons: what of it a PACS has taken back by a note; what a PACS has no longer by its answer.
+    rejections TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(rejections)),
+    fewer TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(fewer)),
     stale INTEGER NOT NULL DEFAULT 0 CHECK (stale IN (0, 1))
 ) STRICT;
 CREATE INDEX derived_series_patient ON derived_series (patient_authority, patient_id);
@@ -77,6 +141,7 @@ CREATE TABLE derived_measurement (
     reading_id INTEGER REFERENCES fact_reading,
     instances_sha256 TEXT NOT NULL,
     current INTEGER NOT NULL DEFAULT 1 CHECK (current IN (0, 1)),
+    doubts INTEGER NOT NULL DEFAULT 0,   -- so many of its reasons, the last ones, are of the series and may go again
     sop_instance_uid TEXT,
     instance_number INTEGER,
     frame_number INTEGER,

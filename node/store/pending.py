@@ -17,6 +17,11 @@ def touch(db: Database, authority: str, patient_id: str) -> None:
         "INSERT OR IGNORE INTO derived_identifier (authority, patient_id, person) VALUES (?, ?, ?)",
         [authority, patient_id, person_key(authority, patient_id)],
     )
+    touch_known(db, authority, patient_id)
+
+
+def touch_known(db: Database, authority: str, patient_id: str) -> None:
+    """The same of a number that need not be a patient's yet: should one come by it, that one is derived anyway."""
     db.execute(
         "DELETE FROM derived_person WHERE person = "
         "(SELECT person FROM derived_identifier WHERE authority = ? AND patient_id = ?)",

@@ -55,8 +55,8 @@ SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_num
        s.scanner_stratum,
        (SELECT r.approves FROM fact_reading AS r WHERE r.reading_id = m.reading_id) AS approved_algorithm,
        m.current,
-       -- The newest reading; no reading is NULL, which comes last.
-       m.rowid = (SELECT newest.rowid FROM derived_measurement AS newest
+       -- The newest reading; no reading is NULL, which comes last. None of what a PACS has taken back.
+       s.withdrawn = 0 AND m.rowid = (SELECT newest.rowid FROM derived_measurement AS newest
                   WHERE newest.series_instance_uid = m.series_instance_uid AND newest.current = 1
                   ORDER BY newest.reading_id DESC LIMIT 1) AS in_effect
 FROM derived_measurement AS m
@@ -145,14 +145,17 @@ SELECT s.series_instance_uid, s.study_instance_uid, s.patient_authority, s.patie
        s.completeness, s.expected_instances, s.completeness_reasons, s.last_received_at,
        s.role, s.chosen, s.reasons, s.protocol,
        CASE WHEN s.stale = 1 THEN 'arriving'
+            WHEN s.withdrawn = 1 THEN 'taken back'
             ELSE coalesce((SELECT m.status FROM derived_measurement AS m
                            WHERE m.series_instance_uid = s.series_instance_uid AND m.current = 1
                            ORDER BY m.reading_id DESC LIMIT 1),
-                          iif(s.chosen = 1, 'waiting for a measurement', 'set aside')) END AS state
+                          iif(s.chosen = 1, 'waiting for a measurement', 'set aside')) END AS state,
+       (SELECT json_group_array(json_object('code', value ->> '$.code', 'words', value ->> '$.words'))
+        FROM (SELECT value FROM json_each(s.rejections) UNION ALL SELECT value FROM json_each(s.fewer))) AS taken_back
 FROM derived_series AS s
 UNION ALL
 SELECT i.series_instance_uid, min(i.study_instance_uid), NULL, NULL, NULL, NULL, min(i.modality), NULL, NULL, count(*),
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'arriving'
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'arriving', NULL
 FROM derived_instance AS i
 WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.series_instance_uid = i.series_instance_uid)
 GROUP BY i.series_instance_uid
@@ -160,7 +163,7 @@ UNION ALL
 SELECT u.series_instance_uid, min(u.study_instance_uid), NULL, NULL, NULL, NULL, min(u.modality), min(u.description),
        NULL, 0, 'incomplete', max(u.instances),
        json_group_array(u.peer || ' counts ' || u.instances || ' images, none has come'),
-       NULL, NULL, NULL, NULL, NULL, 'not sent'
+       NULL, NULL, NULL, NULL, NULL, 'not sent', NULL
 FROM (SELECT * FROM derived_unsent_series ORDER BY series_instance_uid, peer) AS u
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.series_instance_uid = u.series_instance_uid)
 GROUP BY u.series_instance_uid;
@@ -188,14 +191,34 @@ FROM (SELECT frame_id, position, json_extract(content, '$.understood') AS unders
 JOIN derived_message AS m USING (frame_id, position)
 GROUP BY m.sender, p.understood
 UNION ALL
-SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'duplicate-uid',
-       'SOP Instance UID ' || o.sop_instance_uid || ' was received with other bytes as well; both are kept'
-FROM fact_object AS o
-WHERE o.object_id NOT IN (SELECT object_id FROM fact_correction)
-  AND o.sop_instance_uid NOT GLOB '*[^0-9.]*' AND o.sop_instance_uid <> ''
-  AND o.sop_instance_uid IN (SELECT sop_instance_uid FROM fact_object
-                             WHERE object_id NOT IN (SELECT object_id FROM fact_correction)
-                             GROUP BY sop_instance_uid HAVING count(*) > 1)
+SELECT 'receive', 'series ' || u.series_instance_uid, 'duplicate-uid',
+       count(DISTINCT u.sop_instance_uid) || iif(count(DISTINCT u.sop_instance_uid) = 1, ' image', ' images')
+       || ' of it came in several versions, '
+       || iif(min(u.why) = 'peer', 'the later one from a peer that may not correct the earlier', 'with other pixels')
+       || '; all are kept and stand beside each other. `vbq-node study use-newest ' || u.study_instance_uid
+       || ' --by NAME` says that what came last holds'
+FROM derived_undecided AS u GROUP BY u.series_instance_uid, u.study_instance_uid
+UNION ALL
+-- One line per study: what came last holds, and is other than what was known.
+SELECT 'receive', 'study ' || i.study_instance_uid, 'replaced',
+       count(DISTINCT s.sop_instance_uid) || iif(count(DISTINCT s.sop_instance_uid) = 1, ' image', ' images')
+       || ' came again from ' || group_concat(DISTINCT s.sent_by) || ' with another '
+       || (SELECT group_concat(value, ', ') FROM (
+               SELECT DISTINCT c.value FROM derived_superseded AS t
+               JOIN derived_instance AS j ON j.object_id = t.replaced_by, json_each(t.changed) AS c
+               WHERE t.told = 1 AND j.study_instance_uid = i.study_instance_uid ORDER BY c.value))
+       || '; what came last holds, the earlier ones are kept. `vbq-node study use-newest ' || i.study_instance_uid
+       || ' --by NAME` confirms it'
+FROM derived_superseded AS s JOIN derived_instance AS i ON i.object_id = s.replaced_by
+WHERE s.told = 1 GROUP BY i.study_instance_uid
+UNION ALL
+SELECT 'catalogue', 'series ' || s.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words'
+FROM derived_series AS s, json_each(s.rejections) AS r
+WHERE s.stale = 0 AND (s.withdrawn = 1 AND s.modality = 'MR' OR s.role <> 'other')
+UNION ALL
+SELECT 'completeness', 'series ' || s.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words'
+FROM derived_series AS s, json_each(s.fewer) AS r
+WHERE s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
 UNION ALL
 SELECT 'receive', 'object ' || substr(sha256, 1, 12), state,
        CASE state
@@ -228,7 +251,7 @@ UNION ALL
 SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
        'the images carry no PatientID; kept, but they cannot be linked to a patient'
 FROM derived_series AS s
-WHERE s.patient_id IS NULL
+WHERE s.patient_id IS NULL AND s.withheld = 0
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
                   WHERE p.step = 'catalogue' AND p.source = 'study ' || s.study_instance_uid)
 UNION ALL
@@ -318,7 +341,7 @@ FROM (SELECT study_instance_uid, series_instance_uid, reasons,
                  (SELECT count(*) FROM json_each(reasons) WHERE value LIKE 'against: %'), series_instance_uid) AS nearness
       FROM derived_series
       WHERE modality = 'MR' AND study_instance_uid NOT IN (
-          SELECT study_instance_uid FROM derived_series WHERE stale = 1 OR role <> 'other')) AS s
+          SELECT study_instance_uid FROM derived_series WHERE stale = 1 OR withdrawn = 1 OR role <> 'other')) AS s
 WHERE s.nearness = 1
   AND EXISTS (SELECT 1 FROM derived_series AS other WHERE other.study_instance_uid = s.study_instance_uid
               AND other.reasons LIKE '%"for: the lumbar spine is named"%')

@@ -233,7 +233,7 @@ def test_images_of_two_patients_in_one_study_are_linked_to_nobody(world: World):
     assert world.rows("SELECT * FROM derived_identifier") == []
 
 
-def test_a_corrected_patient_number_in_the_same_images_is_a_contradiction(world: World):
+def test_a_corrected_patient_number_in_the_same_images_takes_effect(world: World):
     images, corrected = stack(6), stack(6, PatientID="999")
     for one, other in zip(images, corrected, strict=True):
         other.SOPInstanceUID = one.SOPInstanceUID
@@ -245,8 +245,8 @@ def test_a_corrected_patient_number_in_the_same_images_is_a_contradiction(world:
     world.index()
     world.catalogue(now=LATER + timedelta(hours=1))
     (row,) = world.series().values()
-    assert (row["patient_id"], row["instances"]) == (None, 6)
-    assert ("contradictory-patient",) in world.rows("SELECT code FROM problems")
+    assert (row["patient_id"], row["instances"]) == ("999", 6)
+    assert world.rows("SELECT source, code FROM problems") == [("study 1.2.826.0.1.3680043.8.498.1", "replaced")]
 
 
 def test_a_secondary_capture_without_patient_does_not_unname_the_study(world: World):

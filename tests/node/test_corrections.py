@@ -1,0 +1,275 @@
+"""The same images again with another header: what came last holds where it may, else a person decides."""
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
+
+from node import cli
+from node.errors import InputError
+from node.people.studies import use_newest
+from node.settings import Settings
+from node.steps.pending import pending
+from node.store import derivation
+from node.store.archive import Archive
+from node.store.database import writing
+from tests.node.dicom_samples import NOON, encode, settings_for, stack
+from tests.node.test_index import World
+
+STUDY, OTHER = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.77"
+SERIES = f"{STUDY}.1"
+LATER = NOON + timedelta(hours=1)
+MUCH_LATER = NOON + timedelta(hours=3)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    one = World(tmp_path / "data")
+    yield one
+    one.db.close()
+
+
+def again(images: list[Dataset], **values: object) -> list[Dataset]:
+    """The same images under their UIDs, with other values in the header."""
+    corrected = stack(len(images), **{name: value for name, value in values.items() if name != "series"})
+    for one, other in zip(images, corrected, strict=True):
+        other.SOPInstanceUID = one.SOPInstanceUID
+        other.SeriesInstanceUID = values.get("SeriesInstanceUID", one.SeriesInstanceUID)
+    return corrected
+
+
+def send(
+    world: World, images: list[Dataset], *, at: datetime, calling: str = "PACS", address: str = "10.0.0.1"
+) -> None:
+    """As received from somebody."""
+    world.receive(*images, at=at)
+    receipts = [(int(str(number)),) for (number,) in world.rows(
+        "SELECT receipt_id FROM fact_object_receipt ORDER BY receipt_id DESC LIMIT ?", len(images)
+    )]  # fmt: skip
+    # The helper's receipts are of one sender; facts are never changed but here.
+    world.db.execute("DROP TRIGGER fact_object_receipt_no_update")
+    for (number,) in receipts:
+        world.db.execute(
+            "UPDATE fact_object_receipt SET calling_ae = ?, peer_address = ? WHERE receipt_id = ?",
+            [calling, address, number],
+        )
+    world.db.execute(
+        "CREATE TRIGGER fact_object_receipt_no_update BEFORE UPDATE ON fact_object_receipt "
+        "BEGIN SELECT RAISE(ABORT, 'fact_object_receipt is never changed'); END"
+    )
+
+
+def settle(world: World, *, now: datetime = MUCH_LATER) -> None:
+    world.index()
+    while world.catalogue(now=now):
+        pass
+
+
+def owners(world: World) -> dict[str, object]:
+    return {uid: row["patient_id"] for uid, row in world.series().items()}
+
+
+def problems(world: World) -> list[tuple[object, ...]]:
+    return world.rows("SELECT source, code FROM problems ORDER BY 1, 2")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"PatientID": "999"}, "patient number"),
+        ({"PatientBirthDate": "19550705"}, "birth date"),
+        ({"PatientName": "Another^Name"}, "name"),
+        ({"IssuerOfPatientID": "CLINIC"}, "issuer of the patient number"),
+        ({"StudyInstanceUID": OTHER}, "study"),
+        ({"PatientID": "999", "PatientSex": "M"}, "patient number, sex"),
+    ],
+)
+def test_what_its_sender_corrects_takes_effect_and_is_said_once(world: World, values: dict[str, str], said: str):
+    images = stack(6)
+    send(world, images, at=NOON)
+    settle(world)
+    inputs = {row["inputs_sha256"] for row in world.series().values()}
+    send(world, again(images, **values), at=LATER)
+    settle(world)
+    (row,) = world.series().values()
+    assert row["patient_id"] == values.get("PatientID", "0012345")
+    assert row["study_instance_uid"] == values.get("StudyInstanceUID", STUDY)
+    assert (row["chosen"], row["instances"], row["stale"]) == (1, 6, 0)
+    # The pixels are the same: nothing is measured again.
+    assert {row["inputs_sha256"]} == inputs
+    assert problems(world) == [(f"study {row['study_instance_uid']}", "replaced")]
+    ((detail,),) = world.rows("SELECT detail FROM problems")
+    assert str(detail).startswith(f"6 images came again from PACS with another {said}; what came last holds")
+    assert world.rows("SELECT count(*) FROM fact_object") == [(12,)]
+    assert {name: number for name, number in pending(world.db).items() if number} == {"studies to measure": 1, **(
+        {"patients to link": int(str(world.rows("SELECT count(*) FROM derived_identifier")[0][0]))}
+    )}  # fmt: skip
+
+
+def test_what_was_right_at_first_comes_back_and_is_in_effect(world: World):
+    images = stack(6)
+    send(world, images, at=NOON)
+    send(world, again(images, PatientID="999"), at=LATER)
+    settle(world)
+    assert owners(world) == {SERIES: "999"}
+    send(world, images, at=LATER + timedelta(minutes=30))
+    settle(world)
+    assert owners(world) == {SERIES: "0012345"}
+
+
+def test_deriving_again_in_any_order_arrives_at_the_same(world: World):
+    images = stack(6)
+    send(world, images, at=NOON)
+    send(world, again(images, PatientID="999", StudyInstanceUID=OTHER), at=LATER)
+    settle(world)
+    before = world.series()
+    with writing(world.db):
+        derivation.forget(world.db)
+    settle(world)
+    assert world.series() == before
+    assert owners(world) == {SERIES: "999"}
+
+
+@pytest.mark.parametrize("corrects", ["own", "any", "nothing"])
+def test_who_may_correct_is_a_setting(world: World, corrects: str):
+    peers = {"pacs": {"ae_titles": ["PACS"], "addresses": ["10.0.0.1"], "corrects": corrects}}
+    world.settings = settings_for(world.folder, quiet_s=120, peers=peers)
+    images = stack(6)
+    send(world, images, at=NOON, calling="MODALITY", address="10.0.0.9")
+    send(world, again(images, PatientID="999"), at=LATER)
+    settle(world)
+    assert owners(world) == {SERIES: "999" if corrects == "any" else None}
+    own = [*stack(6, series="2", StudyInstanceUID=OTHER)]
+    send(world, own, at=NOON)
+    send(world, again(own, PatientID="999", StudyInstanceUID=OTHER), at=LATER)
+    settle(world)
+    assert owners(world)[f"{STUDY}.2"] == (None if corrects == "nothing" else "999")
+
+
+def test_another_senders_correction_waits_for_a_person_and_is_said_once(world: World, monkeypatch: pytest.MonkeyPatch):
+    images = stack(6)
+    send(world, images, at=NOON, calling="MODALITY", address="10.0.0.9")
+    send(world, again(images, PatientID="999"), at=LATER)
+    settle(world)
+    assert owners(world) == {SERIES: None}
+    assert problems(world) == [(f"series {SERIES}", "duplicate-uid"), (f"study {STUDY}", "contradictory-patient")]
+    with pytest.raises(InputError):
+        use_newest(world.db, STUDY, by=" ", at=MUCH_LATER)
+    with pytest.raises(InputError):
+        use_newest(world.db, "1.2.3", by="Dr. A", at=MUCH_LATER)
+    config = world.folder.parent / "node.toml"
+    config.write_text(f"[storage]\nfolder = '{world.folder}'\n")
+    arguments = ["vbq-node", "study", "use-newest", STUDY, "--by", "Dr. A", "--config", str(config)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    settle(world)
+    assert owners(world) == {SERIES: "999"}
+    assert problems(world) == []
+    assert world.rows("SELECT decision, decided_by FROM fact_study_decision") == [("use-newest", "Dr. A")]
+    # Deriving everything again knows the decision.
+    with writing(world.db):
+        derivation.forget(world.db)
+    settle(world)
+    assert (owners(world), problems(world)) == ({SERIES: "999"}, [])
+
+
+def test_a_person_confirms_what_took_effect_by_itself(world: World):
+    images = stack(6)
+    send(world, images, at=NOON)
+    send(world, again(images, PatientID="999"), at=LATER)
+    settle(world)
+    assert problems(world) == [(f"study {STUDY}", "replaced")]
+    use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER)
+    settle(world)
+    assert (owners(world), problems(world)) == ({SERIES: "999"}, [])
+
+
+def test_the_same_images_under_two_patients_are_linked_to_neither(world: World):
+    images = stack(6)
+    copied = again(images, PatientID="999", StudyInstanceUID=OTHER, SeriesInstanceUID=f"{OTHER}.1")
+    send(world, images, at=NOON, calling="MODALITY", address="10.0.0.9")
+    send(world, copied, at=LATER)
+    settle(world)
+    assert owners(world) == {SERIES: None, f"{OTHER}.1": None}
+    assert {code for _, code in problems(world)} == {"duplicate-uid", "contested-images"}
+    use_newest(world.db, OTHER, by="Dr. A", at=MUCH_LATER)
+    settle(world)
+    assert owners(world) == {f"{OTHER}.1": "999"}
+    assert problems(world) == []
+
+
+def test_a_moved_study_leaves_nothing_behind(world: World):
+    images = stack(6)
+    moved = again(images, PatientID="999", StudyInstanceUID=OTHER, SeriesInstanceUID=f"{OTHER}.1")
+    send(world, images, at=NOON)
+    settle(world)
+    send(world, moved, at=LATER)
+    settle(world)
+    assert owners(world) == {f"{OTHER}.1": "999"}
+    assert world.rows("SELECT series_instance_uid, state FROM series") == [(f"{OTHER}.1", "waiting for a measurement")]
+
+
+def test_the_same_pixels_in_another_syntax_are_no_news(world: World):
+    images = stack(6)
+    send(world, images, at=NOON)
+    settle(world)
+    inputs = [row["inputs_sha256"] for row in world.series().values()]
+    compressed = stack(6)
+    for one in compressed:
+        one.compress(RLELossless, generate_instance_uid=False)
+    archive = Archive(world.folder)
+    from node.dicom.part10 import file_header
+    from node.dicom.recorder import Receipt, Recorder
+
+    with Recorder(world.folder) as recorder:
+        for one in compressed:
+            named = {
+                "sop_class_uid": str(one.SOPClassUID), "sop_instance_uid": str(one.SOPInstanceUID),
+                "transfer_syntax_uid": str(RLELossless),
+            }  # fmt: skip
+            stored = archive.store(
+                header=file_header(**named), dataset=encode(one), transfer_syntax_uid=str(RLELossless)
+            )
+            recorder.record(Receipt(stored=stored, received_at=LATER, calling_ae="X", peer_address="10.9.9.9", **named))
+    settle(world)
+    assert [row["inputs_sha256"] for row in world.series().values()] == inputs
+    assert (owners(world), problems(world)) == ({SERIES: "0012345"}, [])
+
+
+def test_other_pixels_under_the_same_uid_stand_beside_the_first_until_a_person_decides(world: World):
+    images = stack(6)
+    other = again(images)
+    for one in other:
+        one.PixelData = bytes(reversed(one.PixelData))
+    send(world, images, at=NOON)
+    send(world, other, at=LATER)
+    settle(world)
+    assert problems(world) == [(f"series {SERIES}", "duplicate-uid")]
+    ((detail,),) = world.rows("SELECT detail FROM problems")
+    assert str(detail).startswith("6 images of it came in several versions, with other pixels")
+    assert world.rows("SELECT count(*) FROM derived_instance") == [(12,)]
+    use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER)
+    settle(world)
+    assert problems(world) == []
+    assert world.rows("SELECT count(*) FROM derived_instance") == [(6,)]
+
+
+def test_what_is_said_of_a_held_patient_is_true(world: World):
+    images = stack(6)
+    send(world, images, at=NOON, calling="MODALITY", address="10.0.0.9")
+    send(world, again(images, PatientID="999"), at=LATER)
+    settle(world)
+    claims = world.rows("SELECT patient_id, reason ->> '$[0].code' FROM derived_claim ORDER BY 1")
+    assert claims == [("0012345", "mri-of-several-patients"), ("999", "mri-of-several-patients")]
+    assert "unidentified" not in {code for _, code in problems(world)}
+
+
+def test_the_settings_know_no_other_way_to_correct() -> None:
+    with pytest.raises(ValueError, match="corrects"):
+        Settings.model_validate({"dicom": {"peers": {"a": {"corrects": "all"}}}})

@@ -1,0 +1,249 @@
+"""What a PACS takes back: rejection notes (IHE IOCM), and answers that count fewer images than are here."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import KeyObjectSelectionDocumentStorage, generate_uid
+
+from node.clock import to_text
+from node.dicom.rejection import rejection_of
+from node.steps.completeness import doubt_incomplete, take_answers
+from node.steps.rejections import rejected
+from node.store import derivation
+from node.store.database import insert, writing
+from tests.node.dicom_samples import NOON, mr_image, stack
+from tests.node.test_completeness import answer
+from tests.node.test_index import World
+
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+SERIES = f"{STUDY}.1"
+LATER, MUCH_LATER = NOON + timedelta(hours=1), NOON + timedelta(hours=9)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    one = World(tmp_path / "data")
+    yield one
+    one.db.close()
+
+
+def coded(value: str, scheme: str, version: str | None = None) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, "Rejected"
+    if version:
+        code.CodingSchemeVersion = version
+    return code
+
+
+def note(images: Sequence[Dataset], value: str, *, scheme: str = "DCM", version: str | None = None) -> Dataset:
+    """A rejection note as IHE RAD TF-3, 4.66 has it."""
+    found = mr_image(
+        SOPClassUID=KeyObjectSelectionDocumentStorage, SOPInstanceUID=generate_uid(), SeriesInstanceUID=generate_uid(),
+        Modality="KO", InstanceNumber=1,
+    )  # fmt: skip
+    for name in ("PixelData", "Rows", "Columns"):
+        delattr(found, name)
+    found.ConceptNameCodeSequence = [coded(value, scheme, version)]
+    references = []
+    for image in images:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+        references.append(reference)
+    series, study = Dataset(), Dataset()
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = images[0].SeriesInstanceUID, references
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = images[0].StudyInstanceUID, [series]
+    found.CurrentRequestedProcedureEvidenceSequence = [study]
+    return found
+
+
+def settle(world: World, *, now: datetime = MUCH_LATER) -> None:
+    world.index()
+    while world.catalogue(now=now):
+        pass
+
+
+def measured(world: World) -> None:
+    """As if the automatic measurement had been made."""
+    with writing(world.db):
+        row = {
+            "series_instance_uid": SERIES, "source": "auto", "instances_sha256": "0", "status": "measured",
+            "reasons": "[]", "vbq_mean": 3.1, "rois": "{}", "algorithm_name": "any", "algorithm_version": "1",
+        }  # fmt: skip
+        insert(world.db, "derived_measurement", [row])
+
+
+def state(world: World) -> tuple[object, ...]:
+    """Chosen, images, state and the codes of what is taken back, of the T1 series."""
+    (row,) = world.rows(
+        "SELECT chosen, instances, state, (SELECT group_concat(value ->> '$.code') FROM json_each(taken_back)) "
+        "FROM series WHERE series_instance_uid = ?", SERIES
+    )  # fmt: skip
+    return row
+
+
+SAFETY = "rejected-for-patient-safety"
+CODES = {"113037": SAFETY, "113038": "rejected-for-wrong-worklist-entry"}
+
+
+@pytest.mark.parametrize("version", [None, "01"])
+@pytest.mark.parametrize("value", list(CODES))
+@pytest.mark.parametrize("first", ["images", "note"])
+def test_a_series_that_is_taken_back_is_never_measured(world: World, first: str, value: str, version: str | None):
+    images = stack(11)
+    parts = [images, [note(images, value, version=version)]]
+    for number, part in enumerate(parts if first == "images" else parts[::-1]):
+        world.receive(*part, at=NOON + number * timedelta(minutes=30))
+        settle(world, now=NOON + timedelta(minutes=29 + 31 * number))
+    assert state(world) == (0, 11, "taken back", CODES[value])
+    assert world.series()[SERIES]["patient_id"] == "0012345"
+    assert world.rows("SELECT source, code FROM problems") == [(f"series {SERIES}", CODES[value])]
+    assert world.rows("SELECT count(*) FROM derived_measurement") == [(0,)]
+    with writing(world.db):
+        derivation.forget(world.db)
+    settle(world)
+    assert state(world) == (0, 11, "taken back", CODES[value])
+
+
+def test_a_part_that_is_taken_back_is_left_out_and_the_rest_waits_for_a_person(world: World):
+    images = stack(11)
+    world.receive(*images, note(images[:2], "113037"))
+    settle(world)
+    assert state(world) == (1, 9, "waiting for a measurement", SAFETY)
+    measured(world)
+    doubt_incomplete(world.db)
+    assert state(world)[2] == "review"
+    assert world.rows("SELECT reasons ->> '$[0]' FROM derived_measurement") == [
+        ("2 of 11 images of the series were rejected for patient safety in the PACS (113037)",)
+    ]
+
+
+def test_a_note_for_quality_makes_the_score_wait_until_it_is_taken_back(world: World):
+    images = stack(11)
+    world.receive(*images)
+    settle(world)
+    measured(world)
+    assert doubt_incomplete(world.db) == 0
+    world.receive(note(images, "113001"), at=LATER)
+    settle(world)
+    assert (doubt_incomplete(world.db), doubt_incomplete(world.db)) == (1, 0)
+    assert state(world) == (1, 11, "review", "rejected-for-quality")
+    world.receive(note(images, "REVOKE_REJECTION", scheme="99DCM4CHEE"), at=LATER + timedelta(hours=1))
+    settle(world)
+    assert doubt_incomplete(world.db) == 1
+    assert state(world) == (1, 11, "measured", None)
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme"), [("113039", "DCM"), ("113000", "DCM"), ("113037", "99LOCAL"), ("113010", "DCM")]
+)
+def test_other_notes_change_nothing(world: World, value: str, scheme: str):
+    images = stack(11)
+    world.receive(*images, note(images, value, scheme=scheme))
+    settle(world)
+    assert state(world) == (1, 11, "waiting for a measurement", None)
+    assert world.rows("SELECT * FROM problems") == []
+
+
+def test_images_that_the_pacs_sends_again_are_restored(world: World):
+    images = stack(11)
+    world.receive(*images)
+    world.receive(note(images, "113037"), at=LATER)
+    settle(world)
+    assert state(world)[2] == "taken back"
+    # In the same burst of sending nothing is restored.
+    world.receive(*images, at=LATER + timedelta(seconds=10))
+    settle(world)
+    assert state(world)[2] == "taken back"
+    world.receive(*images, at=LATER + timedelta(hours=1))
+    settle(world)
+    assert state(world) == (1, 11, "waiting for a measurement", None)
+    assert world.rows("SELECT * FROM problems") == []
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def at(minutes: float) -> str:
+    return to_text(NOON + timedelta(minutes=minutes))
+
+
+@pytest.mark.parametrize(
+    ("notes", "receipts", "code"),
+    [
+        ([("113037", at(5))], [(1, at(0))], "113037"),
+        ([("113037", at(0))], [(1, at(5))], "113037"),  # the note first
+        ([("113037", at(0))], [(1, at(5)), (1, at(5.5))], "113037"),  # sent twice in one burst
+        ([("113037", at(0))], [(1, at(5)), (1, at(7))], None),
+        ([("113037", at(5))], [(1, at(0)), (1, at(5.5))], "113037"),
+        ([("113037", at(5))], [(1, at(0)), (1, at(6))], None),
+        ([("113038", at(5))], [(1, at(0)), (2, at(5.1))], None),  # other bytes under its UID: the corrected image
+        ([("113037", at(5)), ("113037", at(8))], [(1, at(0)), (1, at(7))], "113037"),  # and taken back again
+        ([("113001", at(5)), ("113038", at(4))], [(1, at(0))], "113038"),
+        ([("113037", at(5)), ("revoked", at(6))], [(1, at(0))], None),
+        ([("revoked", at(4)), ("113037", at(5))], [(1, at(0))], "113037"),
+        ([("113039", at(5))], [(1, at(0))], None),
+    ],
+)
+def test_receipts_and_notes_decide(notes: list[tuple[str, str]], receipts: list[tuple[int, str]], code: str | None):
+    assert rejected(notes, receipts, quiet=MINUTE) == code
+
+
+def test_a_note_may_name_its_images_in_its_content_only() -> None:
+    images = stack(3)
+    found = note(images, "113037")
+    items = []
+    for reference in (
+        found.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    ):
+        item = Dataset()
+        item.ReferencedSOPSequence = [reference]
+        items.append(item)
+    del found.CurrentRequestedProcedureEvidenceSequence
+    found.ContentSequence = items
+    rejection = rejection_of(found)
+    assert rejection is not None
+    assert rejection.instances == tuple(str(image.SOPInstanceUID) for image in images)
+
+
+FEWER, GONE = "pacs-has-fewer-images", "pacs-no-longer-has-it"
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        ([{SERIES: 9}], None),
+        ([{SERIES: 5}], FEWER),
+        ([{SERIES: 0}], FEWER),
+        ([{SERIES: 9}, {SERIES: 0}], FEWER),
+        ([{SERIES: 9}, {}], GONE),
+        ([{}], None),  # one that never knew the study has taken nothing back
+        ([{SERIES: 9}, {}, {SERIES: 9}], None),
+        ([{SERIES: 5}, {SERIES: 9}], None),
+    ],
+)
+def test_a_pacs_that_has_fewer_images_makes_the_score_wait(
+    world: World, answers: list[dict[str, int]], code: str | None
+):
+    world.receive(*stack(9))
+    settle(world)
+    measured(world)
+    for number, counts in enumerate(answers):
+        answer(world, counts, minutes=3 + number)
+        take_answers(world.db)
+    doubt_incomplete(world.db)
+    assert state(world) == (1, 9, "measured" if code is None else "review", code)
+    shown = world.rows("SELECT source, code FROM problems WHERE step = 'completeness'")
+    assert shown == ([] if code is None else [(f"series {SERIES}", code)])
+
+
+def test_one_archive_that_has_all_of_it_is_enough(world: World):
+    world.receive(*stack(9))
+    settle(world)
+    measured(world)
+    for peer, count in (("pacs", 5), ("old", 9)):
+        answer(world, {SERIES: count}, peer=peer)
+    take_answers(world.db)
+    assert doubt_incomplete(world.db) == 0

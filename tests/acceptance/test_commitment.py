@@ -9,8 +9,8 @@ from pydicom.dataset import Dataset
 from node.store.archive import Archive
 from tests.acceptance.harness import Node
 from tests.acceptance.orthanc import AE_TITLE, Orthanc
-from tests.acceptance.test_orthanc import eventually
 from tests.node.dicom_samples import stack
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -52,10 +52,10 @@ def test_orthanc_is_told_what_is_kept_and_what_is_damaged(node: Node, pacs: Orth
     node.start()
     pacs.route("node", pacs.put_in(images))
     asked = ask(pacs, images)
-    eventually(lambda: state(pacs, asked) == "Success")
+    assert eventually(lambda: state(pacs, asked) == "Success")
     (row,) = node.query("SELECT sha256 FROM fact_object ORDER BY object_id LIMIT 1")
     path = Archive(node.data).path(str(row["sha256"]))
     path.chmod(0o640)
     path.write_bytes(path.read_bytes()[:-2])
     asked = ask(pacs, images)
-    eventually(lambda: state(pacs, asked) == "Failure")
+    assert eventually(lambda: state(pacs, asked) == "Failure")

@@ -1,9 +1,8 @@
 """Orthanc as the PACS of a whole node: it routes, is asked, and is sent on to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from time import monotonic, sleep
 
 import pydicom
 import pytest
@@ -11,16 +10,10 @@ import pytest
 from tests.acceptance.harness import Node, dcmsend, vbq_node
 from tests.acceptance.orthanc import AE_TITLE, Orthanc
 from tests.node.dicom_samples import dcmtk, stack, write_file
+from tests.waiting import eventually
 
 STUDY = "1.2.826.0.1.3680043.8.498."
 OTHER = {"StudyInstanceUID": f"{STUDY}2", "PatientID": "0099", "StudyDate": "20260305"}
-
-
-def eventually(holds: Callable[[], object], timeout_s: float = 40.0) -> None:
-    deadline = monotonic() + timeout_s
-    while not holds():
-        assert monotonic() < deadline, "it has not come about in time"
-        sleep(0.1)
 
 
 def completeness(node: Node) -> list[tuple[object, ...]]:
@@ -72,7 +65,7 @@ def test_routes_counts_and_sending_on(node: Node, pacs: Orthanc, archive: Orthan
     node.start()
     dcmtk("echoscu", "-aet", AE_TITLE, "127.0.0.1", str(node.dicom_port))
     pacs.route("node", ids[:20])
-    eventually(lambda: completeness(node) == [("complete", 11, 11), ("incomplete", 9, 11)])
+    assert eventually(lambda: completeness(node) == [("complete", 11, 11), ("incomplete", 9, 11)])
     # What DCMTK's findscu hears of the same series is the same count.
     found = dcmtk(
         "findscu", "-S", "-aec", AE_TITLE, "127.0.0.1", str(pacs.dicom_port), "-k", "QueryRetrieveLevel=SERIES",
@@ -85,16 +78,16 @@ def test_routes_counts_and_sending_on(node: Node, pacs: Orthanc, archive: Orthan
     ]
 
     # The archive is not there: everything waits for it, over a kill of the whole node. Then it comes.
-    eventually(lambda: node.query("SELECT 1 FROM state_outgoing_peer WHERE failures > 0"))
+    assert eventually(lambda: node.query("SELECT 1 FROM state_outgoing_peer WHERE failures > 0"))
     assert node.query("SELECT DISTINCT status FROM state_outgoing WHERE kind = 'forward'") == [{"status": "waiting"}]
     node.kill()
     archive.start({})
     node.start()
     vbq_node("forward", "retry", "archive", "--config", str(node.config))
     pacs.route("node", ids[20:])
-    eventually(lambda: completeness(node) == [("complete", 11, 11)] * 2)
+    assert eventually(lambda: completeness(node) == [("complete", 11, 11)] * 2)
     uids = {str(image.SOPInstanceUID) for image in (*whole, *part)}
-    eventually(lambda: archive.sop_instance_uids() == uids)
+    assert eventually(lambda: archive.sop_instance_uids() == uids)
     assert node.query("SELECT code, detail FROM problems WHERE step IN ('completeness', 'forward')") == []
     for image in (whole[0], part[10]):
         arrived = pydicom.dcmread(BytesIO(archive.file(str(image.SOPInstanceUID))))
@@ -107,8 +100,10 @@ def test_routes_counts_and_sending_on(node: Node, pacs: Orthanc, archive: Orthan
     for number, image in enumerate(third):
         write_file(folder / str(number), image)
     dcmsend(node.dicom_port, folder)
-    eventually(lambda: node.query("SELECT 1 FROM series WHERE completeness_reasons = '[\"pacs does not know it\"]'"))
-    eventually(lambda: len(archive.sop_instance_uids()) == 27)
+    assert eventually(
+        lambda: node.query("SELECT 1 FROM series WHERE completeness_reasons = '[\"pacs does not know it\"]'")
+    )
+    assert eventually(lambda: len(archive.sop_instance_uids()) == 27)
     before = node.views()
     node.stop()
     vbq_node("rebuild", "--config", str(node.config))

@@ -26,7 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.node.dicom_samples import free_port, mr_image, receiver_process, settings_for, write_file
+from tests.node.dicom_samples import mr_image, receiver_process, settings_for, write_file
+from tests.ports import free_port
 
 READY_S = 20.0
 Receiver = Callable[[Path, int], AbstractContextManager[int]]

@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,16 @@ from node.crowding import crowding_address, gives_way
 from node.dicom import acceptor, refusals
 from node.hl7.framing import frame
 from tests.node.dicom_samples import receiver, receiver_process, settings_for
+from tests.node.hl7_world import Peer, adt, listening, stored
+from tests.node.hl7_world import settings_for as hl7_settings
 from tests.node.raw_sender import RawSender, association_request
+from tests.node.receiver_world import rows
 from tests.node.test_dicom_access import Certificates, certificates, over_tls, tls_port
-from tests.node.test_dicom_listener import rows
 from tests.node.test_hl7_access import client as hl7_client
 from tests.node.test_hl7_access import folder as hl7_certificates
 from tests.node.test_hl7_access import over_tls as hl7_over_tls
-from tests.node.test_hl7_listener import Peer, adt, free_port, listening, stored
-from tests.node.test_hl7_listener import settings_for as hl7_settings
+from tests.ports import free_port
+from tests.waiting import eventually
 
 __all__ = ["certificates", "hl7_certificates"]  # the fixtures
 
@@ -88,15 +90,6 @@ def silent(count: int, address: str, port: int, said: bytes = b"") -> Iterator[l
         for one in connections:
             one.sendall(said)
         yield connections
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 class Sender(RawSender):

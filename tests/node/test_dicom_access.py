@@ -18,17 +18,9 @@ from node import tls
 from node.dicom.listener import run_receiver
 from node.errors import ListenError
 from node.settings import Settings
-from tests.node.dicom_samples import (
-    dcmtk,
-    free_port,
-    mr_image,
-    receiver,
-    receiver_process,
-    rejection_of,
-    settings_for,
-    stack,
-)
-from tests.node.test_dicom_listener import assert_stored, rows, sendable
+from tests.node.dicom_samples import dcmtk, mr_image, receiver, receiver_process, rejection_of, settings_for, stack
+from tests.node.receiver_world import assert_stored, rows, sendable
+from tests.ports import free_port
 
 PACS = {"ae_titles": ["PACS1", "PACS2"], "addresses": ["127.0.0.1", "10.1.2.0/24"]}
 ELSEWHERE = {"ae_titles": ["ELSEWHERE"], "addresses": ["10.9.9.9"]}

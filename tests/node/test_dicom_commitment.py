@@ -29,8 +29,9 @@ from node.outgoing.delivery import send_due
 from node.settings import Settings
 from node.store.archive import Archive
 from node.store.database import open_database
-from tests.node.dicom_samples import free_port, mr_image, receive, receiver, settings_for, stack
-from tests.node.test_dicom_listener import rows
+from tests.node.dicom_samples import mr_image, receive, receiver, settings_for, stack
+from tests.node.receiver_world import rows
+from tests.ports import free_port
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 NEVER = threading.Event()

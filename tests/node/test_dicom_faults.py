@@ -2,8 +2,7 @@
 
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,7 +39,9 @@ from tests.node.raw_sender import (
     raw_association,
     store_request,
 )
-from tests.node.test_dicom_listener import assert_stored, association, files, rows, settings
+from tests.node.receiver_world import assert_stored, association, files, rows
+from tests.node.test_dicom_listener import settings
+from tests.waiting import eventually
 
 __all__ = ["settings"]  # the fixture
 
@@ -64,15 +65,6 @@ ABORTED, REJECTED = b"\x07", b"\x03"
 
 def incoming(settings: Settings) -> list[Path]:
     return list((settings.storage.folder / "dicom" / "incoming").iterdir())
-
-
-def eventually(condition: Callable[[], bool], within_s: float = 20.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def assert_only(settings: Settings, *images: Dataset) -> None:

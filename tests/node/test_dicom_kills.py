@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from node.settings import Settings
 from tests.node.dicom_samples import mr_image, receiver, settings_for
 from tests.node.raw_sender import raw_association
-from tests.node.test_dicom_listener import assert_stored, files, rows
+from tests.node.receiver_world import assert_stored, files, rows
 
 KILLS = 50
 SEED = 20_260_301

@@ -12,9 +12,9 @@ from pynetdicom.presentation import build_context
 from node.settings import Settings
 from tests.node.dicom_samples import encode, mr_image, receiver, settings_for
 from tests.node.raw_sender import RawSender, raw_association, store_request
+from tests.node.receiver_world import rows
 from tests.node.test_dicom_commitment import Answers, ask, asking
 from tests.node.test_dicom_commitment import pending as pending_requests
-from tests.node.test_dicom_listener import rows
 
 ABORTED = b"\x07"
 COMMAND, LAST = 1, 2

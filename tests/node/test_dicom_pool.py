@@ -3,8 +3,6 @@
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from pynetdicom.association import Association
 
 from node.settings import Settings
 from tests.node.dicom_samples import mr_image, receiver_process, rejection_of, settings_for, stack
-from tests.node.test_dicom_listener import assert_stored, association, files, rows
+from tests.node.receiver_world import assert_stored, association, files, rows
+from tests.waiting import eventually
 
 WAIT_S = 30
 
@@ -36,15 +35,6 @@ def is_running(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def called(settings: Settings, title: str) -> Association:

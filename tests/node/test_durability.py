@@ -28,9 +28,10 @@ from node.hl7.storing import Arrival, FrameStore
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
 from tests.node.dicom_samples import mr_image, receiver, settings_for
+from tests.node.hl7_world import Peer, adt, listening
+from tests.node.hl7_world import settings_for as hl7_settings_for
 from tests.node.raw_sender import raw_association
-from tests.node.test_hl7_listener import Peer, adt, free_port, listening
-from tests.node.test_hl7_listener import settings_for as hl7_settings_for
+from tests.ports import free_port
 
 WAIT_S = 20.0
 MOMENT_S = 0.3

@@ -25,7 +25,8 @@ from node.pacs.retrieve import NotKnownThereError
 from node.settings import Settings
 from node.store.archive import Archive
 from node.store.database import open_database
-from tests.node.dicom_samples import free_port, mr_image, receive, receiver
+from tests.node.dicom_samples import mr_image, receive, receiver
+from tests.ports import free_port
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 SERIES = f"{STUDY}.1"

@@ -14,7 +14,8 @@ from node.errors import ListenError
 from node.hl7.framing import FrameDecoder, frame
 from node.hl7.listener import run_listener
 from node.settings import Settings
-from tests.node.test_hl7_listener import Peer, adt, free_port, listening, settings_for, stored
+from tests.node.hl7_world import Peer, adt, listening, settings_for, stored
+from tests.ports import free_port
 
 
 class TlsPeer(Peer):

@@ -22,7 +22,8 @@ from node.steps.pending import pending
 from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import open_database
-from tests.node.dicom_samples import free_port, receive
+from tests.node.dicom_samples import receive
+from tests.ports import free_port
 
 SEED = 20_261_125
 PATIENTS = 2

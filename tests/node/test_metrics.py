@@ -14,7 +14,7 @@ from node.run import metrics
 from node.run.metrics import serve_metrics
 from node.settings import Metrics, Settings, Storage
 from node.store.database import DATABASE_NAME, insert, open_database
-from tests.node.dicom_samples import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -27,8 +27,9 @@ from node.store import derivation, earlier, migrate, schema
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
 from node.store.snapshot import publish_unless_deriving, snapshot_path
-from tests.node.dicom_samples import free_port, mr_image, receive
+from tests.node.dicom_samples import mr_image, receive
 from tests.node.golden_data import COMMITS, derive, lines, read, schemas, shown, tables, unpack
+from tests.ports import free_port
 
 NEWEST = schema.newest()
 

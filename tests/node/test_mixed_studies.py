@@ -26,8 +26,8 @@ from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import dcmtk, mr_image, receiver, settings_for, stack, write_file
 from tests.node.raw_sender import raw_association
-from tests.node.test_dicom_listener import rows
-from tests.node.test_refusals import eventually
+from tests.node.receiver_world import rows
+from tests.waiting import eventually
 
 PRIVATE = "1.3.46.670589.11.0.0.12.2"
 """Private MR Series Data Storage of Philips."""

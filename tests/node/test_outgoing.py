@@ -35,7 +35,8 @@ from node.steps.completeness import take_answers
 from node.steps.index import catalogue_studies, index_objects
 from node.store.archive import Archive
 from node.store.database import open_database
-from tests.node.dicom_samples import NOON, encode, free_port, mr_image, receive, stack
+from tests.node.dicom_samples import NOON, encode, mr_image, receive, stack
+from tests.ports import free_port
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 QUIET = NOON + timedelta(minutes=2)

@@ -17,7 +17,7 @@ from node.steps.worker import run_pending, run_steps
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
 from node.store.snapshot import snapshot_path
-from tests.node.dicom_samples import free_port
+from tests.ports import free_port
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -14,9 +14,10 @@ from node.settings import Settings
 from node.steps.index import index_objects
 from node.store.archive import Archive
 from node.store.database import open_database
-from tests.node.dicom_samples import encode, free_port, mr_image, receive, receiver, receiver_process, settings_for
+from tests.node.dicom_samples import encode, mr_image, receive, receiver, receiver_process, settings_for
 from tests.node.raw_sender import raw_association
-from tests.node.test_dicom_listener import association, rows
+from tests.node.receiver_world import association, rows
+from tests.ports import free_port
 
 PROBLEMS = "SELECT step, code FROM problems ORDER BY code"
 

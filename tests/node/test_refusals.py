@@ -4,7 +4,6 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -24,9 +23,10 @@ from node.settings import Settings
 from node.store.database import open_database
 from tests.node.dicom_samples import dcmtk, receiver, receiver_process, settings_for
 from tests.node.raw_sender import RawSender
+from tests.node.receiver_world import rows
 from tests.node.test_dicom_access import Certificates, answer, certificates, over_tls, tls_port
 from tests.node.test_dicom_faults import WITHOUT_DATA_SET
-from tests.node.test_dicom_listener import rows
+from tests.waiting import eventually
 
 __all__ = ["certificates"]  # the fixture
 
@@ -40,15 +40,6 @@ UNKNOWN = "its AE title is not in dicom.peers"
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "PAUSE_S", 0.01)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_rejections_are_counted_by_peer_and_reason_until_it_is_let_in(tmp_path: Path):

@@ -38,7 +38,7 @@ from node.steps.measure import measure_readings
 from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for, write_file
-from tests.node.test_dicom_listener import association, files, rows
+from tests.node.receiver_world import association, files, rows
 from tests.node.test_measure import CIRCLES, painted
 
 HTJ2K = Path(__file__).parent / "data" / "painted.htj2k"

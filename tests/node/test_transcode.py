@@ -33,10 +33,11 @@ from node.outgoing.transcode import uncompressed
 from node.settings import Settings
 from node.store.archive import Archive
 from node.store.database import open_database
-from tests.node.dicom_samples import dcmtk, free_port, mr_image, write_file
-from tests.node.test_dicom_listener import rows
+from tests.node.dicom_samples import dcmtk, mr_image, write_file
+from tests.node.receiver_world import rows
 from tests.node.test_measure import painted
 from tests.node.test_syntaxes import SYNTAXES
+from tests.ports import free_port
 
 READY_S = 20.0
 

@@ -1,11 +1,14 @@
 """What every test leaves as it found it, and what holds for a run of the tests as a whole."""
 
 import os
+import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
+
+from tests.certificates import Certificates, make_certificates
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers share the cores; NumPy is not imported yet
 
@@ -21,6 +24,14 @@ def default_logging() -> Iterator[None]:
     """A command run inside the test process configures logging for the standard error it had; forget that."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """One set for all tests: making keys takes its time."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command")
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def in_ci() -> bool:

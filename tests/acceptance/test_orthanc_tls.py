@@ -14,10 +14,8 @@ from node.pacs.query import asking
 from node.settings import Settings
 from node.store.database import open_database
 from tests.acceptance.orthanc import AE_TITLE, Orthanc
+from tests.certificates import Certificates
 from tests.node.dicom_samples import dcmtk, receive, stack
-from tests.node.test_dicom_access import Certificates, certificates
-
-__all__ = ["certificates"]
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from node.store.failures import ask_again
 from tests.node.dicom_samples import NOON, encode, mr_image, receive, write_file
 from tests.node.known_circles import KnownCircles
 from tests.node.test_cohort_import import HEADER, A, B
-from tests.node.test_measure import CIRCLES, painted
+from tests.node.world import CIRCLES, painted
 
 LATER = NOON + timedelta(hours=1)
 BAD, GOOD = "0002", ("0001", "0003")

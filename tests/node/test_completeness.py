@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,8 @@ from node.steps.completeness import (
 )
 from node.store.database import insert, writing
 from tests.node.dicom_samples import NOON, stack
-from tests.node.test_index import AXIAL, LATER, World
+from tests.node.test_index import AXIAL, LATER
+from tests.node.world import World
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 BEFORE, RECEIVED, AFTER = (to_text(NOON + timedelta(minutes=minutes)) for minutes in (-1, 0, 1))
@@ -83,11 +83,6 @@ def answer(
 
 def shown(world: World) -> list[tuple[object, ...]]:
     return world.rows("SELECT completeness, instances, expected_instances FROM series ORDER BY series_instance_uid")
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
 
 
 def test_an_answer_that_is_a_count_alone_as_it_once_was_stored_is_read(world: World) -> None:

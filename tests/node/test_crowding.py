@@ -16,19 +16,20 @@ import pytest
 from node.crowding import crowding_address, gives_way
 from node.dicom import acceptor, refusals
 from node.hl7.framing import frame
+from tests.certificates import Certificates
 from tests.node.dicom_samples import receiver, receiver_process, settings_for
 from tests.node.hl7_world import Peer, adt, listening, stored
 from tests.node.hl7_world import settings_for as hl7_settings
 from tests.node.raw_sender import RawSender, association_request
 from tests.node.receiver_world import rows
-from tests.node.test_dicom_access import Certificates, certificates, over_tls, tls_port
+from tests.node.test_dicom_access import over_tls, tls_port
 from tests.node.test_hl7_access import client as hl7_client
 from tests.node.test_hl7_access import folder as hl7_certificates
 from tests.node.test_hl7_access import over_tls as hl7_over_tls
 from tests.ports import free_port
 from tests.waiting import eventually
 
-__all__ = ["certificates", "hl7_certificates"]  # the fixtures
+__all__ = ["hl7_certificates"]  # the fixture
 
 LOUD, QUIET = "127.0.0.2", "127.0.0.3"
 """Two addresses of loopback: of a peer that leaks connections and of one that sends."""

@@ -3,11 +3,9 @@
 import select
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from node import tls
 from node.dicom.listener import run_receiver
 from node.errors import ListenError
 from node.settings import Settings
+from tests.certificates import Certificates
 from tests.node.dicom_samples import dcmtk, mr_image, receiver, receiver_process, rejection_of, settings_for, stack
 from tests.node.receiver_world import assert_stored, rows, sendable
 from tests.ports import free_port
@@ -59,36 +58,6 @@ def test_the_called_title_is_checked_where_it_is_set_so(tmp_path: Path):
         assert answer(settings, "PACS1", called="OTHER") == (1, 1, 7)
         refused = dcmtk("echoscu", "-aec", "OTHER", "127.0.0.1", str(settings.dicom.port), check=False)
     assert "Called AE Title Not Recognized" in refused.stdout + refused.stderr
-
-
-@dataclass(frozen=True, kw_only=True)
-class Certificates:
-    """Of the node, of a peer that its authority knows, and of a stranger."""
-
-    folder: Path
-
-    def peer(self, name: str, authority: str = "ca") -> list[str]:
-        """DCMTK's options for this certificate."""
-        trusted = str(self.folder / f"{authority}.pem")
-        return ["+tls", str(self.folder / f"{name}.key"), str(self.folder / f"{name}.pem"), "+cf", trusted]
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    for authority in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={authority}",
-                "-keyout", f"{authority}.key", "-out", f"{authority}.pem")  # fmt: skip
-    for name, authority in (("node", "ca"), ("known", "ca"), ("stranger", "other")):
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
-                "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
-                "-CAcreateserial", "-days", "2", "-out", f"{name}.pem")  # fmt: skip
-    return Certificates(folder=folder)
 
 
 def over_tls(folder: Path, certificates: Certificates, *, clients: bool = False, **dicom: object) -> Settings:

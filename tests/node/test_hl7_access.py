@@ -14,6 +14,7 @@ from node.errors import ListenError
 from node.hl7.framing import FrameDecoder, frame
 from node.hl7.listener import run_listener
 from node.settings import Settings
+from tests.certificates import Certificates
 from tests.node.hl7_world import Peer, adt, listening, settings_for, stored
 from tests.ports import free_port
 
@@ -27,23 +28,10 @@ class TlsPeer(Peer):
         self._replies: list[bytes] = []
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(certificates: Certificates) -> Path:
     """Certificates of the node, of a peer whom its authority knows, and of a stranger."""
-    made = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=made, check=True, capture_output=True)
-
-    for authority in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={authority}",
-                "-keyout", f"{authority}.key", "-out", f"{authority}.pem")  # fmt: skip
-    for name, authority in (("node", "ca"), ("known", "ca"), ("stranger", "other")):
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
-                "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
-                "-CAcreateserial", "-days", "2", "-out", f"{name}.pem")  # fmt: skip
-    return made
+    return certificates.folder
 
 
 def client(folder: Path, name: str | None = None) -> ssl.SSLContext:

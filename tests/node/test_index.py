@@ -1,56 +1,20 @@
 """The index step: what arrived, when a study is quiet, which series is chosen and why."""
 
 import json
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
-from sqlite_utils import Database
 
 from node.settings import Settings
-from node.steps.index import catalogue_studies, index_objects
-from node.store.archive import Archive
-from node.store.database import open_database
-from tests.node.dicom_samples import NOON, SHARED, mr_image, receive, settings_for, stack
+from tests.node.dicom_samples import NOON, SHARED, mr_image, stack
+from tests.node.world import World
 
 AXIAL = [1, 0, 0, 0, 1, 0]
 LATER = NOON + timedelta(seconds=120)
-
-
-class World:
-    """A data folder, and the two steps on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.settings: Settings = settings_for(folder, quiet_s=120)
-        self.archive = Archive(folder)
-        self.db: Database = open_database(folder, create=True)
-
-    def receive(self, *datasets: Dataset | bytes, at: datetime = NOON) -> list[str]:
-        return receive(self.folder, *datasets, at=at)
-
-    def index(self) -> int:
-        return index_objects(self.db, self.archive)
-
-    def catalogue(self, *, now: datetime = LATER) -> int:
-        return catalogue_studies(self.db, self.settings, now=now)
-
-    def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
-        return self.db.execute(sql, values).fetchall()
-
-    def series(self) -> dict[str, dict[str, object]]:
-        return {row["series_instance_uid"]: row for row in self.db["derived_series"].rows}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    one = World(tmp_path)
-    yield one
-    one.db.close()
 
 
 def real_study() -> list[Dataset]:

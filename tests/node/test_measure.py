@@ -1,11 +1,8 @@
 """The measure step: readings become scores, the doubtful and the impossible are told apart from the measured."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
-import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -16,36 +13,15 @@ from node.steps.measure import measure_readings
 from node.steps.retry import retry_failed
 from node.store.database import writing
 from node.store.failures import ask_again
-from tests.node.dicom_samples import NOON, SHARED, mr_image, stack
-from tests.node.test_index import World
+from tests.node.dicom_samples import NOON, SHARED, mr_image
+from tests.node.world import CIRCLES, SERIES, World, painted
 
-SERIES = "1.2.826.0.1.3680043.8.498.1.1"
 LATER = NOON + timedelta(hours=1)
-CIRCLES: dict[str, list[float]] = {
-    "L1": [10, 12, 3], "L2": [25, 12, 3], "L3": [40, 12, 3], "L4": [55, 12, 3], "CSF": [41, 32, 2],
-}  # fmt: skip
-SIGNALS = {"L1": 300, "L2": 260, "L3": 240, "L4": 200, "CSF": 100}
-
 # Mean and median form of five real series, as in tests/analytics/test_vbq_score.py.
 READERS = {
     "A": [(3.068, 3.052), (2.586, 2.593), (2.706, 2.782), (2.936, 2.949), (2.547, 2.519)],
     "B": [(2.998, 2.993), (2.530, 2.540), (2.607, 2.691), (2.923, 2.939), (2.435, 2.446)],
 }
-
-
-def painted(**values: object) -> list[Dataset]:
-    """Slices of 70 × 50 pixels: each region in a band of its own signal, so VBQ is 1000 / 4 / 100 = 2.5."""
-    pixels = np.full((70, 50), 7, dtype=np.uint16)
-    for name, (row, col, _) in CIRCLES.items():
-        pixels[int(row) - 6 : int(row) + 7, int(col) - 6 : int(col) + 7] = SIGNALS[name]
-    return stack(6, **{"Rows": 70, "Columns": 50, "PixelData": pixels.tobytes(), **values})
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    one = World(tmp_path)
-    yield one
-    one.db.close()
 
 
 def arrive(world: World, *datasets: Dataset) -> None:

@@ -1,9 +1,7 @@
 """The automatic step: which series is measured, what is stored, what a person decides, and what late images change."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,15 +18,8 @@ from node.store.failures import ask_again
 from tests.node.dicom_samples import NOON, stack
 from tests.node.known_circles import KnownCircles
 from tests.node.multi_frame_samples import enhanced
-from tests.node.test_index import World
-from tests.node.test_measure import CIRCLES, LATER, SERIES, painted
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    one = World(tmp_path)
-    yield one
-    one.db.close()
+from tests.node.test_measure import LATER
+from tests.node.world import CIRCLES, SERIES, World, painted
 
 
 def arrive(world: World, *datasets: Dataset, hours: int = 0) -> None:

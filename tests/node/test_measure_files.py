@@ -13,7 +13,7 @@ from node.measure.files import find, measure_all, needs_a_person, picture, to_js
 from tests.node.dicom_samples import stack, write_file
 from tests.node.known_circles import KnownCircles
 from tests.node.multi_frame_samples import enhanced
-from tests.node.test_measure import CIRCLES, painted
+from tests.node.world import CIRCLES, painted
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 FIELDS = [

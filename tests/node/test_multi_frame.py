@@ -1,7 +1,6 @@
 """Enhanced and Legacy Converted Enhanced MR: read, chosen and measured as the single-frame images they stand for."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,18 +15,11 @@ from node.people.readings import add_reading
 from node.steps.measure import measure_readings
 from tests.node.dicom_samples import NOON, SHARED, mr_image, stack, write_file
 from tests.node.multi_frame_samples import enhanced, legacy_converted
-from tests.node.test_index import World
-from tests.node.test_measure import CIRCLES, SERIES, arrive, painted
+from tests.node.test_measure import arrive
+from tests.node.world import CIRCLES, SERIES, World, painted
 
 LATER = NOON + timedelta(hours=1)
 MAKERS = [enhanced, legacy_converted]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    one = World(tmp_path)
-    yield one
-    one.db.close()
 
 
 def read(world: World, *, series: str = SERIES, rois: dict[str, object], reader: str = "A") -> None:

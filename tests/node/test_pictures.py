@@ -1,7 +1,6 @@
 """The picture and the circles of a stored reading: those that are stored, wherever a person has moved them."""
 
 import json
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from node.steps.measure import measure_readings
 from node.store.database import writing
 from tests.node.known_circles import KnownCircles
 from tests.node.multi_frame_samples import enhanced
-from tests.node.test_index import World
-from tests.node.test_measure import CIRCLES, LATER, SERIES, painted
+from tests.node.test_measure import LATER
 from tests.node.test_measure_automatic import arrive, doubtful, measure
+from tests.node.world import CIRCLES, SERIES, World, painted
 
 MARGIN = 40
 """Pixels around the painted ones, so that no label reaches beyond the slice."""
@@ -29,13 +28,6 @@ WIDE = {name: [row + MARGIN, col + MARGIN, radius] for name, (row, col, radius) 
 ROWS, COLUMNS = 70 + 2 * MARGIN, 50 + 2 * MARGIN
 SCALE = 960 / ROWS
 """The slice fills the height of the picture, and its pixels are square."""
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    one = World(tmp_path)
-    yield one
-    one.db.close()
 
 
 def wide(world: World) -> None:

@@ -17,7 +17,7 @@ from node.people.quarantine import mirror
 from node.steps import index
 from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for, stack
 from tests.node.raw_sender import raw_association
-from tests.node.test_index import World
+from tests.node.world import World
 
 
 @pytest.fixture

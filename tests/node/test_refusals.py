@@ -21,14 +21,13 @@ from node.dicom.recorder import Recorder
 from node.dicom.refusals import MAX_ROWS, MAX_ROWS_OF_ADDRESS, REJECTED, Refusal, Refusals
 from node.settings import Settings
 from node.store.database import open_database
+from tests.certificates import Certificates
 from tests.node.dicom_samples import dcmtk, receiver, receiver_process, settings_for
 from tests.node.raw_sender import RawSender
 from tests.node.receiver_world import rows
-from tests.node.test_dicom_access import Certificates, answer, certificates, over_tls, tls_port
+from tests.node.test_dicom_access import answer, over_tls, tls_port
 from tests.node.test_dicom_faults import WITHOUT_DATA_SET
 from tests.waiting import eventually
-
-__all__ = ["certificates"]  # the fixture
 
 PACS = {"ae_titles": ["PACS", "OTHER"], "addresses": ["127.0.0.1"], "max_associations": 1}
 COUNTED = "SELECT calling_ae, called_ae, code, reason, times FROM state_refusal ORDER BY calling_ae, called_ae, reason"

@@ -39,7 +39,7 @@ from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for, write_file
 from tests.node.receiver_world import association, files, rows
-from tests.node.test_measure import CIRCLES, painted
+from tests.node.world import CIRCLES, painted
 
 HTJ2K = Path(__file__).parent / "data" / "painted.htj2k"
 """The pixels of ``painted()`` by ``ojph_compress -reversible true -num_decomps 2`` of OpenJPH 0.9.0 (Debian)."""

@@ -35,8 +35,8 @@ from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import dcmtk, mr_image, write_file
 from tests.node.receiver_world import rows
-from tests.node.test_measure import painted
 from tests.node.test_syntaxes import SYNTAXES
+from tests.node.world import painted
 from tests.ports import free_port
 
 READY_S = 20.0

@@ -40,8 +40,8 @@ from node.demo.messages import (
 from node.demo.phantom import Matrix, PhantomSpec, draw_series
 from node.demo.senders import MailServer, MllpSender, Peer
 from tests.node.dicom_samples import mr_image, stack, write_file
-from tests.node.test_measure import CIRCLES, painted
 from tests.node.test_outgoing import FIND, Remote
+from tests.node.world import CIRCLES, painted
 
 NIGHTS = ("2026-11-20", "2026-11-21")
 QUIET_S = 2.0

@@ -30,7 +30,7 @@ from tests.node.dicom_samples import mr_image, stack, write_file
 from tests.node.known_circles import KnownCircles
 from tests.node.multi_frame_samples import enhanced
 from tests.node.test_barrier import BAD, GOOD, LATER, Node, images, of_bad_pixels, series_of
-from tests.node.test_measure import CIRCLES
+from tests.node.world import CIRCLES
 
 STAND_IN = """
 import os, signal, sys, time

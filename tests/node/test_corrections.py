@@ -18,7 +18,7 @@ from node.store import derivation
 from node.store.archive import Archive
 from node.store.database import writing
 from tests.node.dicom_samples import NOON, encode, settings_for, stack
-from tests.node.test_index import World
+from tests.node.world import World
 
 STUDY, OTHER = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.77"
 SERIES = f"{STUDY}.1"

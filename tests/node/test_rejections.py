@@ -16,7 +16,7 @@ from node.store import derivation
 from node.store.database import insert, writing
 from tests.node.dicom_samples import NOON, mr_image, stack
 from tests.node.test_completeness import answer
-from tests.node.test_index import World
+from tests.node.world import World
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 SERIES = f"{STUDY}.1"

@@ -24,7 +24,7 @@ from sqlite_utils.utils import sqlite3
 from node.clock import to_text
 from node.errors import StoreError
 from node.store.archive import StoredObject
-from node.store.database import BUSY_TIMEOUT_MS, open_database, writing
+from node.store.database import BUSY_TIMEOUT_MS, leave_checkpoints, open_database, writing
 
 LOCK_NAME = "recorder.lock"
 MAX_GROUP = 64
@@ -126,6 +126,7 @@ class Recorder:
     def _run(self) -> None:
         try:
             db = open_database(self._folder, create=True)
+            leave_checkpoints(db)
             turn = (self._folder / LOCK_NAME).open("a")
         except StoreError as error:
             self._opened.set_exception(error)

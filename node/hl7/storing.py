@@ -10,7 +10,7 @@ from sqlite_utils.utils import sqlite3
 
 from node.clock import now, to_text
 from node.errors import StoreError
-from node.store.database import open_database, writing
+from node.store.database import leave_checkpoints, open_database, writing
 
 PROMPT_MS = 20
 """How long the first attempt waits for another writer: less than anybody notices."""
@@ -75,6 +75,7 @@ class FrameStore:
     def _write(self, arrivals: Sequence[Arrival], patience_ms: int) -> None:
         if self._db is None:
             self._db = open_database(self._folder, any_thread=True)
+            leave_checkpoints(self._db)
             self._patience_ms = 0
         if patience_ms != self._patience_ms:
             self._db.conn.execute(f"PRAGMA busy_timeout = {patience_ms}")

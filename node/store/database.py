@@ -36,6 +36,9 @@ REPORT_FOLDER = "reports"
 """Each night's report as a page, under its date."""
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 """What the write-ahead log keeps on the disk once nobody reads what is in it."""
+RECEIVER_CHECKPOINT_PAGES = 16_000
+"""Of the write-ahead log, before a receiver writes it back into the database by itself: 64 MB. Otherwise the steps do,
+with their own commits, so that hardly any acknowledgement waits for it."""
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for another; units of work are short, so reaching it means something is stuck."""
 
@@ -135,6 +138,11 @@ def writing(db: Database) -> Iterator[Database]:
 def _require_in_place(db: Database) -> None:
     if not db.conn.execute("SELECT in_place()").fetchone()[0]:
         raise sqlite3.OperationalError("the file of the database was moved or deleted while in use")
+
+
+def leave_checkpoints(db: Database) -> None:
+    """Let others write the write-ahead log back into the database, as long as it is not very long."""
+    db.execute(f"PRAGMA wal_autocheckpoint = {RECEIVER_CHECKPOINT_PAGES}")
 
 
 def bound_wal(db: Database, folder: Path) -> bool:

@@ -262,3 +262,28 @@ def test_nobody_opens_the_database_another_way() -> None:
     assert [str(path) for path in others if opened.search(path.read_text(encoding="utf-8"))] == []
     database = (root / "store" / "database.py").read_text(encoding="utf-8")
     assert [words for words in opened.findall(database) if "connect" in words] == ["sqlite3.connect("]
+
+
+@pytest.mark.parametrize("steps_are_up", [False, True])
+def test_the_log_of_the_receivers_is_written_back_by_the_steps_and_bounded_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_are_up: bool
+) -> None:
+    pages = 3000
+    monkeypatch.setattr("node.store.database.RECEIVER_CHECKPOINT_PAGES", pages)
+    steps = open_database(tmp_path, create=True)
+    store = FrameStore(tmp_path)
+    longest_bytes = 0
+    for number in range(1200):
+        raw = number.to_bytes(4, "big") + bytes(8000)
+        assert store.store([Arrival(raw=raw, sha256=f"{number:064x}", peer_address="127.0.0.1", ack="AA")]) is None
+        if steps_are_up and number % 100 == 0:
+            with writing(steps):
+                insert(steps, "derived_problem", [{"step": "x", "source": str(number), "code": "x", "detail": ""}])
+        if number % 100 == 0:
+            longest_bytes = max(longest_bytes, (tmp_path / "node.db-wal").stat().st_size)
+    store.close()
+    page = steps.execute("PRAGMA page_size").fetchone()[0] + 24
+    steps.close()
+    # The steps write back at SQLite's own 1000 pages, seen with their next commit; the receivers at their limit.
+    assert longest_bytes < (2000 if steps_are_up else pages + 100) * page
+    assert longest_bytes > (900 if steps_are_up else 2000) * page

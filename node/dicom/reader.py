@@ -7,7 +7,7 @@ is not DICOM at all, or lacks the UIDs that say where it belongs, cannot be read
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -26,7 +26,7 @@ from pydicom.pixels.utils import iter_pixels, pixel_array
 from analytics.vbq.header import ImageHeader
 from node.dicom.content import content_faults
 from node.dicom.contexts import LOSSY
-from node.dicom.frames import Frame, frames_of
+from node.dicom.frames import PER_FRAME, Frame, frames_of
 from node.dicom.part10 import require_bounded
 from node.dicom.rejection import Rejection, rejection_of
 from node.errors import DicomReadError
@@ -39,6 +39,9 @@ UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 
 MAX_PIXELS = 8192 * 8192
 """Of one slice; a few bytes of a compressed image can claim any number of them."""
+
+MAX_FRAMES = 1000
+"""Of one object whose frames are read, a millisecond each; a stack of the spine has less than two hundred."""
 
 T = TypeVar("T")
 
@@ -73,6 +76,8 @@ class Header:
     """Its pixels were compressed with loss: now, by its transfer syntax, or before."""
     rejection: Rejection | None = None
     """It is a note by which a PACS takes images back."""
+    frames_left_out: int = 0
+    """How many frames it has, where they are more than :data:`MAX_FRAMES` and none of them is read."""
 
     @property
     def images(self) -> tuple[ImageHeader, ...]:
@@ -113,6 +118,7 @@ def read_header(path: Path) -> Header:
     """
     dataset = _read(path, stop_before_pixels=True)
     with _quiet():
+        number = _number_of_frames(dataset)
         return Header(
             sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
             series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
@@ -124,9 +130,10 @@ def read_header(path: Path) -> Header:
             sex=_sex(dataset),
             study_date=_date(dataset, "StudyDate"),
             image=_image_header(dataset),
-            frames=tuple(_image_header(frame) for frame in _frames(dataset)),
+            frames=() if number > MAX_FRAMES else tuple(_image_header(frame) for frame in _frames(dataset)),
             lossy=_is_lossy(dataset),
             rejection=_rejection(dataset),
+            frames_left_out=number if number > MAX_FRAMES else 0,
         )
 
 
@@ -186,6 +193,8 @@ def decode(path: Path, frames: Sequence[int | None]) -> Iterator[tuple["NDArray[
             raise DicomReadError("the pixels are missing or cut off")
         if (_integer(dataset, "Rows") or 0) * (_integer(dataset, "Columns") or 0) > MAX_PIXELS:
             raise DicomReadError(f"the image claims more than {MAX_PIXELS} pixels")
+        if None in frames and (_integer(dataset, "NumberOfFrames") or 1) > 1:
+            raise DicomReadError(f"one slice is needed; the object has {_integer(dataset, 'NumberOfFrames')} frames")
         sources = _slice_elements(dataset, frames)
         spacings = [_spacing_mm(source) for source in sources]
         pixels = _frame_pixels(dataset, frames)
@@ -226,6 +235,12 @@ def _frame_pixels(dataset: Dataset, frames: Sequence[int | None]) -> Iterator["N
         if not places:
             return
     raise ValueError("fewer frames than it says")
+
+
+def _number_of_frames(dataset: Dataset) -> int:
+    """By what it says and by what it describes, whichever is more."""
+    described = _value(dataset, PER_FRAME, lambda items: len(items) if isinstance(items, Sized) else 0)
+    return max(_integer(dataset, "NumberOfFrames") or 1, described or 0)
 
 
 def _frames(dataset: Dataset) -> list[Frame]:

@@ -30,6 +30,12 @@ SECOND_STACK_SHARE = 0.5
 """A further stack with at least this share of the largest one's slices may be the one that is meant."""
 
 
+MAX_SLICES = 500
+"""Of a series whose pixels are read: a finely cut volume of the spine has about two hundred."""
+MAX_STACK_PIXELS = 64 * 1024**2
+"""Of a stack, which is held in memory (half a gigabyte as float64): 250 slices of 512 × 512, 64 of 1,024 × 1,024."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
     """A stored object: its file, what names its bytes (their SHA-256 where it is known), and its header."""
@@ -101,6 +107,8 @@ def read_stacks(images: Iterable[StoredImage], read: ReadSlices = read_slices) -
     be read says so and holds none. Without any sagittal slice the list is empty.
     """
     given = _slices(images)
+    if len(given) > MAX_SLICES:
+        return [Stack(images=(), places=(), doubts=(f"it has {len(given)} slices; at most {MAX_SLICES} are read",))]
     slices = [one for one in given if isinstance(one, _Slice)]
     unplaced = len(given) - len(slices)
     groups = [group for group in _groups(slices) if abs(group[0].axes[2, 0]) >= SAGITTAL_COSINE]
@@ -189,6 +197,10 @@ def _belong(first: _Slice, other: _Slice) -> bool:
 
 # ---- pixels ----------------------------------------------------------------------------------------------------
 def _read(group: Sequence[_Slice], *, doubts: tuple[str, ...], notes: tuple[str, ...], read: ReadSlices) -> Stack:
+    pixels_of_all = len(group) * group[0].size[0] * group[0].size[1]
+    if pixels_of_all > MAX_STACK_PIXELS:
+        too_large = f"its stack of {len(group)} slices has {pixels_of_all} pixels; at most {MAX_STACK_PIXELS} are read"
+        return Stack(images=(), places=(), doubts=(*doubts, too_large), notes=notes)
     pixels, unread = _pixels(group, read)
     kept: list[tuple[_Slice, Slice]] = []
     again = 0

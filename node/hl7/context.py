@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from analytics.counts.results import FINALITY
 from node.hl7.catalogue import Analytes, ObservationTerm
 from node.hl7.extracts import Diagnosis, Medication, MergeExtract, Observation, PatientExtract
-from node.hl7.segments import Delimiters, Segment, part, read_segment, scan_segment
+from node.hl7.segments import Delimiters, Segment, part, scan_segment
 from node.hl7.times import Moment, read_date, read_time
 from node.hl7.units import canonical, read_number
 from node.settings import Identity as IdentitySettings
@@ -96,7 +96,7 @@ def read_patient(
             found = _observation(scan_segment(line, delimiters), term, panel_time, zone, decimal_comma)
             observations.extend([found] if found else [])
         elif name == "DG1":
-            found_diagnosis = _diagnosis(read_segment(line, delimiters), zone)
+            found_diagnosis = _diagnosis(scan_segment(line, delimiters), zone)
             diagnoses.extend([found_diagnosis] if found_diagnosis else [])
     extract = PatientExtract(
         birth_date=read_date(pid.text(7)),

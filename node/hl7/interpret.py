@@ -1,5 +1,6 @@
 """What a message says: which patients, which blood counts, which appointments and merges; or why it cannot be used."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -40,6 +41,12 @@ MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
 UNDO_EVENTS = ("A37",)
 
 READ_AGAIN = "; a newer one reads it again, and so does `vbq-node messages replay`"
+
+MAX_SEGMENTS = 50_000
+"""Of a message; the longest of a laboratory have some hundred."""
+STRUCTURED = ("PID", "MRG", "SCH", "PV1", "AIS", "PR1", "TQ1", "RXE", "RXA")
+MAX_STRUCTURED = 500
+"""Of each kind of segment that hl7apy reads, at a few milliseconds each, or that are seen in the light of each other."""
 
 Status = Literal["used", "held", "refused", "ignored"]
 
@@ -87,6 +94,8 @@ def interpret_message(message: Message, settings: Settings) -> Interpretation:
     header = message.header
     if header is None or message.problem:
         return _kept(header, None, "held", message.problem or "no MSH segment")
+    if too_long := _too_long(message):
+        return _kept(header, None, "held", too_long)
     rules = settings.hl7.senders.get(header.sender, Sender())
     if rules.authority:
         identity = settings.identity.model_copy(update={"default_authority": rules.authority})
@@ -106,6 +115,15 @@ def interpret_message(message: Message, settings: Settings) -> Interpretation:
         items=tuple(items),
         problems=tuple(dict.fromkeys(problems)),
     )
+
+
+def _too_long(message: Message) -> str | None:
+    """Why a message is not read although it could be: its segments, in words."""
+    names = Counter(line[:3] for line in message.lines)
+    limits = {"segments": (names.total(), MAX_SEGMENTS)}
+    limits |= {f"segments {name}": (names[name], MAX_STRUCTURED) for name in STRUCTURED}
+    over = [f"{number} {what}; at most {most} are read" for what, (number, most) in limits.items() if number > most]
+    return f"the message has {over[0]}" if over else None
 
 
 def _kept(header: Header | None, sent_at: datetime | None, status: Status, reason: str) -> Interpretation:

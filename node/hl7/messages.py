@@ -218,16 +218,16 @@ def split_headers(text: str) -> list[Message]:
 
 
 def _logical_lines(text: str) -> list[str]:
-    lines: list[str] = []
+    lines: list[list[str]] = []
     for line in re.split(r"\r\n|\r|\n", text):
         if not line.strip():
             continue
         stripped = line.lstrip(" \t\ufeff")
         if SEGMENT_START.match(stripped) or not lines:
-            lines.append(stripped)
+            lines.append([stripped])
         else:
-            lines[-1] += "\n" + line
-    return lines
+            lines[-1].append(line)
+    return ["\n".join(parts) for parts in lines]
 
 
 def _message(lines: list[str]) -> Message:

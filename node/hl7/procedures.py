@@ -5,7 +5,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from node.hl7.extracts import AppointmentExtract
-from node.hl7.segments import Delimiters, Segment, read_segment
+from node.hl7.segments import Delimiters, Segment, read_segment, scan_segment
 from node.hl7.surgery import Procedures, Service, understand
 from node.hl7.times import Moment, read_time
 
@@ -74,7 +74,7 @@ def _orders(lines: Iterable[str], delimiters: Delimiters) -> Iterator[list[Segme
             yield order
             order = []
         if name in ("ORC", "OBR", "TQ1", "PR1", "NTE"):
-            order.append(read_segment(line, delimiters))
+            order.append(scan_segment(line, delimiters))
     if order:
         yield order
 
@@ -114,7 +114,7 @@ def read_procedures(
         if line[:3] == "PV1":
             visit = read_segment(line, delimiters).text(19)
         elif line[:3] == "PR1":
-            pr1 = read_segment(line, delimiters)
+            pr1 = scan_segment(line, delimiters)
             told.append((pr1, Service.of(pr1.components(3), pr1.components(4))))
     # The code of an access says at which part of the spine the other procedures of the stay are.
     addons = [service for _, service in told if procedures.is_addon(service)]

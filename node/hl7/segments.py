@@ -13,6 +13,8 @@ STRUCTURE_VERSION = "2.6"
 """Segments are read as 2.6, whatever their message claims: no other version reads every segment seen."""
 
 SEGMENT_START = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9 ])")
+MAX_PARTS = 2000
+"""Fields, repetitions, components and subcomponents of a segment that hl7apy reads; it makes objects of each."""
 _NAME_LENGTH = 3
 
 
@@ -90,8 +92,12 @@ def read_segment(line: str, delimiters: Delimiters) -> Segment:
     Raises
     ------
     MessageError
-        hl7apy cannot read it, or did not keep all of its fields.
+        hl7apy cannot read it, or did not keep all of its fields; or it has more parts than :data:`MAX_PARTS`.
     """
+    signs = (delimiters.field, delimiters.component, delimiters.subcomponent, delimiters.repetition)
+    parts = 1 + sum(line.count(sign) for sign in set(signs))
+    if parts > MAX_PARTS:
+        raise MessageError(f"segment {line[:_NAME_LENGTH]} has {parts} parts; at most {MAX_PARTS} are read")
     characters = {
         "FIELD": delimiters.field,
         "COMPONENT": delimiters.component,

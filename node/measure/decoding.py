@@ -182,7 +182,6 @@ class Decoder:
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
             self._owner = os.getpid()
-            atexit.register(self._child.kill)
             self._answer(self._child, START_S)
         return self._child
 
@@ -206,7 +205,6 @@ class Decoder:
         child, self._child = self._child, None
         if child is None or self._owner != os.getpid():
             return
-        atexit.unregister(child.kill)
         child.kill()
         child.wait()
         for stream in (child.stdin, child.stdout):
@@ -243,8 +241,10 @@ def _raised(said: dict[str, Any]) -> Exception:
 
 @cache
 def decoder() -> Decoder:
-    """The decoder of this process."""
-    return Decoder()
+    """The decoder of this process; its child ends with it."""
+    one = Decoder()
+    atexit.register(one.close)
+    return one
 
 
 def read_slices(path: Path, frames: Sequence[int | None]) -> list[Slice]:

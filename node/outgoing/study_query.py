@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ def _ask(query: "Query", peer_name: str, still: frozenset[str], item: Item) -> O
     except UnreachableError:
         raise
     except PeerError as error:
-        return refused(str(error))
+        # Where the answers had no end, the other questions are put over another association.
+        return replace(refused(str(error)), ends_session=not query.is_open)
     answer = partial(store_answer, peer_name=peer_name, study_uid=item.key, series=series, asked_at=asked_at)
     return Outcome(verdict=Verdict.DONE, store=answer)
 

@@ -1,10 +1,11 @@
 """What a PACS has: C-FIND in the Study Root information model (PS3.4, C.6.2)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from time import monotonic
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -19,6 +20,10 @@ from node.settings import QueryAe
 FIND = StudyRootQueryRetrieveInformationModelFind
 SUCCESS = 0x0000
 PENDING = frozenset({0xFF00, 0xFF01})
+MAX_ANSWERS = 20_000
+"""To one question: more images than any series has, more studies than any hospital makes in a day."""
+LONGEST_S = 300.0
+"""For all answers to one question; each of them has a limit of its own."""
 UID = re.compile(r"[0-9.]{1,64}")
 DAY = re.compile(r"\d{8}")
 
@@ -121,6 +126,7 @@ class Query:
         for keyword, value in keys.items():
             setattr(identifier, keyword, value)
         found = []
+        deadline = monotonic() + LONGEST_S
         for status, answer in self._association.send_c_find(identifier, FIND):
             code = status.get("Status")
             if code is None:
@@ -129,9 +135,27 @@ class Query:
                 if answer is None:
                     raise PeerError(f"{self._peer.ae_title} answered a query with something that cannot be read")
                 found.append(answer)
+                if len(found) > MAX_ANSWERS or monotonic() > deadline:
+                    # What it still sends must not be taken for the answers to the next question.
+                    self._association.abort()
+                    raise PeerError(f"{self._peer.ae_title} did not end its answers to a query ({len(found)} of them)")
             elif code != SUCCESS:
                 raise PeerError(f"{self._peer.ae_title} answered a query with status 0x{code:04X}")
+        self._require_of(found, **keys)
         return found
+
+    def _require_of(self, answers: Sequence[Dataset], **keys: str) -> None:
+        """Whether the answers are about what was asked; one that leaves the UID out is."""
+        for keyword, what in (("StudyInstanceUID", "study"), ("SeriesInstanceUID", "series")):
+            asked = keys.get(keyword)
+            others = {uid for answer in answers if (uid := _text(answer.get(keyword))) not in {None, asked}}
+            if asked and others:
+                raise PeerError(f"{self._peer.ae_title} answered a query for one {what} with {len(others)} others")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether further questions can be put."""
+        return bool(self._association.is_established)
 
 
 @contextmanager

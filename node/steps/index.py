@@ -16,7 +16,7 @@ from analytics.reasons import Reason
 from analytics.vbq.protocol import consensus, scanner_stratum
 from node.clock import to_text
 from node.dicom.part10 import misnamed
-from node.dicom.reader import Header, header_to_json, read_header
+from node.dicom.reader import MAX_FRAMES, Header, header_to_json, read_header
 from node.dicom.rejection import Rejection
 from node.errors import DicomReadError
 from node.measure.automatic import StudySeries, doubts_of_order, in_order
@@ -113,12 +113,15 @@ def index_objects(db: Database, archive: Archive) -> int:
             (object_id, sha256, tried(partial(_judge, archive, object_id, sha256, *rest)))
             for object_id, sha256, *rest in rows
         ]
+        named = {object_id: rest for object_id, _, *rest in rows}
         with writing(db):
             for object_id, sha256, header in read:
                 source = f"object {public_id(sha256)}"
                 unreadable = partial(_insert_problem, db, "index", source, "unreadable")
                 with barrier(db, "index", source, instead=unreadable):
                     _store(db, object_id, source, header.result())
+                    if header.value is not None:
+                        _say_other_names(db, source, header.value, *named[object_id])
         done += len(rows)
     return done
 
@@ -130,6 +133,27 @@ def _store(db: Database, object_id: int, source: str, header: Header | str | Non
         _insert_instance(db, object_id, header)
     else:
         _insert_problem(db, "index", source, "unreadable", header)
+
+
+def _say_other_names(
+    db: Database, source: str, header: Header | str, sop_class_uid: str, sop_instance_uid: str, corrected_id: int | None
+) -> None:
+    """The command that brought an object may name another one than its data set does; that goes by the latter."""
+    if not isinstance(header, Header) or corrected_id is not None:
+        return
+    said = {
+        "SOP Instance UID": (sop_instance_uid, header.sop_instance_uid),
+        "SOP Class UID": (sop_class_uid, header.image.sop_class_uid),
+    }
+    other = [
+        f"{name} {by_sender}, in itself {own}" for name, (by_sender, own) in said.items() if own and own != by_sender
+    ]
+    if other:
+        _insert_problem(
+            db, "receive", source, "other-name",
+            f"its sender gave it the {' and the '.join(other)}; it is taken for what it is in itself, while the sender "
+            "asks for it by the other name. Have the sender corrected",
+        )  # fmt: skip
 
 
 def _judge(
@@ -355,6 +379,13 @@ def _store_problems(db: Database, study_uid: str, series: Iterable[StudySeries],
             _insert_problem(
                 db, "catalogue", source, "contradictory-series",
                 f"images of series {one.uid} name different studies; it is set aside. {decide}",
+            )  # fmt: skip
+        frames = sum(image.header.frames_left_out for image in one.images)
+        if frames and any(image.header.image.modality == "MR" for image in one.images):
+            _insert_problem(
+                db, "catalogue", source, "too-many-frames",
+                f"series {one.uid} has objects of {frames} frames together, of which none is read: at most "
+                f"{MAX_FRAMES} of an object are. Send it in parts if the sagittal T1 is in it",
             )  # fmt: skip
 
 

@@ -193,7 +193,7 @@ def test_what_a_unit_raises_costs_that_unit_and_it_is_tried_again(node: Node, un
         assert {unit for _, unit, _ in failed} <= {source for (source,) in shown}
         assert all(type(error).__name__ in detail and "'x'" not in detail for _, _, detail in failed)
         assert not any(number for name, number in pending(node.db).items() if name != "studies arriving")
-        counted = status(node.db, now=LATER)["counts"]
+        counted = status(node.db, node.folder, now=LATER)["counts"]
         assert isinstance(counted, dict)
         assert counted["units of work failed"] == units
         # Not over and over: the same version leaves it alone.
@@ -361,7 +361,7 @@ def test_a_night_that_fails_keeps_no_mail_and_no_report_back(node: Node, monkeyp
     done: list[str] = []
     monkeypatch.setattr("node.nightly.schedule.run_night", lambda *_, **__: 1 / 0)
     monkeypatch.setattr("node.nightly.schedule._due", lambda *_: date(2026, 3, 2))
-    monkeypatch.setattr("node.nightly.schedule.publish_report", lambda *_: done.append("report"))
+    monkeypatch.setattr("node.nightly.schedule.publish_report", lambda *_, **__: done.append("report"))
     monkeypatch.setattr("node.nightly.schedule.deliver", lambda *_, **__: done.append("mails"))
     started_at = datetime(2026, 1, 1, tzinfo=UTC)
     node.run()

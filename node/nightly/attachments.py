@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from node.analysis.cells import guarded
 from node.nightly.flags import Standing
-from node.nightly.report import Content, Figure, Rendered
+from node.nightly.report import Content, Rendered
+from node.nightly.sections.changes import Changes
+from node.nightly.sections.section import Figure
+from node.nightly.sections.tiers import Tiers
 
 if TYPE_CHECKING:
     from matplotlib.backends.backend_pdf import PdfPages
@@ -40,7 +43,7 @@ def operations_csv(content: Content) -> bytes:
     digits: VBQ is high at ``vbq_cut`` (which is ``cut_of``), a ratio above its cut; ``vbq_error`` is the standard error
     of measurement of the VBQ.
     """
-    changes = {flag.episode: flag for flag in content.changes if flag.change != "resolved"}
+    changes = {flag.episode: flag for flag in content.section(Changes).changes if flag.change != "resolved"}
     rows = io.StringIO(newline="")
     writer = csv.DictWriter(rows, CSV_COLUMNS, lineterminator="\r\n")
     writer.writeheader()
@@ -48,7 +51,7 @@ def operations_csv(content: Content) -> bytes:
         change = changes.get(one.episode)
         row: dict[str, str | float] = {
             "id": one.episode,
-            "patient_number": content.numbers.get(one.episode, ""),
+            "patient_number": content.audience.numbers.get(one.episode, ""),
             "surgery_date": one.surgery_date,
             "tier": one.tier.value,
             "tonight": change.change if change else "",
@@ -73,7 +76,8 @@ def operations_csv(content: Content) -> bytes:
 
 
 def _told(content: Content) -> Iterator[Standing]:
-    return (one for one in content.standing if content.tiers is None or one.tier in content.tiers)
+    tiers = content.audience.tiers
+    return (one for one in content.section(Tiers).standing if tiers is None or one.tier in tiers)
 
 
 def report_pdf(rendered: Rendered, figures: tuple[Figure, ...]) -> bytes:

@@ -8,7 +8,7 @@ and night give the same bytes.
 import json
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from email.message import EmailMessage
 from pathlib import Path
@@ -34,11 +34,13 @@ from node.nightly import flags, ledger
 from node.nightly.analysis import cohort_flow
 from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
 from node.nightly.counts import read_counts, read_exclusions
-from node.nightly.cutoffs import Tonight, decide_thresholds, rule_of, would_change
+from node.nightly.cutoffs import Tonight, decide_thresholds, rule_of
 from node.nightly.drift import Frozen, read_frozen
 from node.nightly.recipients import mails_for_recipients, patient_numbers
-from node.nightly.report import FLOW, Content, Figure, Rendered, publish_report, render
-from node.nightly.waiting import waiting_for_a_person
+from node.nightly.report import Content, Rendered, publish_report, render
+from node.nightly.sections.counts import FLOW
+from node.nightly.sections.order import SECTIONS
+from node.nightly.sections.section import Figure, Findings
 from node.outgoing.mail import notify_administrator, put
 from node.people import thresholds
 from node.settings import Settings
@@ -255,8 +257,7 @@ class _Draft:
 
     def require_same(self, now: "_Draft") -> None:
         """Let only another count of what has arrived pass: the next night's report has that."""
-        content = replace(now.content, counts=self.content.counts, waiting=self.content.waiting)
-        if (content, now.numbers) != (self.content, self.numbers):
+        if (now.content.settled, now.numbers) != (self.content.settled, self.numbers):
             raise _MovedOnError
 
 
@@ -335,39 +336,26 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         derivation_behind=bool(counts.to_derive),
     )
     flags.store(db, changes, night=night)
-    content = Content(
-        site=settings.site.name,
+    findings = Findings(
+        settings=settings,
         night=night,
+        now=now,
         fit_id=fit_id,
         fit=prepared.fit,
-        alerts=_alerts(db, prepared.fit),
+        counts=counts,
         version=version,
-        proposed=None if proposed == version else proposed,
-        would_change=would_change(db, proposed, version, night),
+        proposed=proposed,
         proposal=prepared.proposal,
         drift=prepared.drift,
         frozen=prepared.basis.frozen,
         shifts=prepared.shifts,
         changes=tuple(changes),
         standing=tuple(standing),
-        waiting=waiting_for_a_person(
-            db, night=night, zone=settings.site.zone, remind_after_days=settings.nightly.remind_after_days
-        ),
-        missed=ledger.missed_before(ledger.nights(db, by=now), night),
-        counts=counts,
         figures=prepared.figures,
     )
+    sections = tuple(read(db, findings) for read in SECTIONS)
+    content = Content(site=settings.site.name, night=night, fit_id=fit_id, sections=sections)
     return _Draft(content=content, numbers=patient_numbers(db, settings))
-
-
-def _alerts(db: Database, fit: OlsFit | Refusal) -> tuple[str, ...]:
-    """The fit's alerts for a mail: about study ids of this node in full, about ids that the site gave by number."""
-    if isinstance(fit, Refusal) or not fit.alerts:
-        return ()
-    episodes = [episode for (episode,) in db.execute("SELECT episode FROM derived_link")]
-    own = tuple(alert for alert in fit.alerts if any(alert.startswith(f"id {episode} ") for episode in episodes))
-    others = len(fit.alerts) - len(own)
-    return (*own, *([f"{others} more about imported rows, named in the result of the fit"] if others else []))
 
 
 def _fit_id(prepared: Prepared, night: date) -> str:

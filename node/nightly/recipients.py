@@ -11,6 +11,7 @@ from analytics.records import Tier
 from node.nightly.attachments import operations_csv, report_pdf
 from node.nightly.mail import Attachment, report_mail
 from node.nightly.report import Content, Rendered, render
+from node.nightly.sections.section import Audience
 from node.settings import MailPolicy, Settings
 
 
@@ -67,11 +68,10 @@ class _Mailed:
 
 def _mailed(content: Content, rendered: Rendered, policy: MailPolicy, numbers: Mapping[str, str]) -> _Mailed:
     tiers = frozenset(Tier(name) for name in policy.tiers)
-    own = replace(
-        content,
-        tiers=None if tiers == frozenset(Tier) else tiers,
-        numbers=numbers if policy.patient_numbers else {},
+    audience = Audience(
+        tiers=None if tiers == frozenset(Tier) else tiers, numbers=numbers if policy.patient_numbers else {}
     )
+    own = replace(content, audience=audience)
     mine = rendered if own == content else render(own)
     name = f"vbq-{content.night}"
     attached = []

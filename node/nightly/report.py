@@ -12,177 +12,61 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import structlog
 from css_inline import CSSInliner
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from sqlite_utils import Database
 
-from analytics.methods.rows import Refusal
-from analytics.night.calibration import Calibration
-from analytics.night.drift import Drift
-from analytics.night.shift import Shift
-from analytics.paper.regression import OlsFit
 from analytics.records import Tier
 from node.clock import to_text
-from node.nightly.counts import Counts
-from node.nightly.drift import Frozen, explain_drift, explain_shift, what_to_look_at
-from node.nightly.flags import Flag, Standing
-from node.nightly.waiting import Waiting
-from node.people.thresholds import TierChange, Version, describe
+from node.nightly.sections.section import Audience, Figure, Section
 from node.store.database import REPORT_FOLDER
 from node.store.whole_file import write_whole
 
 log = structlog.get_logger()
 
-FLOW = "flow"
-"""Name of the figure that stands by the counts; the others stand by the model."""
-
 DATA_URI = "data:image/png;base64,"
 _FIGURE = re.compile(rf'id="figure-(\w+)"[^>]* src="{DATA_URI}([A-Za-z0-9+/=]+)"')
 
-MOST_WAITING = 25
-"""Lines of what waits for a person; a longer list is for the database."""
-
-MOST_CHANGES = 25
-"""Lines of who would change tier under a proposed version; `vbq-node thresholds show` has all."""
-
-TERM_LABELS = {
-    "(Intercept)": "Intercept",
-    "age": "Age (years)",
-    "sex_male": "Sex (male)",
-    "smoking": "Smoking",
-    "diabetes": "Diabetes",
-    "bmi": "BMI (kg/m²)",
-    "nlr": "NLR",
-    "plr": "PLR",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A picture of the report; ``alt_text`` carries what it shows in numbers."""
-
-    name: str
-    png: bytes
-    alt_text: str
-
-    @property
-    def content_id(self) -> str:
-        """What the HTML of the mail refers to."""
-        return f"{self.name}@vbq-node"
+S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """Everything a report says."""
+    """Everything a report says, and for whom."""
 
     site: str
     night: date
     fit_id: str
-    fit: OlsFit | Refusal
-    alerts: tuple[str, ...]
-    version: Version | None
-    proposed: Version | None
-    would_change: tuple[TierChange, ...]
-    proposal: Calibration | Refusal
-    drift: Drift | Refusal | None
-    frozen: Frozen | None
-    shifts: tuple[Shift, ...]
-    changes: tuple[Flag, ...]
-    standing: tuple[Standing, ...]
-    waiting: tuple[Waiting, ...]
-    missed: tuple[date, ...]
-    counts: Counts
-    figures: tuple[Figure, ...]
-    tiers: frozenset[Tier] | None = None
-    """The tiers whose changes are listed one by one; ``None``: all."""
-    numbers: Mapping[str, str] = field(default_factory=dict)
-    """The hospital's patient number of each episode; empty: study ids only."""
+    sections: tuple[Section, ...]
+    """In the order of the body."""
+    audience: Audience = field(default_factory=Audience)
 
     @property
     def quiet(self) -> bool:
         """Nothing that anybody has to know of tonight, but that everything works."""
-        trouble = self.counts.alarms or self.counts.to_derive or self.drift_alarm or self.missed or self.proposed
-        fine = isinstance(self.fit, OlsFit) and self.version is not None
-        return fine and not (self.changes or self.waiting or trouble)
-
-    def named(self, episode: str) -> str:
-        """The study id, with the patient's number where this recipient gets it."""
-        number = self.numbers.get(episode)
-        return f"{episode} [{number}]" if number else episode
-
-    def with_number(self, what: str) -> str:
-        """Words that begin with an episode, with the patient's number where this recipient gets it."""
-        episode, comma, rest = what.partition(",")
-        return f"{self.named(episode)}{comma}{rest}"
+        return not any(section.eventful for section in self.sections)
 
     @property
-    def only(self) -> str:
-        """The tiers whose changes alone are listed, in words; empty: all."""
-        return "" if self.tiers is None else " and ".join(tier.value for tier in Tier if tier in self.tiers)
+    def figures(self) -> tuple[Figure, ...]:
+        """The figures of all sections."""
+        return tuple(figure for section in self.sections for figure in section.figures)
 
     @property
-    def flow(self) -> Figure:
-        """The flow of patients."""
-        return next(figure for figure in self.figures if figure.name == FLOW)
+    def urgent(self) -> list[Section]:
+        """The sections as they speak in the subject and at the top."""
+        return sorted(self.sections, key=lambda section: -section.urgency)
 
     @property
-    def model_figures(self) -> tuple[Figure, ...]:
-        """The figures of the model."""
-        return tuple(figure for figure in self.figures if figure.name != FLOW)
+    def settled(self) -> tuple[Section, ...]:
+        """The sections that what is arriving does not change before the report is stored."""
+        return tuple(section for section in self.sections if not section.may_move_on)
 
-    @property
-    def drift_alarm(self) -> bool:
-        """Whether new patients deviate from the frozen model."""
-        return isinstance(self.drift, Drift) and self.drift.alarm
-
-    @property
-    def drift_words(self) -> str:
-        """How new patients compare with the frozen model."""
-        if self.drift is None or self.frozen is None:
-            return "not compared yet: no model was fitted before tonight"
-        if isinstance(self.drift, Refusal):
-            return f"not compared yet: {self.drift.reason}"
-        return explain_drift(self.drift, self.frozen)
-
-    @property
-    def drift_hints(self) -> tuple[str, ...]:
-        """What to look at; empty without an alarm."""
-        return what_to_look_at(self.drift) if isinstance(self.drift, Drift) and self.drift_alarm else ()
-
-    @property
-    def version_words(self) -> list[str]:
-        """What the cut-offs in force rest on."""
-        return describe(self.version) if self.version else []
-
-    @property
-    def shift_words(self) -> tuple[str, ...]:
-        """How the newest patients and their scanners differ from the frozen ones."""
-        return tuple(explain_shift(one) for one in self.shifts)
-
-    def tiered(self, tier: Tier) -> int:
-        """How many upcoming operations have this tier tonight."""
-        return sum(one.tier is tier for one in self.standing)
-
-    @property
-    def near_cut(self) -> int:
-        """How many of the upcoming operations have a VBQ within its own measurement error of the cut."""
-        return sum(one.near_cut for one in self.standing)
-
-    def count(self, change: str) -> int:
-        """How many changes there are of one kind."""
-        return sum(one.change == change for one in self.changes)
-
-    def of(self, change: str) -> list[Flag]:
-        """The changes of one kind: new, changed or resolved; flagged ones first."""
-        order = [*Tier, None]
-        told = (one for one in self.changes if one.change == change and self._tells(one))
-        return sorted(told, key=lambda one: order.index(one.tier))
-
-    def _tells(self, flag: Flag) -> bool:
-        return self.tiers is None or flag.tier in self.tiers or flag.previous in self.tiers
+    def section(self, kind: type[S]) -> S:
+        """The section of a kind."""
+        return next(one for one in self.sections if isinstance(one, kind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +87,7 @@ class Rendered:
 def _environment() -> Environment:
     """The templates, once per process: compiling them takes longer than a small night."""
     environment = Environment(
-        loader=PackageLoader("node.nightly"),
+        loader=ChoiceLoader([PackageLoader("node.nightly"), PackageLoader("node.nightly", "sections")]),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -216,33 +100,34 @@ def _environment() -> Environment:
 
 def render(content: Content) -> Rendered:
     """Render a report; the same content gives the same bytes."""
-    environment = _environment()
-    values = {
-        "c": content,
-        "counts": content.counts,
-        "labels": TERM_LABELS,
-        "Tier": Tier,
-        "fitted": content.fit if isinstance(content.fit, OlsFit) else None,
-        "most": MOST_WAITING,
-        "most_changes": MOST_CHANGES,
-    }
-    html = CSSInliner(load_remote_stylesheets=False).inline(environment.get_template("report.html.j2").render(values))
+    html = CSSInliner(load_remote_stylesheets=False).inline(_written(content, "html"))
+    subject = "; ".join(words for section in content.urgent for words in section.subject())
+    counts: dict[str, Any] = {}
+    for section in content.sections:
+        counts |= section.to_json_dict()
     return Rendered(
-        subject=" ".join(environment.get_template("report.subject.j2").render(values).split()),
-        text=environment.get_template("report.txt.j2").render(values),
+        subject=" ".join(f"VBQ {content.site} {content.night}: {subject}".split()),
+        text=_written(content, "txt").removesuffix("\n"),
         mail_html=html,
         file_html=report_html_file(html, {figure.content_id: figure.png for figure in content.figures}),
         figures=content.figures,
-        counts=content.counts.to_json_dict()
-        | {
-            "drift": content.drift.to_json_dict() if content.drift else None,
-            "shifts": [one.to_json_dict() for one in content.shifts],
-            "threshold_version": content.version.version if content.version else None,
-            "not_calibrated": content.proposal.reason if isinstance(content.proposal, Refusal) else None,
-            "would_change": [str(one) for one in content.would_change],
-            "patients": [one.to_json_dict() for one in content.standing],
-        },
+        counts=counts,
     )
+
+
+def _written(content: Content, form: Literal["txt", "html"]) -> str:
+    """The report in one form: what stands at the top, then the bodies."""
+    top = [_block(content, section, form, "top") for section in content.urgent]
+    bodies = [_block(content, section, form, "body") for section in content.sections]
+    return _environment().get_template(f"report.{form}.j2").render(c=content, parts="".join((*top, *bodies)))
+
+
+def _block(content: Content, section: Section, form: str, block: str) -> str:
+    template = _environment().get_template(f"{section.name}.{form}.j2")
+    if block not in template.blocks:
+        return ""
+    values = template.new_context({"s": section, "audience": content.audience, "Tier": Tier})
+    return "".join(template.blocks[block](values))
 
 
 def report_html_file(html: str, images: Mapping[str, bytes]) -> str:

@@ -27,7 +27,8 @@ from sqlite_utils import Database
 
 from node.nightly import night as night_module
 from node.nightly.night import run_night
-from node.nightly.report import FLOW, Figure
+from node.nightly.sections.counts import FLOW
+from node.nightly.sections.section import Figure
 from node.settings import Settings, Storage, Thresholds
 from node.store.database import insert, open_database, writing
 from tests.benchmarks.drift_power import people

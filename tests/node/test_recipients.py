@@ -19,8 +19,9 @@ from node.errors import InputError
 from node.nightly import recipients
 from node.nightly.attachments import report_pdf
 from node.nightly.night import run_night
-from node.nightly.report import Figure, Rendered
+from node.nightly.report import Rendered
 from node.nightly.reports import stored_mail
+from node.nightly.sections.section import Figure
 from node.settings import Mail, MailPolicy, Settings
 from node.store.database import open_database, writing
 from tests.node.night_world import NIGHT, NOW, RECIPIENTS, open_world, put_operation, settings_for

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from sqlite_utils import Database
 
 from analytics.reasons import words
 from node.clock import to_text
+from node.nightly.sections.section import Findings, Section
 from node.store.reasons import loaded
 
 SHOWN_ELSEWHERE = ("unidentified", "review", "held")
@@ -22,9 +24,27 @@ class Waiting:
     why: str
 
 
-def waiting_for_a_person(db: Database, *, night: date, zone: ZoneInfo, remind_after_days: int) -> tuple[Waiting, ...]:
-    """Upcoming operations without a tier and why, series unread for more than these days, other problems by kind."""
-    return (*_operations(db, night), *_series(db, night, zone, remind_after_days), *_problems(db))
+@dataclass(frozen=True, kw_only=True)
+class WaitingForAPerson(Section):
+    """Everything that waits."""
+
+    name: ClassVar[str] = "waiting"
+    may_move_on: ClassVar[bool] = True
+    most: ClassVar[int] = 25
+    """Lines shown; a longer list is for the database."""
+    waiting: tuple[Waiting, ...]
+
+    @property
+    def eventful(self) -> bool:
+        """Whether anything waits."""
+        return bool(self.waiting)
+
+
+def read(db: Database, findings: Findings) -> WaitingForAPerson:
+    """Upcoming operations without a tier and why, series unread for more than some days, other problems by kind."""
+    night, settings = findings.night, findings.settings
+    series = _series(db, night, settings.site.zone, settings.nightly.remind_after_days)
+    return WaitingForAPerson(waiting=(*_operations(db, night), *series, *_problems(db)))
 
 
 def _operations(db: Database, night: date) -> list[Waiting]:

@@ -1,0 +1,56 @@
+"""The cut-offs in force, those proposed tonight, and whose tier these would change."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sqlite_utils import Database
+
+from analytics.methods.rows import Refusal
+from node.nightly.cutoffs import would_change
+from node.nightly.sections.section import Findings, Section
+from node.people.thresholds import TierChange, Version, describe
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutOffs(Section):
+    """Version in force, version proposed, and why there is none."""
+
+    name: ClassVar[str] = "cutoffs"
+    urgency: ClassVar[int] = 20
+    most: ClassVar[int] = 25
+    """Lines of who would change tier under a proposed version; `vbq-node thresholds show` has all."""
+    version: Version | None
+    proposed: Version | None
+    """Only where it is not the one in force."""
+    would_change: tuple[TierChange, ...]
+    refused: str | None
+    """Why tonight's cohort gives no cut-offs."""
+
+    @property
+    def eventful(self) -> bool:
+        """Whether a person has to decide about cut-offs."""
+        return self.version is None or self.proposed is not None
+
+    @property
+    def version_words(self) -> list[str]:
+        """What the cut-offs in force rest on."""
+        return describe(self.version) if self.version else []
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The version in force, why there is none, and who would change tier."""
+        return {
+            "threshold_version": self.version.version if self.version else None,
+            "not_calibrated": self.refused,
+            "would_change": [str(one) for one in self.would_change],
+        }
+
+
+def read(db: Database, findings: Findings) -> CutOffs:
+    """The versions as the night left them."""
+    version, proposed, proposal = findings.version, findings.proposed, findings.proposal
+    return CutOffs(
+        version=version,
+        proposed=None if proposed == version else proposed,
+        would_change=would_change(db, proposed, version, findings.night),
+        refused=proposal.reason if isinstance(proposal, Refusal) else None,
+    )

@@ -1,0 +1,72 @@
+"""Tonight's regression of VBQ with its figures, or why there is none."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sqlite_utils import Database
+
+from analytics.methods.rows import Refusal
+from analytics.paper.regression import OlsFit
+from node.nightly.sections.counts import FLOW
+from node.nightly.sections.section import Figure, Findings, Section
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression(Section):
+    """The fit, what stands out in it, and the figures of the model."""
+
+    name: ClassVar[str] = "regression"
+    urgency: ClassVar[int] = 30
+    labels: ClassVar[dict[str, str]] = {
+        "(Intercept)": "Intercept",
+        "age": "Age (years)",
+        "sex_male": "Sex (male)",
+        "smoking": "Smoking",
+        "diabetes": "Diabetes",
+        "bmi": "BMI (kg/m²)",
+        "nlr": "NLR",
+        "plr": "PLR",
+    }
+    fit_id: str
+    fit: OlsFit | Refusal
+    alerts: tuple[str, ...]
+    model_figures: tuple[Figure, ...]
+
+    @property
+    def fitted(self) -> OlsFit | None:
+        """The fit; ``None`` where it was refused."""
+        return self.fit if isinstance(self.fit, OlsFit) else None
+
+    @property
+    def eventful(self) -> bool:
+        """Whether there is no model tonight."""
+        return self.fitted is None
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Those of the model."""
+        return self.model_figures
+
+    def subject(self) -> tuple[str, ...]:
+        """Whether there is no model tonight."""
+        return () if self.fitted else ("no model tonight",)
+
+
+def read(db: Database, findings: Findings) -> Regression:
+    """The fit, and its alerts in words for a mail."""
+    return Regression(
+        fit_id=findings.fit_id,
+        fit=findings.fit,
+        alerts=_alerts(db, findings.fit),
+        model_figures=tuple(figure for figure in findings.figures if figure.name != FLOW),
+    )
+
+
+def _alerts(db: Database, fit: OlsFit | Refusal) -> tuple[str, ...]:
+    """The fit's alerts for a mail: about study ids of this node in full, about ids that the site gave by number."""
+    if isinstance(fit, Refusal) or not fit.alerts:
+        return ()
+    episodes = [episode for (episode,) in db.execute("SELECT episode FROM derived_link")]
+    own = tuple(alert for alert in fit.alerts if any(alert.startswith(f"id {episode} ") for episode in episodes))
+    others = len(fit.alerts) - len(own)
+    return (*own, *([f"{others} more about imported rows, named in the result of the fit"] if others else []))

@@ -1,0 +1,45 @@
+"""How many of the upcoming operations have which tier tonight."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sqlite_utils import Database
+
+from analytics.records import Tier
+from node.nightly.flags import Standing
+from node.nightly.sections.section import Findings, Section
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiers(Section):
+    """The upcoming operations with a tier."""
+
+    name: ClassVar[str] = "tiers"
+    urgency: ClassVar[int] = 100
+    standing: tuple[Standing, ...]
+
+    def tiered(self, tier: Tier) -> int:
+        """How many upcoming operations have this tier tonight."""
+        return sum(one.tier is tier for one in self.standing)
+
+    @property
+    def near_cut(self) -> int:
+        """How many of the upcoming operations have a VBQ within its own measurement error of the cut."""
+        return sum(one.near_cut for one in self.standing)
+
+    def in_words(self) -> str:
+        """The number of each tier."""
+        return ", ".join(f"{self.tiered(tier)} {tier.value}" for tier in Tier)
+
+    def subject(self) -> tuple[str, ...]:
+        """The number of each tier."""
+        return (self.in_words(),)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Every operation with its values and cuts."""
+        return {"patients": [one.to_json_dict() for one in self.standing]}
+
+
+def read(_db: Database, findings: Findings) -> Tiers:
+    """The operations as they stand tonight."""
+    return Tiers(standing=findings.standing)

@@ -87,8 +87,9 @@ def test_a_long_processing_id_is_cut_in_the_answer() -> None:
 
 @pytest.mark.parametrize(("second", "refused"), [("T", True), ("P", False)])
 def test_a_frame_with_one_message_for_production_is_taken(second: str, refused: bool) -> None:
-    reception = receive(message(processing="T") + message(processing=second), "latin-1")
+    reception = receive(message(processing="D") + message(processing=second), "latin-1")
     assert (reception.refusal is not None) is refused
+    assert not refused or "processing id D is" in str(reception.refusal), "that of the first"
 
 
 def test_a_frame_is_answered_for_its_first_message() -> None:
@@ -102,6 +103,14 @@ def test_what_is_not_hl7_is_rejected(raw: bytes) -> None:
     assert reception.header is None
     assert reception.refusal
     assert reception.sha256 == hashlib.sha256(raw).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [(b"PID|1\r", "no MSH segment"), (b"MSH", "MSH-1"), (b"MSH|^~\\&|\r", "MSH-9"), (b"MSH|^~\\&|\rMSH\r", "MSH-9")],
+)
+def test_the_rejection_says_what_is_wrong_with_the_first_message(raw: bytes, problem: str) -> None:
+    assert problem in str(receive(raw, "latin-1").refusal)
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ OPERATORS = (
     *(f"ReplaceBinaryOperator_{pair}" for pair in ARITHMETIC),
     *(f"ReplaceComparisonOperator_{pair}" for pair in COMPARISONS),
 )  # fmt: skip
-NO_BEHAVIOUR = re.compile(r"@dataclass\(|^def .*[(, ]\*[,)].* → .*/")
-"""How a class or function may be written by whom calls it: the type checker and the reader notice these."""
+NO_BEHAVIOUR = re.compile(r"@dataclass\(|[(, ]\*[,)].* → .*/[,)]")
+"""How a class or function may be written by who calls it: the type checker and the reader notice these."""
 
 
 def make_mutants(module: Path) -> Iterator[Mutant]:

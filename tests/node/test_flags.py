@@ -270,3 +270,63 @@ def test_a_change_is_put_down_to_the_data_to_the_version_or_to_both(
     assert flag.change == "changed"
     cause = str(flag.cause)
     assert ("data" in cause, "version 1" in cause) == (data, adoption), cause
+
+
+def cause_of(db: Database, after: dict[str, float], columns: dict[str, object] | None = None, **operation: Any) -> str:
+    """Why E1, flagged the night before at scanner A, changes or leaves the list."""
+    put(db, "E1", {"scanner_stratum": "A"}, **FLAGGED)
+    written(db)
+    put(db, "E1", columns or {"scanner_stratum": "A"}, **after, **operation)
+    (flag,) = written(db, NEXT)
+    return str(flag.cause)
+
+
+def test_the_data_that_changed_are_named_and_no_others(db: Database) -> None:
+    cause = cause_of(db, FLAGGED | {"vbq": 2.5})
+    assert "VBQ 3.5 → 2.5" in cause
+    assert not {"NLR", "PLR", "scanner"} & set(cause.replace(",", "").split())
+
+
+@pytest.mark.parametrize(("scanner", "words"), [("B", "scanner A → B"), (None, "scanner A → unknown")])
+def test_another_scanner_is_named(db: Database, scanner: str | None, words: str) -> None:
+    assert words in cause_of(db, LOWER, {"scanner_stratum": scanner})
+
+
+def test_an_operation_that_moved_and_no_longer_links_says_both(db: Database) -> None:
+    moved = cause_of(db, FLAGGED, surgery="2026-03-12", status="incomplete", reasons=("too old",))
+    assert "2026-03-10" in moved
+    assert "2026-03-12" in moved
+    assert "too old" in moved
+
+
+def test_an_operation_that_stays_where_it_is_has_not_moved(db: Database) -> None:
+    cause = cause_of(db, FLAGGED, status="incomplete", reasons=("too old",))
+    assert "2026-03-10" not in cause
+    assert "too old" in cause
+
+
+def test_on_the_day_itself_an_operation_is_not_past(db: Database) -> None:
+    put(db, "E1", **FLAGGED)
+    written(db)
+    put(db, "E1", **FLAGGED, status="incomplete", reasons=("too old",))
+    (flag,), _ = changes(db, date(2026, 3, 10))
+    assert "past" not in str(flag.cause)
+    (flag,), _ = changes(db, date(2026, 3, 11))
+    assert "past" in str(flag.cause)
+
+
+def test_who_has_still_to_be_derived_keeps_nobody_else_on_the_list(db: Database) -> None:
+    for episode in ("A", "B"):
+        put(db, episode, **FLAGGED)
+    written(db)
+    put(db, "A", **FLAGGED, status="cancelled")
+    put(db, "B", **FLAGGED, status="cancelled")
+    with writing(db):
+        db.execute("DELETE FROM derived_person WHERE person = 'LOCAL|A'")
+    assert [(flag.episode, flag.change) for flag in changes(db, NEXT)[0]] == [("B", "resolved")]
+
+
+def test_without_notes_nothing_is_said_of_the_mri(db: Database) -> None:
+    put(db, "E1", **FLAGGED)
+    (standing,) = changes(db)[1]
+    assert "MRI" not in standing.explanation

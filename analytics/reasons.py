@@ -15,8 +15,12 @@ The words are format strings. Beyond the usual format specifications a value may
 
 ``{analyte:term}``
     The word of the language for it, from ``[terms]``; itself where there is none.
-``{levels:list}``, ``{columns:and}``, ``{kinds:or}``
-    Several values, each as a term, with commas, or with the language's word between them.
+``{levels:list}``, ``{columns:and}``, ``{kinds:or}``, ``{against:sentences}``
+    Several values or reasons, each value as a term, with commas, the language's word or semicolons between them.
+``{images:one|image was|images were}``
+    The first words for a single one, the second for any other number.
+``{tr_ms:ms}``
+    A time in milliseconds, or the term ``unknown`` where there is none.
 """
 
 import json
@@ -35,7 +39,7 @@ SOURCE_LANGUAGE = "en"
 Does = Literal["holds", "excludes", "informs"]
 """``holds``: a person must look before the thing is used; ``excludes``: it is not used; ``informs``: it is used."""
 
-Value = Union[str, int, float, None, tuple[str, ...], "Reason"]
+Value = Union[str, int, float, None, tuple[str, ...], tuple["Reason", ...], "Reason"]
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,15 @@ class _Filler(string.Formatter):
             return value.words(self.language)
         if format_spec == "term":
             return self.language.term(value)
-        if format_spec in ("list", "and", "or"):
-            between = ", " if format_spec == "list" else f" {self.language.term(format_spec)} "
-            return between.join(self.language.term(one) for one in value)
+        if format_spec.startswith("one|"):
+            _, one, many = format_spec.split("|")
+            return one if value == 1 else many
+        if format_spec == "ms":
+            return f"{value:g} ms" if value else self.language.term("unknown")
+        if format_spec in ("list", "and", "or", "sentences"):
+            between = {"list": ", ", "sentences": "; "}.get(format_spec, f" {self.language.term(format_spec)} ")
+            said = (one.words(self.language) if isinstance(one, Reason) else self.language.term(one) for one in value)
+            return between.join(said)
         return str(super().format_field(value, format_spec))
 
 
@@ -192,10 +202,14 @@ def to_dict(reason: Reason) -> dict[str, Any]:
     return {
         "code": reason.code,
         "values": {
-            name: to_dict(value) if isinstance(value, Reason) else list(value) if isinstance(value, tuple) else value
+            name: [_plain(one) for one in value] if isinstance(value, tuple) else _plain(value)
             for name, value in reason.values.items()
         },
     }
+
+
+def _plain(value: Any) -> Any:
+    return to_dict(value) if isinstance(value, Reason) else value
 
 
 def from_dict(content: Mapping[str, Any]) -> Reason:
@@ -206,7 +220,7 @@ def from_dict(content: Mapping[str, Any]) -> Reason:
 def _value(content: Any) -> Value:
     if isinstance(content, dict):
         return from_dict(content)
-    return tuple(map(str, content)) if isinstance(content, list) else content
+    return tuple(_value(one) for one in content) if isinstance(content, list) else content  # type: ignore[return-value]
 
 
 def _read(path: Path) -> dict[str, Any]:

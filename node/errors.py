@@ -6,6 +6,7 @@
     ├── SettingsError          a setting is wrong, unknown or dangerous; exit code 2
     ├── InputError             a file, message or argument given by a person cannot be used
     │   ├── ReadingError       a reading does not fit the series it is for
+    │   │   └── SliceError     it does not name one slice of it
     │   └── CohortError        a cohort table as a whole cannot be read
     ├── StoreError             the database or the data folder cannot be used
     ├── ListenError            a port cannot be opened
@@ -17,6 +18,8 @@
     ├── MessageError           bytes cannot be read as HL7 v2
     └── NightError             a nightly run cannot be done or has failed
 """
+
+from analytics.reasons import Reason
 
 
 class NodeError(Exception):
@@ -63,11 +66,23 @@ class ProtocolError(NodeError):
     """The other side of a DICOM connection does not keep to the protocol."""
 
 
-class DecodingError(NodeError):
+class ReasonedError(NodeError):
+    """An error that is kept as the reason why a thing is not used; the message is its words."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class DecodingError(ReasonedError):
     """Pixels end the process that decodes them, or are not decoded in time."""
 
 
-class DicomReadError(NodeError):
+class SliceError(ReasonedError, ReadingError):
+    """A reading does not name one slice of its series."""
+
+
+class DicomReadError(ReasonedError):
     """A stored DICOM object cannot be read as what it claims to be."""
 
 

@@ -6,6 +6,7 @@ And whether the marrow looks like marrow that a score can be had from: of one ki
 import numpy as np
 from scipy import ndimage
 
+from analytics.reasons import Reason
 from analytics.records import CSF, LEVELS, VbqScore
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.bodies import marrow
@@ -47,51 +48,51 @@ FLUID_OVER_NOISE = 5.0
 """Below this the noise of a magnitude image lifts the fluid by 2 % and more (Gudbjartsson 1995)."""
 
 
-def not_t1(grid: Grid, spine: Spine, score: VbqScore) -> list[str]:
+def not_t1(grid: Grid, spine: Spine, score: VbqScore) -> list[Reason]:
     """Why the slice is no T1 without fat saturation; empty when it may be one."""
     if score.vbq_mean > 1.0:
         return []
     return [
-        "the fluid is brighter than the marrow: not T1-weighted, or fat-saturated",
+        Reason("fluid-brighter-than-marrow"),
         *_dark_discs(grid, spine, score),
     ]
 
 
-def _dark_discs(grid: Grid, spine: Spine, score: VbqScore) -> list[str]:
+def _dark_discs(grid: Grid, spine: Spine, score: VbqScore) -> list[Reason]:
     disc = disc_signal(grid, spine)
     if disc is None or disc >= DISC_OVER_FLUID * score.rois[CSF].mean:
         return []
-    return ["the discs are not brighter than the fluid: not T1-weighted"]
+    return [Reason("discs-not-brighter-than-fluid")]
 
 
-def doubts(grid: Grid, spine: Spine, score: VbqScore, *, t1_stated: bool) -> list[str]:
+def doubts(grid: Grid, spine: Spine, score: VbqScore, *, t1_stated: bool) -> list[Reason]:
     """What does not fit T1 without fat saturation, but does not rule it out either."""
     bone = score.vbq_mean * score.rois[CSF].mean
     found = _dark_discs(grid, spine, score)
     fat = float(np.percentile(grid.signal, FAT_PERCENTILE))
     disc = disc_signal(grid, spine)
     if fat < FAT_OVER_MARROW * bone:
-        found.append("no fat brighter than the marrow is seen: fat-saturated, or the field of view is small")
+        found.append(Reason("no-bright-fat"))
     if disc is not None and bone < MARROW_OVER_DISC * disc:
-        found.append("the marrow is not brighter than the discs: infiltrated, or fat-saturated")
+        found.append(Reason("marrow-not-brighter-than-discs"))
     if not found and not t1_stated:
         # Post-contrast T1 cannot be told from the image alone.
-        found.append("the headers do not say whether this is T1 without contrast; the image looks like T1")
+        found.append(Reason("t1-only-by-image"))
     return found
 
 
-def doubts_of_signal(image: SagittalImage, score: VbqScore) -> list[str]:
+def doubts_of_signal(image: SagittalImage, score: VbqScore) -> list[Reason]:
     """What makes the ratio of two signals mean something else: an offset, ghosts, noise."""
     fluid = score.rois[CSF].mean
-    found = []
+    found: list[Reason] = []
     if float(np.min(image.signal)) < -BELOW_ZERO * fluid:
-        found.append("the image holds signals below zero: its scale has an offset, and no ratio can be had")
+        found.append(Reason("signals-below-zero"))
     if float(np.percentile(image.signal, DARK_PERCENTILE)) > DARK_OVER_FLUID * fluid:
-        found.append("nothing in the image is dark: its scale has an offset, or ghosts of motion lie over it")
+        found.append(Reason("nothing-dark"))
     if (amplitude := ghost(image, score.vbq_mean * fluid)) is not None:
-        found.append(f"a ghost of motion of {amplitude:.0%} of the image lies over it")
+        found.append(Reason("ghost-of-motion", {"share": amplitude}))
     if noise(image, score) * FLUID_OVER_NOISE > fluid:
-        found.append("the fluid is hardly above the noise")
+        found.append(Reason("fluid-in-noise"))
     return found
 
 
@@ -108,22 +109,22 @@ def noise(image: SagittalImage, score: VbqScore) -> float:
     return 1.4826 * float(np.median(np.concatenate(found))) / 6**0.5
 
 
-def doubts_of_marrow(grid: Grid, spine: Spine, score: VbqScore) -> list[str]:
+def doubts_of_marrow(grid: Grid, spine: Spine, score: VbqScore) -> list[Reason]:
     """Levels whose marrow is not like that of the others, and bodies with metal."""
     means = np.array([score.rois[name].mean for name in LEVELS])
     found = []
     for at, name in enumerate(LEVELS):
-        ratio = means[at] / float(np.median(np.delete(means, at)))
+        ratio = float(means[at]) / float(np.median(np.delete(means, at)))
         if not LEVEL_TO_LEVEL[0] <= ratio <= LEVEL_TO_LEVEL[1]:
-            found.append(f"{name} has {ratio:.2f} times the signal of the other levels: a lesion, or shading")
+            found.append(Reason("level-of-other-signal", {"level": name, "ratio": ratio}))
     for name in LEVELS:
         inside = grid.signal[marrow(spine, LEVEL_INDEX[name])]
         if inside.size and float(np.std(inside)) > UNEVEN_MARROW * float(np.mean(inside)):
-            found.append(f"the marrow of {name} is uneven: a lesion, a fracture or the end of the coil")
+            found.append(Reason("marrow-uneven", {"level": name}))
     if sharpness(grid, spine, float(np.median(means))) < SHARP:
-        found.append("the walls of the bodies are blurred: motion, or a coarse matrix")
+        found.append(Reason("walls-blurred"))
     if any(share > VOID_SHARE for share in void_shares(grid, spine, float(np.median(means)))):
-        found.append("signal voids are seen in a body: metal, gas or calcium")
+        found.append(Reason("signal-voids"))
     return found
 
 

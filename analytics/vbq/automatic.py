@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.reasons import Reason
 from analytics.records import MeasurementStatus, VbqScore
 
 AUTOMATIC_NAME = "vbq-auto"
@@ -42,7 +43,7 @@ class AutomaticMeasurement:
     Attributes
     ----------
     status, reasons
-        ``measured`` may have reasons too (warnings); ``review`` and ``rejected`` always have some, in words.
+        ``measured`` may have reasons too (warnings); ``review`` and ``rejected`` always have some.
     slice_index
         0-based, into the images as given; ``None`` when no slice could be chosen.
     score
@@ -57,7 +58,7 @@ class AutomaticMeasurement:
     """
 
     status: MeasurementStatus
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     slice_index: int | None
     score: VbqScore | None
     vbq_sd: float | None

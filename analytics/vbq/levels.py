@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.reasons import Reason, Value
 from analytics.records import LEVELS
 from analytics.vbq.bodies import axes, heights_mm
 from analytics.vbq.spine import BODY, S1, Part, Spine, steps_mm
@@ -64,13 +65,13 @@ SACRAL_TURN_DEG = 11.0
 class Levels:
     """Indexes into the bodies of a spine, by level; empty when nothing can be counted.
 
-    ``confidence`` 0 … 1; ``doubts`` say in words what lowered it; ``refusals`` why there are no L1 to L4.
+    ``confidence`` 0 … 1; ``doubts`` say what lowered it; ``refusals`` why there are no L1 to L4.
     """
 
     index: dict[str, int]
     confidence: float
-    doubts: tuple[str, ...]
-    refusals: tuple[str, ...]
+    doubts: tuple[Reason, ...]
+    refusals: tuple[Reason, ...]
 
 
 def name_levels(spine: Spine, probability: NDArray[np.float32]) -> Levels:
@@ -90,26 +91,26 @@ def name_levels(spine: Spine, probability: NDArray[np.float32]) -> Levels:
     return Levels(
         index=dict(LEVEL_INDEX),
         confidence=round(confidence, 3),
-        doubts=tuple(sentence for _, sentence in doubts),
+        doubts=tuple(reason for _, reason in doubts),
         refusals=(),
     )
 
 
-def _refusals(spine: Spine) -> tuple[str, ...]:
+def _refusals(spine: Spine) -> tuple[Reason, ...]:
     if len(spine.bodies) < len(FROM_THE_SACRUM):
-        return (f"only {len(spine.bodies)} stacked vertebral bodies are seen; L1 to L5 are needed",)
+        return (Reason("few-bodies", {"bodies": len(spine.bodies)}),)
     lowest = spine.bodies[: len(FROM_THE_SACRUM)]
     if not spine.canal.any():
-        return ("no spinal canal is seen",)
+        return (Reason("no-canal"),)
     area, height = float(np.median([body.area_mm2 for body in lowest])), float(np.median(heights_mm(spine)[:5]))
     if area < BODY_AREA_MM2 or height < BODY_HEIGHT_MM:
-        return (f"the bodies are too small for a lumbar spine: median {area:.0f} mm², {height:.0f} mm high",)
+        return (Reason("bodies-too-small", {"area_mm2": area, "height_mm": height}),)
     if area > LARGE_AREA_MM2 or height > LARGE_HEIGHT_MM:
-        return (f"the bodies are too large for a spine: median {area:.0f} mm², {height:.0f} mm high",)
+        return (Reason("bodies-too-large", {"area_mm2": area, "height_mm": height}),)
     return _canal_refusals(spine, lowest)
 
 
-def _canal_refusals(spine: Spine, bodies: Sequence[Part]) -> tuple[str, ...]:
+def _canal_refusals(spine: Spine, bodies: Sequence[Part]) -> tuple[Reason, ...]:
     behind: list[str] = []
     before: list[str] = []
     for name, body in zip(FROM_THE_SACRUM, bodies, strict=True):
@@ -117,59 +118,59 @@ def _canal_refusals(spine: Spine, bodies: Sequence[Part]) -> tuple[str, ...]:
         if columns.size:
             (behind if columns.mean() > body.centre[1] else before).append(name)
     if len(before) > len(behind):
-        return ("the canal runs in front of the bodies: the image is turned otherwise than its headers say",)
+        return (Reason("canal-in-front"),)
     if missing := [name for name in LEVELS if name not in behind]:
-        return (f"the spinal canal leaves the slice at {', '.join(missing)}",) if "L3" in missing else ()
+        return (Reason("canal-leaves-slice", {"levels": tuple(missing)}),) if "L3" in missing else ()
     return ()
 
 
-def _doubts_of_size(spine: Spine) -> list[tuple[float, str]]:
+def _doubts_of_size(spine: Spine) -> list[tuple[float, Reason]]:
     """Whether the bodies are as large and deep as lumbar ones; otherwise they are others, or the spacing is wrong."""
     heights = np.array(heights_mm(spine)[:5])
     areas = np.array([body.area_mm2 for body in spine.bodies[:5]])
     height, ratio = float(np.median(heights)), float(np.median(heights**2 / areas))
-    found = []
+    found: list[tuple[float, Reason]] = []
     if height < SMALL_HEIGHT_MM:
-        found.append((0.6, f"the bodies are low for lumbar ones of an adult: median {height:.0f} mm"))
+        found.append((0.6, Reason("bodies-low", {"height_mm": height})))
     if not HEIGHT_TO_DEPTH[0] <= ratio <= HEIGHT_TO_DEPTH[1]:
-        found.append((0.6, f"the bodies are {ratio:.2f} times as high as deep: the pixel spacing may be wrong"))
+        found.append((0.6, Reason("bodies-of-odd-shape", {"ratio": ratio})))
     return found
 
 
-def _doubts_of_sacrum(spine: Spine, probability: NDArray[np.float32]) -> list[tuple[float, str]]:
+def _doubts_of_sacrum(spine: Spine, probability: NDArray[np.float32]) -> list[tuple[float, Reason]]:
     if spine.s1 is None:
-        return [(0.3, "the first sacral body is not seen: the levels cannot be counted from it")]
+        return [(0.3, Reason("s1-not-seen"))]
     found = []
     lowest = spine.bodies[0]
     if spine.s1.centre[0] <= lowest.centre[0]:
-        found.append((0.2, "what looks like the first sacral body does not lie below the lowest lumbar one"))
+        found.append((0.2, Reason("s1-not-below")))
     step = float(np.hypot(*np.subtract(spine.s1.centre, lowest.centre))) * spine.spacing_mm
     if step > UNEVEN_STEP * float(np.median(steps_mm(spine)[:4])) + 4:
-        found.append((0.3, "a body seems to be missing between L5 and the sacrum"))
+        found.append((0.3, Reason("body-missing-above-sacrum")))
     mixed = float(np.mean(probability[S1][lowest.mask]))
     if mixed > 0.12:
-        found.append((1 - min(0.6, 2 * mixed), "the lowest body may be the first sacral one"))
+        found.append((1 - min(0.6, 2 * mixed), Reason("l5-perhaps-s1")))
     pure = float(np.mean(probability[BODY][spine.s1.mask]))
     if pure > 0.12:
-        found.append((1 - min(0.6, 2 * pure), "the first sacral body may be a lumbar one"))
+        found.append((1 - min(0.6, 2 * pure), Reason("s1-perhaps-lumbar")))
     return [*found, *_doubts_of_s1(spine, spine.s1), *_transitional(spine, spine.s1)]
 
 
-def _doubts_of_s1(spine: Spine, s1: Part) -> list[tuple[float, str]]:
+def _doubts_of_s1(spine: Spine, s1: Part) -> list[tuple[float, Reason]]:
     """Whether S1 is one: turned backwards, of a size with the others, and with more of the sacrum seen under it."""
     found = []
     l5, l3 = spine.bodies[0].centre, spine.bodies[LEVEL_INDEX["L3"]].centre
     turn = _degrees_backwards(l5, s1.centre) - _degrees_backwards(l3, l5)
     if turn < SACRAL_TURN_DEG:
-        found.append((0.4, "the lowest body does not turn backwards as S1 does: the count may be off"))
+        found.append((0.4, Reason("s1-not-turned")))
     left = (s1.mask.shape[0] - 1 - int(np.flatnonzero(s1.mask.any(axis=1))[-1])) * spine.spacing_mm
     if left < SACRUM_MM:
-        found.append((0.4, "the field ends at the first sacral body: it may be another one"))
+        found.append((0.4, Reason("s1-at-the-edge")))
     elif spine.sacral_disc is None:
-        found.append((0.5, "nothing of the sacrum is seen under its first body: it may be a lumbar one"))
+        found.append((0.5, Reason("nothing-under-s1")))
     share = s1.area_mm2 / float(np.median([body.area_mm2 for body in spine.bodies[:5]]))
     if share < SMALL_S1:
-        found.append((0.6, f"the first sacral body is small or cut off ({share:.0%} of the bodies above it)"))
+        found.append((0.6, Reason("s1-small", {"share": share})))
     return found
 
 
@@ -178,22 +179,20 @@ def _degrees_backwards(upper: tuple[float, float], lower: tuple[float, float]) -
     return float(np.degrees(np.arctan2(lower[1] - upper[1], lower[0] - upper[0])))
 
 
-def _transitional(spine: Spine, s1: Part) -> list[tuple[float, str]]:
+def _transitional(spine: Spine, s1: Part) -> list[tuple[float, Reason]]:
     """A long disc or another such body under S1, or a small L5 on a small disc: S1 like L5, or L5 like the sacrum."""
     last = spine.discs[0]
     if any(part.area_mm2 > SECOND_S1 * s1.area_mm2 for part in spine.below_s1):
-        return [(0.5, "transitional lumbosacral anatomy: a second full disc or first sacral body is seen under S1")]
+        return [(0.5, Reason("transitional-second-s1"))]
     if last is not None and _like_the_sacrum(spine, last):
-        return [
-            (0.5, "transitional lumbosacral anatomy: L5 and the disc under it are small, as parts of the sacrum are")
-        ]
+        return [(0.5, Reason("transitional-small-l5"))]
     remnant = spine.sacral_disc
     if last is None or remnant is None:
         return []
     ratio = length_mm(remnant, spine.spacing_mm) / length_mm(last, spine.spacing_mm)
     if ratio < LONG_REMNANT:
         return []
-    return [(0.5, f"transitional lumbosacral anatomy: the disc under S1 has {ratio:.0%} of the length of L5/S1")]
+    return [(0.5, Reason("transitional-long-disc", {"ratio": ratio}))]
 
 
 def _share_of_l5(spine: Spine) -> float:
@@ -222,40 +221,39 @@ def length_mm(part: Part, spacing_mm: float) -> float:
     return float(high - low) * spacing_mm
 
 
-def _doubts_of_lowest(spine: Spine) -> list[tuple[float, str]]:
+def _doubts_of_lowest(spine: Spine) -> list[tuple[float, Reason]]:
     found = []
     share = _share_of_l5(spine)
     if share < LOW_AREA:
-        found.append((0.6, f"L5 is small ({share:.0%} of the bodies above it): it may be the first sacral body"))
+        found.append((0.6, Reason("l5-small", {"share": share})))
     discs = [length_mm(disc, spine.spacing_mm) for disc in spine.discs[1:5] if disc is not None]
     last = spine.discs[0]
     if last is None:
-        found.append((0.6, "no disc is seen under L5"))
+        found.append((0.6, Reason("no-disc-under", {"level": FROM_THE_SACRUM[0]})))
     elif discs and length_mm(last, spine.spacing_mm) < LOW_DISC * float(np.median(discs)):
-        found.append((0.6, "the disc under L5 is short: it may be the one under the first sacral body"))
+        found.append((0.6, Reason("disc-under-l5-short")))
     return found
 
 
-def _doubts_of_chain(spine: Spine) -> list[tuple[float, str]]:
+def _doubts_of_chain(spine: Spine) -> list[tuple[float, Reason]]:
     found = []
     steps, heights = steps_mm(spine)[:4], heights_mm(spine)[:5]
     middle_step, middle_height = float(np.median(steps)), float(np.median(heights))
     for number, step in enumerate(steps):
+        pair: dict[str, Value] = {"upper": FROM_THE_SACRUM[number + 1], "lower": FROM_THE_SACRUM[number]}
         if step > UNEVEN_STEP * middle_step:
-            pair = f"{FROM_THE_SACRUM[number + 1]} and {FROM_THE_SACRUM[number]}"
-            found.append((0.4, f"the step between {pair} is long: a body may be missing"))
+            found.append((0.4, Reason("step-long", pair)))
         if step < SHORT_STEP * middle_step:
-            pair = f"{FROM_THE_SACRUM[number + 1]} and {FROM_THE_SACRUM[number]}"
-            found.append((0.4, f"the step between {pair} is short: a part of a body may be taken for one"))
+            found.append((0.4, Reason("step-short", pair)))
     for number, height in enumerate(heights):
         if height > TALL_BODY * middle_height:
-            found.append((0.4, f"{FROM_THE_SACRUM[number]} is very tall: two bodies may be taken as one"))
+            found.append((0.4, Reason("body-tall", {"level": FROM_THE_SACRUM[number]})))
     for number in range(1, 5):
         if spine.discs[number] is None:
-            found.append((0.8, f"no disc is seen under {FROM_THE_SACRUM[number]}"))
+            found.append((0.8, Reason("no-disc-under", {"level": FROM_THE_SACRUM[number]})))
     top = spine.bodies[LEVEL_INDEX["L1"]]
     if bool(top.mask[: EDGE_PX + 1].any()):
-        found.append((0.6, "L1 is cut off by the edge of the image"))
+        found.append((0.6, Reason("l1-cut-off")))
     return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from analytics.reasons import Reason
 from analytics.records import CSF, LEVELS, Circle, MeasurementStatus, VbqScore
 from analytics.vbq import appearance, csf, networks, quality, uncertainty
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
@@ -77,8 +78,8 @@ def measure_stack(images: Sequence[SagittalImage], *, t1_stated: bool = True) ->
     """
     usable = {index: image for index, image in enumerate(images) if not _unusable(image)}
     if not usable:
-        first = _unusable(images[0]) if images else "there are no images"
-        return _rejected([first or "no image can be used"], None)
+        first = _unusable(images[0]) if images else Reason("no-images")
+        return _rejected([first] if first else [], None)
     seen = _look(usable)
     best = max(seen, key=_midline)
     if best.levels.refusals:
@@ -86,21 +87,21 @@ def measure_stack(images: Sequence[SagittalImage], *, t1_stated: bool = True) ->
     try:
         scored = _score(best)
     except ScoreError as error:
-        return _rejected([str(error)], best)
+        return _rejected([error.reason], best)
     if against := appearance.not_t1(best.grid, best.spine, scored.score):
         return _rejected(against, best)
     neighbours = [other for other in seen if other is not best and _next_to(best, other, usable)]
     return _judged(best, scored, neighbours, t1_stated=t1_stated)
 
 
-def _unusable(image: SagittalImage) -> str | None:
+def _unusable(image: SagittalImage) -> Reason | None:
     if image.signal.ndim != 2 or not np.isfinite(image.signal).all():
-        return "the image holds signals that are not numbers"
+        return Reason("signals-not-numbers")
     extent = [count * mm for count, mm in zip(image.signal.shape, image.spacing_mm, strict=True)]
     if not all(np.isfinite(extent)) or min(extent) < MIN_EXTENT_MM or max(extent) > MAX_EXTENT_MM:
-        return f"the field of view of {extent[0]:.0f} × {extent[1]:.0f} mm is not that of a lumbar spine"
+        return Reason("field-of-view", {"rows_mm": float(extent[0]), "columns_mm": float(extent[1])})
     if float(np.ptp(image.signal)) == 0:
-        return "the image is empty: all pixels have the same signal"
+        return Reason("image-empty")
     return None
 
 
@@ -170,7 +171,7 @@ def _score(seen: SeenSlice) -> Scored:
     circles_of_bodies = body_circles(seen.grid, seen.spine, [LEVEL_INDEX[name] for name in LEVELS])
     bodies = dict(zip(LEVELS, circles_of_bodies, strict=True))
     if missing := [name for name, circle in bodies.items() if circle is None]:
-        raise ScoreError(f"no room for a circle in {', '.join(missing)}")
+        raise ScoreError(Reason("no-room-in-bodies", {"levels": tuple(missing)}))
     placed = {name: circle for name, circle in bodies.items() if circle is not None}
     fluid, grid = _fluid(seen)
     spacing = max(seen.image.spacing_mm)
@@ -190,7 +191,7 @@ def _fluid(seen: SeenSlice) -> tuple[FluidCircle, Grid]:
     canal = resampled(only_the_canal, seen.grid, grid)
     view = csf.fluid_view(grid, canal, float(centre[0]))
     if view is None:
-        raise ScoreError("no spinal canal is seen at L3")
+        raise ScoreError(Reason("no-canal-at-l3"))
     radius_px = _fluid_radius_px(seen.image)
     rows_mm, columns_mm = seen.image.spacing_mm[:: -1 if grid.transposed else 1]
     circle = csf.fluid_circle(
@@ -202,7 +203,7 @@ def _fluid(seen: SeenSlice) -> tuple[FluidCircle, Grid]:
         mean_at=lambda row, column: circle_mean(seen.image.signal, _native(grid, row, column, radius_px)),
     )
     if circle is None:
-        raise ScoreError("the spinal canal leaves no room for a circle at L3")
+        raise ScoreError(Reason("no-room-in-canal"))
     return circle, grid
 
 
@@ -227,14 +228,14 @@ def _judged(
         *level_doubts,
         *quality.doubts(scored.score, head_up=not best.grid.transposed and not best.grid.flipped[0]),
         *_doubts_of_circles(scored, max(best.image.spacing_mm)),
-        *(f"{name} is much lower or smaller than its neighbours: fractured" for name in crushed(best.spine)),
+        *(Reason("body-fractured", {"level": name}) for name in crushed(best.spine)),
         *appearance.doubts(best.grid, best.spine, scored.score, t1_stated=t1_stated),
         *appearance.doubts_of_signal(best.image, scored.score),
         *appearance.doubts_of_marrow(best.grid, best.spine, scored.score),
     ]
     spread = uncertainty.vbq_sd(best.image, scored.score, scored.fluid, beside)
     if spread > uncertainty.TOO_WIDE * scored.score.vbq_mean:
-        doubts.append(f"the score is uncertain: ± {1.96 * spread:.2f} (95 %)")
+        doubts.append(Reason("score-uncertain", {"half_width": 1.96 * spread}))
     review = bool(doubts) or confidence < SURE
     return AutomaticMeasurement(
         status=MeasurementStatus.REVIEW if review else MeasurementStatus.MEASURED,
@@ -247,7 +248,7 @@ def _judged(
     )
 
 
-def _levels_with(best: SeenSlice, neighbours: Sequence[SeenSlice]) -> tuple[float, list[str]]:
+def _levels_with(best: SeenSlice, neighbours: Sequence[SeenSlice]) -> tuple[float, list[Reason]]:
     """Confidence and doubts of the levels, once the neighbouring slices were asked."""
     confidence, doubts = best.levels.confidence, list(best.levels.doubts)
     here = best.spine.bodies[LEVEL_INDEX["L3"]].centre
@@ -257,7 +258,7 @@ def _levels_with(best: SeenSlice, neighbours: Sequence[SeenSlice]) -> tuple[floa
         there = other.spine.bodies[LEVEL_INDEX["L3"]].centre
         if abs(here[0] - there[0]) * best.grid.spacing_mm > SAME_LEVEL_MM:
             confidence *= 0.6
-            doubts.append("a neighbouring slice counts the levels otherwise")
+            doubts.append(Reason("neighbour-counts-otherwise"))
             break
     return round(confidence, 3), doubts
 
@@ -271,22 +272,22 @@ def _vbq_or_none(seen: SeenSlice) -> float | None:
         return None
 
 
-def _doubts_of_circles(scored: Scored, spacing_mm: float) -> list[str]:
+def _doubts_of_circles(scored: Scored, spacing_mm: float) -> list[Reason]:
     found = [
-        f"{name}: {circle.focal_share:.0%} of the circle differs from the marrow around it"
+        Reason("circle-focal", {"name": name, "share": float(circle.focal_share)})
         for name, circle in scored.bodies.items()
         if circle.focal_share > FOCAL_CIRCLE
     ]
     if scored.fluid.purity < PURE:
-        found.append("the cerebrospinal fluid at L3 cannot be told from the nerve roots")
+        found.append(Reason("fluid-like-roots"))
     elif abs(scored.fluid.other) > ANOTHER_FLUID:
-        found.append(f"part of what may be fluid at L3 differs by {scored.fluid.other:+.0%}: one of them is not fluid")
+        found.append(Reason("fluid-in-two-parts", {"difference": float(scored.fluid.other)}))
     if spacing_mm > COARSE_MM:
-        found.append(f"the pixels are too coarse for a strip of fluid: {spacing_mm:.1f} mm")
+        found.append(Reason("pixels-too-coarse-for-fluid", {"spacing_mm": float(spacing_mm)}))
     return found
 
 
-def _rejected(reasons: Sequence[str], seen: SeenSlice | None) -> AutomaticMeasurement:
+def _rejected(reasons: Sequence[Reason], seen: SeenSlice | None) -> AutomaticMeasurement:
     return AutomaticMeasurement(
         status=MeasurementStatus.REJECTED,
         reasons=tuple(reasons),

@@ -1,11 +1,12 @@
 """How a series was acquired: what the score depends on, and what lies outside the range in which it is known."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
+from analytics.reasons import Reason, words
 from analytics.vbq.header import ImageHeader
 
 T = TypeVar("T")
@@ -14,7 +15,6 @@ ACCEPTED_TR_MS = (350.0, 850.0)
 ACCEPTED_TE_MS = (8.0, 20.0)
 """A normative VBQ study admitted TR 400–850 and TE 8–20; the paper that this software follows used TR 350, TE 13.6.
 Outside, a series is measured all the same, with a warning."""
-ACCEPTED_SOURCE = "a normative VBQ study admitted TR 400–850, TE 8–20; the paper used 350 and 13.6"
 CHECKED_FIELD_T = 1.5
 """The field of the paper, of all T1 that the networks were shown and of all that readers were compared on."""
 ACCEPTED_THICKNESS_MM = (3.0, 5.0)
@@ -58,7 +58,7 @@ class Protocol:
     coil: str | None
     rescaled: bool
     """The images bring a modality rescale with an intercept or a slope other than 0 and 1."""
-    warnings: tuple[str, ...]
+    warnings: tuple[Reason, ...]
 
 
 def protocol_of(
@@ -89,6 +89,11 @@ def protocol_of(
         warnings=(),
     )
     return replace(protocol, warnings=tuple(_warnings(protocol)))
+
+
+def to_json_dict(protocol: Protocol) -> dict[str, Any]:
+    """Plain lists, strings and numbers; the warnings in words."""
+    return {**asdict(protocol), "warnings": words(protocol.warnings)}
 
 
 def scanner_stratum(images: Sequence[ImageHeader]) -> str | None:
@@ -126,36 +131,33 @@ def nominal_field_t(field: float | None) -> float | None:
     return nearest if abs(nearest - tesla) <= FIELD_TOLERANCE * nearest else round(tesla, 2)
 
 
-def _warnings(protocol: Protocol) -> Iterator[str]:
-    """What lies outside the range in which the score is known, a sentence each, and what the headers do not say."""
+def _warnings(protocol: Protocol) -> Iterator[Reason]:
+    """What lies outside the range in which the score is known, and what the headers do not say."""
     yield from _outside("repetition time", protocol.repetition_time_ms, ACCEPTED_TR_MS)
     yield from _outside("echo time", protocol.echo_time_ms, ACCEPTED_TE_MS)
     field = protocol.field_strength_t
     if field is not None and field != CHECKED_FIELD_T:
-        yield (
-            f"field strength {field:g} T: checked at {CHECKED_FIELD_T:g} T only, and fields score differently "
-            "(in print 2.77 at 1.5 T, 2.20 at 3 T); compare within one scanner"
-        )
+        yield Reason("field-strength-unchecked", {"field_t": field, "checked_t": CHECKED_FIELD_T})
     thickness, (low, high) = protocol.slice_thickness_mm, ACCEPTED_THICKNESS_MM
     if thickness is not None and not low <= thickness <= high:
-        yield f"slice thickness {thickness:g} mm is outside {low:g}–{high:g} mm (the paper used 4)"
+        yield Reason("slice-thickness-outside", {"thickness_mm": thickness, "low_mm": low, "high_mm": high})
     pixel = max(protocol.pixel_spacing_mm or (0.0,))
     if pixel > COARSEST_PIXEL_MM:
-        yield f"pixels of {pixel:.3g} mm are coarser than {COARSEST_PIXEL_MM:g} mm (the paper's were 0.97 × 1.46)"
+        yield Reason("pixels-coarse", {"pixel_mm": pixel, "limit_mm": COARSEST_PIXEL_MM})
     unsaid = {
         "repetition time": protocol.repetition_time_ms,
         "echo time": protocol.echo_time_ms,
         "field strength": field,
         "slice thickness": thickness,
     }
-    if missing := [name for name, value in unsaid.items() if value is None]:
-        yield f"the headers do not say the {', '.join(missing)}"
+    if missing := tuple(name for name, value in unsaid.items() if value is None):
+        yield Reason("headers-silent", {"what": missing})
     if not protocol.prescan_normalisation:
-        yield "no prescan normalisation is named in the headers: shading of the coil may move the score"
+        yield Reason("no-prescan-normalisation")
 
 
-def _outside(name: str, value_ms: float | None, accepted_ms: tuple[float, float]) -> tuple[str, ...]:
+def _outside(name: str, value_ms: float | None, accepted_ms: tuple[float, float]) -> tuple[Reason, ...]:
     low, high = accepted_ms
     if value_ms is None or low <= value_ms <= high:
         return ()
-    return (f"{name} {value_ms:g} ms is outside {low:g}–{high:g} ms ({ACCEPTED_SOURCE})",)
+    return (Reason("time-outside-protocol", {"what": name, "value_ms": value_ms, "low_ms": low, "high_ms": high}),)

@@ -5,6 +5,7 @@ from itertools import combinations, pairwise
 from math import hypot
 
 from analytics.plausible import RANGES
+from analytics.reasons import Reason
 from analytics.records import CSF, LEVELS, Circle, VbqScore
 
 MINIMUM_MARROW_PIXELS = 10
@@ -12,8 +13,8 @@ MINIMUM_CSF_PIXELS = 5
 """Below these the mean of a circle follows noise and partial volume rather than tissue."""
 
 
-def doubts(score: VbqScore, *, head_up: bool = True) -> tuple[str, ...]:
-    """Reasons for which a person must look at a score, a sentence each; empty when there are none.
+def doubts(score: VbqScore, *, head_up: bool = True) -> tuple[Reason, ...]:
+    """Reasons for which a person must look at a score; empty when there are none.
 
     ``head_up``: the rows of the image run from head to foot, so that the order of the circles can be checked.
     """
@@ -22,39 +23,39 @@ def doubts(score: VbqScore, *, head_up: bool = True) -> tuple[str, ...]:
     return (*_small(score), *_overlaps(circles), *order, *_implausible(score))
 
 
-def _small(score: VbqScore) -> Sequence[str]:
+def _small(score: VbqScore) -> Sequence[Reason]:
     found = []
     for name, roi in score.rois.items():
         minimum = MINIMUM_CSF_PIXELS if name == CSF else MINIMUM_MARROW_PIXELS
         if roi.pixels < minimum:
-            found.append(f"{name}: the circle holds {roi.pixels} pixels, fewer than {minimum}")
+            found.append(Reason("circle-small", {"name": name, "pixels": roi.pixels, "minimum": minimum}))
     return found
 
 
-def _overlaps(circles: dict[str, Circle]) -> Sequence[str]:
+def _overlaps(circles: dict[str, Circle]) -> Sequence[Reason]:
     return [
-        f"{one} and {other}: the circles overlap"
+        Reason("circles-overlap", {"one": one, "other": other})
         for (one, a), (other, b) in combinations(circles.items(), 2)
         if hypot(a.row - b.row, a.col - b.col) < a.radius_px + b.radius_px
     ]
 
 
-def _order(circles: dict[str, Circle]) -> Sequence[str]:
+def _order(circles: dict[str, Circle]) -> Sequence[Reason]:
     """Rows grow from head to foot in a sagittal image as every scanner shows it."""
     found = [
-        f"{upper} lies below {lower} in the image"
+        Reason("circles-out-of-order", {"upper": upper, "lower": lower})
         for upper, lower in pairwise(LEVELS)
         if circles[upper].row >= circles[lower].row
     ]
     if not found and not circles["L2"].row < circles[CSF].row < circles["L4"].row:
-        found.append("the CSF circle is not at the level of L3")
+        found.append(Reason("csf-not-at-l3"))
     return found
 
 
-def _implausible(score: VbqScore) -> Sequence[str]:
+def _implausible(score: VbqScore) -> Sequence[Reason]:
     low, high = RANGES["vbq"].low, RANGES["vbq"].high
     return [
-        f"the {form} form is {value:.3f}, outside the plausible {low:g}–{high:g}"
+        Reason("score-not-plausible", {"form": form, "value": value, "low": low, "high": high})
         for form, value in (("mean", score.vbq_mean), ("median", score.vbq_median))
         if not low <= value <= high
     ]

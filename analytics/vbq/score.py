@@ -6,6 +6,7 @@ from math import ceil, floor, isfinite, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.reasons import Reason, Value
 from analytics.records import CSF, LEVELS, Circle, RoiSignal, VbqScore
 
 REGIONS = (*LEVELS, CSF)
@@ -14,7 +15,11 @@ MINIMUM_PIXELS = 2
 
 
 class ScoreError(ValueError):
-    """No honest score can be had from this image and these circles; the message says why."""
+    """No honest score can be had from this image and these circles; ``reason`` says why."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 def score(image: NDArray[np.float64], rois: Mapping[str, Circle], *, spacing_mm: tuple[float, float]) -> VbqScore:
@@ -50,14 +55,15 @@ def score(image: NDArray[np.float64], rois: Mapping[str, Circle], *, spacing_mm:
     (tests/analytics/test_vbq_score.py).
     """
     if set(rois) != set(REGIONS):
-        raise ScoreError(f"the regions must be {', '.join(REGIONS)}; given: {', '.join(sorted(rois)) or 'none'}")
+        given = tuple(sorted(rois)) or ("none",)
+        raise ScoreError(Reason("regions-wrong", {"needed": REGIONS, "given": given}))
     if image.ndim != 2:
-        raise ScoreError(f"one slice of rows and columns is needed, the image has {image.ndim} dimensions")
+        raise ScoreError(Reason("image-not-a-slice", {"dimensions": image.ndim}))
     if not all(isfinite(spacing) and spacing > 0 for spacing in spacing_mm):
-        raise ScoreError(f"the pixel spacing {spacing_mm} mm is not positive")
+        raise ScoreError(Reason("spacing-not-positive", {"spacing_mm": str(spacing_mm)}))
     signals = {name: _signal(image, name, rois[name], spacing_mm) for name in REGIONS}
     if signals[CSF].mean <= 0:
-        raise ScoreError(f"the mean CSF signal is {signals[CSF].mean:g}; it must be positive")
+        raise ScoreError(Reason("csf-signal-not-positive", {"signal": signals[CSF].mean}))
     marrow = [signals[level].mean for level in LEVELS]
     return VbqScore(
         vbq_mean=float(np.mean(marrow)) / signals[CSF].mean,
@@ -80,9 +86,10 @@ def circle_mean(image: NDArray[np.float64], circle: Circle) -> float:
 def _signal(image: NDArray[np.float64], name: str, circle: Circle, spacing_mm: tuple[float, float]) -> RoiSignal:
     values = image[_members(image.shape, name, circle)]
     if values.size < MINIMUM_PIXELS:
-        raise ScoreError(f"{name}: the circle holds {values.size} pixel centres, fewer than {MINIMUM_PIXELS}")
+        about: dict[str, Value] = {"name": name, "pixels": int(values.size), "minimum": MINIMUM_PIXELS}
+        raise ScoreError(Reason("circle-without-pixels", about))
     if not np.isfinite(values).all():
-        raise ScoreError(f"{name}: the image holds signals that are not numbers")
+        raise ScoreError(Reason("circle-signals-not-numbers", {"name": name}))
     return RoiSignal(
         circle=circle,
         # Of a circle in pixels; where rows and columns differ in spacing, of the circle with the same area in mm².
@@ -97,10 +104,10 @@ def _members(shape: tuple[int, ...], name: str, circle: Circle) -> tuple[NDArray
     """Row and column indices of the pixels whose centres lie within the circle."""
     row, col, radius = circle.row, circle.col, circle.radius_px
     if not all(isfinite(value) for value in (row, col, radius)) or radius <= 0:
-        raise ScoreError(f"{name}: row, column and radius must be finite and the radius positive")
+        raise ScoreError(Reason("circle-not-finite", {"name": name}))
     for what, centre, count in (("rows", row, shape[0]), ("columns", col, shape[1])):
         if centre - radius < -0.5 or centre + radius > count - 0.5:
-            raise ScoreError(f"{name}: the circle reaches beyond the {count} {what} of the image")
+            raise ScoreError(Reason("circle-beyond-image", {"name": name, "count": count, "what": what}))
     rows = np.arange(max(0, ceil(row - radius)), min(shape[0] - 1, floor(row + radius)) + 1)
     cols = np.arange(max(0, ceil(col - radius)), min(shape[1] - 1, floor(col + radius)) + 1)
     inside = (rows[:, None] - row) ** 2 + (cols[None, :] - col) ** 2 <= radius**2

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.reasons import Language, Reason, Value
 from analytics.vbq.header import MR_IMAGES, ImageHeader
 from analytics.vbq.protocol import SAME, Protocol, consensus, consensus_number, protocol_of
 
@@ -65,8 +66,15 @@ class Criterion:
     """
 
     holds: bool | None
-    sentence: str
+    reason: Reason
     silent: bool = False
+
+    def words(self, language: Language | None = None) -> str:
+        """The sentence, and whether it speaks for or against."""
+        said: dict[str, Value] = {"what": self.reason}
+        if self.holds is None:
+            return Reason("criterion-unknown", said).words(language)
+        return (Reason("criterion-for", said) if self.holds else Reason("criterion-against", said)).words(language)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +94,10 @@ class Verdict:
     series_number: int | None
 
     @property
-    def reasons(self) -> tuple[str, ...]:
-        """A sentence for each criterion, those against first."""
+    def ranked(self) -> tuple[Criterion, ...]:
+        """The criteria, those against first."""
         order = {False: 0, None: 1, True: 2}
-        prefix = {False: "against: ", None: "unknown: ", True: "for: "}
-        ranked = sorted(self.criteria, key=lambda criterion: order[criterion.holds])
-        return tuple(prefix[criterion.holds] + criterion.sentence for criterion in ranked)
+        return tuple(sorted(self.criteria, key=lambda criterion: order[criterion.holds]))
 
     @property
     def image_decides(self) -> bool:
@@ -211,14 +217,14 @@ def _own_texts(images: Sequence[ImageHeader]) -> list[str]:
 def _image_kind(images: Sequence[ImageHeader]) -> Criterion:
     classes = {image.sop_class_uid for image in images}
     if not classes <= frozenset(MR_IMAGES) or {image.modality for image in images} - {"MR", None}:
-        return Criterion(holds=False, sentence="not MR images")
+        return Criterion(holds=False, reason=Reason("not-mr-images"))
     if len(classes) > 1:
-        return Criterion(holds=False, sentence="single-frame and multi-frame images in one series")
+        return Criterion(holds=False, reason=Reason("single-and-multi-frame"))
     if any((image.samples_per_pixel or 1) != 1 for image in images):
-        return Criterion(holds=False, sentence="colour images carry no MR signal")
+        return Criterion(holds=False, reason=Reason("colour-images"))
     if {image.photometric for image in images} - {"MONOCHROME2", None}:
-        return Criterion(holds=False, sentence="greater values do not mean more signal (not MONOCHROME2)")
-    return Criterion(holds=True, sentence="MR images of one sample per pixel")
+        return Criterion(holds=False, reason=Reason("not-monochrome2"))
+    return Criterion(holds=True, reason=Reason("mr-images"))
 
 
 def _original(images: Sequence[ImageHeader], words: frozenset[str]) -> Criterion:
@@ -226,12 +232,12 @@ def _original(images: Sequence[ImageHeader], words: frozenset[str]) -> Criterion
     beyond_two = {value.upper() for image in images for value in image.image_type[2:]}
     against = sorted(values & NOT_AN_ORIGINAL) + sorted(beyond_two & (NOT_MAGNITUDE | CHEMICAL_SHIFT_PART))
     if against:
-        return Criterion(holds=False, sentence=f"image type says {', '.join(against)}")
+        return Criterion(holds=False, reason=Reason("image-type-not-original", {"values": tuple(against)}))
     if found := sorted(words & LOCALISER_WORDS):
-        return Criterion(holds=False, sentence=f"described as a localiser ({', '.join(found)})")
+        return Criterion(holds=False, reason=Reason("described-as-localiser", {"found": tuple(found)}))
     if not values:
-        return Criterion(holds=None, sentence="no image type is given")
-    return Criterion(holds=True, sentence="original magnitude images")
+        return Criterion(holds=None, reason=Reason("no-image-type"))
+    return Criterion(holds=True, reason=Reason("original-images"))
 
 
 def _sagittal(images: Sequence[ImageHeader]) -> Criterion:
@@ -239,14 +245,13 @@ def _sagittal(images: Sequence[ImageHeader]) -> Criterion:
     stack = _stack_normal(images)
     given = [normal for normal in normals if normal is not None]
     if stack is None or len(given) < len(images):
-        return Criterion(holds=False, sentence="the orientation of the images is missing or impossible")
+        return Criterion(holds=False, reason=Reason("orientation-missing"))
     if min(abs(float(normal @ stack)) for normal in given) < PARALLEL_COSINE:
-        return Criterion(holds=False, sentence="the images are not parallel to each other")
+        return Criterion(holds=False, reason=Reason("images-not-parallel"))
     off_axis = float(np.degrees(np.arccos(min(1.0, abs(float(stack[0]))))))
-    sentence = f"the slice normal is {off_axis:.0f}° off the left-right axis"
     if abs(stack[0]) < SAGITTAL_COSINE:
-        return Criterion(holds=False, sentence=f"not sagittal: {sentence}")
-    return Criterion(holds=True, sentence=f"sagittal: {sentence}")
+        return Criterion(holds=False, reason=Reason("not-sagittal", {"off_axis_deg": off_axis}))
+    return Criterion(holds=True, reason=Reason("sagittal", {"off_axis_deg": off_axis}))
 
 
 def _stack_normal(images: Sequence[ImageHeader]) -> NDArray[np.float64] | None:
@@ -265,56 +270,51 @@ def _normal(image: ImageHeader) -> NDArray[np.float64] | None:
 
 def _t1_weighted(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
     if no_spin_echo := _no_spin_echo(images):
-        return Criterion(holds=False, sentence=no_spin_echo)
+        return Criterion(holds=False, reason=no_spin_echo)
     tr = consensus_number(image.repetition_time_ms for image in images)
     te = consensus_number(image.echo_time_ms for image in images)
-    times = ", ".join(
-        f"{name} {value:g} ms" if value else f"{name} unknown" for name, value in (("TR", tr), ("TE", te))
-    )
+    times: dict[str, Value] = {"tr_ms": tr, "te_ms": te}
     if (tr or 0.0) > MAX_T1_TR_MS or (te or 0.0) > MAX_T1_TE_MS:
-        return Criterion(
-            holds=False, sentence=f"not T1-weighted: {times} (T1 up to TR {MAX_T1_TR_MS:g}, TE {MAX_T1_TE_MS:g})"
-        )
+        limits: dict[str, Value] = {"max_tr_ms": MAX_T1_TR_MS, "max_te_ms": MAX_T1_TE_MS}
+        return Criterion(holds=False, reason=Reason("not-t1-weighted", {**times, **limits}))
     if tr and te:
-        return Criterion(holds=True, sentence=f"T1-weighted spin echo: {times}")
+        return Criterion(holds=True, reason=Reason("t1-weighted", times))
     if any((image.repetition_time_ms and not tr) or (image.echo_time_ms and not te) for image in images):
-        return Criterion(holds=False, sentence="the images give several repetition or echo times: several weightings")
+        return Criterion(holds=False, reason=Reason("several-weightings"))
     if found := sorted({match.group() for text in texts for match in OTHER_WEIGHTING.finditer(text)}):
-        return Criterion(holds=False, sentence=f"described as of another weighting ({', '.join(found)})")
-    return Criterion(
-        holds=False, silent=True, sentence="the images give no repetition and echo time: the weighting is unknown"
-    )
+        return Criterion(holds=False, reason=Reason("described-as-other-weighting", {"found": tuple(found)}))
+    return Criterion(holds=False, silent=True, reason=Reason("weighting-unknown"))
 
 
-def _no_spin_echo(images: Sequence[ImageHeader]) -> str | None:
+def _no_spin_echo(images: Sequence[ImageHeader]) -> Reason | None:
     """What they are instead, or ``None``."""
     sequences = {value.upper() for image in images for value in image.scanning_sequence}
     inversion = max((image.inversion_time_ms or 0.0 for image in images), default=0.0)
     if "IR" in sequences or inversion > 0:
-        return f"an inversion recovery (inversion time {inversion:g} ms), no spin echo"
+        return Reason("inversion-recovery", {"inversion_ms": inversion})
     found = sorted(sequences & {"GR", "EP"})
-    return f"the scanning sequence is {', '.join(found)}, no spin echo" if found else None
+    return Reason("no-spin-echo", {"sequences": tuple(found)}) if found else None
 
 
 def _fat_saturation(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
     options = {value.upper().replace(" ", "_") for image in images for value in image.scan_options}
     if found := sorted(options & FAT_SUPPRESSING_OPTIONS):
-        return Criterion(holds=False, sentence=f"fat-saturated: scan options {', '.join(found)}")
+        return Criterion(holds=False, reason=Reason("fat-suppressing-options", {"options": tuple(found)}))
     with_fat_removed = [NOT_FAT_SUPPRESSED.sub(" ", text) for text in texts]
     if found := sorted({match.group() for text in with_fat_removed for match in FAT_SUPPRESSED.finditer(text)}):
-        return Criterion(holds=False, sentence=f"described as fat-saturated ({', '.join(found)})")
-    return Criterion(holds=True, sentence="no fat saturation")
+        return Criterion(holds=False, reason=Reason("described-as-fat-saturated", {"found": tuple(found)}))
+    return Criterion(holds=True, reason=Reason("no-fat-saturation"))
 
 
 def _contrast(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
     agents = {(image.contrast_agent or "").strip() for image in images}
     named = {agent for agent in agents if agent.lower() not in {"", "no", "none", "n", "0"}}
     if named:
-        return Criterion(holds=False, sentence="a contrast agent was given")
+        return Criterion(holds=False, reason=Reason("contrast-agent-given"))
     native_removed = [NOT_AFTER_CONTRAST.sub(" ", text) for text in texts]
     if found := sorted({match.group().strip() for text in native_removed for match in AFTER_CONTRAST.finditer(text)}):
-        return Criterion(holds=False, sentence=f"described as after contrast ({', '.join(found)})")
-    return Criterion(holds=True, sentence="no contrast agent")
+        return Criterion(holds=False, reason=Reason("described-as-after-contrast", {"found": tuple(found)}))
+    return Criterion(holds=True, reason=Reason("no-contrast-agent"))
 
 
 def _lumbar(images: Sequence[ImageHeader]) -> Criterion:
@@ -324,13 +324,13 @@ def _lumbar(images: Sequence[ImageHeader]) -> Criterion:
     study = named_parts(_texts(images, "study_description"))
     named = series or body_part or study
     if "lumbar" in named:
-        return Criterion(holds=True, sentence="the lumbar spine is named")
+        return Criterion(holds=True, reason=Reason("lumbar-named"))
     if not named:
-        return Criterion(holds=None, sentence="no part of the body is named")
-    others = ", ".join(sorted(named))
+        return Criterion(holds=None, reason=Reason("no-part-named"))
+    others = tuple(sorted(named))
     if not series and study == {"lumbar"}:
-        return Criterion(holds=None, sentence=f"the study is lumbar, but the body part is given as {others}")
-    return Criterion(holds=False, sentence=f"another part of the body is named ({others})")
+        return Criterion(holds=None, reason=Reason("other-part-in-lumbar-study", {"parts": others}))
+    return Criterion(holds=False, reason=Reason("other-part-named", {"parts": others}))
 
 
 def named_parts(texts: Sequence[str]) -> frozenset[str]:
@@ -349,8 +349,10 @@ def _positions_mm(images: Sequence[ImageHeader]) -> tuple[float, ...]:
 
 
 def _slices(positions: Sequence[float]) -> Criterion:
-    sentence = f"{len(positions)} slice positions"
-    return Criterion(holds=len(positions) >= MINIMUM_SLICES, silent=bool(positions), sentence=sentence)
+    about: dict[str, Value] = {"slices": len(positions)}
+    if len(positions) >= MINIMUM_SLICES:
+        return Criterion(holds=True, reason=Reason("enough-slices", about))
+    return Criterion(holds=False, silent=bool(positions), reason=Reason("few-slices", about))
 
 
 def missing_slices(
@@ -382,5 +384,4 @@ def missing_slices(
 def _gaps(missing: int) -> Sequence[Criterion]:
     if not missing:
         return []
-    sentence = f"slices seem to be missing: the gaps between the others have room for {missing}"
-    return [Criterion(holds=None, sentence=sentence)]
+    return [Criterion(holds=None, reason=Reason("slices-seem-missing", {"room": missing}))]

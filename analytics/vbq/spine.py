@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from analytics.reasons import Reason
+
 BACKGROUND, BODY, DISC, CANAL, POSTERIOR, S1, SACRAL_DISC = range(7)
 """Classes of the network, in the order of its output planes."""
 CLASSES = ("background", "body", "disc", "canal", "posterior elements", "S1", "S1/S2 disc")
@@ -48,7 +50,7 @@ class Spine:
     canal_mm2: float
     posterior_mm2: float
     """Areas of the canal and of the posterior elements behind it, both beside the lowest five bodies."""
-    set_aside: Sequence[str] = field(default_factory=tuple)
+    set_aside: Sequence[Reason] = field(default_factory=tuple)
     """What looked like a part of the chain and was left out, in words."""
 
 
@@ -113,7 +115,7 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return out
 
 
-def _chain(candidates: Sequence[Part], spacing_mm: float) -> tuple[list[Part], tuple[str, ...]]:
+def _chain(candidates: Sequence[Part], spacing_mm: float) -> tuple[list[Part], tuple[Reason, ...]]:
     """The longest run of neighbours from foot to head (then the largest); what lies apart from it is set aside."""
     runs: list[list[Part]] = []
     for index, part in enumerate(candidates):
@@ -121,7 +123,7 @@ def _chain(candidates: Sequence[Part], spacing_mm: float) -> tuple[list[Part], t
         runs.append([*max(before, key=_worth, default=[]), part])
     best = max(runs, key=_worth, default=[])
     left = len(candidates) - len(best)
-    return best, (f"{left} regions that look like bodies lie apart from the chain",) if left else ()
+    return best, (Reason("regions-apart", {"regions": left}),) if left else ()
 
 
 def _worth(run: Sequence[Part]) -> tuple[int, float]:

@@ -26,6 +26,7 @@ from pydicom.uid import UID
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
+from analytics.reasons import Reason
 from node.clock import now, to_text
 from node.dicom import dimse
 from node.dicom.content import content_faults
@@ -147,7 +148,7 @@ class RequestSink:
         if self._content.tell() > MAX_REQUEST_BYTES:
             return Answer(status=dimse.RESOURCE_LIMITATION, comment="the request is too long")
         try:
-            with content_faults("the request cannot be read"):
+            with content_faults(Reason("request-not-readable", {"fault": ""})):
                 transaction, instances = self._read()
         except DicomReadError:
             return Answer(status=dimse.INVALID_ARGUMENT, comment="the request cannot be read")

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+from analytics.reasons import Reason
 from node.errors import DecodingError, DicomReadError
 
 
 @contextmanager
-def content_faults(words: str) -> Iterator[None]:
-    """Make every fault of the content a :class:`DicomReadError` of these words and the kind of fault.
+def content_faults(reason: Reason) -> Iterator[None]:
+    """Make every fault of the content a :class:`DicomReadError` of this reason with the kind of fault as ``fault``.
 
     The text of the fault is left out: it may quote values of the patient. What the file system says of the file itself
     is raised on; pydicom raises a bare ``OSError`` for content, too (a sequence that is cut off), which has no number.
@@ -27,7 +29,7 @@ def content_faults(words: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise DicomReadError(f"{words} ({kind_of_fault(error)})") from error
+        raise DicomReadError(replace(reason, values={"fault": kind_of_fault(error)})) from error
 
 
 def kind_of_fault(error: Exception) -> str:

@@ -13,6 +13,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from analytics.reasons import Reason
 from node.errors import DicomReadError
 from node.store.archive import CHUNK_BYTES, GROUP_END
 
@@ -61,7 +62,7 @@ def read_identity(path: Path) -> FileIdentity:
             dataset_offset=GROUP_END + int(meta.FileMetaInformationGroupLength),
         )
     except (InvalidDicomError, AttributeError, EOFError, LookupError, TypeError, ValueError, struct.error) as error:
-        raise DicomReadError("not a DICOM Part 10 file") from error
+        raise DicomReadError(Reason("not-part-10")) from error
 
 
 def file_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
@@ -107,17 +108,17 @@ def require_bounded(path: Path) -> None:
                 size += len(inflater.decompress(chunk, CHUNK_BYTES))
                 chunk = inflater.unconsumed_tail
                 if size > MAX_INFLATED_BYTES:
-                    raise DicomReadError(f"inflated it would be larger than {MAX_INFLATED_BYTES} bytes")
+                    raise DicomReadError(Reason("inflated-too-large", {"limit": MAX_INFLATED_BYTES}))
 
 
-def misnamed(sop_class_uid: str, sop_instance_uid: str) -> str | None:
+def misnamed(sop_class_uid: str, sop_instance_uid: str) -> Reason | None:
     """Why an object cannot be filed under what its sender called it, or ``None``: both are UIDs."""
     wrong = [
-        what
+        f"a {what}"
         for what, given in (("SOP Class UID", sop_class_uid), ("SOP Instance UID", sop_instance_uid))
         if not UID_TEXT.fullmatch(given)
     ]
-    return f"its sender named it by a {' and a '.join(wrong)} that is none" if wrong else None
+    return Reason("misnamed", {"by": tuple(wrong)}) if wrong else None
 
 
 def _uid(value: str) -> bytes:

@@ -23,6 +23,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
+from analytics.reasons import Reason
 from analytics.vbq.header import ImageHeader
 from node.dicom.content import content_faults
 from node.dicom.contexts import LOSSY
@@ -190,26 +191,27 @@ def decode(path: Path, frames: Sequence[int | None]) -> Iterator[tuple["NDArray[
     dataset = _read(path, stop_before_pixels=False)
     with _quiet():
         if "PixelData" not in dataset:
-            raise DicomReadError("the pixels are missing or cut off")
+            raise DicomReadError(Reason("pixels-missing"))
         if (_integer(dataset, "Rows") or 0) * (_integer(dataset, "Columns") or 0) > MAX_PIXELS:
-            raise DicomReadError(f"the image claims more than {MAX_PIXELS} pixels")
+            raise DicomReadError(Reason("too-many-pixels", {"limit": MAX_PIXELS}))
         if None in frames and (_integer(dataset, "NumberOfFrames") or 1) > 1:
-            raise DicomReadError(f"one slice is needed; the object has {_integer(dataset, 'NumberOfFrames')} frames")
+            frames_in_all = _integer(dataset, "NumberOfFrames") or 1
+            raise DicomReadError(Reason("many-frames-for-one-slice", {"frames": frames_in_all}))
         sources = _slice_elements(dataset, frames)
         spacings = [_spacing_mm(source) for source in sources]
         pixels = _frame_pixels(dataset, frames)
     for source, spacing_mm in zip(sources, spacings, strict=True):
-        with _quiet(), content_faults("the pixels cannot be decoded"):
+        with _quiet(), content_faults(Reason("pixels-not-decodable", {"fault": ""})):
             signal = np.asarray(_rescaled(next(pixels), dataset, source))
         if signal.ndim != 2:
-            raise DicomReadError(f"one slice is needed; the pixels have the shape {signal.shape}")
+            raise DicomReadError(Reason("not-one-slice", {"shape": str(signal.shape)}))
         yield signal, spacing_mm
 
 
 def _spacing_mm(source: Elements) -> tuple[float, float]:
     spacing = _numbers(source, "PixelSpacing")
     if spacing is None or len(spacing) != 2:
-        raise DicomReadError("the image gives no pixel spacing")
+        raise DicomReadError(Reason("no-pixel-spacing"))
     return spacing[0], spacing[1]
 
 
@@ -244,7 +246,7 @@ def _number_of_frames(dataset: Dataset) -> int:
 
 
 def _frames(dataset: Dataset) -> list[Frame]:
-    with content_faults("what is said about its frames cannot be read"):
+    with content_faults(Reason("frames-not-readable", {"fault": ""})):
         return frames_of(dataset)
 
 
@@ -254,10 +256,10 @@ def _slice_elements(dataset: Dataset, wanted: Sequence[int | None]) -> list[Elem
         return [dataset for _ in wanted]
     frames = _frames(dataset)
     if len(frames) != (_integer(dataset, "NumberOfFrames") or 1):
-        raise DicomReadError("the number of frames contradicts what is said about each")
+        raise DicomReadError(Reason("frames-contradict"))
     for frame in wanted:
         if frame is not None and not 1 <= frame <= len(frames):
-            raise DicomReadError(f"the image has no frame {frame}; it has {len(frames)}")
+            raise DicomReadError(Reason("no-such-frame", {"frame": frame, "frames": len(frames)}))
     return [dataset if frame is None else frames[frame - 1] for frame in wanted]
 
 
@@ -272,12 +274,12 @@ def _rescaled(stored: "NDArray[np.integer[Any]]", dataset: Dataset, source: Elem
 
 
 def _read(path: Path, *, stop_before_pixels: bool) -> Dataset:
-    with _quiet(), content_faults("cannot be read as DICOM"):
+    with _quiet(), content_faults(Reason("not-readable-as-dicom", {"fault": ""})):
         try:
             require_bounded(path)
             return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
         except InvalidDicomError as error:
-            raise DicomReadError("not a DICOM Part 10 file") from error
+            raise DicomReadError(Reason("not-part-10")) from error
 
 
 def _quiet() -> warnings.catch_warnings:
@@ -408,7 +410,7 @@ def _contrast_agent(dataset: Elements) -> str | None:
 
 
 def _rejection(dataset: Dataset) -> Rejection | None:
-    with content_faults("what it says of other images cannot be read"):
+    with content_faults(Reason("rejection-not-readable", {"fault": ""})):
         return rejection_of(dataset)
 
 
@@ -421,7 +423,7 @@ def _is_lossy(dataset: Dataset) -> bool:
 def _uid(dataset: Dataset, keyword: str) -> str:
     uid = _text(dataset, keyword)
     if uid is None:
-        raise DicomReadError(f"{keyword} is missing")
+        raise DicomReadError(Reason("element-missing", {"keyword": keyword}))
     if len(uid) > MAX_UID_LENGTH or not set(uid) <= set("0123456789."):
-        raise DicomReadError(f"{keyword} is not a UID")
+        raise DicomReadError(Reason("element-not-a-uid", {"keyword": keyword}))
     return uid

@@ -4,6 +4,7 @@ A series as it arrives may hold images twice, of several sizes, of several direc
 other, and images that cannot be read. Every one that is left out is said.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.reasons import Reason, Value
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.header import ImageHeader
 from analytics.vbq.series import PARALLEL_COSINE, SAGITTAL_COSINE
@@ -63,8 +65,8 @@ class Stack:
 
     images: tuple[SagittalImage, ...]
     places: tuple[Place, ...]
-    doubts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    doubts: tuple[Reason, ...] = ()
+    notes: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,8 @@ def read_stacks(images: Iterable[StoredImage], read: ReadSlices = read_slices) -
     """
     given = _slices(images)
     if len(given) > MAX_SLICES:
-        return [Stack(images=(), places=(), doubts=(f"it has {len(given)} slices; at most {MAX_SLICES} are read",))]
+        about: dict[str, Value] = {"slices": len(given), "limit": MAX_SLICES}
+        return [Stack(images=(), places=(), doubts=(Reason("too-many-slices", about),))]
     slices = [one for one in given if isinstance(one, _Slice)]
     unplaced = len(given) - len(slices)
     groups = [group for group in _groups(slices) if abs(group[0].axes[2, 0]) >= SAGITTAL_COSINE]
@@ -116,23 +119,24 @@ def read_stacks(images: Iterable[StoredImage], read: ReadSlices = read_slices) -
     if not groups:
         return []
     kept = [group for group in groups if len(group) >= SECOND_STACK_SHARE * len(groups[0])]
+    lossy = sum(one.lossy for one in slices)
     doubts = (
-        *_count(unplaced, "image says", "images say", "not where and how it lies (position, direction, spacing)"),
-        *_count(sum(one.lossy for one in slices), "image was", "images were", "compressed with loss"),
+        *([Reason("images-unplaced", {"images": unplaced})] if unplaced else []),
+        *([Reason("images-lossy", {"images": lossy})] if lossy else []),
     )
     return [
         _read(
             group,
             doubts=doubts,
-            notes=_count(len(slices) - len(group), "image", "images", "of another size, direction or place left out"),
+            notes=_apart(len(slices) - len(group)),
             read=read,
         )
         for group in kept
     ]
 
 
-def _count(number: int, one: str, many: str, what: str) -> tuple[str, ...]:
-    return (f"{number} {one if number == 1 else many} {what}",) if number else ()
+def _apart(images: int) -> tuple[Reason, ...]:
+    return (Reason("images-of-another-stack", {"images": images}),) if images else ()
 
 
 # ---- geometry --------------------------------------------------------------------------------------------------
@@ -196,11 +200,11 @@ def _belong(first: _Slice, other: _Slice) -> bool:
 
 
 # ---- pixels ----------------------------------------------------------------------------------------------------
-def _read(group: Sequence[_Slice], *, doubts: tuple[str, ...], notes: tuple[str, ...], read: ReadSlices) -> Stack:
+def _read(group: Sequence[_Slice], *, doubts: tuple[Reason, ...], notes: tuple[Reason, ...], read: ReadSlices) -> Stack:
     pixels_of_all = len(group) * group[0].size[0] * group[0].size[1]
     if pixels_of_all > MAX_STACK_PIXELS:
-        too_large = f"its stack of {len(group)} slices has {pixels_of_all} pixels; at most {MAX_STACK_PIXELS} are read"
-        return Stack(images=(), places=(), doubts=(*doubts, too_large), notes=notes)
+        about: dict[str, Value] = {"slices": len(group), "pixels": pixels_of_all, "limit": MAX_STACK_PIXELS}
+        return Stack(images=(), places=(), doubts=(*doubts, Reason("stack-too-large", about)), notes=notes)
     pixels, unread = _pixels(group, read)
     kept: list[tuple[_Slice, Slice]] = []
     again = 0
@@ -209,12 +213,7 @@ def _read(group: Sequence[_Slice], *, doubts: tuple[str, ...], notes: tuple[str,
             kept.append((one, found))
         elif not np.array_equal(kept[-1][1].signal, found.signal, equal_nan=True):
             again += 1
-    differing = _count(
-        again,
-        "further image lies at the place of another and shows",
-        "further images lie at the place of another and show",
-        "something else",
-    )
+    differing = [Reason("images-at-one-place", {"images": again})] if again else []
     return Stack(
         images=tuple(_image(one, found) for one, found in kept),
         places=tuple(one.place for one, _ in kept),
@@ -223,10 +222,10 @@ def _read(group: Sequence[_Slice], *, doubts: tuple[str, ...], notes: tuple[str,
     )
 
 
-def _pixels(group: Sequence[_Slice], read: ReadSlices) -> tuple[dict[tuple[Path, int | None], Slice], tuple[str, ...]]:
-    """The pixels by file and frame, and in words how many could not be read."""
+def _pixels(group: Sequence[_Slice], read: ReadSlices) -> tuple[dict[tuple[Path, int | None], Slice], list[Reason]]:
+    """The pixels by file and frame, and how many could not be read and why."""
     found: dict[tuple[Path, int | None], Slice] = {}
-    failures: dict[str, int] = {}
+    failures: Counter[Reason] = Counter()
     by_path: dict[Path, list[_Slice]] = {}
     for one in group:
         by_path.setdefault(one.path, []).append(one)
@@ -234,16 +233,12 @@ def _pixels(group: Sequence[_Slice], read: ReadSlices) -> tuple[dict[tuple[Path,
         try:
             slices_read = read(path, [one.place.frame_number for one in slices])
         except FileNotFoundError:
-            failures["the file is missing"] = failures.get("the file is missing", 0) + len(slices)
+            failures[Reason("file-gone")] += len(slices)
         except DicomReadError as error:
-            failures[str(error)] = failures.get(str(error), 0) + len(slices)
+            failures[error.reason] += len(slices)
         else:
             found.update({one.file: pixels for one, pixels in zip(slices, slices_read, strict=True)})
-    return found, tuple(
-        text
-        for why, number in failures.items()
-        for text in _count(number, "image", "images", f"could not be read: {why}")
-    )
+    return found, [Reason("images-unreadable", {"images": number, "why": why}) for why, number in failures.items()]
 
 
 def _image(one: _Slice, pixels: Slice) -> SagittalImage:

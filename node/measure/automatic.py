@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from analytics.reasons import Reason
 from analytics.records import MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.series import MINIMUM_SLICES, Verdict, after_contrast, candidates, judge
@@ -52,7 +53,7 @@ class SeriesMeasurement:
 
     series_uid: str
     status: MeasurementStatus
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     place: Place | None = None
     score: VbqScore | None = None
     vbq_sd: float | None = None
@@ -79,14 +80,10 @@ def in_order(series: Mapping[str, StudySeries]) -> list[StudySeries]:
     return [series[uid] for uid in candidates(verdicts)]
 
 
-def doubts_of_order(series: Mapping[str, StudySeries]) -> dict[str, str]:
+def doubts_of_order(series: Mapping[str, StudySeries]) -> dict[str, Reason]:
     """What the other series of a study give to doubt about a candidate, by the UID of the candidate."""
     late = after_contrast({uid: one.verdict for uid, one in series.items()})
-    return {
-        one.uid: f"it was made after a series with a contrast agent (series {late[one.uid]}) and may show it too"
-        for one in in_order(series)
-        if one.uid in late
-    }
+    return {one.uid: Reason("after-contrast", {"series": late[one.uid]}) for one in in_order(series) if one.uid in late}
 
 
 def measure_study(
@@ -113,14 +110,14 @@ def measure_series(series: StudySeries, measure: Measure, *, picked: bool = Fals
     stacks = read_stacks(series.images, read_slices)
     if not any(stack.images for stack in stacks):
         why = tuple(doubt for stack in stacks[:1] for doubt in stack.doubts)
-        return _rejected(series, "none of its images can be read and placed in the patient", *why)
+        return _rejected(series, Reason("no-image-placed"), *why)
     results = [_measure_stack(series, stack, measure) for stack in stacks if stack.images]
     if few := _few(series):
         results = [replace(one, reasons=(*one.reasons, *few)) if picked else doubted(one, few) for one in results]
     best = min(results, key=lambda result: SEVERITY[result.status])
     usable = [result for result in results if result.status is not MeasurementStatus.REJECTED]
     if len(usable) > 1:
-        doubt = f"{len(usable)} stacks of the series can be measured; this one has the most slices of the best"
+        doubt = Reason("several-stacks", {"stacks": len(usable)})
         return doubted(best, (doubt,))
     return best
 
@@ -142,15 +139,15 @@ def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> Serie
     return doubted(result, stack.doubts)
 
 
-def _few(series: StudySeries) -> tuple[str, ...]:
+def _few(series: StudySeries) -> tuple[Reason, ...]:
     """What is to be known of a series of so few slices that the midline may lie beside them."""
     slices = series.verdict.slices
     if slices >= MINIMUM_SLICES:
         return ()
-    return (f"fewer than {MINIMUM_SLICES} slices ({slices}): the midline may lie beside them",)
+    return (Reason("fewer-slices", {"minimum": MINIMUM_SLICES, "slices": slices}),)
 
 
-def doubted(result: SeriesMeasurement, doubts: Sequence[str]) -> SeriesMeasurement:
+def doubted(result: SeriesMeasurement, doubts: Sequence[Reason]) -> SeriesMeasurement:
     """The result with what a person must know first; a measured one then waits for a person."""
     if not doubts:
         return result
@@ -164,10 +161,12 @@ def doubted(result: SeriesMeasurement, doubts: Sequence[str]) -> SeriesMeasureme
 
 def _failed(series: StudySeries, error: Exception) -> SeriesMeasurement:
     log.error("the automatic measurement failed", series=series.uid, error=in_words(error))
-    undecoded = isinstance(error, DecodingError)
-    reason = str(error) if undecoded else f"the automatic measurement failed ({type(error).__name__})"
+    if isinstance(error, DecodingError):
+        reason = error.reason
+    else:
+        reason = Reason("measurement-failed", {"fault": type(error).__name__})
     return replace(_rejected(series, reason), error=error)
 
 
-def _rejected(series: StudySeries, *reasons: str) -> SeriesMeasurement:
+def _rejected(series: StudySeries, *reasons: Reason) -> SeriesMeasurement:
     return SeriesMeasurement(series_uid=series.uid, status=MeasurementStatus.REJECTED, reasons=reasons)

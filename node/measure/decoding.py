@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from analytics.reasons import Reason, from_dict
 from node.dicom.reader import Slice
 from node.errors import DecodingError, DicomReadError
 
@@ -145,7 +146,7 @@ class Decoder:
                     log.warning("the decoder ended", how=str(ended), attempt=attempt, file=path.name)
                     how = str(ended)
             else:
-                raise DecodingError(f"the pixels cannot be decoded: the decoder {how}, {TRIES} times")
+                raise DecodingError(Reason("decoder-fails", {"how": how, "times": TRIES}))
         if "error" in answer.said:
             raise _raised(answer.said)
         return answer
@@ -236,7 +237,7 @@ def _how(child: subprocess.Popen[bytes]) -> str:
 def _raised(said: dict[str, Any]) -> Exception:
     if said["error"] == "missing":
         return FileNotFoundError(2, "No such file or directory")
-    return DicomReadError(str(said["text"]))
+    return DicomReadError(from_dict(said["reason"]))
 
 
 @cache

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import pydicom
 from pydicom import uid
 
+from analytics.reasons import Reason, to_dict
 from node.dicom.content import content_faults
 from node.dicom.reader import decode
 from node.errors import DicomReadError
@@ -61,12 +62,16 @@ def _serve(request: Mapping[str, Any], answers: BinaryIO) -> None:
     except FileNotFoundError:
         said, pieces = {"error": "missing"}, []
     except OSError as error:
-        said, pieces = {"error": "unreadable", "text": f"the file cannot be read: {error.strerror}"}, []
+        said, pieces = _unreadable(Reason("file-not-readable", {"why": error.strerror})), []
     except DicomReadError as error:
-        said, pieces = {"error": "unreadable", "text": str(error)}, []
+        said, pieces = _unreadable(error.reason), []
     except MemoryError:
-        said, pieces = {"error": "unreadable", "text": "its pixels take more memory than there is for them"}, []
+        said, pieces = _unreadable(Reason("pixels-too-large-for-memory")), []
     _send(answers, said, pieces)
+
+
+def _unreadable(reason: Reason) -> dict[str, Any]:
+    return {"error": "unreadable", "reason": to_dict(reason)}
 
 
 def _send(answers: BinaryIO, said: Mapping[str, Any], pieces: Sequence[bytes]) -> None:
@@ -86,7 +91,7 @@ def _slices(path: Path, frames: list[int | None]) -> tuple[dict[str, Any], list[
 
 
 def _decompressed(path: Path) -> tuple[dict[str, Any], list[bytes]]:
-    with content_faults("it cannot be made uncompressed"):
+    with content_faults(Reason("not-decompressible", {"fault": ""})):
         dataset = pydicom.dcmread(path)
         dataset.decompress(as_rgb=dataset.PhotometricInterpretation == "YBR_RCT", generate_instance_uid=False)
         dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian

@@ -12,8 +12,10 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 
+from analytics.reasons import Reason, codes, words
 from analytics.records import MeasurementStatus
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from analytics.vbq.protocol import to_json_dict as protocol_json
 from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage
 from node.errors import DicomReadError, InputError
@@ -24,7 +26,7 @@ Progress = Callable[[int, int], None]
 """Told how many are done, of how many."""
 
 
-OTHER_PATIENTS = ("the images of its study carry different patient numbers",)
+OTHER_PATIENTS = (Reason("several-patients"),)
 HEAD = 512
 """Bytes by which a file that is no DICOM image is known."""
 MEDIA_DIRECTORY = b"1.2.840.10008.1.3.10"
@@ -137,12 +139,12 @@ def measure_all(found: Found, measure: Measure) -> Iterator[tuple[StudySeries, S
 
 def _not_measured(series: StudySeries, candidates: Sequence[str], measured: Sequence[str]) -> SeriesMeasurement:
     if len(series.studies) > 1:
-        reasons = ["its images name different studies"]
+        reasons = [Reason("several-studies")]
     elif series.uid in candidates:
-        reasons = [f"not chosen: series {measured[-1]} of the study is better suited"]
+        reasons = [Reason("not-chosen", {"series": measured[-1]})]
     else:
-        said = [one.sentence for one in series.verdict.criteria if one.holds is False and not one.silent]
-        reasons = ["not a sagittal T1 series of the lumbar spine without fat saturation or contrast", *said]
+        said = [one.reason for one in series.verdict.criteria if one.holds is False and not one.silent]
+        reasons = [Reason("not-the-series"), *said]
     return SeriesMeasurement(series_uid=series.uid, status=MeasurementStatus.REJECTED, reasons=tuple(reasons))
 
 
@@ -150,7 +152,7 @@ def _not_measured(series: StudySeries, candidates: Sequence[str], measured: Sequ
 def to_json_dict(series: StudySeries, result: SeriesMeasurement) -> dict[str, object]:
     """The promised fields of one series; rows and columns are 0-based native pixels of the instance."""
     place, score = result.place, result.score
-    protocol = asdict(series.verdict.protocol)
+    protocol = protocol_json(series.verdict.protocol)
     if place and place.frame_number is not None:
         # Of a multi-frame image the instance does not say which slice; 1-based.
         protocol["frame_number"] = place.frame_number
@@ -159,7 +161,8 @@ def to_json_dict(series: StudySeries, result: SeriesMeasurement) -> dict[str, ob
         "sop_instance_uid": place.sop_instance_uid if place else None,
         "instance_number": place.instance_number if place else None,
         "status": result.status.value,
-        "reasons": list(result.reasons),
+        "reasons": words(result.reasons),
+        "reason_codes": codes(result.reasons),
         "vbq_mean": _number(score.vbq_mean) if score else None,
         "vbq_median": _number(score.vbq_median) if score else None,
         "rois": {
@@ -192,7 +195,7 @@ def picture(result: SeriesMeasurement) -> tuple[str, bytes] | None:
         return None
     shown = Measured(
         status=result.status,
-        reasons=result.reasons,
+        reasons=words(result.reasons),
         score=result.score,
         vbq_sd=_number(result.vbq_sd),
         levels_confidence=result.levels_confidence,

@@ -31,8 +31,8 @@ SAME = 1e-9
 """The score of the pixels under the stored circles is the stored one, but for how it was added up."""
 
 STORED = """
-SELECT source, status, reasons, sop_instance_uid, instance_number, frame_number, vbq_mean, vbq_median, vbq_sd,
-       levels_confidence, rois, algorithm_name || ' ' || algorithm_version, approved_algorithm, in_effect
+SELECT source, status, reasons, reason_codes, sop_instance_uid, instance_number, frame_number, vbq_mean, vbq_median,
+       vbq_sd, levels_confidence, rois, algorithm_name || ' ' || algorithm_version, approved_algorithm, in_effect
 FROM measurements WHERE series_instance_uid = ? AND current = 1 AND iif(?, source = 'auto', in_effect = 1)
 """
 
@@ -45,6 +45,8 @@ class StoredReading:
     source: str
     status: MeasurementStatus
     reasons: tuple[str, ...]
+    """In words, and their codes in the same order."""
+    reason_codes: tuple[str, ...]
     sop_instance_uid: str | None
     instance_number: int | None
     frame_number: int | None
@@ -99,9 +101,8 @@ def stored_reading(db: Database, series_uid: str, *, automatic: bool = False) ->
             f"series {series_uid} has no {'automatic measurement' if automatic else 'reading'} (yet); the view "
             "'series' says what it is and waits for"
         )
-    source, status, reasons, sop_uid, number, frame, mean, median, sd, confidence, rois, algorithm, approved, effect = (
-        row
-    )
+    source, status, reasons, codes, sop_uid, number, frame, mean, median, sd, confidence, rois, *last = row
+    algorithm, approved, effect = last
     reader = str(source).removeprefix("reading:")
     by_person = f"{algorithm} under the circles of {approved}, approved by {reader}" if approved else None
     return StoredReading(
@@ -109,6 +110,7 @@ def stored_reading(db: Database, series_uid: str, *, automatic: bool = False) ->
         source=source,
         status=MeasurementStatus(status),
         reasons=tuple(json.loads(reasons)),
+        reason_codes=tuple(json.loads(codes)),
         sop_instance_uid=sop_uid,
         instance_number=number,
         frame_number=frame,

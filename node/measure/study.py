@@ -1,6 +1,7 @@
 """A study as the database knows it: its images, its series, and how they stood each time it had become quiet."""
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from itertools import pairwise
 
 from sqlite_utils import Database
 
+from analytics.reasons import to_dict
 from node.clock import from_text
 from node.dicom.reader import header_from_json
 from node.dicom.rejection import PATIENT_SAFETY, WRONG_WORKLIST_ENTRY
@@ -90,7 +92,10 @@ def inputs_hash(series: Mapping[str, StudySeries]) -> str | None:
         return None
     images = content_hash(image for one in candidates for image in one.images)
     doubts = doubts_of_order(series)
-    return hashlib.sha256(f"{images} {sorted(doubts.items())}".encode("ascii")).hexdigest() if doubts else images
+    if not doubts:
+        return images
+    said = json.dumps([[uid, to_dict(doubts[uid])] for uid in sorted(doubts)])
+    return hashlib.sha256(f"{images} {said}".encode("ascii")).hexdigest()
 
 
 def versions(images: Sequence[ReceivedImage], study_uid: str, *, quiet_s: float) -> dict[str, dict[str, StudySeries]]:

@@ -12,6 +12,7 @@ import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset
 
+from analytics.reasons import Reason
 from node.dicom.content import content_faults
 from node.dicom.contexts import LOSSLESS
 from node.dicom.part10 import require_bounded
@@ -43,7 +44,7 @@ def uncompressed(path: Path) -> Dataset:
     FileNotFoundError
         There is no such file.
     """
-    with content_faults("it cannot be made uncompressed"):
+    with content_faults(Reason("not-decompressible", {"fault": ""})):
         require_bounded(path)
         dataset = pydicom.dcmread(path)
         syntax = dataset.file_meta.TransferSyntaxUID
@@ -58,8 +59,8 @@ def uncompressed(path: Path) -> Dataset:
 def _require_exact(dataset: Dataset) -> None:
     colours = dataset.PhotometricInterpretation
     if colours not in EXACT_COLOURS:
-        raise DicomReadError(f"its colours ({colours}) cannot be made uncompressed without a change")
+        raise DicomReadError(Reason("colours-not-exact", {"colours": str(colours)}))
     frames = int(dataset.get("NumberOfFrames") or 1)
     size = frames * dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * (dataset.BitsAllocated // 8)
     if size > MAX_DECODED_BYTES:
-        raise DicomReadError(f"uncompressed it would have more than {MAX_DECODED_BYTES} bytes")
+        raise DicomReadError(Reason("decompressed-too-large", {"limit": MAX_DECODED_BYTES}))

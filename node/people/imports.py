@@ -20,7 +20,7 @@ import structlog
 from sqlite_utils import Database
 
 from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS, OPTIONAL_COLUMNS, CheckedRow, check_row, unclear_coding
-from analytics.reasons import words
+from analytics.reasons import Reason, words
 from node import __version__
 from node.clock import to_text
 from node.errors import CohortError
@@ -212,7 +212,7 @@ def _derive_all(db: Database, *, site: str) -> int:
     return len(files)
 
 
-def _unreadable(db: Database, import_id: int, why: str) -> None:
+def _unreadable(db: Database, import_id: int, why: Reason | str) -> None:
     log.error("imported file cannot be read any more", import_id=import_id)
     detail = f"the file was taken before and cannot be read now, so none of it is used: {why}"
     problem = {"step": "import", "source": f"import {import_id}", "code": "unreadable", "detail": detail}

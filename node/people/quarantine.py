@@ -20,6 +20,7 @@ import pydicom
 import structlog
 from sqlite_utils import Database
 
+from analytics.reasons import Reason
 from node.clock import to_text
 from node.dicom.content import content_faults
 from node.dicom.part10 import file_header, misnamed, read_identity
@@ -202,7 +203,7 @@ def _legible(path: Path) -> dict[str, str | None]:
     """What tells a person which image it is, as far as it can be read."""
     keywords = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "StudyDate", "SeriesDescription")
     try:
-        with content_faults("cannot be read"):
+        with content_faults(Reason("not-readable-as-dicom", {"fault": ""})):
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(keywords))
             return {keyword: str(dataset[keyword].value) if keyword in dataset else None for keyword in keywords}
     except (OSError, DicomReadError):

@@ -8,11 +8,12 @@ from math import isfinite
 
 from sqlite_utils import Database
 
+from analytics.reasons import Reason, Value
 from analytics.records import Circle
 from analytics.vbq.score import REGIONS, ScoreError, score
 from node.clock import to_text
 from node.dicom.reader import Slice
-from node.errors import DicomReadError, ReadingError
+from node.errors import DicomReadError, ReadingError, SliceError
 from node.measure.decoding import read_slice
 from node.measure.rois import FRAME, SLICE
 from node.store.archive import Archive
@@ -62,7 +63,7 @@ def parse_rois(text: str) -> Reading:
 
     Raises
     ------
-    ReadingError
+    ReadingError, SliceError
         Names what is wrong, and where.
     """
     try:
@@ -127,7 +128,7 @@ def find_slice(db: Database, series_uid: str, reading: Reading) -> FoundSlice:
 
     Raises
     ------
-    ReadingError
+    SliceError
         There is none, or more than one (of different content): nobody can say which one the reader saw.
     """
     number = reading.instance_number
@@ -138,19 +139,15 @@ def find_slice(db: Database, series_uid: str, reading: Reading) -> FoundSlice:
         [series_uid, number],
     ).fetchall()
     if not found:
-        raise ReadingError(f"slice {number}: the series has no image with this InstanceNumber")
+        raise SliceError(Reason("no-such-slice", {"slice": number}))
     if len(found) > 1:
-        raise ReadingError(
-            f"slice {number}: {len(found)} different images of the series bear this InstanceNumber; "
-            "vbq-node problems shows images received with differing content"
-        )
+        raise SliceError(Reason("slice-ambiguous", {"slice": number, "images": len(found)}))
     ((sha256, sop_instance_uid, frames),) = found
     if reading.frame_number is None and frames:
-        raise ReadingError(f'slice {number}: it is an image of {frames} frames; "frame" must say which one was read')
+        raise SliceError(Reason("frame-not-named", {"slice": number, "frames": frames}))
     if reading.frame_number is not None and not 1 <= reading.frame_number <= frames:
-        raise ReadingError(
-            f"slice {number}: the image has no frame {reading.frame_number} (frames: {frames or 'none'})"
-        )
+        about: dict[str, Value] = {"slice": number, "frame": reading.frame_number, "frames": frames or "none"}
+        raise SliceError(Reason("slice-without-frame", about))
     return FoundSlice(sha256=sha256, sop_instance_uid=sop_instance_uid, frame_number=reading.frame_number)
 
 
@@ -167,7 +164,7 @@ def load_slice(archive: Archive, found: FoundSlice) -> Slice:
     try:
         return read_slice(archive.path(found.sha256), frame=found.frame_number)
     except FileNotFoundError as error:
-        raise DicomReadError("the file is missing from the archive") from error
+        raise DicomReadError(Reason("file-missing")) from error
 
 
 def add_reading(
@@ -186,7 +183,7 @@ def add_reading(
 
     Raises
     ------
-    ReadingError
+    ReadingError, SliceError
         The text is no reading, the series is not known, the slice is missing or ambiguous, or the circles give no
         score. Nothing is stored.
     """
@@ -213,7 +210,7 @@ def approve(db: Database, archive: Archive, *, series_uid: str, reader: str, now
 
     Raises
     ------
-    ReadingError
+    ReadingError, SliceError
         There is no automatic measurement of the series with a score, or as :func:`add_reading`. Nothing is stored.
     """
     found = db.execute(

@@ -5,14 +5,13 @@ here, and no gap between the slices has room for another. Without such an answer
 are facts, so that deriving everything again arrives at the same.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlite_utils import Database
 
-from analytics.reasons import Reason
+from analytics.reasons import Reason, Value
 from node.steps.unsent import note_unsent
 from node.store.database import insert, writing
 from node.store.failures import barrier, forget_failure
@@ -35,8 +34,8 @@ WHERE q.study_instance_uid = :study
 ORDER BY q.peer
 """
 
-INCOMPLETE = "images of the series are missing: the slice that it should be read from may be among them"
-"""Reason that makes an automatic measurement of an incomplete series wait for a person."""
+INCOMPLETE = Reason("images-missing")
+"""Makes an automatic measurement of an incomplete series wait for a person."""
 
 # Of series that could not be judged yet, or whose study is being judged again, what was said before holds.
 TO_DOUBT = """
@@ -69,7 +68,7 @@ class Completeness:
     """The verdict on a series, why, and how many images there should be (``None``: nobody said)."""
 
     state: Literal["complete", "incomplete", "unverified"]
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     expected: int | None
     fewer: tuple[Reason, ...] = ()
     """A PACS has no longer what is here, and no other counts all of it."""
@@ -91,22 +90,23 @@ def judge_completeness(
     answers
         The newest answer of each peer that was asked.
     """
-    reasons = []
+    reasons: list[Reason] = []
     if missing_slices:
-        reasons.append(f"the gaps between the slices have room for {missing_slices} more")
+        reasons.append(Reason("gaps-between-slices", {"room": missing_slices}))
     counts = {answer: answer.instances for answer in answers if answer.instances is not None}
     expected = max(counts.values(), default=None)
     for answer, count in counts.items():
         late = answer.asked_at < last_received_at
         if count > instances:
-            reasons.append(f"{count - instances} of {count} images are missing by the count of {answer.peer}")
+            about: dict[str, Value] = {"missing": count - instances, "images": count, "peer": answer.peer}
+            reasons.append(Reason("fewer-than-counted", about))
         elif late:
-            reasons.append(f"images came after {answer.peer} was asked")
+            reasons.append(Reason("came-after-the-count", {"peer": answer.peer}))
         else:
-            reasons.append(f"{answer.peer} counts {count} images, {instances} are here")
+            reasons.append(Reason("as-many-as-counted", {"peer": answer.peer, "images": count, "here": instances}))
     unknown = [answer.peer for answer in answers if answer.instances is None]
     if not counts:
-        reasons.append(f"{', '.join(unknown)} does not know it" if unknown else "no PACS was asked")
+        reasons.append(Reason("not-known-to-peer", {"peers": tuple(unknown)}) if unknown else Reason("nobody-asked"))
     if missing_slices or (expected or 0) > instances:
         return Completeness(state="incomplete", reasons=tuple(reasons), expected=expected)
     newer = [answer for answer in answers if answer.asked_at >= last_received_at]
@@ -144,7 +144,7 @@ def completeness(
     )
     return {
         "completeness": found.state,
-        "completeness_reasons": json.dumps(found.reasons, ensure_ascii=False),
+        "completeness_reasons": stored(found.reasons),
         "expected_instances": found.expected,
         "fewer": stored(found.fewer),
     }
@@ -198,14 +198,14 @@ def _doubted(
     patient_id: str | None,
 ) -> tuple[int, str, int, str, str | None, str | None] | None:
     """The row as it must be, its own reasons first; ``None`` where it is so."""
-    before = json.loads(reasons)
+    before = loaded(reasons)
     wanted = [INCOMPLETE] if completeness == "incomplete" else []
-    wanted += [reason.words() for reason in (*loaded(rejections), *loaded(fewer))]
+    wanted += [*loaded(rejections), *loaded(fewer)]
     own = before[: len(before) - doubts]
-    if before[len(own) :] == wanted:
+    if list(before[len(own) :]) == wanted:
         return None
-    text = json.dumps([*own, *wanted], ensure_ascii=False, separators=(",", ":"))
-    return rowid, "review" if wanted else "measured", len(wanted), text, authority, patient_id
+    status = "review" if wanted else "measured"
+    return rowid, status, len(wanted), stored([*own, *wanted]), authority, patient_id
 
 
 def judge_again(db: Database, study_uid: str) -> None:

@@ -6,14 +6,15 @@ which nothing new has come for the set time. That time is counted from the datab
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
-from analytics.vbq.protocol import consensus, scanner_stratum
+from analytics.vbq.protocol import consensus, scanner_stratum, to_json_dict
+from analytics.vbq.series import Criterion
 from node.clock import to_text
 from node.dicom.part10 import misnamed
 from node.dicom.reader import MAX_FRAMES, Header, header_to_json, read_header
@@ -33,7 +34,7 @@ from node.store.database import insert, writing
 from node.store.failures import barrier, forget_failure, note_failure, tried
 from node.store.pending import touch, touch_known
 from node.store.public_id import public_id, public_id_sql
-from node.store.reasons import loaded, stored
+from node.store.reasons import loaded, stored, stored_verdict
 
 BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""
@@ -126,9 +127,9 @@ def index_objects(db: Database, archive: Archive) -> int:
     return done
 
 
-def _store(db: Database, object_id: int, source: str, header: Header | str | None) -> None:
+def _store(db: Database, object_id: int, source: str, header: Header | Reason | None) -> None:
     if header is None:
-        _insert_problem(db, "index", source, CORRECTED, "a corrected object stands in its place")
+        _insert_problem(db, "index", source, CORRECTED, Reason("corrected"))
     elif isinstance(header, Header):
         _insert_instance(db, object_id, header)
     else:
@@ -136,7 +137,12 @@ def _store(db: Database, object_id: int, source: str, header: Header | str | Non
 
 
 def _say_other_names(
-    db: Database, source: str, header: Header | str, sop_class_uid: str, sop_instance_uid: str, corrected_id: int | None
+    db: Database,
+    source: str,
+    header: Header | Reason,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    corrected_id: int | None,
 ) -> None:
     """The command that brought an object may name another one than its data set does; that goes by the latter."""
     if not isinstance(header, Header) or corrected_id is not None:
@@ -146,19 +152,20 @@ def _say_other_names(
         "SOP Class UID": (sop_class_uid, header.image.sop_class_uid),
     }
     other = [
-        f"{name} {by_sender}, in itself {own}" for name, (by_sender, own) in said.items() if own and own != by_sender
+        f"the {name} {by_sender}, in itself {own}"
+        for name, (by_sender, own) in said.items()
+        if own and own != by_sender
     ]
     if other:
         _insert_problem(
             db, "receive", source, "other-name",
-            f"its sender gave it the {' and the '.join(other)}; it is taken for what it is in itself, while the sender "
-            "asks for it by the other name. Have the sender corrected",
+            Reason("other-name", {"names": tuple(other)}),
         )  # fmt: skip
 
 
 def _judge(
     archive: Archive, object_id: int, sha256: str, sop_class_uid: str, sop_instance_uid: str, corrected_id: int | None
-) -> Header | str | None:
+) -> Header | Reason | None:
     """The header, or why there is none; ``None`` where another object stands in its place.
 
     Whoever takes an object in as it came says with it that its data set names it, not its sender.
@@ -169,14 +176,14 @@ def _judge(
     return reason or _read(archive, sha256)
 
 
-def _read(archive: Archive, sha256: str) -> Header | str:
+def _read(archive: Archive, sha256: str) -> Header | Reason:
     """The header, or why there is none."""
     try:
         return read_header(archive.path(sha256))
     except FileNotFoundError:
-        return "the file is missing from the archive"
+        return Reason("file-missing")
     except DicomReadError as error:
-        return str(error)
+        return error.reason
 
 
 def _insert_instance(db: Database, object_id: int, header: Header) -> None:
@@ -208,10 +215,10 @@ def _insert_rejection(db: Database, object_id: int, rejection: Rejection) -> Non
         make_stale(db, study=study, series=series)
 
 
-def _insert_problem(db: Database, step: str, source: str, code: str, detail: str) -> None:
+def _insert_problem(db: Database, step: str, source: str, code: str, reason: Reason) -> None:
     db.execute(
         "INSERT OR IGNORE INTO derived_problem (step, source, code, detail) VALUES (?, ?, ?, ?)",
-        [step, source, code, detail],
+        [step, source, code, str(reason)],
     )
 
 
@@ -281,8 +288,8 @@ def _store_withdrawn(
     owner = _patient(study_uid, [one], settings)
     newest = max(image.received_at for image in images if image.header.series_instance_uid == one.uid)
     row = _row(one, owner, [], {}) | {"inputs_sha256": None} | _taken_back(one, images, withdrawn=True)
-    why = [f"against: {reason.words()}" for reason in loaded(str(row["rejections"]))]
-    row["reasons"] = json.dumps([*why, *one.verdict.reasons], ensure_ascii=False)
+    why = [Criterion(holds=False, reason=reason) for reason in loaded(str(row["rejections"]))]
+    row["reasons"] = stored_verdict([*why, *one.verdict.ranked])
     insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest) | {"fewer": "[]"}])
     if owner.authority is not None and owner.patient_id is not None:
         touch(db, owner.authority, owner.patient_id)
@@ -313,7 +320,7 @@ def _readings(db: Database, series: Iterable[str]) -> list[int]:
     return [reading_id for uid in series for (reading_id,) in db.execute(sql, [uid]).fetchall()]
 
 
-def _forget_series(db: Database, study_uid: str, _: str) -> None:
+def _forget_series(db: Database, study_uid: str, _: Reason) -> None:
     """Nothing of an earlier judgement stands for a study that could not be judged with all that it has now."""
     for (uid,) in db.execute(
         "SELECT series_instance_uid FROM derived_series WHERE study_instance_uid = ?", [study_uid]
@@ -360,37 +367,32 @@ def _patient(
 def _store_problems(db: Database, study_uid: str, series: Iterable[StudySeries], patient: _Patient) -> None:
     source = f"study {study_uid}"
     db.execute("DELETE FROM derived_problem WHERE step = 'catalogue' AND source = ?", [source])
-    decide = "Correct it in the PACS and have it send them again, or say that what came last holds: " + (
-        f"`vbq-node study use-newest {study_uid} --by NAME`"
-    )
     if patient.contradictions:
         _insert_problem(
             db, "catalogue", source, "contradictory-patient",
-            f"its images carry different {', '.join(patient.contradictions)}; kept, but linked to nobody. {decide}",
+            Reason("contradictory-patient", {"what": tuple(patient.contradictions), "study": study_uid}),
         )  # fmt: skip
     if patient.contested_with:
         _insert_problem(
             db, "catalogue", source, "contested-images",
-            f"the same images stand under another patient in study {', '.join(patient.contested_with)}; "
-            f"linked to neither. {decide}",
+            Reason("contested-images", {"studies": tuple(patient.contested_with), "study": study_uid}),
         )  # fmt: skip
     for one in series:
         if len(one.studies) > 1:
             _insert_problem(
                 db, "catalogue", source, "contradictory-series",
-                f"images of series {one.uid} name different studies; it is set aside. {decide}",
+                Reason("contradictory-series", {"series": one.uid, "study": study_uid}),
             )  # fmt: skip
         frames = sum(image.header.frames_left_out for image in one.images)
         if frames and any(image.header.image.modality == "MR" for image in one.images):
             _insert_problem(
                 db, "catalogue", source, "too-many-frames",
-                f"series {one.uid} has objects of {frames} frames together, of which none is read: at most "
-                f"{MAX_FRAMES} of an object are. Send it in parts if the sagittal T1 is in it",
+                Reason("too-many-frames", {"series": one.uid, "frames": frames, "limit": MAX_FRAMES}),
             )  # fmt: skip
 
 
 def _row(
-    one: StudySeries, patient: _Patient, candidates: Sequence[str], doubts: Mapping[str, str]
+    one: StudySeries, patient: _Patient, candidates: Sequence[str], doubts: Mapping[str, Reason]
 ) -> dict[str, str | int | None]:
     owner = _Patient() if len(one.studies) > 1 else patient
     headers = [image.header for image in one.images]
@@ -411,8 +413,9 @@ def _row(
         "instances_sha256": content_hash(one.images),
         "role": _role(one, candidates),
         "chosen": int([one.uid] == candidates[:1]),
-        "reasons": json.dumps(_reasons(one, candidates, doubts), ensure_ascii=False),
-        "protocol": json.dumps(asdict(one.verdict.protocol), ensure_ascii=False),
+        "reasons": stored_verdict(_reasons(one, candidates, doubts)),
+        "protocol": json.dumps(to_json_dict(one.verdict.protocol), ensure_ascii=False),
+        "protocol_warnings": stored(one.verdict.protocol.warnings),
         "withheld": int((patient.withheld or len(one.studies) > 1) and any(header.patient_id for header in headers)),
     }
 
@@ -445,20 +448,20 @@ def _instances(one: StudySeries) -> int:
     return len({image.header.sop_instance_uid for image in one.images})
 
 
-def _reasons(one: StudySeries, candidates: Sequence[str], doubts: Mapping[str, str]) -> list[str]:
-    reasons = list(one.verdict.reasons)
+def _reasons(one: StudySeries, candidates: Sequence[str], doubts: Mapping[str, Reason]) -> list[Criterion | Reason]:
+    reasons: list[Criterion | Reason] = list(one.verdict.ranked)
     if one.uid in doubts:
-        reasons.insert(0, f"unknown: {doubts[one.uid]}")
+        reasons.insert(0, Criterion(holds=None, reason=doubts[one.uid]))
     if len(one.studies) > 1:
-        reasons.insert(0, "against: its images name different studies")
+        reasons.insert(0, Criterion(holds=False, reason=Reason("several-studies")))
     if one.uid not in candidates:
         return reasons
     if one.uid != candidates[0]:
-        reasons.insert(0, f"not chosen: series {candidates[0]} of the study is better suited")
+        reasons.insert(0, Reason("not-chosen", {"series": candidates[0]}))
     elif one.verdict.image_decides:
-        reasons.insert(0, "chosen: the headers of no series of the study say that it is the one; its image decides")
+        reasons.insert(0, Reason("chosen-by-image"))
     elif len(candidates) > 1:
-        reasons.insert(0, f"chosen: the best of {len(candidates)} possible sagittal T1 series of the study")
+        reasons.insert(0, Reason("chosen-of-several", {"candidates": len(candidates)}))
     else:
-        reasons.insert(0, "chosen: the only sagittal T1 series of the study")
+        reasons.insert(0, Reason("chosen-alone"))
     return reasons

@@ -6,6 +6,7 @@ from itertools import accumulate
 
 from sqlite_utils import Database
 
+from analytics.reasons import Reason
 from node.clock import to_text
 from node.hl7.extracts import MergeExtract, UnmergeExtract
 from node.hl7.interpret import PROCEDURE_PROBLEMS, READ_AGAIN, Interpretation, interpret_frame
@@ -70,7 +71,7 @@ def store_frame(db: Database, frame_id: int, sha256: str, interpretations: list[
     return any(merged)
 
 
-def _store_unstorable(db: Database, frame_id: int, _: str) -> None:
+def _store_unstorable(db: Database, frame_id: int, _: Reason) -> None:
     """One held message stands for a frame whose messages the database does not take."""
     reason = f"this version cannot store the message{READ_AGAIN}"
     row = {"frame_id": frame_id, "position": 1, "status": "held", "reason": reason}

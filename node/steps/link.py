@@ -74,7 +74,7 @@ def _is_pending(db: Database, person: str) -> bool:
     return bool(row[0])
 
 
-def _store_failed(db: Database, person: str, _: str) -> None:
+def _store_failed(db: Database, person: str, _: Reason) -> None:
     """A person of whom nothing could be derived: done with, until something new is known, and linked to nothing."""
     _forget_derived(db, person)
     insert(db, "derived_person", [{"person": person, "pseudonym": _pseudonym(_pseudonym_key(db), "P", person)}])

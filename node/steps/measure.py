@@ -7,15 +7,17 @@ from functools import partial
 
 from sqlite_utils import Database
 
+from analytics.reasons import Reason
 from analytics.records import Circle, MeasurementStatus, RoiSignal, VbqScore
 from analytics.vbq.quality import doubts
 from analytics.vbq.score import ScoreError, score
-from node.errors import DicomReadError, ReadingError
+from node.errors import DicomReadError, SliceError
 from node.people.readings import FoundSlice, find_slice, load_slice, parse_rois
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.failures import barrier, forget_failure
 from node.store.pending import touch
+from node.store.reasons import loaded, loaded_against, stored
 
 ALGORITHM_NAME = "vbq-roi"
 ALGORITHM_VERSION = "1"
@@ -23,7 +25,7 @@ ALGORITHM_VERSION = "1"
 
 PENDING = """
 SELECT r.reading_id, r.series_instance_uid, r.reader, r.rois,
-       s.instances_sha256, s.role, s.reasons, s.protocol, s.patient_authority, s.patient_id
+       s.instances_sha256, s.role, s.reasons, s.protocol_warnings, s.patient_authority, s.patient_id
 FROM fact_reading AS r
 JOIN derived_series AS s USING (series_instance_uid)
 LEFT JOIN derived_measurement AS m
@@ -44,8 +46,8 @@ class _Pending:
     rois: str
     instances_sha256: str
     role: str
-    series_reasons: Sequence[str]
-    protocol_warnings: Sequence[str]
+    speaks_against: Sequence[Reason]
+    protocol_warnings: Sequence[Reason]
     patient_authority: str | None
     patient_id: str | None
 
@@ -53,7 +55,7 @@ class _Pending:
 @dataclass(frozen=True, kw_only=True)
 class _Result:
     status: MeasurementStatus
-    reasons: Sequence[str]
+    reasons: Sequence[Reason]
     instance_number: int | None
     frame_number: int | None
     circles: Mapping[str, Circle]
@@ -85,16 +87,16 @@ def _store(db: Database, pending: _Pending, result: _Result) -> None:
         touch(db, pending.patient_authority, pending.patient_id)
 
 
-def _store_failure(db: Database, pending: _Pending, detail: str) -> None:
+def _store_failure(db: Database, pending: _Pending, reason: Reason) -> None:
     """The reading is in effect, though it gives no number: what it should have replaced must not stand for it."""
     result = _Result(
-        status=MeasurementStatus.REJECTED, reasons=[detail], instance_number=None, frame_number=None, circles={}
+        status=MeasurementStatus.REJECTED, reasons=[reason], instance_number=None, frame_number=None, circles={}
     )
     _store(db, pending, result)
 
 
 def _pending(row: Sequence[str | int]) -> _Pending:
-    reading_id, series_uid, reader, rois, instances_sha256, role, reasons, protocol, authority, patient_id = row
+    reading_id, series_uid, reader, rois, instances_sha256, role, reasons, warnings, authority, patient_id = row
     return _Pending(
         reading_id=int(reading_id),
         series_uid=str(series_uid),
@@ -102,8 +104,8 @@ def _pending(row: Sequence[str | int]) -> _Pending:
         rois=str(rois),
         instances_sha256=str(instances_sha256),
         role=str(role),
-        series_reasons=json.loads(str(reasons)),
-        protocol_warnings=json.loads(str(protocol)).get("warnings", ()),
+        speaks_against=loaded_against(str(reasons)),
+        protocol_warnings=loaded(str(warnings)),
         patient_authority=None if authority is None else str(authority),
         patient_id=None if patient_id is None else str(patient_id),
     )
@@ -116,10 +118,10 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
         found = find_slice(db, pending.series_uid, reading)
         pixels = load_slice(archive, found)
         measured = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
-    except (ReadingError, DicomReadError, ScoreError) as error:
+    except (SliceError, DicomReadError, ScoreError) as error:
         return _Result(
             status=MeasurementStatus.REJECTED,
-            reasons=[str(error)],
+            reasons=[error.reason],
             instance_number=reading.instance_number,
             frame_number=reading.frame_number,
             circles=reading.rois,
@@ -138,12 +140,11 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
     )
 
 
-def _wrong_series(pending: _Pending) -> Sequence[str]:
+def _wrong_series(pending: _Pending) -> Sequence[Reason]:
     # Of an undecided one the headers say nothing; the person who read it has seen what it is.
     if pending.role in {"t1_sagittal", "undecided"}:
         return []
-    against = [reason.removeprefix("against: ") for reason in pending.series_reasons if reason.startswith("against: ")]
-    return [f"the series is no sagittal lumbar T1 without fat saturation or contrast: {'; '.join(against)}"]
+    return [Reason("read-on-another-series", {"against": tuple(pending.speaks_against)})]
 
 
 def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | None]:
@@ -158,7 +159,7 @@ def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | No
         "instance_number": result.instance_number,
         "frame_number": result.frame_number,
         "status": result.status.value,
-        "reasons": json.dumps(list(result.reasons), ensure_ascii=False),
+        "reasons": stored(result.reasons),
         "vbq_mean": measured.vbq_mean if measured else None,
         "vbq_median": measured.vbq_median if measured else None,
         "rois": json.dumps({n: roi_json(c, signals.get(n)) for n, c in sorted(result.circles.items())}),

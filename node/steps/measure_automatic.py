@@ -9,6 +9,7 @@ from functools import partial
 
 from sqlite_utils import Database
 
+from analytics.reasons import Reason
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.clock import now
 from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_study
@@ -20,6 +21,7 @@ from node.store.database import insert, writing
 from node.store.derivation import keep_measurements
 from node.store.failures import barrier, begin_attempt, forget_failure, note_failure
 from node.store.pending import touch
+from node.store.reasons import stored
 
 BATCH = 4
 """Studies measured before the other steps, and a request to stop, get their turn."""
@@ -87,7 +89,7 @@ def _measure(db: Database, archive: Archive, settings: Settings, measure: Measur
                 note_failure(db, "measure", f"series {result.series_uid}", result.error)
 
 
-def _without(db: Database, study_uid: str, _: str) -> None:
+def _without(db: Database, study_uid: str, _: Reason) -> None:
     """No earlier measurement stands for a study that could not be measured with all that it has now."""
     _replace(db, study_uid, [])
 
@@ -133,7 +135,7 @@ def _row(result: SeriesMeasurement, inputs: str, *, current: bool) -> dict[str, 
         "instance_number": place.instance_number if place else None,
         "frame_number": place.frame_number if place else None,
         "status": result.status.value,
-        "reasons": json.dumps(list(result.reasons), ensure_ascii=False),
+        "reasons": stored(result.reasons),
         "vbq_mean": measured.vbq_mean if measured else None,
         "vbq_median": measured.vbq_median if measured else None,
         "vbq_sd": result.vbq_sd,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from analytics.reasons import Reason
 from node.dicom.reader import Header, header_from_json
 from node.dicom.same import same_name, same_pixels
 from node.errors import DicomReadError
@@ -232,7 +233,7 @@ def judge(members: Sequence[Member], events: Iterable[_Event], settings: Dicom) 
             allowed = _may_correct(settings, event.sender, senders.get(verdict.holds, set()))
             _take(verdict, compared, event, allowed=allowed)
     if verdict is None:
-        raise DicomReadError("no receipt of the object is known")
+        raise DicomReadError(Reason("no-receipt"))
     return verdict
 
 

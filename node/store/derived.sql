@@ -99,6 +99,7 @@ CREATE TABLE derived_series (
     inputs_sha256 TEXT,                  -- of what an automatic measurement of the study looks at; of candidates only
     reasons TEXT NOT NULL CHECK (json_valid(reasons)),
     protocol TEXT NOT NULL CHECK (json_valid(protocol)),
+    protocol_warnings TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(protocol_warnings)),
     last_received_at TEXT NOT NULL,
     missing_slices INTEGER NOT NULL,
     completeness TEXT NOT NULL CHECK (completeness IN ('complete', 'incomplete', 'unverified')),

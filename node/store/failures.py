@@ -19,6 +19,7 @@ import structlog
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
+from analytics.reasons import Reason
 from node import __version__
 from node.clock import to_text
 from node.errors import NodeError, StoreError
@@ -90,7 +91,7 @@ def in_words(error: BaseException) -> str:
 
 @contextmanager
 def barrier(
-    db: Database, step: str, unit: str, *, instead: Callable[[str], None] = lambda detail: None
+    db: Database, step: str, unit: str, *, instead: Callable[[Reason], None] = lambda reason: None
 ) -> Iterator[None]:
     """Let what is raised in a unit of work cost that unit only; within a transaction or outside of one.
 
@@ -99,7 +100,7 @@ def barrier(
     unit
         Names it, as the source of a problem: ``study 1.2.3``. No patient's number or name.
     instead
-        Called with the detail of the problem when the unit has failed, in the transaction that notes it: for what must
+        Called with the reason when the unit has failed, in the transaction that notes it: for what must
         not stay as it was.
     """
     inside = db.conn.in_transaction
@@ -122,12 +123,12 @@ def barrier(
             db.conn.execute("RELEASE unit")
 
 
-def _settle(db: Database, step: str, unit: str, error: Exception, instead: Callable[[str], None]) -> None:
+def _settle(db: Database, step: str, unit: str, error: Exception, instead: Callable[[Reason], None]) -> None:
     """Note the failure and do what was asked for in its place; should that fail too, the failure stands by itself."""
-    detail = note_failure(db, step, unit, error)
+    reason = note_failure(db, step, unit, error)
     db.conn.execute("SAVEPOINT instead")
     try:
-        instead(detail)
+        instead(reason)
     except Exception as second:
         if of_the_machine(second):
             raise
@@ -136,21 +137,18 @@ def _settle(db: Database, step: str, unit: str, error: Exception, instead: Calla
     db.conn.execute("RELEASE instead")
 
 
-def note_failure(db: Database, step: str, unit: str, error: Exception) -> str:
-    """Note within a unit of work that this version failed on something; returns the detail of the problem."""
+def note_failure(db: Database, step: str, unit: str, error: Exception) -> Reason:
+    """Note within a unit of work that this version failed on something; returns that as a reason."""
     words = in_words(error)
     log.error("a unit of work failed", step=step, unit=unit, error=words)
-    detail = (
-        f"this version of the software fails on it ({words}); it is left out. A newer version tries it again, "
-        "and so does `vbq-node problems --retry`"
-    )
+    reason = Reason("unit-failed", {"fault": words})
     db.execute(
         "INSERT INTO state_failure (step, unit, version, attempts, final, detail) VALUES (?, ?, ?, 1, 1, ?) "
         "ON CONFLICT DO UPDATE SET version = excluded.version, attempts = attempts + 1, final = 1, "
         "detail = excluded.detail, next_attempt_at = NULL",
-        [step, unit, __version__, detail],
+        [step, unit, __version__, str(reason)],
     )
-    return detail
+    return reason
 
 
 def begin_attempt(db: Database, step: str, unit: str, *, at: datetime) -> bool:

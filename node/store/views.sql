@@ -36,7 +36,9 @@ LEFT JOIN derived_link AS l ON l.episode = f.episode
 LEFT JOIN derived_person AS p ON p.person = l.person;
 
 CREATE VIEW measurements AS
-SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_number, m.source, m.status, m.reasons,
+SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_number, m.source, m.status,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(m.reasons)) AS reasons,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(m.reasons)) AS reason_codes,
        m.vbq_mean, m.vbq_median,
        -- Who takes the circles of the automatic measurement as they are takes its uncertainty with them.
        coalesce(m.vbq_sd, (SELECT a.vbq_sd FROM derived_measurement AS a
@@ -63,7 +65,10 @@ FROM derived_measurement AS m
 JOIN derived_series AS s USING (series_instance_uid)
 UNION ALL
 -- What deriving again did not arrive at: of another version of the algorithm, or of the series as it once stood.
-SELECT k.series_instance_uid, k.sop_instance_uid, k.instance_number, k.frame_number, 'auto', k.status, k.reasons,
+SELECT k.series_instance_uid, k.sop_instance_uid, k.instance_number, k.frame_number, 'auto', k.status,
+       -- Kept by an earlier version there are the words alone.
+       (SELECT '[' || coalesce(group_concat(json_quote(iif(type = 'text', value, value ->> 'words')), ', '), '') || ']' FROM json_each(k.reasons)),
+       (SELECT '[' || coalesce(group_concat(json_quote(iif(type = 'text', NULL, value ->> 'code')), ', '), '') || ']' FROM json_each(k.reasons)),
        k.vbq_mean, k.vbq_median, k.vbq_sd, k.levels_confidence,
        k.rois ->> '$.L1.mean', k.rois ->> '$.L2.mean', k.rois ->> '$.L3.mean', k.rois ->> '$.L4.mean',
        k.rois ->> '$.CSF.mean', k.rois,
@@ -142,8 +147,13 @@ LEFT JOIN derived_message AS m USING (frame_id);
 CREATE VIEW series AS
 SELECT s.series_instance_uid, s.study_instance_uid, s.patient_authority, s.patient_id,
        s.patient_id IS NOT NULL AS identified, s.study_date, s.modality, s.description, s.scanner_stratum, s.instances,
-       s.completeness, s.expected_instances, s.completeness_reasons, s.last_received_at,
-       s.role, s.chosen, s.reasons, s.protocol,
+       s.completeness, s.expected_instances,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(s.completeness_reasons)) AS completeness_reasons,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(s.completeness_reasons)) AS completeness_reason_codes,
+       s.last_received_at, s.role, s.chosen,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(s.reasons)) AS reasons,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(s.reasons)) AS reason_codes,
+       s.protocol,
        CASE WHEN s.stale = 1 THEN 'arriving'
             WHEN s.withdrawn = 1 THEN 'taken back'
             ELSE coalesce((SELECT m.status FROM derived_measurement AS m
@@ -155,7 +165,7 @@ SELECT s.series_instance_uid, s.study_instance_uid, s.patient_authority, s.patie
 FROM derived_series AS s
 UNION ALL
 SELECT i.series_instance_uid, min(i.study_instance_uid), NULL, NULL, NULL, NULL, min(i.modality), NULL, NULL, count(*),
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'arriving', NULL
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'arriving', NULL
 FROM derived_instance AS i
 WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.series_instance_uid = i.series_instance_uid)
 GROUP BY i.series_instance_uid
@@ -163,7 +173,7 @@ UNION ALL
 SELECT u.series_instance_uid, min(u.study_instance_uid), NULL, NULL, NULL, NULL, min(u.modality), min(u.description),
        NULL, 0, 'incomplete', max(u.instances),
        json_group_array(u.peer || ' counts ' || u.instances || ' images, none has come'),
-       NULL, NULL, NULL, NULL, NULL, 'not sent', NULL
+       json_group_array('nothing-of-it-came'), NULL, NULL, NULL, NULL, NULL, NULL, 'not sent', NULL
 FROM (SELECT * FROM derived_unsent_series ORDER BY series_instance_uid, peer) AS u
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.series_instance_uid = u.series_instance_uid)
 GROUP BY u.series_instance_uid;
@@ -256,7 +266,7 @@ WHERE s.patient_id IS NULL AND s.withheld = 0
                   WHERE p.step = 'catalogue' AND p.source = 'study ' || s.study_instance_uid)
 UNION ALL
 SELECT 'completeness', 'series ' || s.series_instance_uid, 'incomplete',
-       (SELECT group_concat(value, '; ') FROM json_each(s.completeness_reasons))
+       (SELECT group_concat(value ->> 'words', '; ') FROM json_each(s.completeness_reasons))
        || '; have the PACS send the study again, or bring it with `vbq-node fetch --peer PACS --study ' || s.study_instance_uid || '`'
 FROM derived_series AS s
 WHERE s.completeness = 'incomplete' AND s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
@@ -335,16 +345,16 @@ UNION ALL
 -- A lumbar examination of which nothing is measured, with what speaks against the series that comes nearest.
 SELECT 'measure', 'study ' || s.study_instance_uid, 'no-t1',
        'none of its series can be the plain sagittal T1; nearest is series ' || s.series_instance_uid || ': '
-       || (SELECT group_concat(substr(value, 10), '; ') FROM json_each(s.reasons) WHERE value LIKE 'against: %')
+       || (SELECT group_concat(value ->> 'plain', '; ') FROM json_each(s.reasons) WHERE value ->> 'holds' = 0)
 FROM (SELECT study_instance_uid, series_instance_uid, reasons,
              row_number() OVER (PARTITION BY study_instance_uid ORDER BY
-                 (SELECT count(*) FROM json_each(reasons) WHERE value LIKE 'against: %'), series_instance_uid) AS nearness
+                 (SELECT count(*) FROM json_each(reasons) WHERE value ->> 'holds' = 0), series_instance_uid) AS nearness
       FROM derived_series
       WHERE modality = 'MR' AND study_instance_uid NOT IN (
           SELECT study_instance_uid FROM derived_series WHERE stale = 1 OR withdrawn = 1 OR role <> 'other')) AS s
 WHERE s.nearness = 1
   AND EXISTS (SELECT 1 FROM derived_series AS other WHERE other.study_instance_uid = s.study_instance_uid
-              AND other.reasons LIKE '%"for: the lumbar spine is named"%')
+              AND EXISTS (SELECT 1 FROM json_each(other.reasons) WHERE value ->> 'code' = 'lumbar-named'))
   AND NOT EXISTS (SELECT 1 FROM derived_series AS other JOIN derived_measurement USING (series_instance_uid)
                   WHERE other.study_instance_uid = s.study_instance_uid)
 UNION ALL

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from analytics.reasons import words
 from analytics.records import CSF, LEVELS, Circle
 from analytics.vbq import appearance
 from analytics.vbq.grid import to_grid
@@ -24,12 +25,13 @@ def scored(image):
 
 def found(image, *, t1_stated: bool = True) -> list[str]:
     grid, result = to_grid(image), scored(image)
-    return [
+    reasons = [
         *appearance.not_t1(grid, SPINE, result),
         *appearance.doubts(grid, SPINE, result, t1_stated=t1_stated),
         *appearance.doubts_of_signal(image, result),
         *appearance.doubts_of_marrow(grid, SPINE, result),
     ]
+    return words(reasons)
 
 
 def changed(change, drawn: Drawn | None = None):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analytics.reasons import Reason, words
 from analytics.records import LEVELS
 from analytics.vbq.bodies import heights_mm
 from analytics.vbq.levels import LEVEL_INDEX, SURE, crushed, name_levels
@@ -40,7 +41,7 @@ def test_a_region_apart_from_the_chain_is_set_aside():
     rectangle(labels, np.array([60.0, 20.0]), 0.0, 26.0, 30.0, BODY)
     spine = find_spine(sure(labels), MM)
     assert [body.centre for body in spine.bodies] == [body.centre for body in ORDINARY.spine().bodies]
-    assert spine.set_aside == ("1 regions that look like bodies lie apart from the chain",)
+    assert words(spine.set_aside) == ["1 regions that look like bodies lie apart from the chain"]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_region_apart_from_the_chain_is_set_aside():
 )
 def test_what_makes_the_count_doubtful_is_said_and_sends_it_to_a_person(drawn: Drawn, reason: str):
     levels = named(drawn)
-    assert any(reason in doubt for doubt in levels.doubts)
+    assert any(reason in doubt for doubt in words(levels.doubts))
     assert levels.confidence < SURE
 
 
@@ -69,7 +70,7 @@ def test_a_second_disc_or_a_long_remnant_under_s1_is_called_transitional():
         labels = ORDINARY.labels()
         rectangle(labels, under, 45.0, 8.0, deep, value)
         levels = name_levels(find_spine(sure(labels), MM), sure(labels))
-        assert any("transitional" in doubt for doubt in levels.doubts)
+        assert any("transitional" in doubt for doubt in words(levels.doubts))
         assert levels.confidence < SURE
 
 
@@ -88,7 +89,7 @@ def test_a_small_l5_on_a_short_and_thin_disc_may_be_sacral(l5_mm: float, disc_mm
     rectangle(labels, (centres["L5"] + centres["S1"]) / 2, BACKWARDS_DEG[0], *disc_mm, DISC)
     planes = sure(labels)
     levels = name_levels(find_spine(planes, MM), planes)
-    assert any("L5 and the disc under it are small" in doubt for doubt in levels.doubts) == doubtful
+    assert any("L5 and the disc under it are small" in doubt for doubt in words(levels.doubts)) == doubtful
     assert (levels.confidence < SURE) == doubtful
 
 
@@ -97,30 +98,30 @@ def test_a_lowest_body_that_the_network_half_takes_for_sacral_is_doubtful():
     l5 = ORDINARY.spine().bodies[0].mask
     planes[S1][l5], planes[BODY][l5] = 0.4, 0.55
     levels = name_levels(find_spine(planes, MM), planes)
-    assert levels.doubts == ("the lowest body may be the first sacral one",)
+    assert words(levels.doubts) == ["the lowest body may be the first sacral one"]
     assert levels.confidence < SURE
 
 
 def test_bodies_that_are_too_few_too_small_or_too_large_are_no_lumbar_spine():
     few = named(Drawn(without=frozenset({"L1", "T12"})))
-    assert few.refusals == ("only 4 stacked vertebral bodies are seen; L1 to L5 are needed",)
+    assert words(few.refusals) == ["only 4 stacked vertebral bodies are seen; L1 to L5 are needed"]
     assert few.index == {}
     small = named(Drawn(height=15.0, step=24.0, depth=22.0))
-    assert "too small for a lumbar spine" in small.refusals[0]
+    assert "too small for a lumbar spine" in str(small.refusals[0])
     drawn = Drawn()
     large = name_levels(find_spine(drawn.planes(), MM * 1.5), drawn.planes())
-    assert "too large for a spine" in large.refusals[0]
+    assert "too large for a spine" in str(large.refusals[0])
 
 
 def test_a_canal_in_front_of_the_bodies_means_that_the_image_is_turned():
     levels = named(Drawn(canal_mm=-28.0))
-    assert levels.refusals == (
+    assert words(levels.refusals) == [
         "the canal runs in front of the bodies: the image is turned otherwise than its headers say",
-    )
+    ]
 
 
 def test_without_a_canal_there_is_no_level():
-    assert named(Drawn(without=frozenset({"canal"}))).refusals == ("no spinal canal is seen",)
+    assert named(Drawn(without=frozenset({"canal"}))).refusals == (Reason("no-canal"),)
 
 
 def test_a_body_that_is_missing_in_the_chain_is_noticed():
@@ -142,7 +143,7 @@ def test_l1_at_the_upper_edge_is_cut_off():
     planes = drawn.planes()
     planes = np.concatenate([planes[:, 2:], planes[:, :2] * 0], axis=1)
     levels = name_levels(find_spine(planes, MM), planes)
-    assert "L1 is cut off by the edge of the image" in levels.doubts
+    assert "L1 is cut off by the edge of the image" in words(levels.doubts)
 
 
 @pytest.mark.parametrize("name", LEVELS)

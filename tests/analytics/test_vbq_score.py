@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from analytics.reasons import words
 from analytics.records import Circle
 from analytics.vbq.quality import doubts
 from analytics.vbq.score import ScoreError, score
@@ -162,12 +163,12 @@ def test_readings_of_real_series(reader: str, patient: int):
 def test_what_makes_a_score_doubtful(change: dict[str, Circle], said: str):
     image = np.where(np.arange(60) < 30, 250.0, 100.0) * np.ones((70, 1))
     assert doubts(score(image, CIRCLES, spacing_mm=SPACING)) == ()
-    assert said in doubts(score(image, CIRCLES | change, spacing_mm=SPACING))
+    assert said in words(doubts(score(image, CIRCLES | change, spacing_mm=SPACING)))
 
 
 def test_marrow_darker_than_csf_is_doubtful():
     result = score(painted(L1=90.0, L2=90.0, L3=90.0, L4=90.0, CSF=100.0), CIRCLES, spacing_mm=SPACING)
-    assert doubts(result) == (
+    assert words(doubts(result)) == [
         "the mean form is 0.900, outside the plausible 1–8",
         "the median form is 0.900, outside the plausible 1–8",
-    )
+    ]

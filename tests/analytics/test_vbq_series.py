@@ -6,6 +6,7 @@ from itertools import permutations
 
 import pytest
 
+from analytics.reasons import words
 from analytics.vbq.header import ImageHeader
 from analytics.vbq.protocol import consensus_number, nominal_field_t, scanner_stratum
 from analytics.vbq.series import Verdict, after_contrast, candidates, choose, judge
@@ -64,10 +65,14 @@ def judged(slices: int = 11, **changes: object) -> Verdict:
     return judge(stack(slices, **changes))
 
 
+def said(verdict: Verdict) -> list[str]:
+    return [one.words() for one in verdict.ranked]
+
+
 def test_a_sagittal_t1_is_one_and_says_why():
     verdict = judged()
     assert verdict.sagittal_t1
-    assert verdict.reasons == (
+    assert said(verdict) == [
         "for: MR images of one sample per pixel",
         "for: original magnitude images",
         "for: sagittal: the slice normal is 0° off the left-right axis",
@@ -76,7 +81,7 @@ def test_a_sagittal_t1_is_one_and_says_why():
         "for: no contrast agent",
         "for: the lumbar spine is named",
         "for: 11 slice positions",
-    )
+    ]
     assert verdict.protocol.slice_step_mm == 4.8
     assert verdict.protocol.prescan_normalisation == ("NORM",)
     assert verdict.protocol.warnings == ()
@@ -125,7 +130,7 @@ def test_a_sagittal_t1_is_one_and_says_why():
 def test_what_speaks_against(changes: dict[str, object], against: str):
     verdict = judged(**changes)
     assert not verdict.sagittal_t1
-    assert any(reason.startswith("against: ") and against in reason for reason in verdict.reasons), verdict.reasons
+    assert any(reason.startswith("against: ") and against in reason for reason in said(verdict)), said(verdict)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +156,14 @@ def test_what_speaks_against(changes: dict[str, object], against: str):
 )
 def test_what_does_not_speak_against(changes: dict[str, object]):
     verdict = judged(**changes)
-    assert verdict.sagittal_t1, verdict.reasons
+    assert verdict.sagittal_t1, said(verdict)
 
 
 def test_too_few_slices_and_mixed_orientations():
     assert not judged(slices=4).sagittal_t1
     assert judged(slices=5).sagittal_t1
     mixed = [*stack(5), *stack(5, orientation=AXIAL)]
-    assert "against: the images are not parallel to each other" in judge(mixed).reasons
+    assert "against: the images are not parallel to each other" in said(judge(mixed))
     # Eleven images at one place are one slice position.
     assert not judge([T1] * 11).sagittal_t1
 
@@ -168,7 +173,7 @@ def test_a_missing_slice_is_said():
     del images[5]
     verdict = judge(images)
     assert verdict.sagittal_t1
-    assert "unknown: slices seem to be missing: the gaps between the others have room for 1" in verdict.reasons
+    assert "unknown: slices seem to be missing: the gaps between the others have room for 1" in said(verdict)
 
 
 @pytest.mark.parametrize(
@@ -206,11 +211,13 @@ def test_a_place_imaged_twice_is_no_narrow_step():
 def test_values_outside_the_accepted_range_warn_and_name_the_source():
     verdict = judged(repetition_time_ms=1000.0, echo_time_ms=25.0)
     assert verdict.sagittal_t1
-    assert [warning.split(" is ")[0] for warning in verdict.protocol.warnings] == [
+    assert [warning.split(" is ")[0] for warning in words(verdict.protocol.warnings)] == [
         "repetition time 1000 ms",
         "echo time 25 ms",
     ]
-    assert all("a normative VBQ study admitted TR 400–850, TE 8–20" in text for text in verdict.protocol.warnings)
+    assert all(
+        "a normative VBQ study admitted TR 400–850, TE 8–20" in text for text in words(verdict.protocol.warnings)
+    )
 
 
 @pytest.mark.parametrize(
@@ -228,7 +235,7 @@ def test_values_outside_the_accepted_range_warn_and_name_the_source():
 def test_what_else_the_score_depends_on_warns_once_and_refuses_nothing(changes: dict[str, object], begins: str):
     verdict = judged(**changes)
     assert verdict.sagittal_t1
-    (warning,) = verdict.protocol.warnings
+    (warning,) = words(verdict.protocol.warnings)
     assert warning.startswith(begins)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analytics.reasons import Reason
 from analytics.records import Circle, MeasurementStatus
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.score import score
@@ -30,14 +31,14 @@ class KnownCircles:
         outlines = {"L1": np.array([[4.0, 8.0], [4.0, 18.0], [16.0, 18.0], [16.0, 8.0]])}
         if mean in self.rejects:
             return AutomaticMeasurement(
-                status=MeasurementStatus.REJECTED, reasons=(self.rejects[mean],), slice_index=None, score=None,
+                status=MeasurementStatus.REJECTED, reasons=(Reason(self.rejects[mean]),), slice_index=None, score=None,
                 vbq_sd=None, levels_confidence=None, outlines={},
             )  # fmt: skip
         rois = {
             name: Circle(row=float(row), col=float(col), radius_px=float(radius))
             for name, (row, col, radius) in self.circles.items()
         }
-        doubtful = (self.doubts[mean],) if mean in self.doubts else ()
+        doubtful = (Reason(self.doubts[mean]),) if mean in self.doubts else ()
         return AutomaticMeasurement(
             status=MeasurementStatus.REVIEW if doubtful else MeasurementStatus.MEASURED,
             reasons=doubtful,

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from analytics.reasons import Reason, words
 from node.clock import to_text
 from node.operate.rebuild import rebuild
 from node.steps.completeness import (
@@ -17,6 +18,7 @@ from node.steps.completeness import (
     take_answers,
 )
 from node.store.database import insert, writing
+from node.store.reasons import stored
 from tests.node.dicom_samples import NOON, stack
 from tests.node.test_index import AXIAL, LATER
 from tests.node.world import World
@@ -173,28 +175,26 @@ def test_an_automatic_measurement_waits_while_images_are_missing(world: World) -
     world.receive(*stack(9))
     world.index()
     world.catalogue()
-    series, warning = f"{STUDY}.1", "echo time 25 ms is outside 8–20 ms"
+    series, warning = f"{STUDY}.1", Reason("echo time 25 ms is outside 8–20 ms")
     with writing(world.db):
         row = {
             "series_instance_uid": series, "source": "auto", "instances_sha256": "0", "status": "measured",
-            "reasons": json.dumps([warning], ensure_ascii=False), "vbq_mean": 3.1, "rois": "{}",
+            "reasons": stored([warning]), "vbq_mean": 3.1, "rois": "{}",
             "algorithm_name": "any", "algorithm_version": "1",
         }  # fmt: skip
         insert(world.db, "derived_measurement", [row])
-    state = "SELECT state, (SELECT reasons FROM derived_measurement) FROM series"
+    state = "SELECT state, (SELECT reasons FROM measurements) FROM series"
     assert doubt_incomplete(world.db) == 0, "unverified is no doubt"
     world.db["derived_person"].insert({"person": "HOSPITAL|0012345", "pseudonym": "P1"})
     answer(world, {series: 11})
     take_answers(world.db)
     assert (doubt_incomplete(world.db), doubt_incomplete(world.db)) == (1, 0)
-    assert world.rows(state) == [
-        ("review", json.dumps([warning, INCOMPLETE], ensure_ascii=False, separators=(",", ":")))
-    ]
+    assert world.rows(state) == [("review", json.dumps(words([warning, INCOMPLETE]), ensure_ascii=False))]
     assert world.rows("SELECT * FROM derived_person") == [], "the person is linked anew"
     answer(world, {series: 9}, minutes=60)
     take_answers(world.db)
     assert (doubt_incomplete(world.db), doubt_incomplete(world.db)) == (1, 0)
-    assert world.rows(state) == [("measured", json.dumps([warning], ensure_ascii=False))]
+    assert world.rows(state) == [("measured", json.dumps(words([warning]), ensure_ascii=False))]
 
 
 def of(

@@ -14,6 +14,7 @@ from node.steps.retry import retry_failed
 from node.store.database import writing
 from node.store.failures import ask_again
 from tests.node.dicom_samples import NOON, SHARED, mr_image
+from tests.node.reason_words import with_words
 from tests.node.world import CIRCLES, SERIES, World, painted
 
 LATER = NOON + timedelta(hours=1)
@@ -40,7 +41,7 @@ def measure(world: World) -> int:
 
 
 def only(world: World) -> dict[str, object]:
-    (row,) = world.db["derived_measurement"].rows
+    (row,) = map(with_words, world.db["derived_measurement"].rows)
     return row
 
 
@@ -163,7 +164,7 @@ def test_pixels_that_are_lost_reject_the_measurement_and_stop_nothing(world: Wor
     )
     world.archive.path(str(image[0][0])).unlink()
     assert measure(world) == 2
-    found = world.rows("SELECT source, status, reasons FROM derived_measurement ORDER BY source")
+    found = world.rows("SELECT source, status, reasons FROM measurements ORDER BY source")
     assert found == [
         ("reading:A", "rejected", '["the file is missing from the archive"]'),
         ("reading:B", "measured", "[]"),

@@ -17,8 +17,8 @@ from tests.node.world import CIRCLES, painted
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 FIELDS = [
-    "series_instance_uid", "sop_instance_uid", "instance_number", "status", "reasons", "vbq_mean", "vbq_median",
-    "rois", "uncertainty", "levels_confidence", "protocol", "algorithm",
+    "series_instance_uid", "sop_instance_uid", "instance_number", "status", "reasons", "reason_codes", "vbq_mean",
+    "vbq_median",     "rois", "uncertainty", "levels_confidence", "protocol", "algorithm",
 ]  # fmt: skip
 """As promised, in this order."""
 
@@ -37,6 +37,7 @@ def measured(*paths: Path, double: KnownCircles | None = None) -> dict[str, dict
     ]
     rows = [json.loads(line) for line in lines]
     assert all(list(row) == FIELDS for row in rows)
+    assert all(len(row["reason_codes"]) == len(row["reasons"]) for row in rows)
     return {row["series_instance_uid"].removeprefix(f"{STUDY}."): row for row in rows}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from analytics.reasons import words
 from node.dicom.reader import read_header
 from node.dicom.stack import Stack, StoredImage, read_stacks
 from tests.node.dicom_samples import mr_image, stack, write_file
@@ -65,7 +66,7 @@ def test_something_else_at_the_same_place_is_a_doubt_and_the_first_instance_is_k
     other = mr_image(seed=99, InstanceNumber=9, ImagePositionPatient=[9.6, -10, 10])
     found = only(tmp_path, [other, *stack(5)])
     assert [place.instance_number for place in found.places] == [5, 4, 3, 2, 1]
-    assert found.doubts == ("1 further image lies at the place of another and shows something else",)
+    assert words(found.doubts) == ["1 further image lies at the place of another and shows something else"]
 
 
 def test_images_under_one_uid_with_other_pixels_are_told_apart(tmp_path: Path):
@@ -89,7 +90,7 @@ def test_images_under_one_uid_with_other_pixels_are_told_apart(tmp_path: Path):
 def test_what_does_not_belong_to_the_stack_is_left_out_and_said(tmp_path: Path, change: dict[str, object]):
     found = only(tmp_path, [*stack(5), mr_image(seed=50, InstanceNumber=50, **change)])
     assert len(found.images) == 5
-    assert found.notes == ("1 image of another size, direction or place left out",)
+    assert words(found.notes) == ["1 image of another size, direction or place left out"]
 
 
 def test_two_stacks_of_like_size_are_both_given_the_larger_first(tmp_path: Path):
@@ -97,7 +98,7 @@ def test_two_stacks_of_like_size_are_both_given_the_larger_first(tmp_path: Path)
     lower = [mr_image(seed=n, InstanceNumber=20 + n, ImagePositionPatient=[4.8 * n, -10, -240]) for n in range(1, 6)]
     found = read_stacks(stored(tmp_path, [*lower, *upper]))
     assert [len(one.images) for one in found] == [7, 5]
-    assert found[1].notes == ("7 images of another size, direction or place left out",)
+    assert words(found[1].notes) == ["7 images of another size, direction or place left out"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_two_stacks_of_like_size_are_both_given_the_larger_first(tmp_path: Path)
 def test_an_image_that_does_not_say_how_it_lies_is_a_doubt(tmp_path: Path, change: dict[str, object]):
     found = only(tmp_path, [*stack(5), mr_image(seed=50, **change)])
     assert len(found.images) == 5
-    assert found.doubts == ("1 image says not where and how it lies (position, direction, spacing)",)
+    assert words(found.doubts) == ["1 image says not where and how it lies (position, direction, spacing)"]
 
 
 def test_pixels_that_cannot_be_read_are_a_doubt(tmp_path: Path):
@@ -122,7 +123,7 @@ def test_pixels_that_cannot_be_read_are_a_doubt(tmp_path: Path):
     images[3].path.write_bytes(whole[:-100])
     (found,) = read_stacks(images)
     assert [place.instance_number for place in found.places] == [6, 5, 3, 2]
-    assert sorted(found.doubts) == [
+    assert sorted(words(found.doubts)) == [
         "1 image could not be read: the file is missing",
         "1 image could not be read: the pixels cannot be decoded (ValueError)",
     ]

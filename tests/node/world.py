@@ -12,6 +12,7 @@ from node.steps.index import catalogue_studies, index_objects
 from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import NOON, receive, settings_for, stack
+from tests.node.reason_words import with_words
 
 LATER = NOON + timedelta(seconds=120)
 """When what came at noon has had its quiet time."""
@@ -44,7 +45,7 @@ class World:
         return self.db.execute(sql, values).fetchall()
 
     def series(self) -> dict[str, dict[str, object]]:
-        return {row["series_instance_uid"]: row for row in self.db["derived_series"].rows}
+        return {row["series_instance_uid"]: with_words(row) for row in self.db["derived_series"].rows}
 
 
 def painted(**values: object) -> list[Dataset]:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from sqlite_utils import Database
 
 from analytics.columns import CELLS, INDICES, columns
+from analytics.counts.approval import settled
 from analytics.counts.blood import CombinedCount
 from analytics.episodes.eligibility import age_on, exclusion_reasons
 from analytics.episodes.matching import Match, match, provisional_pair
@@ -96,7 +97,8 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
     pseudonym = _pseudonym(key, "P", person.key)
     _forget_derived(db, person.key)
     db.execute("DELETE FROM state_failure WHERE step = 'link' AND unit GLOB ?", [f"patient {pseudonym}*"])
-    counts, failed_specimens = blood_counts(person.said)
+    combined, failed_specimens = blood_counts(person.said)
+    counts = settled(combined, person.approvals)
     operations = fold_operations(person.said)
     birth_date, sex, contradiction = demographics(person)
     insert(

@@ -3,6 +3,7 @@
 The order of arrival never matters: what was sent later holds, and of what was sent at the same time the bytes decide.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,6 +11,7 @@ from functools import partial
 
 from sqlite_utils import Database
 
+from analytics.counts.approval import Approval
 from analytics.counts.blood import CombinedCount, SpecimenResults, combine
 from analytics.reasons import Reason
 from analytics.records import MeasurementStatus, Mri
@@ -61,6 +63,8 @@ class Person:
     key: str
     said: Sequence[Said]
     series: Sequence[Series]
+    approvals: Sequence[Approval]
+    """What people decided about held blood counts."""
     confirmed: Sequence[tuple[str, str]]
     """Pairs of numbers that are one person because somebody confirmed a candidate."""
     withheld: Sequence[Reason] = ()
@@ -120,6 +124,7 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
         key=key,
         said=sorted(said, key=lambda one: one.order),
         series=series,
+        approvals=_approvals(db, key),
         confirmed=confirmed,
         withheld=_withheld(db, key),
     )
@@ -129,6 +134,21 @@ def _withheld(db: Database, key: str) -> list[Reason]:
     """Why MRI of the person count for nothing: taken back by a PACS, or linked to nobody."""
     found = db.execute(WITHHELD, {"person": key}).fetchall()
     return list(dict.fromkeys(reason for (text,) in found for reason in loaded(text)))
+
+
+def _approvals(db: Database, key: str) -> list[Approval]:
+    """The approvals in force of all numbers that lead to a person: of a specimen the newest decision."""
+    decisions = db.execute(
+        "SELECT d.specimen, d.decision, d.count_sha256, d.cells, d.decided_by FROM fact_count_decision AS d "
+        "JOIN derived_identifier AS i USING (authority, patient_id) WHERE i.person = ? ORDER BY d.decision_id",
+        [key],
+    ).fetchall()
+    newest = {specimen: (decision, sha256, cells, by) for specimen, decision, sha256, cells, by in decisions}
+    return [
+        Approval(specimen=specimen, fingerprint=sha256, cells=json.loads(cells), by=by)
+        for specimen, (decision, sha256, cells, by) in newest.items()
+        if decision == "approved"
+    ]
 
 
 def blood_counts(said: Iterable[Said]) -> tuple[list[CombinedCount], dict[str, Exception]]:

@@ -360,6 +360,7 @@ WHERE s.nearness = 1
 UNION ALL
 SELECT 'link', 'patient ' || b.patient, 'held-blood-count',
        (SELECT group_concat(value, '; ') FROM json_each(b.notes))
+       || '; `vbq-node counts approve "' || b.specimen || '" --by NAME` uses it, as it is or with correct values'
 FROM blood_counts AS b WHERE b.status = 'held'
 UNION ALL
 SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value ->> 'words', '; ') FROM json_each(l.reasons))

@@ -153,6 +153,8 @@ class Service:
 
     codes: tuple[tuple[str, str], ...]
     text: str
+    shown: str = ""
+    """All of it, as sent."""
 
     @classmethod
     def of(cls, components: Sequence[str], more: Sequence[str] = ()) -> "Service":
@@ -160,13 +162,8 @@ class Service:
         told = [*components, *[""] * 6]
         codes = tuple((told[place], told[place + 2]) for place in (0, 3) if told[place])
         texts = [told[1], told[4], *more] if told[1] or told[4] or any(more) else [told[0]]
-        return cls(codes=codes, text=" ".join(one for one in texts if one))
-
-    @property
-    def shown(self) -> str:
-        """Code and text as sent."""
-        codes = [code for code, _ in self.codes]
-        return " ".join(dict.fromkeys([*codes, self.text] if self.text not in codes else codes)).strip()
+        shown = " ".join([*components, *more]).strip()
+        return cls(codes=codes, text=" ".join(one for one in texts if one), shown=shown)
 
 
 def understand(services: Iterable[Service], further: Sequence[str], procedures: Procedures) -> Understood:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -78,6 +79,12 @@ def test_a_golden_database_keeps_facts_and_records_byte_for_byte_and_what_is_to_
     assert kept(golden.path, before) == before
 
 
+def without_advice(views: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The views without the command that settles a held count, which versions before schema 8 did not name."""
+    advice = re.compile(r"; `vbq-node counts approve .*? correct values")
+    return {**views, "problems": [advice.sub("", line) for line in views["problems"]]}
+
+
 @pytest.mark.parametrize("commit", COMMITS)
 def test_a_golden_database_shows_in_every_view_what_it_showed(tmp_path: Path, commit: str) -> None:
     golden = unpack(commit, tmp_path)
@@ -86,9 +93,9 @@ def test_a_golden_database_shows_in_every_view_what_it_showed(tmp_path: Path, co
     before = {view: lines(rows) for view, rows in golden.views.items()}
     with closing(open_database(golden.folder, create=True)) as db:
         derive(db, golden.settings())
-        after = shown(db, golden.views)
+        after = without_advice(shown(db, golden.views))
         rebuild(db, Archive(golden.folder), golden.settings())
-        assert shown(db, golden.views) == after
+        assert without_advice(shown(db, golden.views)) == after
     automatic = [row for row in golden.views["measurements"] if row["source"] == "auto"]
     if {row["algorithm_version"] for row in automatic} == {AUTOMATIC_VERSION}:
         assert after == before

@@ -80,7 +80,7 @@ def test_a_golden_database_keeps_facts_and_records_byte_for_byte_and_what_is_to_
 
 
 def without_advice(views: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The views without the command that settles a held count, which versions before schema 8 did not name."""
+    """The views without the command that settles a held count, which versions before schema 9 did not name."""
     advice = re.compile(r"; `vbq-node counts approve .*? correct values")
     return {**views, "problems": [advice.sub("", line) for line in views["problems"]]}
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from analytics.reasons import Language, Reason, Value
 from analytics.vbq.header import MR_IMAGES, ImageHeader
+from analytics.vbq.parts import named_parts
 from analytics.vbq.protocol import SAME, Protocol, consensus, consensus_number, protocol_of
 
 SAGITTAL_COSINE = 0.8
@@ -46,11 +47,6 @@ AFTER_CONTRAST = re.compile(
 NOT_AFTER_CONTRAST = re.compile(
     r"(?<![a-z])(?:no|non|without|w/?o|ohne|sans|sin|senza|pre)[\s_.-]*(?:iv[\s_.-]*)?"
     r"(?:contrast\w*|kontrast\w*|con|gado\w*|gad|gd|km|c)(?![a-z])|(?<![a-z])post[\s_.-]*op"
-)
-LUMBAR = re.compile(r"lumb|lombair|lombal|lendenw|(?<![a-z])l[\s_/-]*s?[\s_/-]*spine|(?<![a-z])lws(?![a-z])")
-OTHER_PARTS = re.compile(
-    r"(?<![a-z])[ct][\s_/-]*spine|cerv|thorac|(?<![a-z])[hb]ws(?![a-z])|brain|head|neck|skull|knee|(?<![a-z])hip(?![a-z])"
-    r"|shoulder|ankle|foot|hand|wrist|elbow|abdomen|pelvis|chest|breast|heart|prostate|liver|sijoint|sacroiliac"
 )
 T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
 OTHER_WEIGHTING = re.compile(r"(?<![a-z0-9])(?:t2|pd|flair|proton\w*|dwi|diff\w*|adc|swi|myelo\w*)(?![a-z0-9])")
@@ -331,12 +327,6 @@ def _lumbar(images: Sequence[ImageHeader]) -> Criterion:
     if not series and study == {"lumbar"}:
         return Criterion(holds=None, reason=Reason("other-part-in-lumbar-study", {"parts": others}))
     return Criterion(holds=False, reason=Reason("other-part-named", {"parts": others}))
-
-
-def named_parts(texts: Sequence[str]) -> frozenset[str]:
-    """The parts of the body that lower-case texts name: ``lumbar``, and others in the words that were found."""
-    lumbar = {"lumbar" for text in texts if LUMBAR.search(text)}
-    return frozenset(lumbar | {match.group() for text in texts for match in OTHER_PARTS.finditer(text)})
 
 
 def _positions_mm(images: Sequence[ImageHeader]) -> tuple[float, ...]:

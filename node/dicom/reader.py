@@ -6,6 +6,7 @@ is not DICOM at all, or lacks the UIDs that say where it belongs, cannot be read
 
 import logging
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from node.errors import DicomReadError
 MAX_UID_LENGTH = 64
 MAX_INTEGER = 2**31 - 1
 """Of DICOM's integer strings (PS3.5, table 6.2-1); the database takes no number of any length, either."""
+CODE_EXTENSION = re.compile(r"\x1b[\x20-\x2f]*[\x30-\x7e]")
+"""An escape sequence of ISO 2022 that names a character set (PS3.5, 6.1.2.5): what is left of one says nothing."""
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 """Stands for bytes that are not of the character set that the image names."""
 
@@ -202,10 +205,24 @@ def decode(path: Path, frames: Sequence[int | None]) -> Iterator[tuple["NDArray[
         pixels = _frame_pixels(dataset, frames)
     for source, spacing_mm in zip(sources, spacings, strict=True):
         with _quiet(), content_faults(Reason("pixels-not-decodable", {"fault": ""})):
-            signal = np.asarray(_rescaled(next(pixels), dataset, source))
+            signal = np.asarray(_rescaled(with_sign(next(pixels), dataset), dataset, source))
         if signal.ndim != 2:
             raise DicomReadError(Reason("not-one-slice", {"shape": str(signal.shape)}))
         yield signal, spacing_mm
+
+
+def with_sign(stored: "NDArray[np.integer[Any]]", dataset: Dataset) -> "NDArray[np.integer[Any]]":
+    """Signed pixels with their sign extended from Bits Stored: what is above says nothing (PS3.5, 8.1.1).
+
+    Some encoders leave those bits zero, and not every decoder sets them; extending twice changes nothing.
+    """
+    bits = _integer(dataset, "BitsStored") or 0
+    spare = 8 * stored.dtype.itemsize - bits
+    if _integer(dataset, "PixelRepresentation") != 1 or not bits > 0 or spare <= 0:
+        return stored
+    signed = stored.astype(f"i{stored.dtype.itemsize}")
+    extended: NDArray[np.integer[Any]] = np.right_shift(np.left_shift(signed, spare), spare)
+    return extended
 
 
 def _spacing_mm(source: Elements) -> tuple[float, float]:
@@ -342,7 +359,7 @@ def _items(value: object) -> Iterable[object]:
 
 
 def _clean(value: object) -> str:
-    return str(value).replace("\0", "").strip()
+    return CODE_EXTENSION.sub("", str(value)).replace("\0", "").strip()
 
 
 def _text(dataset: Elements, keyword: str) -> str | None:

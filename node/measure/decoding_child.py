@@ -12,12 +12,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pydicom
 from pydicom import uid
 
 from analytics.reasons import Reason, to_dict
 from node.dicom.content import content_faults
-from node.dicom.reader import decode
+from node.dicom.reader import decode, with_sign
 from node.errors import DicomReadError
 from node.measure.decoding import HEAD
 
@@ -93,7 +94,16 @@ def _slices(path: Path, frames: list[int | None]) -> tuple[dict[str, Any], list[
 def _decompressed(path: Path) -> tuple[dict[str, Any], list[bytes]]:
     with content_faults(Reason("not-decompressible", {"fault": ""})):
         dataset = pydicom.dcmread(path)
-        dataset.decompress(as_rgb=dataset.PhotometricInterpretation == "YBR_RCT", generate_instance_uid=False)
+        # Not pydicom's corrections of the sign: they write into buffers that some decoders give for reading only.
+        dataset.decompress(
+            as_rgb=dataset.PhotometricInterpretation == "YBR_RCT",
+            generate_instance_uid=False,
+            apply_jls_sign_correction=False,
+            apply_j2k_sign_correction=False,
+        )
+        if dataset.SamplesPerPixel == 1:
+            stored = np.frombuffer(dataset.PixelData, dtype=f"<u{(dataset.BitsAllocated + 7) // 8}")
+            dataset["PixelData"].value = with_sign(stored, dataset).tobytes()
         dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
         written = BytesIO()
         dataset.save_as(written, enforce_file_format=True)

@@ -1,16 +1,19 @@
 """What ``vbq-node fetch`` is to bring: the lumbar MR studies of a PACS, by what it answers to C-FIND."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from sqlite_utils import Database
 
-from analytics.vbq.series import named_parts
+from analytics.vbq.parts import named_parts
 from node.pacs.query import FoundSeries, FoundStudy, Query
 
 LUMBAR = "lumbar"
+LOST = re.compile(r"\?{2,}|\w\?\w|[\ufffd\x1b\x80-\x9f]")
+"""What stands in place of letters that a PACS could not encode."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +134,17 @@ def _reason_against(study: FoundStudy, images: Sequence[FoundSeries], *, unnamed
     parts = named_parts(sorted(_texts(study, images)))
     if any_part or LUMBAR in parts or (unnamed and not parts):
         return None
+    if not parts and _is_illegible(study.description):
+        return None
     if parts:
         return f"another part of the body is named ({', '.join(sorted(parts))})"
     return "no part of the body is named (--unnamed brings it)"
+
+
+def _is_illegible(description: str | None) -> bool:
+    """Empty, or with letters lost on the way: nobody knows what it named, so the images are to say it."""
+    text = description or ""
+    return LOST.search(text) is not None or not any(letter.isalpha() for letter in text)
 
 
 def _texts(study: FoundStudy, series: Sequence[FoundSeries]) -> Iterator[str]:

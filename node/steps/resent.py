@@ -16,8 +16,8 @@ from sqlite_utils import Database
 
 from analytics.reasons import Reason
 from node.dicom.reader import Header, header_from_json
-from node.dicom.same import same_name, same_pixels
 from node.errors import DicomReadError
+from node.measure.same import same_name, same_pixels
 from node.settings import Dicom, Settings
 from node.steps.stale import forget_empty, make_stale
 from node.store.archive import Archive

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from sqlite_utils import Database
 
-from analytics.vbq.series import named_parts
+from analytics.vbq.parts import named_parts
 from node.store.database import insert
 
 NEWEST_ANSWERS = """

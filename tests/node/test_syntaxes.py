@@ -29,8 +29,9 @@ from pydicom.uid import (
 from node.clock import now
 from node.dicom import part10
 from node.dicom.part10 import file_header
-from node.dicom.reader import read_header
+from node.dicom.reader import read_header, read_slice
 from node.errors import DicomReadError, ReadingError
+from node.outgoing.transcode import uncompressed
 from node.people.readings import add_reading
 from node.settings import Settings
 from node.steps.index import catalogue_studies, index_objects
@@ -189,3 +190,83 @@ def test_a_deflated_bomb_is_refused_without_being_inflated(tmp_path: Path, monke
         assert tracemalloc.get_traced_memory()[1] < 3 * limit
     finally:
         tracemalloc.stop()
+
+
+def signed(folder: Path, *, extended: bool) -> tuple[Path, np.ndarray]:
+    """An image of signed 12-bit pixels in 16 bits; the bits above are the sign, or zero (PS3.5, 8.1.1 lets both be)."""
+    stored = np.random.default_rng(1).integers(-2048, 2048, (64, 64)).astype(np.int16)
+    image = mr_image(PixelRepresentation=1, Rows=64, Columns=64)
+    image.PixelData = (stored if extended else stored.astype(np.uint16) & 0x0FFF).tobytes()
+    return write_file(folder / "plain.dcm", image), stored
+
+
+def as_unsigned_stream(plain: Path, to: Path) -> None:
+    """JPEG 2000 whose stream says that its samples are unsigned, though the header says that they are signed."""
+    image = pydicom.dcmread(plain)
+    image.PixelRepresentation = 0
+    image.compress(JPEG2000Lossless, generate_instance_uid=False)
+    image.PixelRepresentation = 1
+    image.save_as(to)
+
+
+def by_pydicom(syntax: str) -> Callable[[Path, Path], None]:
+    def compress(plain: Path, to: Path) -> None:
+        image = pydicom.dcmread(plain)
+        image.compress(syntax, generate_instance_uid=False)
+        image.save_as(to)
+
+    return compress
+
+
+def with_tool(tool: str, *options: str) -> Callable[[Path, Path], None]:
+    return lambda plain, to: dcmtk(tool, *options, str(plain), str(to)) and None
+
+
+@pytest.mark.parametrize("extended", [True, False])
+@pytest.mark.parametrize(
+    "compress",
+    [
+        with_tool("dcmcjpls", "+el"),
+        with_tool("dcmcjpeg", "+e1"),
+        with_tool("dcmcjpeg", "+el"),
+        with_tool("dcmcrle"),
+        by_pydicom(JPEGLSLossless),
+        by_pydicom(RLELossless),
+        as_unsigned_stream,
+    ],
+)
+def test_signs_are_those_of_bits_stored_when_read_and_when_sent_on(
+    tmp_path: Path, compress: Callable[[Path, Path], None], extended: bool
+):
+    if compress is as_unsigned_stream:
+        extended = False  # such a stream cannot hold bits above those stored
+    plain, stored = signed(tmp_path, extended=extended)
+    compress(plain, tmp_path / "compressed.dcm")
+    for path in (plain, tmp_path / "compressed.dcm"):
+        assert np.array_equal(read_slice(path).signal, stored)
+    sent = uncompressed(tmp_path / "compressed.dcm")
+    assert np.array_equal(np.frombuffer(sent.PixelData, np.int16).reshape(64, 64), stored)
+    assert (sent.BitsStored, sent.HighBit, sent.PixelRepresentation) == (12, 11, 1)
+
+
+@pytest.mark.parametrize(
+    ("characters", "number"),
+    [
+        (["", "ISO 2022 IR 58"], b"\x1b$)A0012345"),
+        (["", "ISO 2022 IR 149"], b"\x1b$)C0012345"),
+        (["", "ISO 2022 IR 87"], b"0012345"),
+        (["ISO 2022 IR 6", "ISO 2022 IR 13"], b"\x1b(J0012345\x1b(B"),
+        ("GB18030", b"0012345"),
+    ],
+)
+def test_a_patient_number_is_without_the_escapes_of_its_character_set(
+    tmp_path: Path, characters: str | list[str], number: bytes
+):
+    image = mr_image(PatientID="X" * (len(number) + len(number) % 2))
+    path = write_file(tmp_path / "image.dcm", image)
+    image.SpecificCharacterSet = characters
+    content = write_file(path, image).read_bytes()
+    path.write_bytes(
+        content.replace(b"X" * (len(number) + len(number) % 2), number.ljust(len(number) + len(number) % 2))
+    )
+    assert read_header(path).patient_id == "0012345"

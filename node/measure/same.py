@@ -6,8 +6,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from node.dicom.reader import read_dataset, read_slices
-from node.errors import DicomReadError
+from node.dicom.reader import read_dataset
+from node.errors import DecodingError, DicomReadError
+from node.measure.decoding import read_slices
 
 FRAMES_AT_ONCE = 16
 SHAPE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
@@ -54,7 +55,7 @@ def _decoded_same(first: Path, second: Path, frames: int) -> bool:
             pairs = zip(read_slices(first, some), read_slices(second, some), strict=True)
             if not all(np.array_equal(one.signal, other.signal, equal_nan=True) for one, other in pairs):
                 return False
-    except DicomReadError:
+    except (DicomReadError, DecodingError):
         return False
     return True
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analytics.reasons import Reason
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
@@ -29,7 +31,7 @@ class CompleteRows:
     frame: pd.DataFrame
     n_rows: int
     omitted: dict[str, int]
-    alerts: tuple[str, ...]
+    alerts: tuple[Reason, ...]
 
     def refusal(self, reason: str) -> Refusal:
         """Refuse a model on these rows."""
@@ -64,10 +66,10 @@ def complete_rows(cohort: pd.DataFrame, columns: Sequence[str]) -> CompleteRows:
     )
 
 
-def _contradicting_repeats(ids: pd.Series, numbers: pd.DataFrame) -> tuple[str, ...]:
-    alerts = []
+def _contradicting_repeats(ids: pd.Series, numbers: pd.DataFrame) -> tuple[Reason, ...]:
+    alerts: list[Reason] = []
     for name in sorted(ids[ids.duplicated()].unique()):
         rows = numbers[(ids == name).to_numpy()].to_numpy()
         if not all(np.array_equal(rows[0], row, equal_nan=True) for row in rows[1:]):
-            alerts.append(f"id {name} stands in {len(rows)} rows with different values; the first row is used")
+            alerts.append(Reason("row-repeated-differently", {"id": str(name), "rows": len(rows)}))
     return tuple(alerts)

@@ -16,12 +16,13 @@ from analytics.methods.rows import Refusal
 from analytics.paper.age_curve import AgeCurves, age_curves
 from analytics.paper.logistic import LogisticFit, logistic_model
 from analytics.paper.readers import ReaderReport, compare_readers
-from analytics.paper.regression import OlsFit, fit_vbq_model
+from analytics.paper.regression import OlsFit, fit_vbq_model, with_alerts
 from analytics.paper.sensitivity import WinsorisedFit, log_ratio_model, winsorised_model
 from analytics.paper.shape import ShapeReport, shape_report
 from analytics.paper.strata import StrataReport, by_scanner
 from analytics.paper.tables import TableOne, median_cut, table_one
 from analytics.paper.validation import Validation, validate
+from analytics.reasons import words
 
 CORRELATED = ("age", "nlr", "plr", "bmi")
 RATIOS = ("nlr", "plr")
@@ -93,11 +94,12 @@ class Analysis:
         aliased = (f"no estimate for {name}: it is constant or determined by others" for name in self.model.aliased)
         firth = isinstance(self.logistic, LogisticFit) and self.logistic.method == "Firth"
         separated = ("the predictors separate the groups: the logistic model is by Firth's method",) if firth else ()
-        return (*self.model.alerts, *aliased, *separated)
+        return (*words(self.model.alerts), *aliased, *separated)
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; a part that is refused holds its ``reason``."""
-        return {**asdict(self), "refusals": list(self.refusals()), "alerts": list(self.alerts())}
+        parts = asdict(self, dict_factory=with_alerts)
+        return {**parts, "refusals": list(self.refusals()), "alerts": list(self.alerts())}
 
 
 def analyse(cohort: pd.DataFrame, choices: Choices, *, readings: pd.DataFrame | None = None) -> Analysis:

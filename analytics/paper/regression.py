@@ -30,6 +30,7 @@ from analytics.methods.linear import (
     variance_inflation,
 )
 from analytics.methods.rows import CompleteRows, Refusal, complete_rows
+from analytics.reasons import Reason, Value, codes, from_dict, words
 
 PREDICTORS = ("age", "sex_male", "smoking", "diabetes", "bmi", "nlr", "plr")
 """The seven of the paper's Table 2."""
@@ -79,7 +80,7 @@ class OlsFit:
     """A fitted model.
 
     ``omitted`` counts the rows left out by reason (they add up to ``n_rows - n_used``), ``aliased`` names the columns
-    left out because they are constant or determined by others, ``alerts`` says in words which rows pull the fit or
+    left out because they are constant or determined by others, ``alerts`` says which rows pull the fit or
     contradict each other; those rows are in it.
     """
 
@@ -93,11 +94,20 @@ class OlsFit:
     effects: tuple[Effect, ...]
     omitted: dict[str, int]
     aliased: tuple[str, ...]
-    alerts: tuple[str, ...]
+    alerts: tuple[Reason, ...]
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers; every number is finite."""
-        return asdict(self)
+        """Plain dicts, lists, strings and numbers; every number is finite; ``alerts`` in words, beside their codes."""
+        return asdict(self, dict_factory=with_alerts)
+
+
+def with_alerts(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The ``dict_factory`` of :func:`dataclasses.asdict` that shows alerts in words, beside their codes."""
+    content = dict(fields)
+    if "alerts" in content:
+        alerts = [from_dict(one) for one in content["alerts"]]
+        content |= {"alerts": words(alerts), "alert_codes": codes(alerts)}
+    return content
 
 
 def design_matrix(frame: pd.DataFrame, predictors: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
@@ -186,20 +196,19 @@ def _effect(term: Term, per: float) -> Effect:
     return Effect(term=term.term, per=per, b=term.b * per, ci_low=term.ci_low * per, ci_high=term.ci_high * per)
 
 
-def influence_alerts(fit: LinearFit, ids: Sequence[str]) -> tuple[str, ...]:
-    """Which rows determine themselves (leverage) or do not fit (Bonferroni outlier test), by id, in words."""
+def influence_alerts(fit: LinearFit, ids: Sequence[str]) -> tuple[Reason, ...]:
+    """Which rows determine themselves (leverage) or do not fit (Bonferroni outlier test), by id."""
     from scipy import stats
 
     studentised = externally_studentised(fit)
     alerts = [
-        f"id {ids[i]} has a leverage of {fit.leverage[i]:.2f}: it mostly determines its own fitted value"
+        Reason("row-of-high-leverage", {"id": ids[i], "leverage": float(fit.leverage[i])})
         for i in np.flatnonzero(fit.leverage > HIGH_LEVERAGE).tolist()
     ]
     bonferroni = np.minimum(1.0, fit.n * 2 * stats.t.sf(np.abs(studentised), fit.df_resid - 1))
     for i in np.flatnonzero(bonferroni < OUTLIER_P).tolist():
         p = float(bonferroni[i])
         shown = f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
-        alerts.append(
-            f"id {ids[i]} does not fit the model: studentised residual {studentised[i]:.2f}, Bonferroni p {shown}"
-        )
+        about: dict[str, Value] = {"id": ids[i], "residual": float(studentised[i]), "p": shown}
+        alerts.append(Reason("row-does-not-fit", about))
     return tuple(alerts)

@@ -31,6 +31,7 @@ from analytics.methods.linear import (
 )
 from analytics.methods.rows import Refusal
 from analytics.paper.regression import PREDICTORS, OlsFit, design_matrix, fit_vbq_model
+from analytics.reasons import words
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")
@@ -165,7 +166,7 @@ def test_the_spoilt_cohort_is_used_as_far_as_r_uses_it() -> None:
     assert sum(model.omitted.values()) == 26
     assert model.omitted["repeated id"] == 1
     assert model.omitted["no finite value of nlr, plr"] == 1
-    leverage, outlier = model.alerts
+    leverage, outlier = words(model.alerts)
     assert leverage.startswith("id S088 has a leverage of 0.94")
     assert outlier.startswith("id S088 does not fit the model")
     assert json.loads(json.dumps(model.to_json_dict(), allow_nan=False))["n_used"] == 175
@@ -174,7 +175,7 @@ def test_the_spoilt_cohort_is_used_as_far_as_r_uses_it() -> None:
 def test_repeats_that_contradict_are_named(cohort: pd.DataFrame) -> None:
     again = cohort.iloc[[4]].assign(vbq=2.0)
     model = fitted(fit_vbq_model(pd.concat([cohort, again])))
-    assert model.alerts == ("id S005 stands in 2 rows with different values; the first row is used",)
+    assert words(model.alerts) == ["id S005 stands in 2 rows with different values; the first row is used"]
     assert model.terms == fitted(fit_vbq_model(cohort)).terms
 
 
@@ -204,7 +205,7 @@ def test_the_smallest_cohorts_that_can_be_fitted_agree_with_r(cohort: pd.DataFra
     assert (model.df_resid, len(model.terms)) == (r["df_resid"], r["rank"])
     assert (model.r2, model.adj_r2) == pytest.approx((r["r2"], r["adj_r2"]), rel=1e-9)
     assert engine(few).leverage.max() == pytest.approx(r["max_hat"], rel=1e-9)
-    assert any("leverage" in alert for alert in model.alerts)
+    assert any("leverage" in alert for alert in words(model.alerts))
     assert isinstance(fit_vbq_model(few), Refusal)
 
 

@@ -7,6 +7,7 @@ from sqlite_utils import Database
 
 from analytics.methods.rows import Refusal
 from analytics.paper.regression import OlsFit
+from analytics.reasons import words
 from node.nightly.sections.counts import FLOW
 from node.nightly.sections.section import Figure, Findings, Section
 
@@ -66,7 +67,7 @@ def _alerts(db: Database, fit: OlsFit | Refusal) -> tuple[str, ...]:
     """The fit's alerts for a mail: about study ids of this node in full, about ids that the site gave by number."""
     if isinstance(fit, Refusal) or not fit.alerts:
         return ()
-    episodes = [episode for (episode,) in db.execute("SELECT episode FROM derived_link")]
-    own = tuple(alert for alert in fit.alerts if any(alert.startswith(f"id {episode} ") for episode in episodes))
+    episodes = {episode for (episode,) in db.execute("SELECT episode FROM derived_link")}
+    own = words(alert for alert in fit.alerts if alert.values["id"] in episodes)
     others = len(fit.alerts) - len(own)
     return (*own, *([f"{others} more about imported rows, named in the result of the fit"] if others else []))

@@ -1,6 +1,7 @@
 """Acknowledgements, in original and in enhanced mode, in the character set and with the delimiters of the sender."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,6 +47,8 @@ class Reception:
     header: Header | None
     codec: str
     sha256: str
+    answers: bool
+    """It is a response itself: two ends that acknowledge acknowledgements never stop."""
     refusal: str | None
     """Why the frame is answered with a rejection; it is stored all the same."""
 
@@ -72,11 +75,20 @@ def receive(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_
         header=headers[0] if headers else None,
         codec="utf-8" if codec == "utf-8-sig" else codec,
         sha256=hashlib.sha256(raw).hexdigest(),
+        answers=RESPONSE.search(text) is not None,
         refusal=refusal,
     )
 
 
-def reply_code(header: Header | None, outcome: Outcome) -> str:
+RESPONSE = re.compile(r"[\r\n]+MSA[^A-Za-z0-9 ]")
+"""A message with MSA answers one of ours; it is itself acknowledged only where it asks for it (MSH-15)."""
+
+
+RESPONSES = frozenset({"ACK", "MCF"})
+"""Message codes that are nothing but answers."""
+
+
+def reply_code(header: Header | None, outcome: Outcome, *, answers: bool = False) -> str:
     """The acknowledgement code for MSA-1; empty when the sender wants none.
 
     In enhanced mode (MSH-15 or MSH-16 sent) the accept acknowledgement is given as MSH-15 asks; the application
@@ -84,8 +96,10 @@ def reply_code(header: Header | None, outcome: Outcome) -> str:
     """
     letter = _CODES[outcome]
     if header is None:
-        return f"A{letter}"
+        return "" if answers else f"A{letter}"
     accept, application = header.text(15).upper(), header.text(16).upper()
+    if header.message_code in RESPONSES or (answers and not accept):
+        return ""
     if not accept and not application:
         return f"A{letter}"
     if outcome in _WANTED.get(accept or "NE", _WANTED["AL"]):
@@ -98,7 +112,7 @@ def reply_code(header: Header | None, outcome: Outcome) -> str:
 def build_reply(reception: Reception, outcome: Outcome, *, reason: str | None, at: datetime) -> Reply:
     """The answer to a frame; ``reason`` goes into MSA-3 and ERR of a negative one."""
     header = reception.header
-    code = reply_code(header, outcome)
+    code = reply_code(header, outcome, answers=reception.answers)
     if not code:
         return Reply(code="", message=b"")
     sep = header.delimiters.field if header else "|"

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from node.clock import now
-from node.hl7.acknowledge import Reception, build_reply, receive, reply_code
+from node.hl7.acknowledge import Outcome, Reception, build_reply, receive, reply_code
 from node.hl7.framing import FrameDecoder, frame
 from node.hl7.storing import Arrival
 from node.settings import Settings
@@ -128,6 +128,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; what it has sent completely is stored all the same."""
+        self._hand_in(self._decoder.pause())
         self._server.places.discard(self._place)
         self._count_pending(0)
         self._transport = None
@@ -153,6 +154,14 @@ class Connection(asyncio.Protocol):
             self._close_too_long()
         self._count_pending(self._decoder.pending_bytes)
 
+    def eof_received(self) -> bool:
+        """The peer sends no more; it may wait for its answers (a TLS connection ends at once)."""
+        self._hand_in(self._decoder.pause())
+        if self._transport is None or self._transport.get_extra_info("sslcontext") is not None:
+            return False
+        self._server.when_answered(self.close)
+        return True
+
     def _count_pending(self, pending_bytes: int) -> None:
         change, self._pending_bytes = pending_bytes - self._pending_bytes, pending_bytes
         self._server.pending(change)
@@ -164,7 +173,8 @@ class Connection(asyncio.Protocol):
     def _hand_in(self, frames: list[bytes]) -> None:
         for raw in frames:
             reception = receive(raw, self._hl7.default_charset, self._hl7.charsets)
-            ack = reply_code(reception.header, "rejected" if reception.refusal else "accepted")
+            outcome: Outcome = "rejected" if reception.refusal else "accepted"
+            ack = reply_code(reception.header, outcome, answers=reception.answers)
             arrival = Arrival(raw=raw, sha256=reception.sha256, peer_address=self._peer, ack=ack)
             self._unanswered_bytes += len(raw)
             self._has_delivered = True

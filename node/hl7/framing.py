@@ -2,7 +2,9 @@
 
 START = b"\x0b"
 END = b"\x1c"
-_AFTER_END = (b"\r", b"\n", START)
+_AFTER_END = (b"\r", b"\n", b"\x0c", b"\x00", START)
+"""What may follow EB: the standard's CR, and LF, form feed and NUL, which senders of some makers write in its place."""
+_FILL = b"\r\n\x0c\x00"
 
 
 def frame(message: bytes) -> bytes:
@@ -13,11 +15,12 @@ def frame(message: bytes) -> bytes:
 class FrameDecoder:
     """Takes bytes as they come and gives the complete frames.
 
-    A frame begins at SB and ends at EB before CR, LF or the next SB; an EB before anything else is part of the message.
-    Where an EB is the last that has come, ``ended`` is set: the frame is complete when the sender pauses
-    (:meth:`pause`). Bytes between frames are dropped and, unless they are line ends, counted in ``junk_bytes``. An SB
-    inside a frame that has not ended starts anew: its sender gave up on the earlier one, which was never complete
-    (``cut_frames``). A frame longer than allowed sets ``too_long``; nothing after its beginning is taken any more.
+    A frame begins at SB and ends at EB before CR, LF, form feed, NUL or the next SB; an EB before anything else is part
+    of the message. Where an EB is the last that has come, ``ended`` is set: the frame is complete when the sender
+    pauses or closes (:meth:`pause`). Bytes between frames are dropped and, unless they are line ends or fill, counted
+    in ``junk_bytes``. An SB inside a frame that has not ended starts anew: its sender gave up on the earlier one, which
+    was never complete (``cut_frames``). A frame longer than allowed sets ``too_long``; nothing after its beginning is
+    taken any more.
     """
 
     def __init__(self, max_frame_bytes: int) -> None:
@@ -76,7 +79,7 @@ class FrameDecoder:
     def _skip_to_start(self, data: bytes, position: int) -> int:
         start = data.find(START, position)
         stop = len(data) if start < 0 else start
-        self.junk_bytes += len(data[position:stop].strip(b"\r\n"))
+        self.junk_bytes += len(data[position:stop].strip(_FILL))
         self._inside = start >= 0
         return stop + 1
 

@@ -1,8 +1,8 @@
 """From the bytes of a frame to messages: character set, line ends, batches, headers."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from node.errors import MessageError
@@ -10,6 +10,8 @@ from node.hl7.segments import SEGMENT_START, Delimiters, Segment, part, read_seg
 
 BOM = b"\xef\xbb\xbf"
 UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+JAPANESE = "iso2022_jp_ext"
+"""JIS X 0201, 0208 and 0212 by the escape sequences of ISO 2022."""
 CHARSETS = {
     "ASCII": "ascii",
     "ISOIR6": "ascii",
@@ -22,9 +24,11 @@ CHARSETS = {
     "GBK": "gb18030",
     "GB2312": "gb18030",
     "BIG5": "big5",
+    "ISOIR13": JAPANESE,
     "ISOIR14": "shift_jis",
-    "ISOIR87": "iso2022_jp",
-    "ISOIR159": "iso2022_jp",
+    "ISOIR87": JAPANESE,
+    "ISOIR159": JAPANESE,
+    "8859": "iso8859-1",
     "KSX1001": "euc_kr",
     **{f"8859{number}": f"iso8859-{number}" for number in (*range(1, 12), *range(13, 16))},
     **{f"ISO8859{number}": f"iso8859-{number}" for number in (*range(1, 12), *range(13, 16))},
@@ -33,7 +37,21 @@ CHARSETS = {
 
 NO_RULES: Mapping[str, str] = MappingProxyType({})
 """Codecs by sender, where the site has set none."""
+JAPANESE_ESCAPE = re.compile(rb"\x1b\$(?:[@B]|\([@D])")
+"""The switch to a set of kanji: bytes that are ASCII throughout and Japanese all the same."""
+GLUED = re.compile(r"(?=(?:PID|PD1|PV1|PV2|NK1|ORC|OBR|OBX|NTE|SPM|SCH|RGS|AIS|AIP|AIL|DG1|PR1|MRG|EVN|TQ1)\|)")
+"""Where a segment begins in a message without line ends."""
 BATCH_SEGMENTS = ("FHS", "BHS", "BTS", "FTS")
+
+
+CODES_BY_TRIGGER = {
+    **dict.fromkeys(("R01", "R03", "R30", "R31", "R32"), "ORU"),
+    **dict.fromkeys((f"R{number}" for number in range(21, 25)), "OUL"),
+    **dict.fromkeys((f"A{number:02}" for number in range(1, 63)), "ADT"),
+    **dict.fromkeys((f"S{number}" for number in range(12, 27)), "SIU"),
+    "O01": "ORM",
+}
+"""The message that a trigger event belongs to (HL7 table 0354), where MSH-9 holds the event alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +61,8 @@ class Header:
     delimiters: Delimiters
     fields: tuple[str, ...]
     """MSH fields still escaped; ``fields[0]`` is the segment name, ``fields[n - 1]`` is MSH-n for n ≥ 2."""
+    content_code: str = ""
+    """The message code that the segments speak for, where MSH-9 names none."""
 
     def raw(self, number: int) -> str:
         """MSH-``number`` (≥ 2), still escaped."""
@@ -54,13 +74,18 @@ class Header:
 
     @property
     def message_code(self) -> str:
-        """MSH-9.1, for example ``ORU``; also where the structure (``ORU_R01``) was sent in its place."""
-        return self.text(9, 1).upper().partition("_")[0]
+        """MSH-9.1, for example ``ORU``; also where the structure (``ORU_R01``), both in one component (``ORU R01``) or
+        the trigger alone (``R01``) was sent in its place; else what the segments of the message are those of."""
+        sent = re.match(r"([A-Z]{3})(?:[_ -]|$)", self.text(9, 1).upper())
+        return sent[1] if sent else CODES_BY_TRIGGER.get(self.text(9, 1).upper(), self.content_code)
 
     @property
     def trigger(self) -> str:
         """MSH-9.2, for example ``R01``."""
-        return (self.text(9, 2) or self.text(9, 1).partition("_")[2]).upper()
+        if sent := self.text(9, 2).upper():
+            return sent
+        alone = re.fullmatch(r"(?:[A-Z]{3}[_ -])?([A-Z]\d\d)", self.text(9, 1).upper())
+        return alone[1] if alone else ""
 
     @property
     def type(self) -> str:
@@ -116,13 +141,10 @@ def read_header(line: str) -> Header:
     Raises
     ------
     MessageError
-        It has no usable delimiters or no message type.
+        It has no usable delimiters.
     """
     delimiters = Delimiters.of(line)
-    header = Header(delimiters=delimiters, fields=tuple(line.split(delimiters.field)))
-    if not header.message_code:
-        raise MessageError("malformed MSH: no message type (MSH-9)")
-    return header
+    return Header(delimiters=delimiters, fields=tuple(line.split(delimiters.field)))
 
 
 def codec_of(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_RULES) -> str:
@@ -146,17 +168,32 @@ def codec_of(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO
     for name, ruled in by_sender.items():
         if name.encode(ruled, errors="replace") == sender.encode("latin-1"):
             return ruled
-    declared = fields[17].split(delimiters[1:2] or "~")[0].strip()
-    if declared:
-        codec = CHARSETS.get(re.sub(r"[^A-Z0-9]", "", declared.upper()))
-        if codec is None:
-            raise MessageError(f"unknown character set {declared[:40]!r} in MSH-18")
-        return codec
+    declared = [one.strip() for one in fields[17].split(delimiters[1:2] or "~") if one.strip()]
+    return _declared_codec(declared) if declared else _undeclared_codec(raw, default_charset)
+
+
+def _undeclared_codec(raw: bytes, default_charset: str) -> str:
+    if JAPANESE_ESCAPE.search(raw):
+        return JAPANESE
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
         return "gb18030" if default_charset == "latin-1" and _looks_chinese(raw) else default_charset
     return "utf-8"
+
+
+def _declared_codec(names: Sequence[str]) -> str:
+    """Of MSH-18: its first repetition is the set at the start of each line, the others are reached by escape sequences.
+
+    Sets that ISO 2022 switches to hold ASCII as well, so theirs is the codec of all.
+    """
+    codecs = []
+    for name in names:
+        codec = CHARSETS.get(re.sub(r"[^A-Z0-9]", "", name.upper()))
+        if codec is None:
+            raise MessageError(f"unknown character set {name[:40]!r} in MSH-18")
+        codecs.append(codec)
+    return JAPANESE if JAPANESE in codecs else codecs[0]
 
 
 def _looks_chinese(raw: bytes) -> bool:
@@ -169,6 +206,7 @@ def _header_fields(raw: bytes) -> tuple[list[str], str]:
     """At least 18 fields of the first MSH, a character a byte, and its MSH-2."""
     start = raw.find(b"MSH")
     line = re.split(r"[\r\n]", raw[start : start + 4096].decode("latin-1"), maxsplit=1)[0] if start >= 0 else ""
+    line = GLUED.split(line, maxsplit=1)[0]
     fields = line.split(line[3]) if len(line) > 3 else []
     return [*fields, *[""] * 18], fields[1] if len(fields) > 1 else ""
 
@@ -214,12 +252,23 @@ def split_headers(text: str) -> list[Message]:
     # Where MSH stands in the text of a message only, it is split in vain.
     if first is None or text.find("MSH", first.end(1)) >= 0:
         return split_messages(text)
-    return [_message([first[1]])]
+    alone = _message([first[1]])
+    # Without a type it is what its segments are.
+    return [alone] if alone.header is not None else split_messages(text)
+
+
+def _segments_apart(text: str) -> list[str]:
+    """The lines of a text; of one that is a single line, the segments that its sender has sent without line ends."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    sent = [line for line in lines if line.strip()]
+    if len(sent) != 1 or not sent[0].lstrip(" \t\ufeff").startswith("MSH"):
+        return lines
+    return GLUED.split(sent[0])
 
 
 def _logical_lines(text: str) -> list[str]:
     lines: list[list[str]] = []
-    for line in re.split(r"\r\n|\r|\n", text):
+    for line in _segments_apart(text):
         if not line.strip():
             continue
         stripped = line.lstrip(" \t\ufeff")
@@ -234,9 +283,20 @@ def _message(lines: list[str]) -> Message:
     if not lines or not lines[0].startswith("MSH"):
         return Message(header=None, lines=tuple(lines), problem="no MSH segment: this is not HL7 v2")
     try:
-        return Message(header=read_header(lines[0]), lines=tuple(lines[1:]))
+        header = read_header(lines[0])
     except MessageError as error:
         return Message(header=None, lines=tuple(lines[1:]), problem=str(error))
+    if header.message_code:
+        return Message(header=header, lines=tuple(lines[1:]))
+    header = replace(header, content_code=_content_code(lines))
+    untyped = None if header.message_code else "malformed MSH: no message type (MSH-9)"
+    return Message(header=header if header.message_code else None, lines=tuple(lines[1:]), problem=untyped)
+
+
+def _content_code(lines: Sequence[str]) -> str:
+    """Results are a result message, whatever MSH-9 holds; nothing else is taken for what it does not say that it is."""
+    names = {line[:3] for line in lines}
+    return "ORU" if {"OBR", "OBX"} <= names else ""
 
 
 def read_frame(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_RULES) -> list[Message]:

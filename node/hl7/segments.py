@@ -41,10 +41,22 @@ class Delimiters:
         encoding = header[4:].split(field, 1)[0] if field else ""
         if len(encoding) < 2:
             raise MessageError("malformed MSH: MSH-1 or MSH-2 is missing")
-        chosen = encoding[:4] + "^~\\&"[len(encoding) :]
+        chosen = _four(encoding)
         if len({field, *chosen}) != 5 or any(one.isalnum() or one.isspace() for one in field + chosen):
             raise MessageError("malformed MSH: the delimiters in MSH-1 and MSH-2 are not five different signs")
         return cls(field=field, component=chosen[0], repetition=chosen[1], escape=chosen[2], subcomponent=chosen[3])
+
+
+def _four(encoding: str) -> str:
+    """Component, repetition, escape and subcomponent sign from MSH-2.
+
+    Analysers write it without the escape sign (``^~&``) or with a doubled one, and cannot be set otherwise.
+    """
+    if len(encoding) == 3 and encoding[2] == "&":
+        return encoding[:2] + "\\&"
+    if len(encoding) > 4 and encoding[2] == encoding[3]:
+        return encoding[:3] + encoding[4]
+    return encoding[:4] + "^~\\&"[len(encoding) :]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,12 @@ from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 _FORM = re.compile(
-    r"(?P<year>\d{4})-?(?P<month>\d\d)-?(?P<day>\d\d)"
-    r"(?:[T ]?(?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?)?)?"
-    r"\s*(?P<zone>Z|[+-]\d\d:?\d\d)?"
+    r"(?P<year>\d{4})(?P<between>[-/.]?)(?P<month>\d\d)(?P=between)(?P<day>\d\d)"
+    r"(?:[T ]?(?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,]?(?P<fraction>\d{1,9}))?)?)?)?"
+    r"\s*(?P<zone>Z|[+-](?:\d\d:?\d\d|\d:?\d\d|\d\d))?"
 )
+_DATE = re.compile(r"(?P<year>\d{4})(?P<between>[-/.]?)(?P<month>\d\d)(?P=between)(?P<day>\d\d)(?=\D|\d{2})")
+"""The date of a time whose rest is not understood."""
 _YEARS = range(1850, 2200)
 
 
@@ -25,26 +27,31 @@ def read_time(text: str, zone: ZoneInfo) -> Moment | None:
     """Read a time; without an offset it is in the site's zone.
 
     Midnight to the second is taken for a date without a time: senders that only know the date write it so.
-    ``None`` when the text is no date or less precise than a day.
+    Where only the date is understood, the time is that date. Hour 24 is midnight of the next day. ``None`` when the
+    text is no date or less precise than a day.
     """
     match = _FORM.fullmatch(text.strip())
-    if match is None or int(match["year"]) not in _YEARS:
+    if match is None:
+        match = _DATE.match(text.strip())
+        return read_time("".join(match.group("year", "month", "day")), zone) if match else None
+    if int(match["year"]) not in _YEARS:
         return None
     hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
     microsecond = int(((match["fraction"] or "") + "000000")[:6])
     date_only = match["hour"] is None or (hour, minute, second, microsecond) == (0, 0, 0, 0)
+    next_day = (hour, minute, second, microsecond) == (24, 0, 0, 0)
     try:
         tzinfo = _offset(match["zone"]) if match["zone"] else zone
         at = datetime(
             int(match["year"]),
             int(match["month"]),
             int(match["day"]),
-            hour,
+            0 if next_day else hour,
             minute,
             second,
             microsecond,
             tzinfo=tzinfo,
-        )
+        ) + timedelta(days=int(next_day))
     except ValueError:
         return None
     return Moment(at=at, date_only=date_only)
@@ -64,5 +71,7 @@ def read_date(text: str) -> date | None:
 def _offset(text: str) -> timezone:
     if text == "Z":
         return timezone(timedelta(0))
-    hours, minutes = int(text[1:3]), int(text[-2:])
+    digits = text[1:].replace(":", "")
+    # Three digits are an hour of one; two are hours alone.
+    hours, minutes = (int(digits), 0) if len(digits) == 2 else (int(digits[:-2]), int(digits[-2:]))
     return timezone((1 if text[0] == "+" else -1) * timedelta(hours=hours, minutes=minutes))

@@ -188,6 +188,6 @@ def test_what_is_no_message_is_answered_with_the_usual_delimiters() -> None:
 
 
 def test_what_the_senders_character_set_lacks_does_not_stop_the_answer() -> None:
-    reception = Reception(header=None, codec="ascii", sha256="0" * 64, refusal="x")
+    reception = Reception(header=None, codec="ascii", sha256="0" * 64, answers=False, refusal="x")
     answer = build_reply(reception, "rejected", reason="größer", at=AT)
     assert b"MSA|AR||gr??er" in answer.message

@@ -6,7 +6,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from node.dicom.reader import read_dataset
+from node.dicom.reader import MAX_FRAMES, read_dataset
 from node.errors import DecodingError, DicomReadError
 from node.measure.decoding import read_slices
 
@@ -15,7 +15,8 @@ SHAPE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated"
 
 
 def same_pixels(first: Path, second: Path) -> bool:
-    """Whether both hold the same pixels, or both none. What cannot be decoded is the same only byte for byte.
+    """Whether both hold the same pixels, or both none. What cannot be decoded, or has more frames than
+    are read, is the same only byte for byte.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def same_pixels(first: Path, second: Path) -> bool:
             return False
     frames = _number(one, "NumberOfFrames") or 1
     del one, other
-    return _decoded_same(first, second, frames)
+    return frames <= MAX_FRAMES and _decoded_same(first, second, frames)
 
 
 def same_name(first: Path, second: Path) -> bool:

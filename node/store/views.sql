@@ -179,10 +179,12 @@ WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.series_instance_ui
 GROUP BY u.series_instance_uid;
 
 CREATE VIEW problems AS
-SELECT step, source, code, detail FROM derived_problem WHERE code <> 'corrected'
+-- reason_codes: those of the reasons in the detail, else the code of the problem itself.
+SELECT step, source, code, detail, coalesce(reason_codes, json_array(code)) AS reason_codes FROM (
+SELECT step, source, code, detail, NULL AS reason_codes FROM derived_problem WHERE code <> 'corrected'
 UNION ALL
 -- Of an object in quarantine and of an imported file it is said above.
-SELECT step, unit, 'failed', detail FROM state_failure WHERE final = 1 AND step NOT IN ('index', 'import')
+SELECT step, unit, 'failed', detail, NULL FROM state_failure WHERE final = 1 AND step NOT IN ('index', 'import')
 UNION ALL
 -- Bookings of procedures that nobody knows: once for each sender, until conf/procedures.toml knows them.
 SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), p.understood || '-procedure',
@@ -191,7 +193,7 @@ SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), p.understood || '-proce
        || iif(p.understood = 'unknown', ' of no code and no word that conf/procedures.toml has',
               ' that may be an operation at the lumbar spine, but do not surely say so')
        || ', for example "' || coalesce(min(nullif(substr(p.procedure, 1, 80), '')), '')
-       || '": add the code of each to [local] in conf/procedures.toml, lumbar or other, then `vbq-node messages replay`'
+       || '": add the code of each to [local] in conf/procedures.toml, lumbar or other, then `vbq-node messages replay`', NULL
 FROM (SELECT frame_id, position, json_extract(content, '$.understood') AS understood,
              json_extract(content, '$.procedure') AS procedure
       FROM derived_extract
@@ -206,7 +208,7 @@ SELECT 'receive', 'series ' || u.series_instance_uid, 'duplicate-uid',
        || ' of it came in several versions, '
        || iif(min(u.why) = 'peer', 'the later one from a peer that may not correct the earlier', 'with other pixels')
        || '; all are kept and stand beside each other. `vbq-node study use-newest ' || u.study_instance_uid
-       || ' --by NAME` says that what came last holds'
+       || ' --by NAME` says that what came last holds', NULL
 FROM derived_undecided AS u GROUP BY u.series_instance_uid, u.study_instance_uid
 UNION ALL
 -- One line per study: what came last holds, and is other than what was known.
@@ -218,15 +220,15 @@ SELECT 'receive', 'study ' || i.study_instance_uid, 'replaced',
                JOIN derived_instance AS j ON j.object_id = t.replaced_by, json_each(t.changed) AS c
                WHERE t.told = 1 AND j.study_instance_uid = i.study_instance_uid ORDER BY c.value))
        || '; what came last holds, the earlier ones are kept. `vbq-node study use-newest ' || i.study_instance_uid
-       || ' --by NAME` confirms it'
+       || ' --by NAME` confirms it', NULL
 FROM derived_superseded AS s JOIN derived_instance AS i ON i.object_id = s.replaced_by
 WHERE s.told = 1 GROUP BY i.study_instance_uid
 UNION ALL
-SELECT 'catalogue', 'series ' || s.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words'
+SELECT 'catalogue', 'series ' || s.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words', NULL
 FROM derived_series AS s, json_each(s.rejections) AS r
 WHERE s.stale = 0 AND (s.withdrawn = 1 AND s.modality = 'MR' OR s.role <> 'other')
 UNION ALL
-SELECT 'completeness', 'series ' || s.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words'
+SELECT 'completeness', 'series ' || s.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words', NULL
 FROM derived_series AS s, json_each(s.fewer) AS r
 WHERE s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
 UNION ALL
@@ -235,13 +237,13 @@ SELECT 'receive', 'object ' || substr(sha256, 1, 12), state,
            WHEN 'missing' THEN 'its file was not in the archive when the receiver started; '
            WHEN 'damaged' THEN 'its file was damaged when the receiver started; '
            ELSE 'a file of this name lies in the archive, but it is not what its name says; take it away, or '
-       END || 'bring it back from a backup or have it sent again, then start the receiver anew'
+       END || 'bring it back from a backup or have it sent again, then start the receiver anew', NULL
 FROM state_archive
 UNION ALL
 SELECT 'receive', 'peer ' || peer_address, code,
        reason || iif(calling_ae = '', '', ' (calls itself ' || calling_ae || ', calls for ' || called_ae || ')')
        || '; ' || times || iif(times = 1, ' time', ' times') || ', last at ' || replace(substr(last_at, 1, 19), 'T', ' ')
-       || ' UTC; `vbq-node refusals` lists them'
+       || ' UTC; `vbq-node refusals` lists them', NULL
 FROM state_refusal WHERE settled_at IS NULL
 UNION ALL
 -- Of one peer in one line, the newest five by name.
@@ -252,14 +254,14 @@ SELECT 'receive', 'peer ' || peer_address, 'context-refused',
        || iif(count(*) > 5, ' and ' || (count(*) - 5) || ' more', '')
        || '; ' || max(times) || iif(max(times) = 1, ' time', ' times')
        || ', last at ' || replace(substr(max(last_at), 1, 19), 'T', ' ')
-       || ' UTC; the setting dicom.accept says what is taken, `vbq-node refusals` lists each'
+       || ' UTC; the setting dicom.accept says what is taken, `vbq-node refusals` lists each', NULL
 FROM (SELECT *, row_number() OVER (PARTITION BY peer_address, calling_ae ORDER BY offer NOT LIKE '%MR Image Storage%',
                                    last_at DESC, offer) AS nearness
       FROM state_refused_context WHERE problem = 1 AND settled_at IS NULL ORDER BY nearness)
 GROUP BY peer_address, calling_ae
 UNION ALL
 SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
-       'the images carry no PatientID; kept, but they cannot be linked to a patient'
+       'the images carry no PatientID; kept, but they cannot be linked to a patient', NULL
 FROM derived_series AS s
 WHERE s.patient_id IS NULL AND s.withheld = 0
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
@@ -267,14 +269,15 @@ WHERE s.patient_id IS NULL AND s.withheld = 0
 UNION ALL
 SELECT 'completeness', 'series ' || s.series_instance_uid, 'incomplete',
        (SELECT group_concat(value ->> 'words', '; ') FROM json_each(s.completeness_reasons))
-       || '; have the PACS send the study again, or bring it with `vbq-node fetch --peer PACS --study ' || s.study_instance_uid || '`'
+       || '; have the PACS send the study again, or bring it with `vbq-node fetch --peer PACS --study ' || s.study_instance_uid || '`',
+       (SELECT json_group_array(value ->> 'code') FROM json_each(s.completeness_reasons))
 FROM derived_series AS s
 WHERE s.completeness = 'incomplete' AND s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
 UNION ALL
 SELECT 'completeness', 'study ' || u.study_instance_uid, 'not-sent',
        u.peer || ' has MR series of it that never came: '
        || group_concat(coalesce(u.description, 'one without a name') || ' (' || u.instances || ' images)', ', ')
-       || '; have it send them, or bring them with `vbq-node fetch --peer ' || u.peer || ' --study ' || u.study_instance_uid || '`'
+       || '; have it send them, or bring them with `vbq-node fetch --peer ' || u.peer || ' --study ' || u.study_instance_uid || '`', NULL
 FROM (SELECT * FROM derived_unsent_series ORDER BY study_instance_uid, peer, series_instance_uid) AS u
 WHERE u.of_use = 1
   AND (u.t1_sagittal = 1
@@ -283,41 +286,41 @@ WHERE u.of_use = 1
 GROUP BY u.study_instance_uid, u.peer
 UNION ALL
 SELECT 'completeness', 'peer ' || peer, 'no-answer',
-       count(*) || ' studies wait for its count of images; it said last: ' || max(last_error)
+       count(*) || ' studies wait for its count of images; it said last: ' || max(last_error), NULL
 FROM state_outgoing WHERE kind = 'study_query' AND status = 'waiting' AND attempts >= 3 GROUP BY peer
 UNION ALL
-SELECT 'fetch', 'series ' || series_instance_uid, 'not-fetched', 'from ' || peer || ': ' || error FROM state_fetch
+SELECT 'fetch', 'series ' || series_instance_uid, 'not-fetched', 'from ' || peer || ': ' || error, NULL FROM state_fetch
 UNION ALL
 SELECT kind, 'peer ' || peer, 'unreachable',
-       'nothing can be sent on to it since ' || failing_since || ': ' || last_error
+       'nothing can be sent on to it since ' || failing_since || ': ' || last_error, NULL
 FROM state_outgoing_peer WHERE failures >= 3
 UNION ALL
 SELECT 'forward', 'object ' || substr(o.sha256, 1, 12), 'undeliverable',
        f.peer || ' did not take it in ' || f.attempts || ' attempts: ' || f.last_error
-       || iif(f.status = 'dead', '; `vbq-node forward retry` tries it again', '; it is tried on')
+       || iif(f.status = 'dead', '; `vbq-node forward retry` tries it again', '; it is tried on'), NULL
 FROM state_outgoing AS f JOIN fact_object AS o ON o.object_id = CAST(f.key AS INTEGER)
 WHERE f.kind = 'forward' AND (f.status = 'dead' OR f.status = 'waiting' AND f.attempts >= 12)
 UNION ALL
 SELECT 'commitment', 'request ' || r.request_id, 'undeliverable',
        r.calling_ae || ' asked whether ' || json_array_length(r.instances) || ' objects are kept; the answer was not heard in '
-       || s.attempts || ' attempts: ' || s.last_error
+       || s.attempts || ' attempts: ' || s.last_error, NULL
 FROM state_outgoing AS s JOIN fact_commitment_request AS r ON r.request_id = CAST(s.key AS INTEGER)
 WHERE s.kind = 'commitment' AND s.attempts >= 2
 UNION ALL
 -- Of kinds that have no words of their own above or below.
 SELECT kind, kind || ' ' || key, 'undeliverable',
-       iif(peer = '', 'it', peer || ': it') || ' was not taken in ' || attempts || ' attempts: ' || coalesce(last_error, '') || iif(status = 'dead', '; it is given up', '; it is tried on')
+       iif(peer = '', 'it', peer || ': it') || ' was not taken in ' || attempts || ' attempts: ' || coalesce(last_error, '') || iif(status = 'dead', '; it is given up', '; it is tried on'), NULL
 FROM state_outgoing
 WHERE kind NOT IN ('study_query', 'forward', 'commitment', 'mail') AND (status = 'dead' OR status = 'waiting' AND attempts >= 12)
 UNION ALL
 SELECT 'commitment', 'request ' || r.request_id, 'not-kept',
        r.calling_ae || ' asked whether ' || json_array_length(r.instances) || ' objects are kept; it was told that '
-       || json_array_length(c.failed) || ' are not here or are damaged'
+       || json_array_length(c.failed) || ' are not here or are damaged', NULL
 FROM fact_commitment_request AS r JOIN record_commitment AS c USING (request_id) WHERE json_array_length(c.failed) > 0
 UNION ALL
 SELECT 'link', 'patient ' || p.pseudonym, 'candidate',
        'number ' || a.patient_id || ' of ' || a.authority || ' differs from ' || b.patient_id
-       || ' in leading zeros only; they are not linked: `vbq-node identity confirm` or `reject` says whether they are one patient'
+       || ' in leading zeros only; they are not linked: `vbq-node identity confirm` or `reject` says whether they are one patient', NULL
 FROM derived_identifier AS a
 JOIN derived_identifier AS b ON b.authority = a.authority AND ltrim(b.patient_id, '0') = ltrim(a.patient_id, '0')
                              AND length(b.patient_id) > length(a.patient_id) AND b.person <> a.person
@@ -325,14 +328,14 @@ JOIN derived_person AS p ON p.person = a.person
 WHERE NOT EXISTS (SELECT 1 FROM fact_identity_decision AS d WHERE d.authority = a.authority
                   AND d.patient_id = b.patient_id AND d.other_patient_id = a.patient_id)
 UNION ALL
-SELECT 'interpret', 'message ' || substr(f.sha256, 1, 12) || '.' || m.position, m.status, m.reason
+SELECT 'interpret', 'message ' || substr(f.sha256, 1, 12) || '.' || m.position, m.status, m.reason, NULL
 FROM derived_message AS m JOIN fact_frame AS f USING (frame_id)
 WHERE m.status IN ('held', 'refused')
   AND NOT EXISTS (SELECT 1 FROM state_failure AS x WHERE x.step = 'interpret' AND x.final = 1
                   AND x.unit = 'message ' || substr(f.sha256, 1, 12) || '.' || m.position)
 UNION ALL
 SELECT 'measure', 'series ' || m.series_instance_uid, m.status,
-       (SELECT group_concat(value, '; ') FROM json_each(m.reasons))
+       (SELECT group_concat(value, '; ') FROM json_each(m.reasons)), m.reason_codes
 FROM measurements AS m
 WHERE m.status IN ('review', 'rejected') AND m.in_effect = 1
   AND NOT EXISTS (SELECT 1 FROM state_failure AS x WHERE x.step = 'measure' AND x.final = 1
@@ -345,7 +348,8 @@ UNION ALL
 -- A lumbar examination of which nothing is measured, with what speaks against the series that comes nearest.
 SELECT 'measure', 'study ' || s.study_instance_uid, 'no-t1',
        'none of its series can be the plain sagittal T1; nearest is series ' || s.series_instance_uid || ': '
-       || (SELECT group_concat(value ->> 'plain', '; ') FROM json_each(s.reasons) WHERE value ->> 'holds' = 0)
+       || (SELECT group_concat(value ->> 'plain', '; ') FROM json_each(s.reasons) WHERE value ->> 'holds' = 0),
+       (SELECT json_group_array(value ->> 'code') FROM json_each(s.reasons) WHERE value ->> 'holds' = 0)
 FROM (SELECT study_instance_uid, series_instance_uid, reasons,
              row_number() OVER (PARTITION BY study_instance_uid ORDER BY
                  (SELECT count(*) FROM json_each(reasons) WHERE value ->> 'holds' = 0), series_instance_uid) AS nearness
@@ -360,18 +364,20 @@ WHERE s.nearness = 1
 UNION ALL
 SELECT 'link', 'patient ' || b.patient, 'held-blood-count',
        (SELECT group_concat(value, '; ') FROM json_each(b.notes))
-       || '; `vbq-node counts approve "' || b.specimen || '" --by NAME` uses it, as it is or with correct values'
+       || '; `vbq-node counts approve "' || b.specimen || '" --by NAME` uses it, as it is or with correct values', b.reason_codes
 FROM blood_counts AS b WHERE b.status = 'held'
 UNION ALL
-SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value ->> 'words', '; ') FROM json_each(l.reasons))
+SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value ->> 'words', '; ') FROM json_each(l.reasons)),
+       (SELECT json_group_array(value ->> 'code') FROM json_each(l.reasons))
 FROM derived_link AS l WHERE l.status = 'held'
   AND NOT EXISTS (SELECT 1 FROM state_failure AS x
                   WHERE x.step = 'link' AND x.final = 1 AND x.unit = 'episode ' || l.episode)
 UNION ALL
-SELECT 'mail', 'mail ' || m.message_id, 'undeliverable', coalesce(d.last_error, '')
+SELECT 'mail', 'mail ' || m.message_id, 'undeliverable', coalesce(d.last_error, ''), NULL
 FROM state_outgoing AS d JOIN record_mail AS m ON m.mail_id = CAST(d.key AS INTEGER)
 WHERE d.kind = 'mail' AND d.status = 'dead'
 UNION ALL
 SELECT 'nightly', iif(kind = 'clock', 'clock', 'night ' || night), iif(kind = 'clock', 'clock-ahead', 'failed'),
-       coalesce(detail, '')
-FROM state_run WHERE status = 'failed';
+       coalesce(detail, ''), NULL
+FROM state_run WHERE status = 'failed'
+);

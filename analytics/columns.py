@@ -106,7 +106,7 @@ class Column:
     required: bool = False
     """A file must have it."""
     in_fit: bool = True
-    """In the snapshot that a night's fit is made from and stored with."""
+    """Part of the snapshot that a night's fit is made from and stored with."""
     keeps_out: bool = True
     """A bad value in it keeps the row out of the model."""
 
@@ -236,7 +236,8 @@ COHORT: tuple[Column, ...] = (
     _index("sii", required=False),
     _index("siri", required=False),
 )
-"""In the order of a file: the required ones, then dates, scanner, outcomes, and what stands beside the paper."""
+"""Columns in the order of a file: the required ones, then dates, scanner, outcomes, and what stands beside the
+paper."""
 
 
 def columns(*kinds: Kind, required: bool | None = None, in_fit: bool | None = None) -> tuple[str, ...]:

@@ -62,4 +62,4 @@ RANGES: dict[str, Range] = {
     "bmd_g_per_cm2": Range(low=0.2, high=2.5, unit="g/cm²", source="areal density of adults' lumbar spines"),
     "hu": Range(low=-150.0, high=600.0, unit="HU", source="cancellous bone, fat included, metal excluded"),
 }
-"""By quantity; ``cells`` is any kind of leukocyte that has no range of its own."""
+"""Ranges by quantity; ``cells`` is any kind of leukocyte that has no range of its own."""

@@ -161,7 +161,7 @@ class QueryAe(RemoteAe):
 
 
 class DicomPeer(Section):
-    """A system that this node has to do with: one that may send, can be asked, or is sent to.
+    """A DICOM system this node receives from, queries or sends to: one that may send, can be asked, or is sent to.
 
     Who may send is known by the AE titles it calls itself and the addresses it comes from.
     """

@@ -8,10 +8,10 @@ from node.errors import ListenError, UnreachableError
 from node.settings import ClientTls, ServerTls
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
-"""Of TLS 1.2: forward secrecy and authenticated encryption only. Those of TLS 1.3 all are so."""
+"""Suites of TLS 1.2 with forward secrecy and authenticated encryption. All TLS 1.3 suites qualify."""
 
 HANDSHAKE_TIMEOUT_S = 10.0
-"""For the whole handshake."""
+"""Time allowed for the whole handshake."""
 
 
 def secure(

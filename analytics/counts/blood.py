@@ -50,7 +50,7 @@ class CombinedCount:
     basis: Basis | None
     """``absolute``: both cells counted; ``derived``: leukocytes × percent; ``percent``: NLR of percents."""
     cells: Mapping[Cell, float | None]
-    """In 10⁹/L, every one of :data:`analytics.columns.CELLS`."""
+    """Counts in 10⁹/L, every one of :data:`analytics.columns.CELLS`."""
     indices: Mapping[str, float | None]
     """Every one of :data:`analytics.columns.INDICES`, by name."""
     notes: tuple[Reason, ...]

@@ -24,7 +24,7 @@ MIN_SHARE = 0.15
 blasts and for eosinophilia: a person looks at those."""
 SUM_TOLERANCE_SHARE = 0.05
 SUM_TOLERANCE_10E9_PER_L = 0.1
-"""By how much N + L may exceed the leukocytes: the counts are rounded and may be of different channels."""
+"""Largest excess of N + L over the leukocytes: the counts are rounded and may be of different channels."""
 AGREEMENT_SHARE = 0.1
 AGREEMENT_10E9_PER_L = 0.15
 """A count and leukocytes × % further apart than both of these disagree."""

@@ -44,11 +44,11 @@ class Result:
     analyte: Analyte
     scale: Scale
     value: float | None
-    """In 10⁹/L when absolute, in % when percent; ``None`` when it cannot be had, see ``reason``."""
+    """Value in 10⁹/L when absolute, in % when percent; ``None`` when it cannot be had, see ``reason``."""
     reason: Reason | None = None
     """Why ``value`` is ``None``."""
     doubtful: bool = False
-    """For a person: code, name and unit disagree, or the value cannot be read with certainty."""
+    """A person must look: code, name and unit disagree, or the value cannot be read with certainty."""
     unclear: bool = False
     """Doubtful for its unit or its number alone: another row of the same quantity stands for it."""
     secondary: bool = False

@@ -21,7 +21,7 @@ KEPT_WITHIN = 0.8
 
 BOOTSTRAPS = 2000
 SEED = 20260101
-"""Of the bootstrap: the same cohort gives the same interval."""
+"""Seed of the bootstrap: the same cohort gives the same interval."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from analytics.methods.linear import CONFIDENCE, Array
 
 MINIMUM_SUBJECTS = 5
-"""Below this many subjects no interval says anything."""
+"""Fewest subjects for which an interval says anything."""
 
 
 @dataclass(frozen=True, kw_only=True)

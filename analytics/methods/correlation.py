@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MINIMUM_PAIRS = 10
-"""Below this many pairs the p value from t and the interval are too rough to be shown."""
+"""Fewest pairs for which the p value from t and the interval are good enough to be shown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ SHAPIRO_ROWS = (3, 5000)
 """Fewest and most values that Shapiro and Wilk's test has a p value for."""
 
 SHIFT_PRECISION = 2.0**-50
-"""Of the range of all differences: how closely a shift is located."""
+"""Precision to which a shift is located, as a share of the range of all differences."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ EFFECT_UNITS = {"nlr": 1.0, "plr": 50.0}
 """Steps in which the paper reports the two ratios."""
 
 MINIMUM_ROWS_PER_PARAMETER = 10
-"""Below this many rows for each estimated coefficient no model is given (the paper: EPV > 10–15)."""
+"""Fewest rows for each estimated coefficient of a model (the paper: EPV > 10–15)."""
 
 HIGH_LEVERAGE = 0.5
 """A row that determines more than half of its own fitted value is named."""

@@ -28,7 +28,7 @@ GRID_COLOUR = "#e4e7ea"
 TEXT_COLOUR = "#20262b"
 BAND_POINTS = 101
 LEFT_EDGE = 0.13
-"""Of the panel, as a share of the width: room for the labels of the VBQ axis."""
+"""Left edge of the panel, as a share of the width: room for the labels of the VBQ axis."""
 
 
 def scatter(cohort: pd.DataFrame, x: str, *, x_label: str) -> bytes:

@@ -20,9 +20,9 @@ Number = TypeVar("Number", bound=np.generic)
 SIZE_PX = 256
 """Rows and columns of a training slice on the grid: 282 mm."""
 SPIDER_SPACING_MM = 0.47
-"""Of the SPIDER T2 SPACE slices (estimated from the step of the lumbar bodies, 35 mm)."""
+"""Pixel spacing of the SPIDER T2 SPACE slices (estimated from the step of the lumbar bodies, 35 mm)."""
 PAIR_SPACING_MM = 280.0 / 384.0
-"""Of the T1/T2 pairs: a field of 280 mm on 384 pixels."""
+"""Pixel spacing of the T1/T2 pairs: a field of 280 mm on 384 pixels."""
 MASK_VERTEBRA, MASK_DISC, MASK_CANAL = 1, 2, 3
 SACRUM_FILE = Path(__file__).with_name("sacrum.json")
 """Corners of S1 on some of the pairs, placed by eye: rows and columns, 0-based native pixels."""

@@ -29,7 +29,7 @@ WINDOW_PX = (96, 64)
 MARGIN_PX = 32
 """More around the window, so that a turned one is filled."""
 STEP_PX = 24
-"""From window to window along the canal: 17 mm."""
+"""Step from window to window along the canal: 17 mm."""
 LEVEL_MM = 40.0
 FLUID_RATIO = (0.65, 0.85)
 """T2 signal over that of the brightest fluid within :data:`LEVEL_MM`: roots and cord below, nothing but fluid above."""
@@ -40,7 +40,7 @@ LAYERED = 0.25
 LAYER_MM = 5.0
 """Its greatest thickness; the least is two pixels."""
 LAYER_SIGNAL = (0.5, 0.92)
-"""Of the layer, over that of the fluid."""
+"""Signal of the layer over that of the fluid."""
 MINIMUM_FLUID_PX = 20
 """A window with less fluid gets no layer: there is nothing that it could be darker than."""
 

@@ -30,14 +30,14 @@ STUDENT_STEPS = 1300
 TEACHER_RATE = 3e-3
 STUDENT_RATE = 2e-3
 CLASS_WEIGHT = (1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 4.0)
-"""In the cross entropy, in the order of the classes."""
+"""Weight of each class in the cross entropy, in their order."""
 TEACHER_CLASSES = 5
 """The teacher knows no sacrum."""
 T2_SHARE = 0.7
-"""Of the teacher's opinion on a pair comes from the T2, the rest from the T1."""
+"""Share of the teacher's opinion on a pair that comes from the T2; the rest is from the T1."""
 MINIMUM_BODIES = 5
 AGREEMENT_DICE = 0.85
-"""Of the bodies that the teacher sees on the T1 alone with what it sees on both: below, the patient moved between."""
+"""Least overlap of the bodies seen on the T1 alone with those seen on both; below it the patient moved in between."""
 
 Report = Callable[[str], None]
 

@@ -16,7 +16,7 @@ from analytics.vbq.levels import LEVEL_INDEX
 from analytics.vbq.spine import Spine
 
 DISC_OVER_FLUID = 1.05
-"""On T1 discs are brighter than fluid (1.3–2.5 times on 435 slices), on T2 and STIR darker."""
+"""Least disc over fluid: on T1 discs are brighter than fluid (1.3–2.5 times on 435 slices), on T2 and STIR darker."""
 FAT_OVER_MARROW = 1.35
 """The brightest fat of a T1 slice is brighter than marrow, the more so near the coil; with fat saturation it is not."""
 FAT_PERCENTILE = 99.5
@@ -33,11 +33,11 @@ DARK_PERCENTILE = 1.0
 DARK_OVER_FLUID = 0.25
 """Air and cortical bone are darker than the fluid: the darkest pixels had at most 0.013 of it on 416 slices."""
 BELOW_ZERO = 0.05
-"""Of the fluid: resampling undershoots a little; an offset lies further below zero."""
+"""Lowest signal, as a share of the fluid: resampling undershoots a little; an offset lies further below zero."""
 VOID = 0.3
-"""Of the marrow: a signal below it inside a body is metal, gas or calcium."""
+"""Share of the marrow's signal below which a pixel inside a body is metal, gas or calcium."""
 VOID_SHARE = 0.04
-"""Of the inside of a body."""
+"""Largest share of the inside of a body that may be void."""
 VOID_DEPTH_MM = 2.0
 """Deeper than the cortex."""
 SHARP = 0.12
@@ -45,7 +45,8 @@ EDGE_PERCENTILE = 75.0
 """Slope of the signal along the walls of the bodies, per pixel of the grid and over the marrow; 0.17–0.38 on 416
 slices. A Gaussian of 2.2 mm makes it 0.08–0.11 and moves scores by 4–13 %."""
 FLUID_OVER_NOISE = 5.0
-"""Below this the noise of a magnitude image lifts the fluid by 2 % and more (Gudbjartsson 1995)."""
+"""Least fluid over noise: below it the noise of a magnitude image lifts the fluid by 2 % and more (Gudbjartsson
+1995)."""
 
 
 def not_t1(grid: Grid, spine: Spine, score: VbqScore) -> list[Reason]:

@@ -29,7 +29,7 @@ about the line by 0.06 (SD), by up to 0.16; the coil's end adds to it."""
 COMPARED = 6
 """Bodies from L5 up, that is up to T12; further up the coil's end is near."""
 FOCAL_SHARE = 0.02
-"""Of a circle may be focal."""
+"""Largest share of a circle that may be focal."""
 FEW = 12
 """Pixels of marrow on the grid; fewer leave no room for a circle."""
 
@@ -42,7 +42,7 @@ class BodyCircle:
     column: float
     radius_mm: float
     focal_share: float
-    """Of the pixels of the circle that differ from the body's marrow."""
+    """Share of the pixels of the circle that differ from the body's marrow."""
 
 
 def axes(spine: Spine, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

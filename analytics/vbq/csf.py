@@ -35,7 +35,7 @@ AS_GOOD = 0.95
 NEARLY = 0.8
 """Circles at least so good as the best may be fluid as well."""
 TYPICAL = 0.1
-"""Of the circles of fluid, those whose means are nearest to the median: one of them, pure and near the middle of the
+"""Share of the circles of fluid whose means are nearest to the median: one of them, pure and near the middle of the
 body, is the region."""
 MINIMUM_CANAL_PX = 50
 
@@ -167,7 +167,7 @@ def fluid_circle(
 
 
 def _median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """The least value up to which lies half of the weight."""
+    """Weighted median."""
     order = np.argsort(values)
     weight = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(weight, weight[-1] / 2)])

@@ -15,9 +15,9 @@ MAX_EXTENT_MM = 560.0
 MIN_EXTENT_MM = 60.0
 """A field of view that could hold two lumbar bodies at most."""
 BRIGHT_PERCENTILE = 99.0
-"""Of the pixels that are not air: the signal that becomes 1 in what the network sees."""
+"""Percentile of the pixels that are not air: the signal that becomes 1 in what the network sees."""
 AIR = 0.02
-"""Of the greatest signal: what lies below is air or nothing."""
+"""Share of the greatest signal below which there is air or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

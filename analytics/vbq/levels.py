@@ -13,7 +13,7 @@ from analytics.vbq.spine import BODY, S1, Part, Spine, steps_mm
 
 FROM_THE_SACRUM = ("L5", "L4", "L3", "L2", "L1")
 SURE = 0.75
-"""From this confidence on the levels are taken as named right."""
+"""Least confidence from which the levels are taken as named right."""
 LEVEL_INDEX = {name: index for index, name in enumerate(FROM_THE_SACRUM)}
 
 BODY_AREA_MM2 = 380.0
@@ -27,9 +27,9 @@ SMALL_HEIGHT_MM = 19.5
 HEIGHT_TO_DEPTH = (0.52, 0.95)
 """Median of height over depth; 0.58–0.88 on 416 slices. Beyond, rows or columns are not spaced as the headers say."""
 LOW_AREA = 0.72
-"""Of the median area of the four bodies above it: a smaller lowest body may be the first sacral one."""
+"""Share of the median area of the four bodies above: a smaller lowest body may be the first sacral one."""
 LOW_DISC = 0.55
-"""Of the median length of the discs above: a shorter lowest disc may be the one under S1."""
+"""Share of the median length of the discs above: a shorter lowest disc may be the one under S1."""
 LONG_REMNANT = 0.72
 """Length of the S1/S2 disc over that of L5/S1; on 98 of 100 ordinary slices it is below 0.69."""
 SACRAL_L5 = 0.9
@@ -39,7 +39,7 @@ THIN_LAST_DISC = 0.75
 slices: all three whose levels readers counted against each other, three more where L5 lies in line with the sacrum, one
 off the midline, and one that looks ordinary. (The limits were set on these.)"""
 SECOND_S1 = 0.3
-"""Of the area of S1: a disc or another first sacral body under it that is larger is no ordinary remnant."""
+"""Share of the area of S1: a disc or another first sacral body under it that is larger is no ordinary remnant."""
 UNEVEN_STEP = 1.3
 """A step over the median of its chain (at most 1.19 on 416 slices): a body is missing between, or two are one."""
 SHORT_STEP = 0.72
@@ -47,16 +47,16 @@ SHORT_STEP = 0.72
 TALL_BODY = 1.35
 """Over the median height (at most 1.22): two bodies that were taken as one."""
 CRUSHED_BODY = 0.8
-"""Of the median height of the other four. Genant 1993: from a loss of 20 % on it is a fracture; of 416 slices one in
-200 has an L1 below 0.82."""
+"""Share of the median height of the other four. Genant 1993: from a loss of 20 % on it is a fracture; of 416 slices one
+in 200 has an L1 below 0.82."""
 CRUSHED_AREA = 0.72
-"""Of the median area of the other four: a wedge, or a body that is seen in part; below it lie 2 of 416 slices."""
+"""Share of the median area of the other four: a wedge, or a body that is seen in part; below it lie 2 of 416 slices."""
 EDGE_PX = 1
 SACRUM_MM = 10.0
-"""Of the image must be left below S1 (15 mm or more on 416 slices): where the field ends, the last body seen may be
+"""Least image below S1, in mm (15 mm or more on 416 slices): where the field ends, the last body seen may be
 any, and the network then takes it for S1."""
 SMALL_S1 = 0.6
-"""Of the median area of L1 to L5; 0.67–1.06 on 416 slices. A smaller one is cut off, or is not S1."""
+"""Share of the median area of L1 to L5; 0.67–1.06 on 416 slices. A smaller one is cut off, or is not S1."""
 SACRAL_TURN_DEG = 11.0
 """The way from L5 to S1 turns backwards against the way from L3 to L5: by 20–52° on 98 of 100 slices."""
 

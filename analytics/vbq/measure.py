@@ -25,7 +25,7 @@ LOOKED_AT = 7
 SAME_LEVEL_MM = 12.0
 """L3 of neighbouring slices lies within this; more means that they count differently."""
 PURE = 0.80
-"""Below this purity the fluid cannot be told from the roots. Of 96 slices that were read by eye, at least one reader
+"""Purity below which the fluid cannot be told from the roots. Of 96 slices that were read by eye, at least one reader
 was unsure of the fluid on each of the 27 below, whose scores were off by 0.30 (RMS); above, most readers were sure on
 67 of 68. None lay between 0.79 and 0.87."""
 ANOTHER_FLUID = 0.05
@@ -36,7 +36,7 @@ COARSE_MM = 1.75
 FEW_PX = 1.3
 """Radius below which a circle is placed on the centre of a pixel."""
 FOCAL_CIRCLE = 0.10
-"""Of a circle may be focal before a person must look."""
+"""Largest share of a circle that may be focal; above it a person must look."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ DOTS_PER_INCH = 150
 """1500 × 960 pixels."""
 PICTURE = (0.0, 0.0, 0.64, 1.0)
 TEXT_LEFT, TEXT_RIGHT = 0.665, 0.985
-"""Of the width: the slice to the left, the words to the right."""
+"""Shares of the width: the slice to the left, the words to the right."""
 LINE_CHARACTERS = 42
 REASON_SIZE, LINE_STEP = 9.5, 0.0034
 """Points, and the share of the height that a line takes for each point."""

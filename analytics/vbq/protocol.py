@@ -18,7 +18,8 @@ Outside, a series is measured all the same, with a warning."""
 CHECKED_FIELD_T = 1.5
 """The field of the paper, of all T1 that the networks were shown and of all that readers were compared on."""
 ACCEPTED_THICKNESS_MM = (3.0, 5.0)
-"""Of the slices: the paper used 4; beyond 5 a slice mixes the midline with what lies beside it, below 3 noise grows."""
+"""Slice thickness in mm: the paper used 4; beyond 5 a slice mixes the midline with what lies beside it, below 3 noise
+grows."""
 COARSEST_PIXEL_MM = 1.5
 """The paper's pixels were 0.97 × 1.46 mm (280 mm over 288 × 192); coarser ones mix marrow with cortex, and fluid with
 roots."""
@@ -48,7 +49,7 @@ class Protocol:
     pixel_bandwidth_hz: float | None
     slice_thickness_mm: float | None
     slice_step_mm: float | None
-    """From centre to centre: measured from the positions."""
+    """Distance from centre to centre, measured from the positions."""
     pixel_spacing_mm: tuple[float, ...] | None
     field_strength_t: float | None
     fat_saturation: bool

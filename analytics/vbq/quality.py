@@ -10,7 +10,7 @@ from analytics.records import CSF, LEVELS, Circle, VbqScore
 
 MINIMUM_MARROW_PIXELS = 10
 MINIMUM_CSF_PIXELS = 5
-"""Below these the mean of a circle follows noise and partial volume rather than tissue."""
+"""Fewest pixels of a circle: below these its mean follows noise and partial volume rather than tissue."""
 
 
 def doubts(score: VbqScore, *, head_up: bool = True) -> tuple[Reason, ...]:

@@ -24,7 +24,8 @@ PARALLEL_COSINE = 0.99
 """Slices of one stack are parallel to within 8°."""
 MAX_T1_TR_MS = 1200.0
 MAX_T1_TE_MS = 30.0
-"""Beyond these a spin echo is proton-density or T2-weighted. Wide on purpose: a narrower accepted range only warns."""
+"""Limits beyond which a spin echo is proton-density or T2-weighted. Wide on purpose: a narrower accepted range only
+warns."""
 MINIMUM_SLICES = 5
 """A lumbar stack has 11–17 slices; fewer than 5 positions are a localiser or a fragment."""
 

@@ -19,7 +19,7 @@ MIN_BODY_MM2 = 200.0
 MIN_DISC_MM2 = 40.0
 MIN_S1_MM2 = 150.0
 STEP_MM = (17.0, 55.0)
-"""From centre to centre of neighbouring bodies: children to tall adults, with the slice's obliqueness."""
+"""Distance between centres of neighbouring bodies: children to tall adults, with the slice's obliqueness."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,14 +15,15 @@ SHADING = 0.012
 JITTER_MM = 0.7
 """How far a careful person's circle lies from another's."""
 NEIGHBOUR_WEIGHT = 0.25
-"""Of the difference to a neighbouring slice: the midline is hit to a fraction of a slice."""
+"""Share of the difference to a neighbouring slice: the midline is hit to a fraction of a slice."""
 NO_NEIGHBOUR = 0.015
 """Relative, where there is no neighbouring slice."""
 IMPURITY = 0.35
 """Relative error per unit of impurity of the fluid."""
 SCALE = 0.56
-"""So that the 95 % interval held the mean of two readers in 95 % of the measured of 60 slices, for the fifteen pairs of
-six readers each (tests/readings; 96 % since the circles keep to healthy marrow); it held that of all six in all."""
+"""Scale by which the 95 % interval held the mean of two readers in 95 % of the measured of 60 slices, for the fifteen
+pairs of six readers each (tests/readings; 96 % since the circles keep to healthy marrow); it held that of all six in
+all."""
 TOO_WIDE = 0.08
 """Relative: a score with a greater standard deviation waits for a person."""
 

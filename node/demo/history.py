@@ -22,7 +22,7 @@ INTERCEPT_VBQ = 2.90
 """VBQ of a patient who is average in everything."""
 
 RESIDUAL_SD = 0.125
-"""With the effects of Table 2 on these predictors this gives an adjusted R² of about 0.5."""
+"""Residual SD; with the effects of Table 2 on these predictors it gives an adjusted R² of about 0.5."""
 
 MEAN_AGE, SD_AGE = 64.1, 8.4
 MEAN_BMI, SD_BMI = 20.5, 0.87
@@ -30,7 +30,7 @@ MEAN_PLR, SD_PLR = 228.0, 41.0
 MEAN_NLR = 2.97
 LOG_NLR_SD = 0.47
 AGE_NLR_CORRELATION = 0.72
-"""On the log scale; gives the VIFs of about 2 that the paper prints for both."""
+"""Correlation on the log scale; gives the VIFs of about 2 that the paper prints for both."""
 
 
 def history_csv(seed: int) -> str:

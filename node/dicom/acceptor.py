@@ -30,7 +30,7 @@ MAX_WAITING = 256
 """Connections of one process that have not been let in yet, at most; of the address with the most the longest silent
 gives way to further ones."""
 MAX_WAITING_OF_ADDRESS = 64
-"""Of them from one address."""
+"""Most of them from one address."""
 SILENT_S = 5.0
 """An association that has said nothing for so long gives way when another address finds no slot."""
 ROOM_PATIENCE_S = 2.0

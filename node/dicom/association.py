@@ -31,7 +31,7 @@ IDLE_TIMEOUT_S = 60.0
 LINGER_S = 2.0
 """How long the other side may take to close the connection, once the last word is said."""
 REPORT_AFTER_S = 1.0
-"""Who says nothing for so long after a request for Storage Commitment waits for its answer on this association."""
+"""A peer silent this long after a request for Storage Commitment waits for its answer on this association."""
 MAX_COMMAND_BYTES = 64 * 1024
 ABORTED = "aborted by the other side"
 """How an association ended, for the log."""
@@ -377,7 +377,8 @@ class Association:
             log.debug("the other side does not hear", peer=self._address, error=str(error))
 
     def _linger(self) -> None:
-        """Let the other side read the last word and close: to close first with bytes unread would take it back."""
+        """Let the other side read the last word and close: closing with unread bytes sends RST, which discards our last
+        PDU."""
         connection = self._wire.connection
         deadline = monotonic() + LINGER_S
         try:

@@ -44,7 +44,7 @@ ALL_COMMITTED, SOME_FAILED = 1, 2
 DAMAGED, NOT_HERE, CLASS_CONFLICT = 0x0110, 0x0112, 0x0119
 """Failure reasons: processing failure, no such object instance, class/instance conflict (PS3.3, C.14.1.1)."""
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
-"""Of the data set of a request: about a hundred thousand objects."""
+"""Largest data set of a request: about a hundred thousand objects."""
 
 PENDING = """
 SELECT request_id, transaction_uid, calling_ae, peer_address, instances

@@ -93,7 +93,7 @@ NEWER_NAMES = {
     "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
     "1.2.840.10008.5.1.4.1.1.66.8": "Height Map Segmentation Storage",
 }
-"""Of the standard (PS3.6, table A-1, 2024 and 2025) and not in pydicom's dictionary yet."""
+"""Names of the standard (PS3.6, table A-1, 2024 and 2025) and not in pydicom's dictionary yet."""
 
 
 def transfer_syntaxes(sop_class_uid: str, *, accept: Accept, proposed: Sequence[str] = ()) -> tuple[str, ...]:

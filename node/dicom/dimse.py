@@ -31,9 +31,9 @@ UNRECOGNISED_OPERATION = 0x0211
 NO_SUCH_ACTION = 0x0123
 RESOURCE_LIMITATION = 0x0213
 OUT_OF_RESOURCES = 0xA700
-"""Of C-STORE: the sender may try again later (PS3.4, table B.2-1)."""
+"""Status of C-STORE: the sender may try again later (PS3.4, table B.2-1)."""
 CANNOT_UNDERSTAND = 0xC000
-"""Of C-STORE: a request without an object, or that names it by something that is no UID."""
+"""Status of C-STORE: a request without an object, or that names it by something that is no UID."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from node.store.archive import Archive, Incoming
 
 BYTES_PER_MB = 1_000_000
 MAX_NAME_CHARS = 256
-"""Of what a sender calls an object by; a UID has 64 at most."""
+"""Longest name of an object that is kept; a UID has 64 at most."""
 
 log = structlog.get_logger()
 

@@ -24,7 +24,8 @@ IMPLEMENTATION_VERSION_NAME = "VBQ-NODE"
 
 _PREAMBLE = b"\0" * 128 + b"DICM"
 MAX_INFLATED_BYTES = 512 * 1024 * 1024
-"""Of a deflated data set: half a megabyte can grow to this. A multi-frame MR of 1,000 frames of 512 × 512 is that."""
+"""Largest size of a deflated data set once inflated: half a megabyte can grow to this. A multi-frame MR of 1,000 frames
+of 512 × 512 is that."""
 
 UID_TEXT = re.compile(r"[0-9.]{1,64}")
 """What a UID is made of; leading zeros and the like occur and do no harm."""

@@ -32,7 +32,7 @@ from node.store.archive import Archive
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = CLOSING_S + 8.0
 LONGEST_PAUSE_S = 60.0
-"""Before a process that ends again and again is started once more; the first time at once."""
+"""Longest back-off before a worker that keeps dying is restarted; the first restart is immediate."""
 MAX_MESSAGE_BYTES = 64 * 1024
 
 log = structlog.get_logger()

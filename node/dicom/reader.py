@@ -35,17 +35,17 @@ from node.errors import DicomReadError
 
 MAX_UID_LENGTH = 64
 MAX_INTEGER = 2**31 - 1
-"""Of DICOM's integer strings (PS3.5, table 6.2-1); the database takes no number of any length, either."""
+"""Largest of DICOM's integer strings (PS3.5, table 6.2-1); the database takes no number of any length, either."""
 CODE_EXTENSION = re.compile(r"\x1b[\x20-\x2f]*[\x30-\x7e]")
 """An escape sequence of ISO 2022 that names a character set (PS3.5, 6.1.2.5): what is left of one says nothing."""
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 """Stands for bytes that are not of the character set that the image names."""
 
 MAX_PIXELS = 8192 * 8192
-"""Of one slice; a few bytes of a compressed image can claim any number of them."""
+"""Largest slice, in pixels; a few bytes of a compressed image can claim any number of them."""
 
 MAX_FRAMES = 1000
-"""Of one object whose frames are read, a millisecond each; a stack of the spine has less than two hundred."""
+"""Most frames of one object that are read, a millisecond each; a stack of the spine has less than two hundred."""
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class Header:
     study_date: date | None
     image: ImageHeader
     frames: tuple[ImageHeader, ...] = ()
-    """Of a multi-frame image, frame 1 first; ``image`` is then what its top level says."""
+    """Headers of a multi-frame image, frame 1 first; ``image`` is then what its top level says."""
     lossy: bool = False
     """Its pixels were compressed with loss: now, by its transfer syntax, or before."""
     rejection: Rejection | None = None

@@ -29,7 +29,7 @@ UNKNOWN_SENDER = ""
 """Stands in the receipt of a file that was taken in: who sent it died with the receiver."""
 
 RETRY_S = 60.0
-"""Between two attempts, where the archive or the database could not be used."""
+"""Pause between two attempts, where the archive or the database could not be used."""
 
 log = structlog.get_logger()
 

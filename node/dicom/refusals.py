@@ -30,18 +30,18 @@ from node.errors import StoreError
 from node.store.database import writing
 
 PAUSE_S = 1.0
-"""Between two times of writing."""
+"""Pause between two times of writing."""
 PAUSE_AFTER_FAILURE_S = 30.0
 MAX_PENDING = 200
 """Rows gathered between two times of writing; what goes beyond is counted under :data:`OTHERS`."""
 MAX_PENDING_CONTEXTS = 2000
 """Refused contexts gathered between two times of writing; what goes beyond is not counted."""
 MAX_ROWS_OF_ADDRESS = 20
-"""Of one address; what else it calls itself and asks for is counted together under :data:`OTHERS`."""
+"""Most rows of one address; what else it calls itself and asks for is counted together under :data:`OTHERS`."""
 MAX_ROWS = 500
-"""In all; the longest ago go first."""
+"""Most rows in all; the oldest go first."""
 KEPT_FOR = timedelta(days=30)
-"""After the last time."""
+"""How long a row is kept after it was last seen."""
 OTHERS = "(others)"
 
 REJECTED, TOO_MANY, NO_ASSOCIATION, NOTHING_TAKEN, NOT_STORED = (

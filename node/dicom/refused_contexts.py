@@ -23,9 +23,9 @@ MAX_UID_CHARS = 64
 MAX_ROWS_OF_ADDRESS = 400
 """Three associations of 128 contexts each with another AE title; what is beyond is not counted one by one."""
 MAX_ROWS = 4000
-"""In all; the longest ago go first."""
+"""Most rows in all; the oldest go first."""
 KEPT_FOR = timedelta(days=30)
-"""After the last time."""
+"""How long a row is kept after it was last seen."""
 
 UPSERT = """
 INSERT INTO state_refused_context

@@ -25,7 +25,7 @@ TITLES = {
     ("99DCM4CHEE", "REVOKE_REJECTION"): REVOKED,
 }
 MAX_INSTANCES = 50_000
-"""That one note may name; a study of 10,000 images is rare."""
+"""Most images that one note may name; a study of 10,000 images is rare."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,9 +33,10 @@ SECOND_STACK_SHARE = 0.5
 
 
 MAX_SLICES = 500
-"""Of a series whose pixels are read: a finely cut volume of the spine has about two hundred."""
+"""Most slices of a series whose pixels are read: a finely cut volume of the spine has about two hundred."""
 MAX_STACK_PIXELS = 64 * 1024**2
-"""Of a stack, which is held in memory (half a gigabyte as float64): 250 slices of 512 × 512, 64 of 1,024 × 1,024."""
+"""Largest stack, in pixels; it is held in memory (half a gigabyte as float64): 250 slices of 512 × 512, 64 of 1,024 ×
+1,024."""
 
 
 @dataclass(frozen=True, kw_only=True)

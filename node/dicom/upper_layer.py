@@ -26,7 +26,7 @@ APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 MAX_PDU_BYTES = 131_072
 """What a sender may put into one P-DATA-TF; as much as DCMTK ever sends."""
 MAX_REQUEST_BYTES = 1024 * 1024
-"""Of an A-ASSOCIATE-RQ: 128 presentation contexts with every syntax there is take a twentieth of it."""
+"""Longest A-ASSOCIATE-RQ: 128 presentation contexts with every syntax there is take a twentieth of it."""
 BUFFER_BYTES = 2 * MAX_PDU_BYTES
 """What is read at once at most; each association has one such buffer."""
 
@@ -42,7 +42,7 @@ UNEXPECTED_PDU, UNRECOGNISED_PDU, INVALID_PARAMETER = 2, 1, 6
 _HEADER = struct.Struct(">BxL")
 _VALUE = struct.Struct(">LBB")
 _FIXED_BYTES = 68
-"""Of an A-ASSOCIATE-RQ or -AC before its first item: version, AE titles, reserved bytes."""
+"""Length of an A-ASSOCIATE-RQ or -AC before its first item: version, AE titles, reserved bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)

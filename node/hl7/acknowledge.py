@@ -22,7 +22,7 @@ _WANTED: dict[str, tuple[Outcome, ...]] = {
     "NE": (),
 }
 ERR_VERSION = "2.5"
-"""From this version on ERR has its present fields."""
+"""First version in which ERR has its present fields."""
 ERROR_CODES = {
     "100": "Segment sequence error",
     "202": "Unsupported processing id",

@@ -53,7 +53,7 @@ class Words(Table):
     loinc: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     names: dict[str, tuple[str, ...]] = {}
-    """By language or maker, as :func:`node.hl7.words.names_pattern` reads them."""
+    """Names by language or maker, as :func:`node.hl7.words.names_pattern` reads them."""
     pattern: Pattern = ""
     unless: Pattern = ""
 

@@ -41,7 +41,7 @@ class Observation(_Extract):
 
     name: ObservationName
     value: float
-    """In the unit of the name; 1 or 0 for yes and no; kg/m² for bmi; no unit for t_score."""
+    """Value in the unit of the name; 1 or 0 for yes and no; kg/m² for bmi; no unit for t_score."""
     observed_at: datetime | None
 
 

@@ -43,10 +43,11 @@ UNDO_EVENTS = ("A37",)
 READ_AGAIN = "; a newer one reads it again, and so does `vbq-node messages replay`"
 
 MAX_SEGMENTS = 50_000
-"""Of a message; the longest of a laboratory have some hundred."""
+"""Most segments of a message; the longest of a laboratory have some hundred."""
 STRUCTURED = ("PID", "MRG", "SCH", "PV1", "AIS", "PR1", "TQ1", "RXE", "RXA")
 MAX_STRUCTURED = 500
-"""Of each kind of segment that hl7apy reads, a few milliseconds each, or that are seen in the light of each other."""
+"""Most segments of each kind that hl7apy reads, a few milliseconds each, or that are seen in the light of each
+other."""
 
 Status = Literal["used", "held", "refused", "ignored"]
 

@@ -28,7 +28,7 @@ from node.tls import server_context
 
 BACKLOG = 512
 HANDSHAKE_TIMEOUT_S = 10.0
-"""For the whole TLS handshake."""
+"""Time allowed for the whole TLS handshake."""
 MAX_GROUP_BYTES = 32 * 1024 * 1024
 """The frames of one transaction together; more wait for the next."""
 POLL_S = 0.2

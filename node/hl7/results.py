@@ -25,7 +25,7 @@ from node.settings import Sender
 LOINC = re.compile(r"\d{1,5}-\d")
 _CODED_COMPONENTS = 6
 _MAX_REMEMBERED = 300
-"""Signs of OBX-3 up to which what it means is remembered."""
+"""Longest OBX-3, in characters, whose meaning is cached."""
 _NAME_LENGTH = 60
 _WITH_UNIT = re.compile(r"([\d.]+)\s*([^\d\s.].*|1?0.*)")
 USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {

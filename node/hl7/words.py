@@ -9,7 +9,7 @@ _LETTERS = str.maketrans(
     {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ə": "a"}
 )
 _FIRST_UNFOLDED = "\u0400"
-"""From Cyrillic on a mark is part of the letter (й, が)."""
+"""First letter whose marks are part of it: from Cyrillic on (й, が)."""
 
 _ALPHABETS = "a-z0-9", "α-ω", "а-яёєіїґңғүұқөһәўҷ"  # each with the case folded
 """Scripts that write words apart; a name in any other script is looked for anywhere."""

@@ -44,7 +44,7 @@ class StudySeries:
     images: Sequence[StoredImage]
     verdict: Verdict
     studies: frozenset[str]
-    """That its images name; one, unless something is wrong."""
+    """Studies that its images name; one, unless something is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,11 +38,11 @@ LIMIT_S = 10.0
 512 × 512 pixels, a third of a megabyte."""
 PER_MEGABYTE_S = 1.0
 WAITING = 6.0
-"""By how much the time on the clock may exceed that, on a machine that has much else to do."""
+"""Factor by which the time on the clock may exceed that, on a machine that has much else to do."""
 START_S = 60.0
-"""For the start of the child, which loads NumPy and pydicom."""
+"""Time allowed for the start of the child, which loads NumPy and pydicom."""
 MEMORY_BYTES = 4 * 1024**3
-"""Of address space: the largest image that is decoded, twice as float64, beside the libraries."""
+"""Address space of the child: the largest image that is decoded, twice as float64, beside the libraries."""
 TRIES = 2
 HEAD = struct.Struct(">QQ")
 MAX_SAID_BYTES = 64 * 1024**2

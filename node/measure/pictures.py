@@ -45,7 +45,7 @@ class StoredReading:
     source: str
     status: MeasurementStatus
     reasons: tuple[str, ...]
-    """In words, and their codes in the same order."""
+    """Reasons in words, and their codes in the same order."""
     reason_codes: tuple[str, ...]
     sop_instance_uid: str | None
     instance_number: int | None

@@ -26,7 +26,7 @@ from node.store.database import REPORT_FOLDER
 
 FOLDER = "analysis"
 SEED = 1
-"""Of the bootstraps of every night: the same cohort gives the same numbers."""
+"""Seed of the bootstraps of every night: the same cohort gives the same numbers."""
 
 log = structlog.get_logger()
 

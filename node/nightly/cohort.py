@@ -17,7 +17,7 @@ from analytics.columns import columns
 NUMBERS = columns("number", "flag", in_fit=True)
 TEXTS = ("id", "diagnosis", "site", *columns("text"), *columns("date"))
 COLUMNS = ("id", *NUMBERS, *TEXTS[1:])
-"""Of the snapshot, in order. The tier is not one of them: it follows from earlier nights."""
+"""Columns of the snapshot, in order. The tier is not one of them: it follows from earlier nights."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,13 @@ from node.store.public_id import public_id_sql
 from node.store.reasons import loaded
 
 NOT_YET_DUE = "studies arriving"
-"""Of what is pending, what only waits for the end of its quiet period."""
+"""The one kind of pending work that is merely waiting out its quiet period."""
 EXCLUSIONS = """
 SELECT exclusion_reasons FROM derived_link WHERE eligible = 0 AND status IN ('linked', 'incomplete', 'held')
 UNION ALL
 SELECT exclusion_reasons FROM derived_import_row WHERE eligible = 0
 """
-"""Of the rows of the view ``cohort``, as codes and values."""
+"""Exclusions of the rows of the view ``cohort``, as codes and values."""
 
 
 @dataclass(frozen=True, kw_only=True)

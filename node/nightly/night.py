@@ -256,7 +256,7 @@ class _Draft:
     numbers: dict[str, str]
 
     def require_same(self, now: "_Draft") -> None:
-        """Let only another count of what has arrived pass: the next night's report has that."""
+        """Ignore differences in the arrival counts only; the next report shows them."""
         if (now.content.settled, now.numbers) != (self.content.settled, self.numbers):
             raise _MovedOnError
 

@@ -41,7 +41,7 @@ class Content:
     night: date
     fit_id: str
     sections: tuple[Section, ...]
-    """In the order of the body."""
+    """Sections in the order of the body."""
     audience: Audience = field(default_factory=Audience)
 
     @property

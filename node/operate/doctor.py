@@ -22,7 +22,7 @@ from node.store.private import open_to_others, require_owner
 DAMAGED = "stop the node, keep the file as it is, and bring back a copy"
 """What to do with a database of which a page cannot be read."""
 LOW_SPACE_BYTES = 2 * 1024**3
-"""Below this the doctor warns: about four thousand MR images of half a megabyte."""
+"""Free space below which the doctor warns: about four thousand MR images of half a megabyte."""
 
 
 @dataclass(frozen=True, kw_only=True)

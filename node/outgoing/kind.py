@@ -81,7 +81,7 @@ class Pauses:
     first: timedelta
     longest: timedelta
     jitter_share: float = 0.0
-    """Up to this share is added, by the salt, so that what was put off together does not return together."""
+    """Largest share added to a pause, by the salt, so that what was put off together does not return together."""
 
     def after(self, attempts: int, salt: str = "") -> timedelta:
         """The pause after so many attempts (at least 1)."""
@@ -99,7 +99,7 @@ class Limits:
     age: timedelta | None = None
     """An attempt that fails so long after enrolment was the last; there is one at just that age."""
     expires_after: timedelta | None = None
-    """So long after enrolment there is no further attempt, whether there was one or not."""
+    """Time after enrolment from which there is no further attempt, whether there was one or not."""
 
     @property
     def life(self) -> timedelta | None:

@@ -22,12 +22,12 @@ from node.measure.decoding import decoder
 UNCOMPRESSED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 """What is made of others; every DICOM node takes the second (PS3.5, 10.1)."""
 CONVERTIBLE = frozenset((*UNCOMPRESSED, uid.DeflatedExplicitVRLittleEndian, *LOSSLESS))
-"""Of these an uncompressed one can be made that is the same. Not of lossy ones, whose pixels depend on the decoder, and
-not of Explicit VR Big Endian (retired), where the bytes of private elements could not be told."""
+"""Syntaxes whose images can be made uncompressed without change. Not lossy ones, whose pixels depend on the decoder,
+and not of Explicit VR Big Endian (retired), where the bytes of private elements could not be told."""
 EXACT_COLOURS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_RCT"})
 """Photometric interpretations that come out of a decoder exactly, the last one as RGB."""
 MAX_DECODED_BYTES = 512 * 1024 * 1024
-"""Of all pixels of an object, which are held in memory at once."""
+"""Most bytes of all pixels of an object, which are held in memory at once."""
 
 
 def uncompressed(path: Path) -> Dataset:

@@ -31,7 +31,7 @@ from node.store.database import writing
 
 SUCCESS, CANNOT_UNDERSTAND, OUT_OF_RESOURCES, PROCESSING_FAILURE = 0x0000, 0xC000, 0xA700, 0x0110
 PAUSES_S = (5.0, 20.0, 60.0)
-"""Before a study is tried again after the PACS hung up; after the last the fetch ends."""
+"""Pauses before a study is tried again after the PACS hung up; after the last the fetch ends."""
 S_PER_MINUTE = 60.0
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class Brought:
     series: int = 0
     images: int = 0
     failures: dict[str, Failure] = field(default_factory=dict)
-    """By SeriesInstanceUID."""
+    """Failures by SeriesInstanceUID."""
 
 
 def query_peer(settings: Settings, name: str) -> QueryAe:

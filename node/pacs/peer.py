@@ -21,7 +21,7 @@ from node.tls import client_context
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
-"""For the answer to a request, unless the caller allows more."""
+"""Time allowed for the answer to a request, unless the caller allows more."""
 
 Handlers = Sequence[tuple[Any, Callable[..., Any]]]
 

@@ -22,7 +22,7 @@ class WantedSeries:
 
     uid: str
     instances: int
-    """By the count of the PACS."""
+    """Number of images by the count of the PACS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Plan:
     skipped: list[Skipped] = field(default_factory=list)
     wanted: list[WantedStudy] = field(default_factory=list)
     series_here: int = 0
-    """Of the studies that are not skipped, the series that are here already."""
+    """Series of the studies not skipped that are here already."""
 
     @property
     def images(self) -> int:

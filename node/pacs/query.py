@@ -23,7 +23,7 @@ PENDING = frozenset({0xFF00, 0xFF01})
 MAX_ANSWERS = 20_000
 """To one question: more images than any series has, more studies than any hospital makes in a day."""
 LONGEST_S = 300.0
-"""For all answers to one question; each of them has a limit of its own."""
+"""Time allowed for all answers to one question; each of them has a limit of its own."""
 UID = re.compile(r"[0-9.]{1,64}")
 DAY = re.compile(r"\d{8}")
 

@@ -31,7 +31,7 @@ SOME_FAILED = 0xB000
 CANNOT_UNDERSTAND = 0xC000
 MOVE_DESTINATION_UNKNOWN = 0xA801
 RETRIEVE_TIMEOUT_S = 600.0
-"""Between two answers: a PACS may have to bring the images from tape first."""
+"""Time allowed between two answers: a PACS may have to bring the images from tape first."""
 IMAGES_IN_ONE_REQUEST = 50
 """UIDs in a request for single images."""
 

@@ -22,7 +22,7 @@ from node.store.pending import touch
 
 READER_LENGTH = 64
 MAX_INSTANCE_NUMBER = 2**31 - 1
-"""Of DICOM's integer strings (PS3.5, table 6.2-1)."""
+"""Largest of DICOM's integer strings (PS3.5, table 6.2-1)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,9 +32,9 @@ from node.store.database import open_database
 from node.store.presence import presences
 
 REQUEST_TIMEOUT_S = 5.0
-"""For each wait for a client."""
+"""Time allowed for each wait for a client."""
 MAX_CLIENTS = 16
-"""At once; of the address with the most the longest silent gives way to further ones."""
+"""Most clients at once; of the address with the most the longest silent gives way to further ones."""
 
 log = structlog.get_logger()
 

@@ -95,7 +95,7 @@ class _Patient:
     birth_date: date | None = None
     sex: str | None = None
     contradictions: tuple[str, ...] = ()
-    """In what the images contradict each other."""
+    """What the images contradict each other in."""
     contested_with: tuple[str, ...] = ()
     """Studies in which the same images stand under another patient."""
 

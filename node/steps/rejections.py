@@ -17,7 +17,7 @@ from node.dicom.rejection import PATIENT_SAFETY, QUALITY, RETENTION_EXPIRED, REV
 from node.measure.study import ReceivedImage
 
 STRENGTH = {QUALITY: 1, PATIENT_SAFETY: 2, WRONG_WORKLIST_ENTRY: 3}
-"""Of several notes about one image the strongest holds; one for retention (113039) changes nothing."""
+"""Order of several notes about one image, of which the strongest holds; one for retention (113039) changes nothing."""
 
 OF_STUDY = """
 SELECT DISTINCT sop_instance_uid FROM derived_instance

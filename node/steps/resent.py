@@ -30,7 +30,7 @@ COLUMNS = (
     "object_id", "sop_instance_uid", "series_instance_uid", "study_instance_uid", "modality", "instance_number",
     "headers",
 )  # fmt: skip
-"""That an object takes with it from ``derived_instance`` to ``derived_superseded`` and back."""
+"""Columns that an object takes with it from ``derived_instance`` to ``derived_superseded`` and back."""
 
 MEMBERS = f"""
 SELECT {", ".join(f"i.{name}" for name in COLUMNS)}, o.sha256, i.content_of, 1 AS stands

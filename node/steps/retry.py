@@ -96,4 +96,4 @@ AGAIN: Mapping[str, Callable[[Database, Settings, str, str], None]] = {
     "link": _link,
     "import": _import,
 }
-"""By step what makes one unit of it pending again, within a unit of work."""
+"""What makes one unit of each step pending again, within a unit of work."""

@@ -84,7 +84,7 @@ def _derive(db: Database, settings: Settings, stop: threading.Event) -> None:
                     again = _derives_again(db, done)
                     # People see what was there before until everything is derived again.
                     if not again and _changes(db) != published and monotonic() >= publish_at:
-                        # Of others' changes those before the round are in it, of its own all.
+                        # The snapshot holds other connections' changes from before this round, and all of our own.
                         publish_at = _publish(db, settings)
                         published = before[0], _changes(db)[1]
                     if not done:

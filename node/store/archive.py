@@ -38,7 +38,7 @@ class StoredObject:
 
     sha256: str
     size_bytes: int
-    """Of the file: preamble, File Meta Information and data set."""
+    """Size of the file: preamble, File Meta Information and data set."""
 
 
 class Archive:

@@ -37,8 +37,8 @@ REPORT_FOLDER = "reports"
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 """What the write-ahead log keeps on the disk once nobody reads what is in it."""
 RECEIVER_CHECKPOINT_PAGES = 16_000
-"""Of the write-ahead log, before a receiver writes it back into the database by itself: 64 MB. Otherwise the steps do,
-with their own commits, so that hardly any acknowledgement waits for it."""
+"""Pages of the write-ahead log before a receiver writes it back into the database by itself: 64 MB. Otherwise the steps
+do, with their own commits, so that hardly any acknowledgement waits for it."""
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for another; units of work are short, so reaching it means something is stuck."""
 

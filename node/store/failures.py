@@ -31,7 +31,7 @@ OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFI
 """System errors that no content of a unit can cause."""
 
 DEATHS_AT_ONCE = 6
-"""So often a unit on which the process ended is tried again at once: an operator or the system may have ended it. The
+"""Times that a unit on which the process ended is tried again at once: an operator or the system may have ended it. The
 supervisor waits longer each time before it starts the role again."""
 AT_WORK, RESTED = "at work", "rested"
 """Details of a unit that is being worked on, or on which the process ended, and of one to be tried after that."""

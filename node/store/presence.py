@@ -29,7 +29,7 @@ KEPT = 50
 """Ends of a role that are remembered."""
 WINDOW = timedelta(hours=24)
 MANY = 3
-"""So many ends within :data:`WINDOW` that nobody asked for need a person."""
+"""Unasked-for ends within :data:`WINDOW` that need a person."""
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from node.errors import StoreError
 
 UMASK = 0o027
-"""Of everything that the node writes: nothing for others, no writing for the group."""
+"""Umask of everything that the node writes: nothing for others, no writing for the group."""
 FOLDER_MODE = 0o777 & ~UMASK
 DATABASE_MODE = 0o666 & ~UMASK
 

@@ -101,7 +101,7 @@ class Section:
     """A part of the report; what it holds is the same for all recipients."""
 
     name: ClassVar[str]
-    """Of its templates."""
+    """Name of its templates."""
     urgency: ClassVar[int] = 0
     """Words of the subject and alarms at the top stand in this order, the highest first."""
     may_move_on: ClassVar[bool] = False

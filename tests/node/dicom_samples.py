@@ -130,7 +130,7 @@ def receive(folder: Path, *datasets: Dataset | bytes, at: datetime = NOON) -> li
     with Recorder(folder) as recorder:
         for dataset in datasets:
             named = {
-                "sop_class_uid": str(MRImageStorage),
+                "sop_class_uid": str(MRImageStorage if isinstance(dataset, bytes) else dataset.SOPClassUID),
                 "sop_instance_uid": "1.2.3" if isinstance(dataset, bytes) else str(dataset.SOPInstanceUID),
                 "transfer_syntax_uid": str(ExplicitVRLittleEndian),
             }

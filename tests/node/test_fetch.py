@@ -182,3 +182,26 @@ def test_a_pacs_without_queries_or_moves_is_named(world: World) -> None:
         find_study(world.db, world.settings, "pacs", STUDY)
     with receiver(world.settings), world.pacs.up(FIND), pytest.raises(PeerError, match="accepts nothing"):
         world.fetch_first()
+
+
+@pytest.mark.parametrize(
+    ("description", "wanted"),
+    [
+        ("RM colonna lombare", True),
+        ("MR kregoslupa ledzwiowego", True),
+        ("krgosup ldwiowy", True),  # Polish as a PACS gives it that drops letters outside of Latin-1
+        ("", True),  # nobody knows what it named: the images are to say it
+        ("  ", True),
+        ("???? MRI", True),
+        ("1 - 2", True),
+        ("MR", False),
+        ("IRM genou", False),
+        ("MRT Sch\xe4del", False),
+    ],
+)
+def test_a_description_is_known_in_its_language_and_an_illegible_one_is_unknown(
+    world: World, description: str, wanted: bool
+) -> None:
+    world.pacs.description = description
+    with world.pacs.up():
+        assert [one.uid for one in world.found()] == ([STUDY] if wanted else [])

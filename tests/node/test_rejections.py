@@ -115,7 +115,7 @@ def test_a_part_that_is_taken_back_is_left_out_and_the_rest_waits_for_a_person(w
     measured(world)
     doubt_incomplete(world.db)
     assert state(world)[2] == "review"
-    assert world.rows("SELECT reasons ->> '$[0]' FROM derived_measurement") == [
+    assert world.rows("SELECT reasons ->> '$[0].words' FROM derived_measurement") == [
         ("2 of 11 images of the series were rejected for patient safety in the PACS (113037)",)
     ]
 

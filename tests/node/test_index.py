@@ -275,3 +275,9 @@ def test_the_real_series_as_they_are_and_with_an_identity(world: World):
     assert found[0] == ("t1_sagittal", 1, 15, stratum, "0005", "2026-02-01", "F")
     assert found[1:] == [("t1_sagittal", 1, 15, stratum, None, None, "M")] * 4
     assert [code for (code,) in world.rows("SELECT code FROM problems")] == ["unidentified"] * 4
+
+
+def test_images_that_came_while_the_clock_was_ahead_are_judged_all_the_same(world: World):
+    world.receive(*stack(), at=NOON + timedelta(days=35))
+    world.index()
+    assert world.catalogue() == 1

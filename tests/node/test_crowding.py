@@ -137,6 +137,8 @@ def test_dicom_connections_that_do_not_ask_for_an_association_lock_nobody_out(
     port = settings.dicom.port
     with receiver(settings), silent(30, LOUD, port) as leaked:
         assert all(is_closed(one) for one in leaked[:22]), "the longest silent first, eight are left"
+        leaked[-1].sendall(association_request())
+        assert leaked[-1].recv(1) == b"\x02", "the newest is not the one that had to go"
         assert is_let_in(QUIET, port)
         with silent(2, QUIET, port), silent(1, "127.0.0.1", port):
             assert is_let_in(QUIET, port), "of all together ten have room; the address with the most gives one up"

@@ -52,8 +52,6 @@ def unpack(commit: str, place: Path) -> Golden:
     with tarfile.open(GOLDEN / f"{commit}.tar.xz") as archive:
         archive.extractall(place, filter="data")
     views = json.loads((place / "views.json").read_text(encoding="utf-8"))
-    for row in views["operations"]:  # the name of the code system is no part of the procedure's words since
-        row["procedure"] = row["procedure"].removesuffix(" L")
     return Golden(folder=place / "data", views=views)
 
 

@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
+from analytics.reasons import Reason
 from node.dicom import reader, stack
 from node.dicom.reader import MAX_FRAMES, Slice, decode, read_header, read_slices
 from node.dicom.stack import MAX_SLICES, MAX_STACK_PIXELS, StoredImage, read_stacks
@@ -120,13 +121,13 @@ def test_of_a_series_of_too_many_slices_none_is_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr(stack, "MAX_SLICES", 5)
     asked.clear()
     (one,) = read_stacks(images, read)
-    assert (one.images, one.doubts, asked) == ((), ("it has 6 slices; at most 5 are read",), [])
+    assert (one.images, one.doubts, asked) == ((), (Reason("too-many-slices", {"slices": 6, "limit": 5}),), [])
     monkeypatch.undo()
     # 32 × 24 pixels each.
     monkeypatch.setattr(stack, "MAX_STACK_PIXELS", 6 * 32 * 24 - 1)
     (one,) = read_stacks(images, read)
     assert (one.images, asked) == ((), [])
-    assert one.doubts == ("its stack of 6 slices has 4608 pixels; at most 4607 are read",)
+    assert one.doubts == (Reason("stack-too-large", {"slices": 6, "pixels": 4608, "limit": 4607}),)
     assert (MAX_SLICES, MAX_STACK_PIXELS) == (500, 67_108_864)
 
 

@@ -64,6 +64,8 @@ class Result:
     """What the sender calls the row, where that is not its ``code``."""
     order: str = ""
     """The laboratory's (filler) order number."""
+    run: str = ""
+    """Which of several measurements of the quantity it is (OBX-4); empty when the sender does not say."""
 
     @property
     def label(self) -> str:
@@ -83,6 +85,8 @@ class SpecimenResults:
     """When the message was sent: stands in for the status time of results that have none."""
     observed_only: bool = False
     """Nothing says when the specimen was collected: ``taken_at`` is when it was observed (OBX-14)."""
+    sender: str = ""
+    """Who sent the message."""
     tie_break: str
     """Tells messages of the same time apart independently of their arrival (a hash of their bytes)."""
 

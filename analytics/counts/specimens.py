@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 
+from analytics.counts.corrections import trace_corrections
 from analytics.counts.results import Finality, Result, SpecimenResults, differ, finality, usable
 from analytics.reasons import Reason
 
@@ -28,6 +29,8 @@ class Specimen:
     """Another specimen of the very same time has other usable values."""
     messages: frozenset[tuple[str, datetime | None]] = frozenset()
     """Which messages tell of it."""
+    sender: str = ""
+    """Who sent the newest of them."""
 
 
 def current_specimens(messages: Sequence[SpecimenResults]) -> list[Specimen]:
@@ -38,7 +41,12 @@ def current_specimens(messages: Sequence[SpecimenResults]) -> list[Specimen]:
     named: dict[str, list[SpecimenResults]] = {}
     for one in set(messages):
         named.setdefault(one.specimen, []).append(one)
-    return _join_parts([_fold(*used) for name, group in sorted(named.items()) for used in _uses(name, group)])
+    named, questioned = trace_corrections(named)
+    folded = [_fold(*used) for name, group in sorted(named.items()) for used in _uses(name, group)]
+    note = Reason("correction-without-original")
+    return _join_parts(
+        [replace(one, notes=(*one.notes, note), contested=True) if one.name in questioned else one for one in folded]
+    )
 
 
 def _uses(name: str, messages: list[SpecimenResults]) -> list[tuple[str, list[SpecimenResults]]]:
@@ -60,24 +68,67 @@ def _age_key(message: SpecimenResults, result: Result) -> tuple[datetime, int, d
     return (result.status_at or sent_at, _CAUTION[finality(result.status)], sent_at)
 
 
+def _standing(message: SpecimenResults) -> list[Result]:
+    """The results of a message without the runs that it withdraws in favour of another one of the same quantity."""
+    live = {(one.code, one.run) for one in message.results if one.run and finality(one.status) != "withdrawn"}
+    return [
+        one
+        for one in message.results
+        if not (
+            one.run
+            and finality(one.status) == "withdrawn"
+            and any(code == one.code and run != one.run for code, run in live)
+        )
+    ]
+
+
+def _made_final(rows: list[tuple[tuple[datetime, int, datetime], Result]]) -> list[Result]:
+    """The newest rows of one result line; where they make final what was sent before (status U), that is it.
+
+    Table 0085: U is "results status change to final without retransmitting results already sent as preliminary".
+    """
+    newest = max(key for key, _ in rows)
+    current = [result for key, result in rows if key == newest]
+    if not all(_is_bare_update(one) for one in current):
+        return current
+    before = [(key, result) for key, result in rows if not _is_bare_update(result)]
+    if not before:
+        return current
+    made = _made_final(before)
+    preliminary = [one for one in made if finality(one.status) == "preliminary"]
+    return [replace(one, status="U", status_at=current[0].status_at) for one in preliminary] or made
+
+
+def _is_bare_update(result: Result) -> bool:
+    return result.status == "U" and result.value is None and result.reason == Reason("no-value")
+
+
+def _runs_in_doubt(rows: list[tuple[tuple[datetime, int, datetime], Result]], current: list[Result]) -> bool:
+    """Whether the newest word withdraws one run, and another run that was sent apart from it may still stand."""
+    withdrawn = {one.run for one in current if finality(one.status) == "withdrawn"}
+    if len(withdrawn) != 1 or len(withdrawn) != len({one.run for one in current}) or "" in withdrawn:
+        return False
+    others = {one.run for _, one in rows if finality(one.status) != "withdrawn"} - withdrawn - {""}
+    gone = {one.run for _, one in rows if finality(one.status) == "withdrawn"}
+    return bool(others - gone)
+
+
 def _fold(name: str, messages: list[SpecimenResults]) -> Specimen:
     """Let the newest status of each result line hold; the newest message says when the specimen was taken."""
-    newest: dict[str, tuple[datetime, int, datetime]] = {}
+    rows: dict[str, list[tuple[tuple[datetime, int, datetime], Result]]] = {}
     for message in messages:
-        for result in message.results:
-            key = _age_key(message, result)
-            newest[result.code] = max(key, newest.get(result.code, key))
-    current = {
-        result for message in messages for result in message.results if _age_key(message, result) == newest[result.code]
-    }
+        for result in _standing(message):
+            rows.setdefault(result.code, []).append((_age_key(message, result), result))
+    by_code = {code: _made_final(told) for code, told in rows.items()}
+    current = {result for results in by_code.values() for result in results}
+    doubtful_runs = [code for code, results in by_code.items() if _runs_in_doubt(rows[code], results)]
     notes = {
-        Reason("final-result-followed", {"code": result.code, "status": latest.status})
+        Reason("final-result-followed", {"code": latest.code, "status": latest.status})
         for latest in current
         if finality(latest.status) == "preliminary"
-        for message in messages
-        for result in message.results
-        if result.code == latest.code and finality(result.status) in ("final", "corrected")
+        if any(finality(result.status) in ("final", "corrected") for _, result in rows[latest.code])
     }
+    notes |= {Reason("withdrawal-of-another-run", {"code": code}) for code in doubtful_runs}
     last = max(
         messages, key=lambda m: (m.taken_at is not None, not m.observed_only, m.sent_at or _LONG_AGO, m.tie_break)
     )
@@ -91,7 +142,9 @@ def _fold(name: str, messages: list[SpecimenResults]) -> Specimen:
         date_only=last.date_only,
         current=tuple(sorted(current, key=repr)),
         notes=tuple(sorted(notes, key=_order)),
+        contested=bool(doubtful_runs),
         messages=frozenset((message.tie_break, message.sent_at) for message in messages),
+        sender=last.sender,
     )
 
 
@@ -119,7 +172,9 @@ def _join_parts(parts: list[Specimen]) -> list[Specimen]:
         else:
             contested = any(_contradict(one, other) for one, other in combinations(live, 2))
             note = Reason("specimens-contradict")
-            alone.extend(replace(part, notes=(*part.notes, note), contested=contested) for part in live)
+            alone.extend(
+                replace(part, notes=(*part.notes, note), contested=part.contested or contested) for part in live
+            )
     return alone
 
 
@@ -152,7 +207,9 @@ def _joined(parts: list[Specimen]) -> Specimen:
         name=min(part.name for part in parts),
         current=tuple(sorted(current, key=repr)),
         notes=tuple(sorted(notes, key=_order)),
+        contested=any(part.contested for part in parts),
         messages=frozenset(message for part in parts for message in part.messages),
+        sender=max(part.sender for part in parts),
     )
 
 

@@ -22,8 +22,8 @@ from node.hl7.extracts import AppointmentExtract, Extract, Medication, UnmergeEx
 from node.hl7.medication import read_medications
 from node.hl7.messages import Header, Message, read_frame
 from node.hl7.procedures import read_orders, read_procedures, visit_of
-from node.hl7.results import read_specimens
 from node.hl7.segments import Segment, read_segment
+from node.hl7.specimens import read_specimens
 from node.hl7.surgery import load_procedures
 from node.hl7.times import read_time
 from node.settings import Sender, Settings

@@ -1,31 +1,23 @@
-"""Blood-count results: from OBX segments to :class:`analytics.counts.results.Result`, one list for each specimen."""
+"""Blood-count results: from an OBX segment to :class:`analytics.counts.results.Result`."""
 
-import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from math import isclose
-from typing import get_args
 from zoneinfo import ZoneInfo
 
 from analytics.columns import Analyte
-from analytics.counts.results import Method, Result, Scale
+from analytics.counts.results import Result, Scale
 from analytics.plausible import RANGES
 from analytics.reasons import Reason
-from node.hl7.catalogue import Analytes, Term, code_key
-from node.hl7.extracts import SpecimenExtract
-from node.hl7.segments import Delimiters, Segment, scan_segment
-from node.hl7.times import Moment, read_time
+from node.hl7.catalogue import Analytes
+from node.hl7.doubts import load_doubts, read_marked
+from node.hl7.naming import Identity, identify, is_foreign
+from node.hl7.panels import Panel
+from node.hl7.segments import Segment
+from node.hl7.times import read_time
 from node.hl7.units import Count, Percent, Reading, Unit, read_number, read_unit
 from node.hl7.words import fold
 from node.settings import Sender
 
-LOINC = re.compile(r"\d{1,5}-\d")
-_CODED_COMPONENTS = 6
-_MAX_REMEMBERED = 300
-"""Longest OBX-3, in characters, whose meaning is cached."""
 _NAME_LENGTH = 60
 _WITH_UNIT = re.compile(r"([\d.]+)\s*([^\d\s.].*|1?0.*)")
 USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
@@ -49,163 +41,6 @@ WHOLE = 1e-6
 NO_RULES = Sender()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What OBX-3 says a result is; ``conflict`` when its parts disagree."""
-
-    analyte: Analyte
-    scale: Scale | None
-    method: Method
-    conflict: Reason | None
-    certain: bool
-    """Named by LOINC or in words, not by a short local code alone."""
-    secondary: bool = False
-    """A channel of its own: used only where no other row gives the quantity."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """The order and specimen that a run of OBX belongs to."""
-
-    order: Segment | None
-    specimen: Segment | None
-    fallback_order: str
-
-    @property
-    def number(self) -> str:
-        """Filler order number, else the placer's, else that of ORC."""
-        if self.order is None:
-            return self.fallback_order
-        return self.order.text(3) or self.order.text(2) or self.fallback_order
-
-    @property
-    def words(self) -> str:
-        """Everything that tells what material was examined and how, folded."""
-        parts = [*self.order.components(4), *self.order.components(15)] if self.order else []
-        parts += self.specimen.components(4) if self.specimen else []
-        return fold(" ".join(parts))
-
-    def collected(self, zone: ZoneInfo) -> Moment | None:
-        """When the specimen was taken: SPM-17, then OBR-7."""
-        for segment, field in ((self.specimen, 17), (self.order, 7)):
-            if segment and (moment := read_time(segment.text(field), zone)):
-                return moment
-        return None
-
-
-def identify(components: list[str], analytes: Analytes) -> Identity | None:
-    """What a result is, from the components of OBX-3; ``None`` when it is not part of a blood count."""
-    told = tuple(components[:_CODED_COMPONENTS])
-    if sum(map(len, told)) > _MAX_REMEMBERED:
-        return _identified(told, analytes)
-    return _remembered(told, analytes)
-
-
-def _identified(components: tuple[str, ...], analytes: Analytes) -> Identity | None:
-    lowered = [fold(one) for one in components] + [""] * _CODED_COMPONENTS
-    names = [one for one in (lowered[1], lowered[4]) if one and not LOINC.fullmatch(one)] or [lowered[0]]
-    loincs = [one for one in lowered if LOINC.fullmatch(one)]
-    codes = [one for one in (lowered[0], lowered[1], lowered[3], lowered[4]) if one and one not in loincs]
-    texts = [
-        analytes.denominator.without(re.sub(r"\[[^]]*]", " ", one).replace("_", " "))
-        for one in dict.fromkeys([*names, *codes])
-    ]
-    by_loinc = [analytes.by_loinc[one] for one in loincs if one in analytes.by_loinc]
-    excluded = analytes.never.match(loincs, codes, texts) or analytes.flags.match(loincs, codes, texts)
-    if excluded and not by_loinc:
-        return None
-    terms = [*by_loinc, *(analytes.by_code[key] for key in map(code_key, codes) if key in analytes.by_code)]
-    by_name = _kinds_in_names(texts, analytes)
-    kinds = {term.analyte for term in terms} | by_name
-    if "segmented" in kinds:
-        kinds.discard("neutrophils")
-    coded_other = analytes.other.match(loincs, codes, [])
-    other = excluded or coded_other or analytes.other.match([], [], texts)
-    if not kinds or (other and not coded_other and not terms):
-        denied = any(term.denied(text) for term in analytes.named for text in texts)
-        suspect = not other and not denied and analytes.suspect.match([], [], texts)
-        return _unknown(texts, analytes) if suspect else None
-    share = analytes.share.match([], [], texts)
-    if share and not by_loinc and (len(kinds) > 1 or kinds & {"platelets", "leukocytes"}):
-        return None
-    scales = {term.scale for term in terms if term.scale} | _scale_words([*texts, *names], analytes)
-    if share and not scales:
-        scales = {"percent"}
-    return Identity(
-        analyte=next(kind for kind in get_args(Analyte) if kind in (by_name & kinds or kinds)),
-        scale=next(iter(scales)) if len(scales) == 1 else None,
-        method=_method(terms, " ".join(names), analytes),
-        conflict=_conflict(kinds, scales, other=other),
-        certain=bool(by_loinc or by_name or len(set(names) - {lowered[0]}) == 0),
-        secondary=any(term.secondary for term in terms),
-    )
-
-
-def is_foreign(components: list[str], analytes: Analytes) -> bool:
-    """Whether what OBX-3 names is known to be something else than the quantities of a differential."""
-    told = [fold(one) for one in components[:_CODED_COMPONENTS] if one]
-    loincs = [one for one in told if LOINC.fullmatch(one)]
-    return any(words.match(loincs, told, told) for words in (analytes.never, analytes.flags, analytes.other))
-
-
-def _conflict(kinds: set[Analyte], scales: set[Scale], *, other: bool) -> Reason | None:
-    """What the parts of OBX-3 disagree on."""
-    if len(kinds) > 1 or other:
-        named = sorted(kinds | ({"another"} if other else set()))
-        return Reason("code-and-name-disagree", {"kinds": tuple(named)})
-    return Reason("code-and-name-disagree-on-scale") if len(scales) > 1 else None
-
-
-_remembered = lru_cache(maxsize=4096)(_identified)
-"""A laboratory sends the same few hundred codes over and over."""
-
-
-def _unknown(texts: list[str], analytes: Analytes) -> Identity:
-    scales = _scale_words(texts, analytes)
-    return Identity(
-        analyte="unknown",
-        scale=next(iter(scales)) if len(scales) == 1 else None,
-        method="unknown",
-        conflict=Reason("analyte-not-known"),
-        certain=False,
-    )
-
-
-def _kinds_in_names(names: Iterable[str], analytes: Analytes) -> set[Analyte]:
-    kinds: set[Analyte] = set()
-    for name in names:
-        found: set[Analyte] = {term.analyte for term in analytes.named if term.found(name)}
-        if {"bands", "segmented"} <= found or analytes.together.found(name):
-            found = (found - {"bands", "segmented"}) | {"neutrophils"}
-        if found & {"bands", "segmented"}:
-            found -= {"neutrophils", "granulocytes"}
-        kinds |= found
-    if kinds & {"bands", "segmented"}:
-        kinds.discard("neutrophils")
-    if len(kinds) > 1:
-        kinds.discard("leukocytes")
-    return kinds
-
-
-def _scale_words(texts: Iterable[str], analytes: Analytes) -> set[Scale]:
-    scales: set[Scale] = set()
-    for text in texts:
-        if analytes.scale_words.percent.found(text):
-            scales.add("percent")
-        elif analytes.scale_words.absolute.found(text):
-            scales.add("absolute")
-    return scales
-
-
-def _method(terms: list[Term], words: str, analytes: Analytes) -> Method:
-    known = {term.method for term in terms} - {"unknown"}
-    if len(known) == 1:
-        return known.pop()
-    if analytes.method_words.manual.found(words):
-        return "manual"
-    return "automated" if analytes.method_words.automated.found(words) else "unknown"
-
-
 def read_result(
     obx: Segment, panel: Panel, analytes: Analytes, zone: ZoneInfo, rules: Sender = NO_RULES
 ) -> Result | None:
@@ -225,6 +60,9 @@ def read_result(
         return None
     if reading.value is None and not reading.doubtful:
         reading, unit = _value_with_unit(obx, reading, unit, sent=any(spellings), analytes=analytes)
+    if reading.value is None and not reading.doubtful and obx.text(2).upper() != "SN":
+        text = " ".join(obx.components(5))
+        reading = read_marked(text, load_doubts(), decimal_comma=rules.decimal_comma) or reading
     if unit is None and not any(spellings):
         unit = _unit_not_sent(obx, identity, reading, rules, analytes)
     unclear = identity.conflict is None and (unit is None or reading.value is None)
@@ -248,6 +86,7 @@ def read_result(
         code=_code(obx),
         name=_name(obx),
         order=panel.number,
+        run=obx.text(4)[:_NAME_LENGTH],
     )
 
 
@@ -260,7 +99,7 @@ def _name(obx: Segment) -> str:
     return "" if name == _code(obx) else name[:_NAME_LENGTH]
 
 
-def _unnamed(obx: Segment, panel: Panel, analytes: Analytes) -> Result | None:
+def unnamed(obx: Segment, panel: Panel, analytes: Analytes) -> Result | None:
     """A row that may be the bands: a share or a count of something that is none of the known rows of a blood count."""
     unit = read_unit(_unit_spellings(obx), analytes.units)
     if unit is None or _value(obx, decimal_comma=False).value is None or is_foreign(obx.components(3), analytes):
@@ -298,7 +137,8 @@ def _value_with_unit(
     obx: Segment, reading: Reading, unit: Unit | None, *, sent: bool, analytes: Analytes
 ) -> tuple[Reading, Unit | None]:
     """A number that has its unit behind it, where that is the unit in OBX-6 or there is none in OBX-6."""
-    match = _WITH_UNIT.fullmatch(obx.text(5)) if len(obx.components(5)) == 1 else None
+    # An unescaped 10^9/L stands in two components.
+    match = _WITH_UNIT.fullmatch("^".join(obx.components(5)))
     written = read_unit([match[2]], analytes.units) if match else None
     if match is None or written is None or (sent and written != unit):
         return reading, unit
@@ -384,137 +224,3 @@ def _implausible_count(analyte: Analyte, value: float) -> Reason | None:
     if not RANGES.get(analyte, RANGES["cells"]).holds(value):
         return Reason("count-impossible", {"value": value})
     return None
-
-
-def read_specimens(
-    lines: Iterable[str], delimiters: Delimiters, analytes: Analytes, zone: ZoneInfo, rules: Sender = NO_RULES
-) -> list[SpecimenExtract]:
-    """The blood-count results of one patient's part of a message, by specimen.
-
-    Results belong together by specimen number (SPM-2), else by order number and collection time, else by order
-    number and the day of the observations (OBX-14): an order number alone may be that of several specimens.
-    """
-    found: dict[tuple[str, str], list[_Entry]] = {}
-    for panel, observations in _panels(list(lines), delimiters):
-        read: list[tuple[Result, Moment | None]] = []
-        unread: list[Segment] = []
-        for line in observations:
-            obx = scan_segment(line, delimiters)
-            result = read_result(obx, panel, analytes, zone, rules)
-            if result is None:
-                unread.append(obx)
-            else:
-                read.append((result, read_time(obx.text(14), zone)))
-        kinds = {result.analyte for result, _ in read}
-        if "segmented" in kinds and not kinds & {"bands", "neutrophils"}:
-            unnamed = [(_unnamed(obx, panel, analytes), read_time(obx.text(14), zone)) for obx in unread]
-            read += [(result, moment) for result, moment in unnamed if result is not None]
-        collected = panel.collected(zone)
-        observed = _earliest([moment for _, moment in read])
-        day = _day(collected or observed, zone)
-        name = _specimen_name(panel, collected, day)
-        if not name and collected and not collected.date_only:
-            day = collected.at.astimezone(UTC).isoformat()
-        entries = [_Entry(result=result, collected=collected, observed=observed) for result, _ in read]
-        if entries:
-            found.setdefault((name, "" if name else day), []).extend(entries)
-    return [_extract(name, entries) for (name, _), entries in found.items()]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Entry:
-    """A result, when its specimen was collected, and when the results of its panel were observed."""
-
-    result: Result
-    collected: Moment | None
-    observed: Moment | None
-
-
-def _day(moment: Moment | None, zone: ZoneInfo) -> str:
-    return moment.at.astimezone(zone).date().isoformat() if moment else ""
-
-
-def _earliest(moments: Iterable[Moment | None]) -> Moment | None:
-    return min((moment for moment in moments if moment), key=lambda moment: moment.at, default=None)
-
-
-def _extract(name: str, entries: list[_Entry]) -> SpecimenExtract:
-    collected = _earliest(entry.collected for entry in entries)
-    taken = collected or _earliest(entry.observed for entry in entries)
-    results = tuple(entry.result for entry in entries)
-    if name == "":
-        name = "results:" + _digest(taken.at if taken else None, results)
-    return SpecimenExtract(
-        specimen=name,
-        taken_at=taken.at if taken else None,
-        date_only=taken.date_only if taken else False,
-        observed_only=taken is not None and collected is None,
-        results=results,
-    )
-
-
-def _digest(taken_at: datetime | None, results: tuple[Result, ...]) -> str:
-    told = (
-        taken_at.astimezone(UTC).isoformat()
-        if taken_at
-        else repr(sorted(repr((one.code, one.value)) for one in results))
-    )
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def _specimen_name(panel: Panel, collected: Moment | None, day: str) -> str:
-    """The same for the same specimen in every message; empty where nothing but the results tells it."""
-    if panel.specimen is not None and panel.specimen.text(2):
-        return f"specimen:{panel.specimen.text(2)}"
-    if not panel.number:
-        return ""
-    return f"order:{panel.number}@{collected.at.astimezone(UTC).isoformat() if collected else day}"
-
-
-def _panels(lines: list[str], delimiters: Delimiters) -> list[tuple[Panel, list[str]]]:
-    """The runs of OBX under each OBR, with the specimen that SPM names before (OUL) or after them (ORU)."""
-    names = [line[:3] for line in lines]
-    leading = "SPM" in names and "OBR" in names and names.index("SPM") < names.index("OBR")
-    runs: list[tuple[str | None, list[str], list[str], str]] = []
-    specimen: list[str] = []
-    filler = ""
-    order: str | None = None
-    observations: list[str] = []
-    trailing: list[str] = []
-
-    def close() -> None:
-        runs.append((order, list(specimen if leading else trailing), list(observations), filler))
-        observations.clear()
-        trailing.clear()
-
-    for line in lines:
-        name = line[:3]
-        if name == "ORC":
-            orc = scan_segment(line, delimiters)
-            close()
-            order, filler = None, orc.text(3) or orc.text(2)
-        elif name == "OBR":
-            close()
-            order = line
-        elif name == "SPM":
-            if leading:
-                close()
-                order, filler = None, ""
-                specimen = [line]
-            else:
-                trailing.append(line)
-        elif name == "OBX":
-            observations.append(line)
-    close()
-    return [
-        (
-            Panel(
-                order=scan_segment(order_line, delimiters) if order_line else None,
-                specimen=scan_segment(specimens[0], delimiters) if len(specimens) == 1 else None,
-                fallback_order=filler,
-            ),
-            run,
-        )
-        for order_line, specimens, run, filler in runs
-        if run
-    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from node.hl7.catalogue import code_key, load_analytes
-from node.hl7.results import LOINC, identify
+from node.hl7.naming import LOINC, identify
 from node.hl7.words import fold, names_pattern
 
 NAMES = Path(__file__).parent / "data" / "analyte_names.txt"

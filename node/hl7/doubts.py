@@ -1,0 +1,279 @@
+"""What laboratories say themselves against a result: comments, text results, flags, the state of the specimen.
+
+The words are those of ``conf/doubts.toml``. What a laboratory does not stand by is no value of the quantity it spoils.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+from analytics.columns import Analyte
+from analytics.counts.results import Result
+from analytics.reasons import Reason
+from node.conf import conf_path
+from node.hl7.catalogue import Table, Words, load_table
+from node.hl7.panels import Observation, Panel
+from node.hl7.segments import Segment
+from node.hl7.units import Reading, read_number
+from node.hl7.words import fold
+
+Spoils = Literal["platelets", "differential", "count", "row"]
+
+NEUTROPHILS: frozenset[Analyte] = frozenset({"neutrophils", "segmented", "bands", "granulocytes"})
+DIFFERENTIAL: frozenset[Analyte] = NEUTROPHILS | {"lymphocytes", "monocytes", "unnamed"}
+PLATELETS: frozenset[Analyte] = frozenset({"platelets"})
+
+_CLAUSES = re.compile(
+    r"[.;!?\n]+(?=\s|$|[^\x00-\x7f])|[。；！？]| - |\b(?:but|however|aber|jedoch|mais|pero|mas)\b|但是?"
+)
+_LIST = re.compile(
+    r"[,/、，]|\b(?:or|nor|and|oder|und|ou|et|y|o|e|lub|ani|nebo|eller|ve|veya|dan|atau|hay|и|или)\b|及|或|和|または|や"
+)
+_REACH = 40
+"""Signs between a denial and what it denies, at most."""
+_LEAST_FLAG = 100.0
+"""Of the values 0 to 300 of an analyser's flag, from here on it is raised."""
+_LONGEST_MARK = 6
+_MARKED = re.compile(r"(?P<before>[^\d\s.,<>≤≥-][^\d.,<>≤≥]{0,5})?\s*(?P<number>[\d.,]*\d[\d.,]*)\s*(?P<after>\D*)")
+
+
+class Kind(Words):
+    """One kind of doubt."""
+
+    what: str
+    spoils: Spoils
+
+
+class About(Table):
+    """What a comment names beside a general doubt."""
+
+    platelets: Words
+    differential: Words
+
+
+class Denial(Table):
+    """Words that deny a doubt, in front of it and behind it."""
+
+    before: Words
+    behind: Words
+
+
+class Flags(Table):
+    """OBX-8: flags of unreliable results, and those that analysers send beside the range."""
+
+    unreliable: tuple[str, ...]
+    beside: tuple[str, ...]
+
+
+class Marks(Table):
+    """Marks at a number that say where it lies."""
+
+    usual: tuple[str, ...]
+
+
+class Doubts(Table):
+    """``conf/doubts.toml``."""
+
+    doubt: tuple[Kind, ...]
+    about: About
+    denial: Denial
+    affirmed: Words
+    remark: Words
+    """Names of rows that hold a comment on the whole."""
+    flags: Flags
+    marks: Marks
+    conditions: dict[str, str]
+
+    @cached_property
+    def any(self) -> re.Pattern[str]:
+        """Any of the doubts; nearly every text has none."""
+        return re.compile("|".join(one.searched.pattern for one in self.doubt if one.searched))
+
+
+@lru_cache(maxsize=4)
+def load_doubts(path: Path | None = None) -> Doubts:
+    """Read ``conf/doubts.toml``, once per process.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or holds an unknown key or an impossible pattern.
+    """
+    return load_table(path or conf_path("doubts.toml"), Doubts.model_validate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """A doubt of the laboratory and the results that it spoils."""
+
+    reason: Reason
+    analytes: frozenset[Analyte] | None
+    """``None``: every one."""
+    manual_too: bool = True
+    """Cells that were counted by hand are spoilt as well."""
+
+    def spoils(self, result: Result) -> bool:
+        """Whether a result of the specimen is no value because of this."""
+        told = self.analytes is None or result.analyte in self.analytes
+        return told and (self.manual_too or result.method != "manual")
+
+
+def spoilt(result: Result, doubts: Iterable[Doubt]) -> Result:
+    """A result as it stands with what the laboratory says against it."""
+    found = next((one for one in doubts if one.spoils(result)), None)
+    return result if found is None else replace(result, value=None, reason=found.reason, doubtful=False, unclear=False)
+
+
+def comment_doubts(text: str, analyte: Analyte | None, doubts: Doubts, *, whole: bool = False) -> list[Doubt]:
+    """The doubts that a comment states and does not deny.
+
+    Parameters
+    ----------
+    analyte
+        Of the result that the comment stands below; ``None`` where that is none of a blood count.
+    whole
+        The comment is on everything of the specimen.
+    """
+    folded = fold(text)
+    if doubts.any.search(folded) is None:
+        return []
+    found = [
+        _doubt(kind, clause, analyte, doubts, whole=whole)
+        for clause in _CLAUSES.split(folded)
+        for kind in doubts.doubt
+        if _stated(kind, clause, doubts)
+    ]
+    return list(dict.fromkeys(one for one in found if one is not None))
+
+
+def _stated(kind: Kind, clause: str, doubts: Doubts) -> bool:
+    if kind.searched is None or kind.denied(clause):
+        return False
+    return any(not _denied(clause, match, doubts) for match in kind.searched.finditer(clause))
+
+
+def _denied(clause: str, match: re.Match[str], doubts: Doubts) -> bool:
+    before, behind = doubts.denial.before.searched, doubts.denial.behind.searched
+    front, back = clause[: match.start()], clause[match.end() :]
+    said = behind.search(back) if behind else None
+    if said and said.start() <= _REACH and not doubts.any.search(back[: said.start()]):
+        return True
+    for denial in before.finditer(front) if before else ():
+        between = front[denial.end() :]
+        if len(between) <= _REACH and _reaches(between, doubts):
+            return True
+    return False
+
+
+def _reaches(between: str, doubts: Doubts) -> bool:
+    """Whether a denial still holds after these words: up to a comma, and beyond it over a list of doubts alone."""
+    first, *rest = _LIST.split(between)
+    if not rest:
+        return True
+    if doubts.any.search(first) is None:
+        return False
+    left = " ".join(doubts.any.sub(" ", part) for part in rest)
+    return re.search(r"\w", doubts.about.platelets.without(left)) is None
+
+
+def _doubt(kind: Kind, clause: str, analyte: Analyte | None, doubts: Doubts, *, whole: bool) -> Doubt | None:
+    reason = Reason("laboratory-doubts", {"what": kind.what})
+    if kind.spoils == "count":
+        return Doubt(reason=reason, analytes=None)
+    if kind.spoils == "platelets" or doubts.about.platelets.found(clause):
+        return Doubt(reason=reason, analytes=PLATELETS)
+    if kind.spoils == "differential" or doubts.about.differential.found(clause):
+        return Doubt(reason=reason, analytes=DIFFERENTIAL, manual_too=False)
+    if analyte is None:
+        return Doubt(reason=reason, analytes=None) if whole else None
+    return _of_row(reason, analyte)
+
+
+def _of_row(reason: Reason, analyte: Analyte) -> Doubt:
+    """A doubt about the quantity of one result, on both scales."""
+    kin = next((group for group in (NEUTROPHILS, PLATELETS) if analyte in group), frozenset({analyte}))
+    return Doubt(reason=reason, analytes=kin, manual_too=analyte not in DIFFERENTIAL)
+
+
+def row_doubts(row: Observation, analyte: Analyte | None, doubts: Doubts) -> list[Doubt]:
+    """What a row says against itself or others: its comment, its flags, its text.
+
+    Parameters
+    ----------
+    analyte
+        The quantity of the row; ``None`` where it is none of a blood count.
+    """
+    obx = row.obx
+    found: list[Doubt] = []
+    if row.comment:
+        found += comment_doubts(row.comment, analyte, doubts)
+    if analyte is not None:
+        found += _flagged(obx, analyte, doubts)
+    text = obx.text(5)
+    if text and not text.replace(".", "", 1).isdigit() and read_number(text).value is None:
+        remark = analyte is None and doubts.remark.found(fold(" ".join(obx.components(3))))
+        found += comment_doubts(" ".join(obx.components(5)), analyte, doubts, whole=remark)
+    return [*found, *_raised(obx, doubts)]
+
+
+def _flagged(obx: Segment, analyte: Analyte, doubts: Doubts) -> list[Doubt]:
+    flags = [one.strip().upper() for one in obx.repetitions(8)]
+    beside = [one for one in flags[1:] if one in doubts.flags.beside]
+    marks = [one for one in flags if one in doubts.flags.unreliable] + beside
+    return [_of_row(Reason("flagged-unreliable", {"flag": marks[0]}), analyte)] if marks else []
+
+
+def _raised(obx: Segment, doubts: Doubts) -> list[Doubt]:
+    """A flag of an analyser, whose name is a doubt and whose value says that it is raised."""
+    if obx.raw(6):
+        return []
+    name = fold(" ".join(one for one in obx.components(3) if one).replace("_", " "))
+    if doubts.any.search(name) is None:
+        return []
+    value = fold(obx.text(5))
+    number = read_number(value).value
+    high = number is not None and number >= _LEAST_FLAG
+    if not high and not doubts.affirmed.found(value):
+        return []
+    return comment_doubts(name, None, doubts)
+
+
+def specimen_doubts(panel: Panel, doubts: Doubts) -> list[Doubt]:
+    """What stands against everything of a specimen: comments below the order, its condition, its rejection."""
+    found = comment_doubts(panel.comment, None, doubts, whole=True) if panel.comment else []
+    if panel.specimen is None:
+        return found
+    if rejected := panel.specimen.text(21):
+        found.append(Doubt(reason=Reason("specimen-rejected", {"code": rejected[:20]}), analytes=None))
+    states = [one.partition(panel.specimen.delimiters.component)[0].upper() for one in panel.specimen.repetitions(24)]
+    found += [
+        Doubt(reason=Reason("laboratory-doubts", {"what": doubts.conditions[one]}), analytes=None)
+        for one in states
+        if one in doubts.conditions
+    ]
+    return found
+
+
+def read_marked(text: str, doubts: Doubts, *, decimal_comma: bool) -> Reading | None:
+    """A number with a mark in front of it or behind it; ``None`` where the text is something else.
+
+    Marks that say where a number lies are read; any other is one of doubt, or nobody knows of what.
+    """
+    match = _MARKED.fullmatch(text.strip())
+    if match is None:
+        return None
+    marks = [one for one in ((match["before"] or "").strip(), match["after"].strip()) if one]
+    if not marks:
+        return None
+    if all(one in doubts.marks.usual for one in marks):
+        return read_number(match["number"], decimal_comma=decimal_comma)
+    strange = next(one for one in marks if one not in doubts.marks.usual)
+    return Reading(value=None, reason=Reason("value-marked", {"mark": strange[:_LONGEST_MARK]}), doubtful=True)
+
+
+def only_of_blood_counts(found: Sequence[Doubt]) -> list[Doubt]:
+    """The doubts that can be about a blood count alone, whatever they stand below."""
+    return [one for one in found if one.analytes is not None]

@@ -1,0 +1,253 @@
+"""What the laboratory does not stand by is not used for the ratio that it spoils; what it denies is no doubt."""
+
+from typing import Any
+
+import pytest
+
+from node.settings import Hl7, Sender, Settings
+from tests.node.test_hl7_names import HEAD, obx, read
+
+ROWS = (obx("751-8^N^LN", "4.0"), obx("731-0^L^LN", "2.0"), obx("777-3^P^LN", "85"))
+BOTH, NO_PLR, NO_NLR, NEITHER = (2.0, 42.5), (2.0, None), (None, 42.5), (None, None)
+
+
+def ratios(*rows: str, settings: Settings | None = None) -> tuple[Any, Any]:
+    (found,) = read(*rows, **({"settings": settings} if settings else {}))["cbcs"]
+    assert found["status"] == "final", found
+    return found["nlr"], found["plr"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Platelet clumps present, count unreliable",
+        "PLT aggregates seen on smear",
+        "Thrombozyten verklumpt",
+        "Thrombozytenaggregate im Ausstrich, bitte Citratblut",
+        "EDTA-induzierte Pseudothrombozytopenie",
+        "Amas plaquettaires: numération non fiable",
+        "Agrégats plaquettaires présents",
+        "Agregados plaquetarios",
+        "Aggregati piastrinici",
+        "Agregação plaquetária",
+        "Plaatjesaggregaten aanwezig",
+        "Agregaty płytek krwi",
+        "Shluky trombocytů",
+        "Trombosyttien aggregaatteja",
+        "Trombosit kümeleri izlendi",
+        "Агрегаты тромбоцитов",
+        "血小板聚集，建议枸橼酸钠抗凝复查",
+        "血小板凝集あり",
+        "혈소판 응집 관찰됨",
+        "Tiểu cầu kết tụ",
+        "Agregasi trombosit positif",
+        "Platelet count unreliable",
+    ],
+)
+def test_clumped_platelets_make_no_plr(text: str) -> None:
+    assert ratios(*ROWS, f"NTE|1|L|{text}") == NO_PLR
+    assert ratios(ROWS[0], f"NTE|1|L|{text}", *ROWS[1:]) == NO_PLR, "wherever it stands"
+    assert ratios(f"NTE|1|L|{text}", *ROWS) == NO_PLR, "below the order"
+    assert ratios(*ROWS, f"OBX|9|TX|C^Comment||{text}||||||F") == NO_PLR
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Specimen clotted",
+        "Sample partially clotted, please repeat",
+        "Probe geronnen",
+        "Gerinnsel in der Probe",
+        "Prélèvement coagulé",
+        "Muestra coagulada",
+        "Campione coagulato",
+        "Amostra coagulada",
+        "Skrzep w próbce",
+        "Vzorek sražený",
+        "Numune pıhtılı",
+        "Образец со сгустками",
+        "标本有凝块",
+        "検体凝固",
+        "검체 응고",
+        "Haemolysed sample",
+        "Probe stark hämolytisch",
+        "Échantillon hémolysé",
+        "标本溶血",
+        "Wrong tube: serum received",
+        "Falsches Röhrchen",
+        "Tubo incorrecto",
+        "采血管错误",
+        "Quantity not sufficient",
+        "Probenmenge nicht ausreichend",
+        "Quantité de sang insuffisante, volume insuffisant",
+        "标本量不足",
+        "Sample diluted by infusion",
+        "Mit Infusion verdünnt",
+        "No clumps, sample clotted",
+    ],
+)
+def test_a_spoilt_specimen_makes_no_ratio(text: str) -> None:
+    assert ratios(*ROWS, f"NTE|1|L|{text}") == NEITHER
+    assert ratios(f"NTE|1|L|{text}", *ROWS) == NEITHER
+    assert ratios(*ROWS, "OBX|4|NM|787-2^MCV^LN||88|fL|||||F", f"NTE|1|L|{text}") == NEITHER
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No platelet clumps seen",
+        "No clumps. No clots.",
+        "no clots, platelet clumps or fibrin",
+        "Checked for platelet clumps: none",
+        "Platelet aggregates not observed",
+        "keine Gerinnsel",
+        "Keine Thrombozytenaggregate nachweisbar",
+        "Nicht hämolytisch",
+        "sans agrégats",
+        "Absence d'amas plaquettaires",
+        "Sin agregados plaquetarios",
+        "Assenza di aggregati piastrinici",
+        "Sem agregados plaquetários",
+        "Geen stolsels",
+        "Bez skrzepów",
+        "Agregáty trombocytů: neprokázány. Bez shluků",
+        "Trombosit kümesi görülmedi",
+        "Агрегаты тромбоцитов не обнаружены",
+        "未见聚集",
+        "未见血小板聚集，无凝块",
+        "血小板凝集なし",
+        "혈소판 응집 없음",
+        "Không thấy tiểu cầu kết tụ",
+        "Patient on anticoagulants",
+        "History of blood clots",
+        "Renal insufficiency, haemolytic anaemia",
+        "slight haemolysis",
+        "Sample diluted 1:10 for count",
+        "Leukozytenaggregate",
+        "结果仅供参考",
+        "Results verified by repeat analysis. Large platelets seen.",
+        "If platelet clumps are present the count may be too low",
+        "Platelet function test not ordered",
+    ],
+)
+def test_a_denial_or_something_else_is_no_doubt(text: str) -> None:
+    for rows in ((*ROWS, f"NTE|1|L|{text}"), (f"NTE|1|L|{text}", *ROWS), (*ROWS, f"OBX|9|TX|C^Comment||{text}||||||F")):
+        assert ratios(*rows) == BOTH
+
+
+def test_a_sentence_over_several_lines_is_one() -> None:
+    assert ratios(*ROWS, "NTE|1|L|No evidence of", "NTE|2|L|platelet clumps") == BOTH
+    assert ratios(*ROWS, "NTE|1|L|Many platelet", "NTE|2|L|clumps") == NO_PLR
+
+
+def test_a_general_doubt_is_about_the_result_above_it() -> None:
+    assert ratios(ROWS[0], ROWS[1], "NTE|1|L|result not reliable", ROWS[2]) == NEITHER, "PLR has lymphocytes as well"
+    assert ratios(*ROWS, "NTE|1|L|result not reliable") == NO_PLR
+    assert ratios(*ROWS, "OBX|4|NM|787-2^MCV^LN||88|fL|||||F", "NTE|1|L|questionable") == BOTH, "of the MCV"
+    assert ratios(*ROWS, "NTE|1|L|Differential unreliable") == NEITHER
+    assert ratios("NTE|1|L|Differentialblutbild nicht verwertbar", *ROWS) == NEITHER
+
+
+def test_leukocytes_times_percent_does_not_bring_a_spoilt_count_back() -> None:
+    rows = (*ROWS, "NTE|1|L|Differential unreliable", obx("26478-8^LY^LN", "28.5", "%"), obx("6690-2^W^LN", "7.0"))
+    assert ratios(*rows)[1] is None
+
+
+def test_a_manual_differential_stands_beside_a_doubtful_automated_one() -> None:
+    manual = (obx("751-8^N^LN", "4.0"), obx("731-0^L^LN", "2.0"), obx("777-3^P^LN", "85"))
+    by_hand = tuple(row.replace("751-8^N", "753-4^N manual").replace("731-0^L", "732-8^L manual") for row in manual[:2])
+    assert ratios(*manual, "NTE|1|L|Automated differential unreliable", *by_hand)[0] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("~A", NO_PLR), ("L~A", NO_PLR), ("A", BOTH), ("L", BOTH), ("*", BOTH)]
+)
+def test_suspect_flags_of_analysers(flags: str, expected: tuple[Any, Any]) -> None:
+    assert ratios(ROWS[0], ROWS[1], f"OBX|3|NM|777-3^P^LN||85|10*9/L||{flags}|||F") == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("OBX|9|IS|12014^Platelet Clump^99MRC||T||||||F", NO_PLR),
+        ("OBX|9|NM|PLT_Clumps?^PLT_Clumps?||160||||||F", NO_PLR),
+        ("OBX|9|NM|PLT_Clumps?^PLT_Clumps?||20||||||F", BOTH),
+        ("OBX|9|IS|12014^Platelet Clump^99MRC||F||||||F", BOTH),
+        ("OBX|9|ST|x^Platelet clumps||negative||||||F", BOTH),
+        ("OBX|9|ST|x^Thrombozytenaggregate||positiv||||||F", NO_PLR),
+        ("OBX|9|ST|x^Blutgerinnsel||nein||||||F", BOTH),
+    ],
+)
+def test_flags_by_name(row: str, expected: tuple[Any, Any]) -> None:
+    assert ratios(*ROWS, row) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        (24, "CLOT^Clotted^HL70493", NEITHER),
+        (21, "RC^Clotting^HL70490", NEITHER),
+        (24, "COOL^Cool^HL70493", BOTH),
+        (24, "", BOTH),
+    ],
+)
+def test_the_state_of_the_specimen(field: int, value: str, expected: tuple[Any, Any]) -> None:
+    spm = ["SPM", "1", "S1", "", "BLD", *[""] * 20]
+    spm[field] = value
+    assert ratios(*ROWS, "|".join(spm)) == expected
+
+
+def test_another_tube_of_the_same_message_says_nothing_of_this_one() -> None:
+    chemistry = ("OBR|2|P1|F2|CHEM|||202603020830", "OBX|1|NM|K||6.9|mmol/L|||||F", "NTE|1|L|Haemolysed")
+    assert ratios(*ROWS, *chemistry) == BOTH
+
+
+def test_the_reason_is_said() -> None:
+    (found,) = read(*ROWS, "NTE|1|L|Platelet clumps of Mrs Doe")["cbcs"]
+    (note,) = found["notes"]
+    assert "platelets clumped" in note
+    assert "Doe" not in str(found["notes"])
+
+
+# Numbers with marks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["H 2.0", "2.0 H", "2.0+", "2.0 ↑", "L 2.0", "2.0-", "2.0 (L)", "2.0 10^9/L", "2.0▼"])
+def test_marks_of_high_and_low_are_read(value: str) -> None:
+    assert ratios(ROWS[0], obx("731-0^L^LN", value), ROWS[2]) == BOTH
+
+
+@pytest.mark.parametrize("value", ["2.0*", "*2.0", "2.0!", "R 2.0", "2.0 @", "2.0?", "2.0 &", "2.0 see below"])
+def test_other_marks_hold_the_count(value: str) -> None:
+    (found,) = read(ROWS[0], obx("731-0^L^LN", value), ROWS[2])["cbcs"]
+    assert (found["status"], found["nlr"], found["plr"]) == ("held", None, None)
+    assert any("mark" in note for note in found["notes"])
+
+
+def test_a_decimal_comma_with_a_mark_is_read_where_the_sender_writes_commas() -> None:
+    row = obx("731-0^L^LN", "2,0 ↓")
+    (found,) = read(ROWS[0].replace("4.0", "4,0"), row, ROWS[2])["cbcs"]
+    assert found["status"] == "held"
+    commas = Settings(hl7=Hl7(senders={"LAB|H": Sender(decimal_comma=True)}))
+    assert ratios(ROWS[0].replace("4.0", "4,0"), row, ROWS[2], settings=commas) == BOTH
+
+
+@pytest.mark.parametrize("value", ["-----", "pending", "<0.1", "n/a", "clumped"])
+def test_what_is_no_number_stays_none_and_holds_nothing(value: str) -> None:
+    assert ratios(ROWS[0], ROWS[1], obx("777-3^P^LN", value)) == NO_PLR
+
+
+# The code in OBX-4 -------------------------------------------------------------------------------------------------
+
+
+def test_an_analyser_that_has_its_code_in_obx_4() -> None:
+    rows = [f"OBX||NM|0|{code}|{value}|10*9/L||||F" for code, value in (("NEUT#", 4), ("LYM#", 2), ("PLT", 85))]
+    assert ratios(*rows) == BOTH
+    assert ratios(*(row.replace("|0|", "||") for row in rows)) == BOTH
+    (found,) = read(*(row.replace("||||F", "||||X") for row in rows))["cbcs"]
+    assert found["status"] == "withdrawn"
+
+
+def test_obx_4_of_a_named_row_is_no_code() -> None:
+    assert HEAD
+    assert ratios(*(row.replace("||", "|LYM#|", 1) for row in ROWS)) == BOTH

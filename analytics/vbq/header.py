@@ -50,3 +50,14 @@ class ImageHeader:
     coil: str | None
     rescale_slope: float | None
     rescale_intercept: float | None
+    contrast_elements: tuple[tuple[str, str], ...] = ()
+    """What is said of a contrast agent beside its name: (what, text), such as its volume; what is empty is not here."""
+    bits_stored: int | None = None
+    derivation: str | None = None
+    """Derivation Description: what was done to the pixels."""
+    conversion_type: str | None = None
+    """Of a secondary capture: how its pixels came to be."""
+    lossy_ratio: float | None = None
+    """Lossy Image Compression Ratio, the product of all that are given; ``None`` where it is not said."""
+    burned_in: str | None = None
+    """Burned In Annotation."""

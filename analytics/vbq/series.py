@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analytics.reasons import Language, Reason, Value
+from analytics.vbq.contrast import AGENT, Contrast, contrast_of, most
+from analytics.vbq.foreign import PARALLEL_COSINE, foreign_images, not_original, stack_normal, unit_normal
 from analytics.vbq.header import MR_IMAGES, ImageHeader
 from analytics.vbq.parts import named_parts
 from analytics.vbq.protocol import SAME, Protocol, consensus, consensus_number, protocol_of
@@ -20,20 +21,17 @@ from analytics.vbq.protocol import SAME, Protocol, consensus, consensus_number, 
 SAGITTAL_COSINE = 0.8
 """A slice normal within 37° of the patient's left-right axis makes a series sagittal: scoliosis and careless
 positioning stay far below it, axial and coronal series far above."""
-PARALLEL_COSINE = 0.99
-"""Slices of one stack are parallel to within 8°."""
 MAX_T1_TR_MS = 1200.0
 MAX_T1_TE_MS = 30.0
 """Limits beyond which a spin echo is proton-density or T2-weighted. Wide on purpose: a narrower accepted range only
 warns."""
+MIN_FLAIR_TI_MS = 400.0
+"""Least inversion time of a T1 FLAIR, in ms: 600–1,200 at 1.5 and 3 T; that of a STIR, which nulls fat, is 110–250."""
 MINIMUM_SLICES = 5
 """A lumbar stack has 11–17 slices; fewer than 5 positions are a localiser or a fragment."""
 
-NOT_AN_ORIGINAL = frozenset({"DERIVED", "SECONDARY", "LOCALIZER", "LOCALISER", "MPR", "REFORMATTED", "SUBTRACTION"})
-NOT_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "PHASE_MAP", "R", "REAL", "I", "IMAGINARY"})
-CHEMICAL_SHIFT_PART = frozenset({"DIXON", "WATER", "FAT", "W", "F", "IP", "OP", "IN_PHASE", "OUT_PHASE", "OPP_PHASE"})
 FAT_SUPPRESSING_OPTIONS = frozenset({"FS", "SFS", "FATSAT", "FAT_SAT", "SPIR", "SPAIR", "SPECIR", "WE", "WATER_EXC"})
-"""Values of Image Type and Scan Options. Not among the last: SAT1, SAT2, SP, SAT_GEMS, the regional presaturation."""
+"""Values of Scan Options. Not among them: SAT1, SAT2, SP, SAT_GEMS, the regional presaturation."""
 
 FAT_SUPPRESSED = re.compile(
     r"(?<![a-z])(?:fs|fat\w*|fsat|spair|spir|stir|tirm|m?dixon|ideal|flex|water\w*|wats?|(?:in|out|opp?)_?phase)(?![a-z])"
@@ -51,6 +49,8 @@ NOT_AFTER_CONTRAST = re.compile(
 )
 T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
 OTHER_WEIGHTING = re.compile(r"(?<![a-z0-9])(?:t2|pd|flair|proton\w*|dwi|diff\w*|adc|swi|myelo\w*)(?![a-z0-9])")
+DOUBTS = frozenset({"contrast-unknown", "images-foreign"})
+"""Codes of what speaks neither for nor against a series, but for a person to look at it."""
 WIDE_STEP = 1.5
 """A step this many times the usual one has room for a slice that is not there."""
 
@@ -89,6 +89,10 @@ class Verdict:
     weighting_stated: bool
     """The headers hold the times by which it is T1; otherwise the image has to show it."""
     series_number: int | None
+    foreign: frozenset[ImageHeader] = frozenset()
+    """Images that are not of its kind; nothing else here looks at them, and none is measured."""
+    doubts: tuple[Reason, ...] = ()
+    """What a person must know before a score of it is used."""
 
     @property
     def ranked(self) -> tuple[Criterion, ...]:
@@ -114,6 +118,9 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
     """
     if not images:
         raise ValueError("a series without images cannot be judged")
+    foreign, in_all = foreign_images(images), len(images)
+    images = [image for image in images if image not in foreign]
+    left_out = Reason("images-foreign", {"images": in_all - len(images), "of": in_all})
     texts = _own_texts(images)
     words = frozenset(word for text in texts for word in re.split(r"[^a-z0-9]+", text) if word)
     fat = _fat_saturation(images, texts)
@@ -135,6 +142,7 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         lumbar,
         _slices(positions),
         *_gaps(missing),
+        *([Criterion(holds=None, reason=left_out)] if foreign else []),
     )
     return Verdict(
         sagittal_t1=all(criterion.holds is not False for criterion in criteria),
@@ -148,6 +156,8 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         t1_stated=any(T1_WORD.search(text) for text in texts),
         weighting_stated=weighting.holds is True,
         series_number=consensus(image.series_number for image in images),
+        foreign=foreign,
+        doubts=tuple(one.reason for one in criteria if one.holds is None and one.reason.code in DOUBTS),
     )
 
 
@@ -159,9 +169,9 @@ def choose(verdicts: Mapping[str, Verdict]) -> str | None:
 def candidates(verdicts: Mapping[str, Verdict]) -> list[str]:
     """The series of a study that may be its sagittal T1, the best first.
 
-    Better is, in this order: said by the headers rather than left to the image, not :func:`after_contrast`, stated to
-    be lumbar, within the accepted protocol, called T1, with more slices, earlier in the examination (an unlabelled
-    series after contrast comes later), the smaller UID.
+    Better is, in this order: said by the headers rather than left to the image, not :func:`after_contrast`, without
+    doubts, stated to be lumbar, within the accepted protocol, called T1, with more slices, earlier in the
+    examination (an unlabelled series after contrast comes later), the smaller UID.
     """
     late = after_contrast(verdicts)
     found = [uid for uid, verdict in verdicts.items() if verdict.sagittal_t1 or verdict.image_decides]
@@ -189,9 +199,10 @@ def after_contrast(verdicts: Mapping[str, Verdict]) -> dict[str, int]:
     }
 
 
-def _rank(uid: str, verdict: Verdict) -> tuple[bool, int, bool, int, float, str]:
+def _rank(uid: str, verdict: Verdict) -> tuple[bool, bool, int, bool, int, float, str]:
     number = verdict.series_number
     return (
+        bool(verdict.doubts),
         not verdict.lumbar_stated,
         len(verdict.protocol.warnings),
         not verdict.t1_stated,
@@ -225,21 +236,18 @@ def _image_kind(images: Sequence[ImageHeader]) -> Criterion:
 
 
 def _original(images: Sequence[ImageHeader], words: frozenset[str]) -> Criterion:
-    values = {value.upper() for image in images for value in image.image_type}
-    beyond_two = {value.upper() for image in images for value in image.image_type[2:]}
-    against = sorted(values & NOT_AN_ORIGINAL) + sorted(beyond_two & (NOT_MAGNITUDE | CHEMICAL_SHIFT_PART))
-    if against:
+    if against := sorted({value for image in images for value in not_original(image)}):
         return Criterion(holds=False, reason=Reason("image-type-not-original", {"values": tuple(against)}))
     if found := sorted(words & LOCALISER_WORDS):
         return Criterion(holds=False, reason=Reason("described-as-localiser", {"found": tuple(found)}))
-    if not values:
+    if not any(image.image_type for image in images):
         return Criterion(holds=None, reason=Reason("no-image-type"))
     return Criterion(holds=True, reason=Reason("original-images"))
 
 
 def _sagittal(images: Sequence[ImageHeader]) -> Criterion:
-    normals = [_normal(image) for image in images]
-    stack = _stack_normal(images)
+    normals = [unit_normal(image) for image in images]
+    stack = stack_normal(images)
     given = [normal for normal in normals if normal is not None]
     if stack is None or len(given) < len(images):
         return Criterion(holds=False, reason=Reason("orientation-missing"))
@@ -249,20 +257,6 @@ def _sagittal(images: Sequence[ImageHeader]) -> Criterion:
     if abs(stack[0]) < SAGITTAL_COSINE:
         return Criterion(holds=False, reason=Reason("not-sagittal", {"off_axis_deg": off_axis}))
     return Criterion(holds=True, reason=Reason("sagittal", {"off_axis_deg": off_axis}))
-
-
-def _stack_normal(images: Sequence[ImageHeader]) -> NDArray[np.float64] | None:
-    """The normal of the image with the smallest orientation, so that it does not matter which image comes first."""
-    return _normal(min(images, key=lambda image: image.orientation or ()))
-
-
-def _normal(image: ImageHeader) -> NDArray[np.float64] | None:
-    if image.orientation is None or len(image.orientation) != 6:
-        return None
-    normal = np.cross(image.orientation[:3], image.orientation[3:])
-    length = float(np.linalg.norm(normal))
-    # Unit vectors at right angles span 1; a zeroed or skewed orientation does not.
-    return normal / length if abs(length - 1) < 0.01 else None
 
 
 def _t1_weighted(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
@@ -288,6 +282,9 @@ def _no_spin_echo(images: Sequence[ImageHeader]) -> Reason | None:
     sequences = {value.upper() for image in images for value in image.scanning_sequence}
     inversion = max((image.inversion_time_ms or 0.0 for image in images), default=0.0)
     if "IR" in sequences or inversion > 0:
+        te = consensus_number(image.echo_time_ms for image in images)
+        if inversion >= MIN_FLAIR_TI_MS and (te or 0.0) <= MAX_T1_TE_MS:
+            return Reason("t1-flair", {"inversion_ms": inversion})
         return Reason("inversion-recovery", {"inversion_ms": inversion})
     found = sorted(sequences & {"GR", "EP"})
     return Reason("no-spin-echo", {"sequences": tuple(found)}) if found else None
@@ -304,13 +301,14 @@ def _fat_saturation(images: Sequence[ImageHeader], texts: Sequence[str]) -> Crit
 
 
 def _contrast(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
-    agents = {(image.contrast_agent or "").strip() for image in images}
-    named = {agent for agent in agents if agent.lower() not in {"", "no", "none", "n", "0"}}
-    if named:
+    said = most(contrast_of({AGENT: image.contrast_agent or "", **dict(image.contrast_elements)}) for image in images)
+    if said is Contrast.GIVEN:
         return Criterion(holds=False, reason=Reason("contrast-agent-given"))
     native_removed = [NOT_AFTER_CONTRAST.sub(" ", text) for text in texts]
     if found := sorted({match.group().strip() for text in native_removed for match in AFTER_CONTRAST.finditer(text)}):
         return Criterion(holds=False, reason=Reason("described-as-after-contrast", {"found": tuple(found)}))
+    if said is Contrast.UNKNOWN:
+        return Criterion(holds=None, reason=Reason("contrast-unknown"))
     return Criterion(holds=True, reason=Reason("no-contrast-agent"))
 
 
@@ -332,7 +330,7 @@ def _lumbar(images: Sequence[ImageHeader]) -> Criterion:
 
 def _positions_mm(images: Sequence[ImageHeader]) -> tuple[float, ...]:
     """Distinct positions along the common normal, ascending, in mm."""
-    normal = _stack_normal(images)
+    normal = stack_normal(images)
     if normal is None:
         return ()
     located = [image.position_mm for image in images if image.position_mm and len(image.position_mm) == 3]

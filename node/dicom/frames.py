@@ -27,6 +27,7 @@ GROUPS = (
     "MRImagingModifierSequence",
     "MRReceiveCoilSequence",
     "FrameAnatomySequence",
+    "ContrastBolusUsageSequence",
     "UnassignedPerFrameConvertedAttributesSequence",
     "UnassignedSharedConvertedAttributesSequence",
 )

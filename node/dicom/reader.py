@@ -47,6 +47,22 @@ MAX_PIXELS = 8192 * 8192
 MAX_FRAMES = 1000
 """Most frames of one object that are read, a millisecond each; a stack of the spine has less than two hundred."""
 
+CONTRAST_ELEMENTS = {
+    "volume": "ContrastBolusVolume",
+    "total dose": "ContrastBolusTotalDose",
+    "route": "ContrastBolusRoute",
+    "start time": "ContrastBolusStartTime",
+    "stop time": "ContrastBolusStopTime",
+    "flow rate": "ContrastFlowRate",
+    "flow duration": "ContrastFlowDuration",
+    "ingredient": "ContrastBolusIngredient",
+    "concentration": "ContrastBolusIngredientConcentration",
+    "relaxivity": "ContrastBolusT1Relaxivity",
+    "administered": "ContrastBolusAgentAdministered",
+    "detected": "ContrastBolusAgentDetected",
+}
+"""Elements that tell of a contrast agent whose name may be empty (PS3.3, C.7.6.4; of frames C.7.6.16.2.12)."""
+
 T = TypeVar("T")
 
 
@@ -205,9 +221,11 @@ def decode(path: Path, frames: Sequence[int | None]) -> Iterator[tuple["NDArray[
         pixels = _frame_pixels(dataset, frames)
     for source, spacing_mm in zip(sources, spacings, strict=True):
         with _quiet(), content_faults(Reason("pixels-not-decodable", {"fault": ""})):
-            signal = np.asarray(_rescaled(with_sign(next(pixels), dataset), dataset, source))
+            stored = with_sign(next(pixels), dataset)
+            signal = np.asarray(_rescaled(stored, dataset, source))
         if signal.ndim != 2:
             raise DicomReadError(Reason("not-one-slice", {"shape": str(signal.shape)}))
+        signal = _without_padding(signal, stored, dataset, source)
         yield signal, spacing_mm
 
 
@@ -281,13 +299,54 @@ def _slice_elements(dataset: Dataset, wanted: Sequence[int | None]) -> list[Elem
 
 
 def _rescaled(stored: "NDArray[np.integer[Any]]", dataset: Dataset, source: Elements) -> "NDArray[Any]":
-    """After the modality LUT: of the image, or of the frame (Pixel Value Transformation, PS3.3, C.7.6.16.2.9)."""
-    if source is dataset:
+    """After the modality LUT: of the image, or of the frame (Pixel Value Transformation, PS3.3, C.7.6.16.2.9).
+
+    Empty elements are none: archives write them where nothing was given.
+    """
+    if source is dataset and dataset.get("ModalityLUTSequence"):
         return apply_modality_lut(stored, dataset)
-    slope, intercept = source.get("RescaleSlope"), source.get("RescaleIntercept")
+    slope, intercept = (_given(source.get(name)) for name in ("RescaleSlope", "RescaleIntercept"))
+    if slope == 0:
+        raise DicomReadError(Reason("rescale-slope-zero"))
     if slope is None and intercept is None:
         return stored
-    return stored.astype(np.float64) * _float(slope) + _float(intercept)
+    return stored.astype(np.float64) * (1.0 if slope is None else slope) + (intercept or 0.0)
+
+
+def _given(value: object) -> float | None:
+    return None if value is None or not str(value).strip() else _float(value)
+
+
+def _without_padding(
+    signal: "NDArray[Any]", stored: "NDArray[np.integer[Any]]", dataset: Dataset, source: Elements
+) -> "NDArray[Any]":
+    """Padding at the edge of the image as zeros, which is how scanners blank what they did not measure.
+
+    Pixel Padding Value (0028,0120), up to Pixel Padding Range Limit (0028,0121) (PS3.3, C.7.5.1.1.2). The same value
+    in the midst of the image is signal.
+    """
+    value = _integer(source, "PixelPaddingValue")
+    if value is None:
+        return signal
+    limit = _integer(source, "PixelPaddingRangeLimit")
+    bits = 8 * stored.dtype.itemsize
+    # Its sign follows Pixel Representation, but not every sender's does.
+    low, high = sorted(
+        int(np.array(one % 2**bits, dtype=f"u{stored.dtype.itemsize}").astype(stored.dtype))
+        for one in (value, value if limit is None else limit)
+    )
+    candidates = (stored >= low) & (stored <= high)
+    if not signal[candidates].any():
+        return signal
+    # Few images have any, and every process that decodes would wait for the import.
+    from scipy import ndimage
+
+    regions, _ = ndimage.label(candidates)
+    edges = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    padding = np.isin(regions, np.unique(edges[edges > 0]))
+    signal = signal.copy()
+    signal[padding] = 0
+    return signal
 
 
 def _read(path: Path, *, stop_before_pixels: bool) -> Dataset:
@@ -342,6 +401,12 @@ def _image_header(dataset: Elements) -> ImageHeader:
         coil=_text(dataset, "ReceiveCoilName"),
         rescale_slope=_number(dataset, "RescaleSlope"),
         rescale_intercept=_number(dataset, "RescaleIntercept"),
+        contrast_elements=_contrast_elements(dataset),
+        bits_stored=_integer(dataset, "BitsStored"),
+        derivation=_text(dataset, "DerivationDescription"),
+        conversion_type=_text(dataset, "ConversionType"),
+        lossy_ratio=_value(dataset, "LossyImageCompressionRatio", lambda value: math.prod(map(_float, _items(value)))),
+        burned_in=_text(dataset, "BurnedInAnnotation"),
     )
 
 
@@ -422,8 +487,21 @@ def _sex(dataset: Dataset) -> str | None:
 
 
 def _contrast_agent(dataset: Elements) -> str | None:
-    coded = _value(dataset, "ContrastBolusAgentSequence", lambda items: "coded" if items else None)
-    return _text(dataset, "ContrastBolusAgent") or coded
+    return _text(dataset, "ContrastBolusAgent") or _value(dataset, "ContrastBolusAgentSequence", _coded)
+
+
+def _contrast_elements(dataset: Elements) -> tuple[tuple[str, str], ...]:
+    """What is said of a contrast agent beside its name; a route may be a code, too."""
+    said = {what: _text(dataset, keyword) for what, keyword in CONTRAST_ELEMENTS.items()}
+    said["route"] = said["route"] or _value(dataset, "ContrastBolusAdministrationRouteSequence", _coded)
+    return tuple((what, text) for what, text in said.items() if text)
+
+
+def _coded(items: object) -> str | None:
+    """The meaning of the first code of a sequence; ``None`` where the sequence is empty."""
+    if not isinstance(items, Sequence) or not items:
+        return None
+    return _text(items[0], "CodeMeaning") or "coded"
 
 
 def _rejection(dataset: Dataset) -> Rejection | None:

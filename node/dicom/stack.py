@@ -5,7 +5,7 @@ other, and images that cannot be read. Every one that is left out is said.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from analytics.reasons import Reason, Value
 from analytics.vbq.automatic import SagittalImage
+from analytics.vbq.foreign import PARALLEL_COSINE
 from analytics.vbq.header import ImageHeader
-from analytics.vbq.series import PARALLEL_COSINE, SAGITTAL_COSINE
+from analytics.vbq.series import SAGITTAL_COSINE
 from node.dicom.reader import Header, Slice, read_slices
 from node.errors import DicomReadError
 
@@ -103,13 +104,17 @@ class _Slice:
         )
 
 
-def read_stacks(images: Iterable[StoredImage], read: ReadSlices = read_slices) -> list[Stack]:
+def read_stacks(
+    images: Iterable[StoredImage], read: ReadSlices = read_slices, *, foreign: Collection[ImageHeader] = ()
+) -> list[Stack]:
     """The sagittal stacks of a series with their pixels, the largest first; usually one. ``read`` reads the pixels.
+
+    ``foreign`` are headers of images that do not belong to the series; they are passed over.
 
     Further stacks are given only where they have at least half as many slices as the largest. One of which no image can
     be read says so and holds none. Without any sagittal slice the list is empty.
     """
-    given = _slices(images)
+    given = _slices(images, foreign)
     if len(given) > MAX_SLICES:
         about: dict[str, Value] = {"slices": len(given), "limit": MAX_SLICES}
         return [Stack(images=(), places=(), doubts=(Reason("too-many-slices", about),))]
@@ -141,12 +146,14 @@ def _apart(images: int) -> tuple[Reason, ...]:
 
 
 # ---- geometry --------------------------------------------------------------------------------------------------
-def _slices(images: Iterable[StoredImage]) -> list[_Slice | None]:
+def _slices(images: Iterable[StoredImage], foreign: Collection[ImageHeader]) -> list[_Slice | None]:
     """Every slice of the objects; ``None`` for one that does not say how it lies."""
     found: list[_Slice | None] = []
     for stored in images:
         header = stored.header
         for number, image in enumerate(header.images, start=1):
+            if image in foreign:
+                continue
             place = Place(
                 sop_instance_uid=header.sop_instance_uid,
                 instance_number=header.instance_number,

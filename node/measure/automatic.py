@@ -107,7 +107,7 @@ def measure_study(
 
 def measure_series(series: StudySeries, measure: Measure, *, picked: bool = False) -> SeriesMeasurement:
     """Measure one series; where it holds several stacks, the one that comes out best. ``picked``: as above."""
-    stacks = read_stacks(series.images, read_slices)
+    stacks = read_stacks(series.images, read_slices, foreign=series.verdict.foreign)
     if not any(stack.images for stack in stacks):
         why = tuple(doubt for stack in stacks[:1] for doubt in stack.doubts)
         return _rejected(series, Reason("no-image-placed"), *why)
@@ -136,7 +136,7 @@ def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> Serie
         image=None if at is None else stack.images[at],
         outlines=found.outlines,
     )
-    return doubted(result, stack.doubts)
+    return doubted(result, (*stack.doubts, *series.verdict.doubts))
 
 
 def _few(series: StudySeries) -> tuple[Reason, ...]:

@@ -134,7 +134,16 @@ def measure_all(found: Found, measure: Measure) -> Iterator[tuple[StudySeries, S
         patients = {image.header.patient_id for series in study.values() for image in series.images}
         for uid, series in study.items():
             result = measured.get(uid) or _not_measured(series, order, list(measured))
+            result = doubted(result, _missing(series) if uid in measured else ())
             yield series, doubted(result, OTHER_PATIENTS if len(patients) > 1 else ())
+
+
+def _missing(series: StudySeries) -> tuple[Reason, ...]:
+    """What the node holds a series for, too: gaps between its slices. Only a sagittal stack is known to be even."""
+    room = series.verdict.missing_slices
+    if not room or not series.verdict.sagittal_t1:
+        return ()
+    return (Reason("images-missing"), Reason("gaps-between-slices", {"room": room}))
 
 
 def _not_measured(series: StudySeries, candidates: Sequence[str], measured: Sequence[str]) -> SeriesMeasurement:

@@ -301,3 +301,59 @@ def test_values_that_nearly_agree_are_one_value():
 def test_an_empty_series_cannot_be_judged():
     with pytest.raises(ValueError, match="without images"):
         judge([])
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"contrast_elements": (("volume", "8"),)}, "contrast-agent-given"),
+        ({"contrast_elements": (("route", "INTRAVENOUS"), ("concentration", "1"))}, "contrast-agent-given"),
+        ({"inversion_time_ms": 860.0, "repetition_time_ms": 2100.0, "scanning_sequence": ("SE", "IR")}, "t1-flair"),
+        ({"inversion_time_ms": 160.0, "scanning_sequence": ("SE", "IR")}, "inversion-recovery"),
+    ],
+)
+def test_the_reason_has_its_code(changes: dict[str, object], code: str):
+    verdict = judged(**changes)
+    assert not verdict.sagittal_t1
+    assert code in [one.reason.code for one in verdict.criteria if one.holds is False]
+
+
+@pytest.mark.parametrize("text", ["ANONYMIZED", "unknown", "REMOVED"])
+def test_a_placeholder_for_the_agent_is_a_doubt_and_no_refusal(text: str):
+    verdict = judged(contrast_agent=text)
+    assert verdict.sagittal_t1
+    assert [one.code for one in verdict.doubts] == ["contrast-unknown"]
+    assert not verdict.protocol.contrast
+    # One of which it is known is better.
+    assert candidates({"1": verdict, "2": judged(slices=7)}) == ["2", "1"]
+
+
+OTHERS = {
+    "localiser": {"orientation": AXIAL},
+    "without orientation": {"orientation": None},
+    "without position": {"position_mm": None},
+    "screenshot": {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.7", "modality": "OT"},
+    "colour": {"samples_per_pixel": 3, "photometric": "RGB"},
+    "of a second echo": {"echo_time_ms": 90.0},
+    "derived": {"image_type": ("DERIVED", "SECONDARY", "MPR")},
+}
+
+
+@pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
+def test_one_image_of_another_kind_is_left_out_and_said(change: dict[str, object]):
+    images = stack(10)
+    images.insert(4, replace(T1, **change))  # type: ignore[arg-type]
+    verdict = judge(images)
+    assert verdict.sagittal_t1, said(verdict)
+    assert verdict.foreign == {images[4]}
+    (doubt,) = verdict.doubts
+    assert (doubt.code, doubt.values) == ("images-foreign", {"images": 1, "of": 11})
+    assert (verdict.slices, verdict.missing_slices) == (10, 0)
+    assert repr(judge(images[::-1])) == repr(verdict)
+
+
+@pytest.mark.parametrize("change", [change for name, change in OTHERS.items() if name != "without position"])
+def test_of_two_kinds_of_many_images_none_is_left_out(change: dict[str, object]):
+    verdict = judge([*stack(6), *stack(4, **change)])
+    assert not verdict.foreign
+    assert not verdict.sagittal_t1

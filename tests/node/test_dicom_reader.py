@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
@@ -284,3 +284,76 @@ def test_the_real_series_are_read_whole():
     assert {header.patient_id for header in headers} == {None}
     assert {header.study_date for header in headers} == {None}
     assert {header.image.echo_train_length for header in headers} == {3.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "factor", "offset"),
+    [
+        ({"RescaleSlope": None, "RescaleIntercept": None}, 1, 0),
+        ({"RescaleSlope": "", "RescaleIntercept": ""}, 1, 0),
+        ({"RescaleSlope": "2", "RescaleIntercept": ""}, 2, 0),
+        ({"RescaleSlope": "", "RescaleIntercept": "-500"}, 1, -500),
+    ],
+)
+def test_an_empty_rescale_is_none(tmp_path: Path, values: dict[str, str | None], factor: float, offset: float):
+    image = mr_image()
+    for name, value in values.items():
+        image.add_new(name, "DS", value)
+    stored = np.frombuffer(image.PixelData, np.uint16).reshape(32, 24)
+    found = read_slice(write_file(tmp_path / "image", image))
+    assert np.array_equal(found.signal, stored * float(factor) + offset)
+
+
+def test_a_slope_of_zero_is_named(tmp_path: Path):
+    path = write_file(tmp_path / "image", mr_image(RescaleSlope="0", RescaleIntercept="0"))
+    with pytest.raises(DicomReadError, match="rescale slope is 0"):
+        read_slice(path)
+
+
+@pytest.mark.parametrize(("vr", "value"), [("SS", -2000), ("US", 63536)])
+@pytest.mark.parametrize("intercept", ["0", "-40"])
+def test_padding_at_the_edge_is_left_out_and_within_the_image_is_signal(
+    tmp_path: Path, vr: str, value: int, intercept: str
+):
+    pixels = np.full((32, 24), 300, dtype=np.int16)
+    pixels[:3], pixels[:, -2:], pixels[20, 10] = -2000, -2000, -2000
+    image = mr_image(
+        PixelData=pixels.tobytes(), PixelRepresentation=1, BitsStored=16, HighBit=15,
+        RescaleSlope="1", RescaleIntercept=intercept,
+    )  # fmt: skip
+    image.add_new("PixelPaddingValue", vr, value)
+    found = read_slice(write_file(tmp_path / "image", image)).signal
+    assert not found[:3].any()
+    assert not found[:, -2:].any()
+    assert (found[20, 10], found[10, 10]) == (-2000 + float(intercept), 300 + float(intercept))
+
+
+def test_a_range_of_padding_is_left_out(tmp_path: Path):
+    pixels = np.full((32, 24), 300, dtype=np.uint16)
+    pixels[0], pixels[1] = 10, 20
+    image = mr_image(PixelData=pixels.tobytes())
+    image.add_new("PixelPaddingValue", "US", 10)
+    image.add_new("PixelPaddingRangeLimit", "US", 20)
+    assert not read_slice(write_file(tmp_path / "image", image)).signal[:2].any()
+
+
+def test_what_tells_of_contrast_beside_the_agent(tmp_path: Path):
+    image = mr_image(ContrastBolusAgent="", ContrastBolusVolume="8", ContrastBolusStartTime="101010")
+    route = Dataset()
+    route.CodeMeaning = "Intravenous route"
+    image.ContrastBolusAdministrationRouteSequence = [route]
+    header = read_header(write_file(tmp_path / "image", image)).image
+    assert header.contrast_agent is None
+    assert dict(header.contrast_elements) == {
+        "volume": "8", "start time": "101010", "route": "Intravenous route",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("meaning", "read"), [("Gadolinium chelate", "Gadolinium chelate"), (None, "coded")])
+def test_an_agent_that_is_a_code_is_read(tmp_path: Path, meaning: str | None, read: str):
+    code = Dataset()
+    code.CodeValue = "C-B0322"
+    if meaning:
+        code.CodeMeaning = meaning
+    path = write_file(tmp_path / "image", mr_image(ContrastBolusAgentSequence=[code]))
+    assert read_header(path).image.contrast_agent == read

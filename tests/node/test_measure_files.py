@@ -252,3 +252,38 @@ def test_an_image_that_is_cut_off_says_why_it_cannot_be_measured(tmp_path: Path)
         "none of its images can be read and placed in the patient",
         "1 image could not be read: the pixels cannot be decoded (ValueError)",
     ]
+
+
+def test_missing_slices_are_said_as_the_node_says_them(tmp_path: Path):
+    images = painted()
+    write(tmp_path, *images[:3], *images[4:])
+    row = measured(tmp_path)["1"]
+    assert (row["status"], row["vbq_mean"]) == ("review", 2.5)
+    assert row["reason_codes"][:2] == ["images-missing", "gaps-between-slices"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "code"),
+    [
+        ({"ContrastBolusAgent": "ANONYMIZED"}, "review", "contrast-unknown"),
+        ({"ContrastBolusAgent": "", "ContrastBolusVolume": "8"}, "rejected", "contrast-agent-given"),
+        ({"ContrastBolusAgent": "ohne KM", "ContrastBolusVolume": "0"}, "measured", None),
+    ],
+)
+def test_what_the_contrast_elements_say_decides(
+    tmp_path: Path, values: dict[str, object], status: str, code: str | None
+):
+    write(tmp_path, *painted(**values))
+    row = measured(tmp_path)["1"]
+    assert row["status"] == status
+    assert code is None or code in row["reason_codes"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "change", [{"ImageOrientationPatient": None}, {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, {"EchoTime": 90}]
+)
+def test_one_foreign_image_costs_the_series_a_look_and_not_its_score(tmp_path: Path, change: dict[str, object]):
+    (other,) = stack(1, SOPInstanceUID="1.2.3.4", InstanceNumber=99, **change)
+    write(tmp_path, *painted(), other)
+    row = measured(tmp_path)["1"]
+    assert (row["status"], row["vbq_mean"], row["reason_codes"]) == ("review", 2.5, ["images-foreign"])

@@ -6,10 +6,19 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    MRImageStorage,
+    RealWorldValueMappingStorage,
+    SegmentationStorage,
+    generate_uid,
+)
 
 from tests.acceptance.harness import Node, dcmsend, vbq_node
 from tests.acceptance.orthanc import AE_TITLE, Orthanc
-from tests.node.dicom_samples import dcmtk, stack, write_file
+from tests.node.dicom_samples import dcmtk, mr_image, stack, write_file
 from tests.waiting import eventually
 
 STUDY = "1.2.826.0.1.3680043.8.498."
@@ -108,3 +117,36 @@ def test_routes_counts_and_sending_on(node: Node, pacs: Orthanc, archive: Orthan
     node.stop()
     vbq_node("rebuild", "--config", str(node.config))
     assert node.views() == before
+
+
+def company(sop_class: str, modality: str, **values: object) -> Dataset:
+    """What a PACS has beside the images of a study: an object of a series of its own, without pixels."""
+    made = mr_image(SOPClassUID=sop_class, Modality=modality, SeriesInstanceUID=generate_uid(), **values)
+    for name in ("PixelData", "Rows", "Columns"):
+        delattr(made, name)
+    return made
+
+
+def test_a_study_job_that_permits_no_failure_brings_all_of_a_mixed_study(node: Node, pacs: Orthanc) -> None:
+    """Orthanc's job for a whole study ends at the first object that the other side does not take."""
+    pacs.start({"node": ("VBQNODE", node.dicom_port)})
+    others = [
+        company("1.3.46.670589.11.0.0.12.2", "MR"),  # Private MR Series Data Storage of Philips
+        company(SegmentationStorage, "SEG"),
+        company(RealWorldValueMappingStorage, "RWV"),
+        company(GrayscaleSoftcopyPresentationStateStorage, "PR"),
+        company(ComprehensiveSRStorage, "SR"),
+    ]
+    pacs.put_in([*others, *stack(11)])
+    node.start()
+    (study,) = pacs.get("/studies")  # type: ignore[misc]
+    job = pacs.post("/modalities/node/store", {"Resources": [study], "Permissive": False, "Synchronous": True})
+    assert isinstance(job, dict)
+    assert (job["FailedInstancesCount"], job["InstancesCount"]) == (0, 16)
+    kept = node.query("SELECT sop_class_uid, count(*) AS n FROM fact_object GROUP BY 1")
+    assert {row["sop_class_uid"]: row["n"] for row in kept} == {
+        str(MRImageStorage): 11, **{str(one.SOPClassUID): 1 for one in others},
+    }  # fmt: skip
+    assert vbq_node("refusals", "--json", "--config", str(node.config)).stdout.strip() in ("[]", "")
+    node.settle()
+    assert node.query("SELECT instances, chosen FROM series WHERE chosen = 1") == [{"instances": 11, "chosen": 1}]

@@ -23,7 +23,7 @@ from node.dicom.recorder import Receipt, insert_receipt
 from node.errors import DicomReadError, StoreError
 from node.store.archive import Archive, StoredObject, digest_of
 from node.store.database import insert, open_database, writing
-from node.store.public_id import public_id
+from node.store.problems import forget_problems
 
 UNKNOWN_SENDER = ""
 """Stands in the receipt of a file that was taken in: who sent it died with the receiver."""
@@ -210,7 +210,4 @@ def _store(db: Database, shelf: str, receipts: list[Receipt], problems: dict[str
         # What was missing and is there again may not have been readable in the meantime: have it indexed anew.
         for (sha256,) in before:
             if sha256 not in problems:
-                db.execute(
-                    "DELETE FROM derived_problem WHERE step = 'index' AND source = ?",
-                    [f"object {public_id(sha256)}"],
-                )
+                forget_problems(db, "index", "object", sha256)

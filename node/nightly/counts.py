@@ -10,7 +10,6 @@ from sqlite_utils import Database
 from analytics.methods.rows import Refusal
 from analytics.paper.regression import OlsFit
 from node.steps.pending import pending
-from node.store.public_id import public_id_sql
 from node.store.reasons import loaded
 
 NOT_YET_DUE = "studies arriving"
@@ -21,6 +20,7 @@ UNION ALL
 SELECT exclusion_reasons FROM derived_import_row WHERE eligible = 0
 """
 """Exclusions of the rows of the view ``cohort``, as codes and values."""
+UNREADABLE = "SELECT count(*) FROM derived_problem WHERE unit_kind = 'object' AND code = 'unreadable'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def read_counts(db: Database, *, night: date, fit: OlsFit | Refusal) -> Counts:
     sums = _sums(db, series=series, messages=messages, links=links) + _cohort_sums(db, links, reasons, fit)
     return Counts(
         objects=_number(db, "SELECT count(*) FROM fact_object"),
-        objects_unreadable=_number(db, "SELECT count(*) FROM derived_problem WHERE code = 'unreadable'"),
+        objects_unreadable=_number(db, UNREADABLE),
         studies=_number(db, "SELECT count(DISTINCT study_instance_uid) FROM derived_instance"),
         series=series,
         series_unidentified=_number(db, "SELECT count(*) FROM series WHERE identified = 0"),
@@ -140,8 +140,7 @@ def _sums(db: Database, *, series: dict[str, int], messages: dict[str, int], lin
     to_index = (
         "SELECT count(*) FROM fact_object AS o WHERE o.object_id NOT IN (SELECT object_id FROM derived_instance) "
         "AND o.object_id NOT IN (SELECT object_id FROM derived_superseded) "
-        f"AND 'object ' || {public_id_sql('o.sha256')} NOT IN "
-        "(SELECT source FROM derived_problem WHERE code = 'unreadable')"
+        "AND o.sha256 NOT IN (SELECT unit_key FROM derived_problem WHERE unit_kind = 'object' AND code = 'unreadable')"
     )
     return (
         Sum(
@@ -150,7 +149,7 @@ def _sums(db: Database, *, series: dict[str, int], messages: dict[str, int], lin
             parts={
                 "indexed": _number(db, "SELECT count(*) FROM derived_instance"),
                 "replaced by later ones": _number(db, "SELECT count(*) FROM derived_superseded"),
-                "unreadable": _number(db, "SELECT count(*) FROM derived_problem WHERE code = 'unreadable'"),
+                "unreadable": _number(db, UNREADABLE),
                 "still to index": _number(db, to_index),
             },
         ),

@@ -20,12 +20,13 @@ import structlog
 from sqlite_utils import Database
 
 from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS, OPTIONAL_COLUMNS, CheckedRow, check_row, unclear_coding
-from analytics.reasons import Reason, words
+from analytics.reasons import Reason
 from node import __version__
 from node.clock import to_text
 from node.errors import CohortError
-from node.store.database import insert, writing
+from node.store.database import writing
 from node.store.failures import barrier, in_words, tried
+from node.store.problems import note_problem
 from node.store.reasons import stored
 
 log = structlog.get_logger()
@@ -38,7 +39,6 @@ ALWAYS_CHECKED = (*COLUMNS, *DATE_COLUMNS)
 
 FAILED = "failed"
 """Code of the problem of a row on which the software failed."""
-_FAILED_ON = "this version of the software fails on the row; it is not used. A newer version tries it again"
 
 INSERT_ROW = (
     f"INSERT OR REPLACE INTO derived_import_row ({', '.join(STORED)}, site, import_id, line, eligible, "
@@ -51,7 +51,8 @@ UNDERIVED = """
     WHERE f.import_id = (SELECT max(import_id) FROM fact_import)
       AND NOT EXISTS (SELECT 1 FROM derived_import_row AS r WHERE r.import_id = f.import_id)
       AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
-                      WHERE p.step = 'import' AND p.source = 'import ' || f.import_id)"""
+                      WHERE p.step = 'import' AND p.unit_kind = 'import' AND p.unit_key = CAST(f.import_id AS TEXT)
+                        AND p.unit_part = 0)"""
 """1 while imported files are to be derived, else 0."""
 
 
@@ -95,7 +96,7 @@ class _Problem:
 
     line: int
     code: str
-    detail: str
+    reason: Reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ class CohortTable:
 
     def problem_lines(self) -> list[str]:
         """Each problem in words, with its line."""
-        return [f"line {problem.line}: {problem.detail}" for problem in self.problems]
+        return [f"line {problem.line}: {problem.reason}" for problem in self.problems]
 
 
 def import_cohort(db: Database, path: Path, *, site: str, now: datetime) -> ImportSummary:
@@ -214,17 +215,15 @@ def _derive_all(db: Database, *, site: str) -> int:
 
 def _unreadable(db: Database, import_id: int, why: Reason | str) -> None:
     log.error("imported file cannot be read any more", import_id=import_id)
-    detail = f"the file was taken before and cannot be read now, so none of it is used: {why}"
-    problem = {"step": "import", "source": f"import {import_id}", "code": "unreadable", "detail": detail}
-    insert(db, "derived_problem", [problem])
+    note_problem(db, "import", "import", str(import_id), "unreadable", [Reason("import-unreadable", {"why": why})])
 
 
 def _derive(db: Database, import_id: int, table: CohortTable, *, site: str) -> None:
     """Let a file decide the rows of the ids it names; files are derived in the order of their import."""
     ids = [[row.id] for row in table.rows]
     db.conn.executemany(
-        "DELETE FROM derived_problem WHERE step = 'import' AND source = "
-        "(SELECT 'import ' || import_id || ' line ' || line FROM derived_import_row WHERE id = ?)",
+        "DELETE FROM derived_problem WHERE step = 'import' AND unit_kind = 'import' AND (unit_key, unit_part) IN "
+        "(SELECT CAST(import_id AS TEXT), line FROM derived_import_row WHERE id = ?)",
         ids,
     )
     db.conn.executemany(
@@ -241,15 +240,13 @@ def _derive(db: Database, import_id: int, table: CohortTable, *, site: str) -> N
             for row in table.rows
         ],
     )
-    db.conn.executemany(
-        "INSERT OR IGNORE INTO derived_problem (step, source, code, detail) VALUES ('import', ?, ?, ?)",
-        [(f"import {import_id} line {problem.line}", problem.code, problem.detail) for problem in table.problems],
-    )
+    for problem in table.problems:
+        note_problem(db, "import", "import", str(import_id), problem.code, [problem.reason], part=problem.line)
     db.conn.executemany(
         "INSERT OR IGNORE INTO state_failure (step, unit, version, attempts, final, detail) "
         "VALUES ('import', ?, ?, 1, 1, ?)",
         [
-            (f"import {import_id} line {problem.line}", __version__, problem.detail)
+            (f"import {import_id} line {problem.line}", __version__, str(problem.reason))
             for problem in table.problems
             if problem.code == FAILED
         ],
@@ -259,7 +256,11 @@ def _derive(db: Database, import_id: int, table: CohortTable, *, site: str) -> N
         "AND import_id < ?",
         [import_id],
     ).fetchall():
-        db.execute("DELETE FROM derived_problem WHERE step = 'import' AND source LIKE ?", [f"import {other} line %"])
+        db.execute(
+            "DELETE FROM derived_problem WHERE step = 'import' AND unit_kind = 'import' AND unit_key = ? "
+            "AND unit_part > 0",
+            [str(other)],
+        )
 
 
 def _cells(row: CohortRow) -> tuple[object, ...]:
@@ -301,8 +302,8 @@ def _read_table(content: bytes, *, more_columns: bool = False) -> CohortTable:
         if len(cells) == len(header):
             taken.append((line, dict(zip(header, cells, strict=True))))
         else:
-            detail = f"the row has {len(cells)} cells, the header {len(header)}; it is not used"
-            malformed.append(_Problem(line=line, code="malformed", detail=detail))
+            reason = Reason("row-of-other-length", {"cells": len(cells), "header": len(header)})
+            malformed.append(_Problem(line=line, code="malformed", reason=reason))
     if unclear := unclear_coding([values for _, values in taken]):
         raise CohortError(f"{'; '.join(unclear)}; recode to 1 (yes) and 0 (no) and import again")
     return _checked(taken, malformed)
@@ -315,18 +316,19 @@ def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence
     for line, values in taken:
         row = tried(partial(check_row, values))
         if row.error is not None:
-            problems.append(_Problem(line=line, code=FAILED, detail=f"{_FAILED_ON} ({in_words(row.error)})"))
+            reason = Reason("row-failed", {"fault": in_words(row.error)})
+            problems.append(_Problem(line=line, code=FAILED, reason=reason))
             refused += 1
             continue
         checked = row.result()
         name = checked.values["id"]
         if not isinstance(name, str):
-            problems.append(_Problem(line=line, code="no-id", detail="the row has no id; it is not used"))
+            problems.append(_Problem(line=line, code="no-id", reason=Reason("row-without-id")))
             refused += 1
         elif name in rows:
             # Filed under the first row, so that it goes when a newer file decides the id.
-            detail = f"id {name} stands again on line {line}; that row is not used"
-            problems.append(_Problem(line=rows[name].line, code="repeated-id", detail=detail))
+            reason = Reason("row-repeated", {"id": name, "line": line})
+            problems.append(_Problem(line=rows[name].line, code="repeated-id", reason=reason))
             refused += 1
         else:
             others = {
@@ -334,11 +336,12 @@ def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence
             }
             rows[name] = CohortRow(id=name, line=line, checked=checked, others=others)
             problems.extend(
-                _Problem(line=line, code="value", detail=f"id {name}: {text}") for text in words(checked.problems)
+                _Problem(line=line, code="value", reason=Reason("value-of-row", {"id": name, "why": why}))
+                for why in checked.problems
             )
     if not rows:
         raise CohortError("it has no row that can be used (a row needs an id and as many cells as the header)")
-    ordered = sorted(problems, key=lambda problem: (problem.line, problem.code, problem.detail))
+    ordered = sorted(problems, key=lambda problem: (problem.line, problem.code, str(problem.reason)))
     return CohortTable(rows=tuple(rows.values()), refused=refused, problems=tuple(ordered))
 
 

@@ -20,7 +20,7 @@ import pydicom
 import structlog
 from sqlite_utils import Database
 
-from analytics.reasons import Reason
+from analytics.reasons import Reason, codes, words
 from node.clock import to_text
 from node.dicom.content import content_faults
 from node.dicom.part10 import file_header, misnamed, read_identity
@@ -30,7 +30,9 @@ from node.errors import DicomReadError, InputError
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.failures import in_words, tried
+from node.store.problems import forget_problems
 from node.store.public_id import public_id_sql
+from node.store.reasons import loaded
 
 FOLDER = "quarantine"
 CORRECTED = "corrected"
@@ -39,14 +41,14 @@ BY_HAND = ""
 """Stands for the sender in the receipt of a corrected object."""
 
 QUARANTINED = f"""
-SELECT {public_id_sql("o.sha256")} AS id, p.detail AS reason,
+SELECT {public_id_sql("o.sha256")} AS id, p.reasons,
        (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = o.object_id) AS received_at,
        (SELECT r.calling_ae FROM fact_object_receipt AS r WHERE r.object_id = o.object_id
         ORDER BY r.receipt_id LIMIT 1) AS calling_ae,
        o.size_bytes, o.sop_class_uid, o.sop_instance_uid, o.transfer_syntax_uid, o.sha256, o.object_id
 FROM derived_problem AS p
-JOIN fact_object AS o ON o.sha256 >= substr(p.source, 8) AND o.sha256 < substr(p.source, 8) || 'g'
-WHERE p.step = 'index' AND p.code <> '{CORRECTED}'
+JOIN fact_object AS o ON o.sha256 = p.unit_key
+WHERE p.step = 'index' AND p.unit_kind = 'object' AND p.code <> '{CORRECTED}'
 ORDER BY received_at, id
 """
 
@@ -64,7 +66,7 @@ class Retried:
 
 def quarantined(db: Database) -> list[dict[str, object]]:
     """Every object in quarantine: id, reason, received_at, calling_ae, size and what its sender called it."""
-    return [{name: value for name, value in row.items() if name != "object_id"} for row in db.query(QUARANTINED)]
+    return [{name: value for name, value in row.items() if name != "object_id"} for row in _listed(db)]
 
 
 def show(db: Database, archive: Archive, folder: Path, object_id: str) -> dict[str, object]:
@@ -104,7 +106,7 @@ def mirror(db: Database, archive: Archive, folder: Path) -> None:
     A copy that is there is never touched: somebody may be at work on it.
     """
     place = folder / FOLDER
-    rows = {str(row["id"]): row for row in db.query(QUARANTINED)}
+    rows = {str(row["id"]): row for row in _listed(db)}
     if not rows and not place.is_dir():
         return
     try:
@@ -121,8 +123,17 @@ def mirror(db: Database, archive: Archive, folder: Path) -> None:
         log.error("the quarantine folder cannot be kept", error=str(error))
 
 
+def _listed(db: Database) -> list[dict[str, object]]:
+    """What is in quarantine, with the words of the reason and its codes."""
+    found = []
+    for row in db.query(QUARANTINED):
+        reasons = loaded(row.pop("reasons"))
+        found.append({"id": row.pop("id"), "reason": "; ".join(words(reasons)), **row, "reason_codes": codes(reasons)})
+    return found
+
+
 def _rows(db: Database, object_ids: Sequence[str]) -> list[dict[str, object]]:
-    rows = {str(row["id"]): row for row in db.query(QUARANTINED)}
+    rows = {str(row["id"]): row for row in _listed(db)}
     unknown = [name for name in object_ids if name not in rows]
     if unknown:
         raise InputError(f"not in quarantine: {', '.join(unknown)}; `vbq-node quarantine list` shows what is")
@@ -144,7 +155,7 @@ def _retry(db: Database, archive: Archive, folder: Path, row: dict[str, object],
     with writing(db):
         if not corrected and misnamed(str(row["sop_class_uid"]), str(row["sop_instance_uid"])):
             _note_correction(db, row, int(str(row["object_id"])), by=by, now=now)
-        db.execute("DELETE FROM derived_problem WHERE step = 'index' AND source = ?", [f"object {name}"])
+        forget_problems(db, "index", "object", str(row["sha256"]))
     _remove(folder, name)
     return Retried(id=name, corrected=corrected, error=None)
 

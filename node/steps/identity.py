@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from node.store.database import insert, writing
+from analytics.reasons import Reason
+from node.store.database import writing
 from node.store.pending import person_key
-from node.store.public_id import public_id
+from node.store.problems import WHOLE, note_problem
 
 Number = tuple[str, str]
 """Assigning authority and id, as sent."""
@@ -20,7 +21,8 @@ Number = tuple[str, str]
 class Statement:
     """What one fact says about two different patient numbers; ``first`` survives where they are joined."""
 
-    source: str
+    source: tuple[str, str, int]
+    """Kind, key and part of the unit, as of a problem."""
     said: tuple[str, str, int, int]
     """When it was said, then what orders facts of the same time."""
     first: Number
@@ -58,7 +60,7 @@ def _statements(db: Database) -> list[Statement]:
     """All that messages and people say about two numbers; both numbers are known from here on."""
     found = [
         Statement(
-            source=f"message {public_id(sha256)}.{position}",
+            source=("message", sha256, position),
             said=(sent_at, sha256, position, item),
             first=(authority, patient_id),
             second=(other_authority, other_id),
@@ -74,7 +76,7 @@ def _statements(db: Database) -> list[Statement]:
     ]
     found += [
         Statement(
-            source=f"decision {decision_id}",
+            source=("decision", str(decision_id), WHOLE),
             said=(decided_at, "", decision_id, 0),
             first=(authority, patient_id),
             second=(authority, other_id),
@@ -153,10 +155,7 @@ def _representatives(retired_to: list[tuple[Number, Number]]) -> dict[Number, Nu
 def _replace_problems(db: Database, apart: list[Statement], representative: dict[Number, Number]) -> None:
     """Say which numbers are still one person although a message takes their merge back."""
     db.execute("DELETE FROM derived_problem WHERE step = 'identity'")
-    detail = "takes back a merge of two numbers that other merges still make one person"
-    rows = [
-        {"step": "identity", "source": one.source, "code": "unmerge", "detail": detail}
-        for one in apart
-        if representative.get(one.first, one.first) == representative.get(one.second, one.second)
-    ]
-    insert(db, "derived_problem", rows)
+    for one in apart:
+        if representative.get(one.first, one.first) == representative.get(one.second, one.second):
+            kind, key, part = one.source
+            note_problem(db, "identity", kind, key, "unmerge", [Reason("still-joined")], part=part)

@@ -33,7 +33,8 @@ from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.failures import barrier, forget_failure, note_failure, tried
 from node.store.pending import touch, touch_known
-from node.store.public_id import public_id, public_id_sql
+from node.store.problems import forget_problems, note_problem
+from node.store.public_id import public_id
 from node.store.reasons import loaded, stored, stored_verdict
 
 BATCH = 64
@@ -45,7 +46,7 @@ SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instan
      - (SELECT count(*) FROM derived_superseded) - (SELECT count(*) FROM derived_problem WHERE step = 'index')
 """
 
-PENDING_OBJECTS = f"""
+PENDING_OBJECTS = """
 SELECT o.object_id, o.sha256, o.sop_class_uid, o.sop_instance_uid,
        (SELECT c.corrected_id FROM fact_correction AS c WHERE c.object_id = o.object_id
         ORDER BY c.correction_id DESC LIMIT 1)
@@ -53,7 +54,7 @@ FROM fact_object AS o
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.object_id)
   AND NOT EXISTS (SELECT 1 FROM derived_superseded AS i WHERE i.object_id = o.object_id)
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'index'
-                  AND p.source = 'object ' || {public_id_sql("o.sha256")})
+                  AND p.unit_kind = 'object' AND p.unit_key = o.sha256)
 ORDER BY o.object_id LIMIT ?
 """
 
@@ -75,7 +76,8 @@ WITH RECURSIVE study (uid) AS (
 SELECT uid FROM study
 WHERE uid IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = uid AND s.stale = 0)
-  AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'catalogue' AND p.source = 'study ' || uid)
+  AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'catalogue' AND p.unit_kind = 'study'
+                  AND p.unit_key = uid)
   AND NOT EXISTS (SELECT 1 FROM state_failure AS f
                   WHERE f.step = 'catalogue' AND f.unit = 'study ' || uid AND f.final = 1)
   AND NOT EXISTS (SELECT 1 FROM derived_instance AS i JOIN derived_resent USING (sop_instance_uid)
@@ -117,28 +119,30 @@ def index_objects(db: Database, archive: Archive) -> int:
         named = {object_id: rest for object_id, _, *rest in rows}
         with writing(db):
             for object_id, sha256, header in read:
-                source = f"object {public_id(sha256)}"
-                unreadable = partial(_insert_problem, db, "index", source, "unreadable")
-                with barrier(db, "index", source, instead=unreadable):
-                    _store(db, object_id, source, header.result())
+                with barrier(db, "index", f"object {public_id(sha256)}", instead=partial(_note_unreadable, db, sha256)):
+                    _store(db, object_id, sha256, header.result())
                     if header.value is not None:
-                        _say_other_names(db, source, header.value, *named[object_id])
+                        _note_other_names(db, sha256, header.value, *named[object_id])
         done += len(rows)
     return done
 
 
-def _store(db: Database, object_id: int, source: str, header: Header | Reason | None) -> None:
+def _store(db: Database, object_id: int, sha256: str, header: Header | Reason | None) -> None:
     if header is None:
-        _insert_problem(db, "index", source, CORRECTED, Reason("corrected"))
+        note_problem(db, "index", "object", sha256, CORRECTED, [Reason("corrected")])
     elif isinstance(header, Header):
         _insert_instance(db, object_id, header)
     else:
-        _insert_problem(db, "index", source, "unreadable", header)
+        _note_unreadable(db, sha256, header)
 
 
-def _say_other_names(
+def _note_unreadable(db: Database, sha256: str, reason: Reason) -> None:
+    note_problem(db, "index", "object", sha256, "unreadable", [reason])
+
+
+def _note_other_names(
     db: Database,
-    source: str,
+    sha256: str,
     header: Header | Reason,
     sop_class_uid: str,
     sop_instance_uid: str,
@@ -151,16 +155,13 @@ def _say_other_names(
         "SOP Instance UID": (sop_instance_uid, header.sop_instance_uid),
         "SOP Class UID": (sop_class_uid, header.image.sop_class_uid),
     }
-    other = [
-        f"the {name} {by_sender}, in itself {own}"
+    other = tuple(
+        Reason("named-otherwise", {"what": name, "by_sender": by_sender, "own": own})
         for name, (by_sender, own) in said.items()
         if own and own != by_sender
-    ]
+    )
     if other:
-        _insert_problem(
-            db, "receive", source, "other-name",
-            Reason("other-name", {"names": tuple(other)}),
-        )  # fmt: skip
+        note_problem(db, "receive", "object", sha256, "other-name", [Reason("other-name", {"names": other})])
 
 
 def _judge(
@@ -213,13 +214,6 @@ def _insert_rejection(db: Database, object_id: int, rejection: Rejection) -> Non
         [object_id],
     ).fetchall():
         make_stale(db, study=study, series=series)
-
-
-def _insert_problem(db: Database, step: str, source: str, code: str, reason: Reason) -> None:
-    db.execute(
-        "INSERT OR IGNORE INTO derived_problem (step, source, code, detail) VALUES (?, ?, ?, ?)",
-        [step, source, code, str(reason)],
-    )
 
 
 # ---- studies ---------------------------------------------------------------------------------------------------
@@ -365,30 +359,20 @@ def _patient(
 
 
 def _store_problems(db: Database, study_uid: str, series: Iterable[StudySeries], patient: _Patient) -> None:
-    source = f"study {study_uid}"
-    db.execute("DELETE FROM derived_problem WHERE step = 'catalogue' AND source = ?", [source])
+    forget_problems(db, "catalogue", "study", study_uid)
+    found: list[Reason] = []
     if patient.contradictions:
-        _insert_problem(
-            db, "catalogue", source, "contradictory-patient",
-            Reason("contradictory-patient", {"what": tuple(patient.contradictions), "study": study_uid}),
-        )  # fmt: skip
+        found.append(Reason("contradictory-patient", {"what": tuple(patient.contradictions), "study": study_uid}))
     if patient.contested_with:
-        _insert_problem(
-            db, "catalogue", source, "contested-images",
-            Reason("contested-images", {"studies": tuple(patient.contested_with), "study": study_uid}),
-        )  # fmt: skip
+        found.append(Reason("contested-images", {"studies": tuple(patient.contested_with), "study": study_uid}))
     for one in series:
         if len(one.studies) > 1:
-            _insert_problem(
-                db, "catalogue", source, "contradictory-series",
-                Reason("contradictory-series", {"series": one.uid, "study": study_uid}),
-            )  # fmt: skip
+            found.append(Reason("contradictory-series", {"series": one.uid, "study": study_uid}))
         frames = sum(image.header.frames_left_out for image in one.images)
         if frames and any(image.header.image.modality == "MR" for image in one.images):
-            _insert_problem(
-                db, "catalogue", source, "too-many-frames",
-                Reason("too-many-frames", {"series": one.uid, "frames": frames, "limit": MAX_FRAMES}),
-            )  # fmt: skip
+            found.append(Reason("too-many-frames", {"series": one.uid, "frames": frames, "limit": MAX_FRAMES}))
+    for reason in found:
+        note_problem(db, "catalogue", "study", study_uid, reason.code, [reason])
 
 
 def _row(

@@ -15,6 +15,7 @@ from node.steps.identity import resolve_merges
 from node.store.database import insert, writing
 from node.store.failures import barrier, note_failure
 from node.store.pending import touch
+from node.store.problems import forget_problems, note_problem
 from node.store.public_id import public_id
 
 STEP = "interpret"
@@ -91,8 +92,8 @@ def read_anew(db: Database, settings: Settings, frame_id: int) -> None:
         touch(db, *number)
     for table in ("derived_extract", "derived_message"):
         db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
-    for table, source in (("derived_problem", "source"), ("state_failure", "unit")):
-        db.execute(f"DELETE FROM {table} WHERE step = ? AND {source} LIKE ?", [STEP, f"message {public_id(sha256)}.%"])
+    forget_problems(db, STEP, "message", sha256)
+    db.execute("DELETE FROM state_failure WHERE step = ? AND unit LIKE ?", [STEP, f"message {public_id(sha256)}.%"])
     store_frame(db, frame_id, sha256, interpretations)
 
 
@@ -100,12 +101,13 @@ def _store_interpretations(db: Database, frame_id: int, sha256: str, interpretat
     merged = False
     for position, one in enumerate(interpretations, start=1):
         insert(db, "derived_message", [_message_row(frame_id, position, one)])
-        source = f"message {public_id(sha256)}.{position}"
         if one.error is not None:
-            note_failure(db, STEP, source, one.error)
+            note_failure(db, STEP, f"message {public_id(sha256)}.{position}", one.error)
         if one.status != "held":
-            rows = [_problem_row(source, code, detail) for code, detail in one.problems if code not in TOLD_BY_SENDER]
-            insert(db, "derived_problem", rows)
+            for code, detail in one.problems:
+                if code not in TOLD_BY_SENDER:
+                    remark = Reason("message-remark", {"text": detail})
+                    note_problem(db, STEP, "message", sha256, code, [remark], part=position)
         if one.status == "used":
             merged |= _store_extracts(db, frame_id, position, one)
     return merged
@@ -125,10 +127,6 @@ def _message_row(frame_id: int, position: int, one: Interpretation) -> dict[str,
         "status": one.status,
         "reason": one.reason,
     }
-
-
-def _problem_row(source: str, code: str, detail: str) -> dict[str, object]:
-    return {"step": STEP, "source": source, "code": code, "detail": detail}
 
 
 def _store_extracts(db: Database, frame_id: int, position: int, one: Interpretation) -> bool:

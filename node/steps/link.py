@@ -21,7 +21,7 @@ from analytics.counts.approval import settled
 from analytics.counts.blood import CombinedCount
 from analytics.episodes.eligibility import age_on, exclusion_reasons
 from analytics.episodes.matching import Match, match, provisional_pair
-from analytics.reasons import Reason, words
+from analytics.reasons import Reason
 from analytics.records import BloodCount, Mri
 from node.clock import to_text
 from node.hl7.catalogue import Eligibility, load_eligibility
@@ -32,6 +32,7 @@ from node.steps.operations import PlannedOperation, fold_operations
 from node.steps.person import Person, blood_counts, demographics, read_person
 from node.store.database import insert, writing
 from node.store.failures import barrier, note_failure, tried
+from node.store.problems import forget_problems, note_problem
 from node.store.reasons import stored
 
 BATCH_PERSONS = 100
@@ -114,7 +115,7 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
             }
         ],
     )
-    _replace_problems(db, f"patient {pseudonym}", words(operations.unplaced))
+    _replace_problems(db, pseudonym, operations.unplaced)
     insert(db, "derived_blood_count", [_count_row(person.key, count) for count in counts])
     insert(db, "derived_operation", [_operation_row(person.key, planned) for planned in operations.planned])
     linker = _Linker(
@@ -344,10 +345,10 @@ def _operation_row(person: str, planned: PlannedOperation) -> dict[str, object]:
     }
 
 
-def _replace_problems(db: Database, source: str, details: Iterable[str]) -> None:
-    db.execute("DELETE FROM derived_problem WHERE step = 'link' AND source = ?", [source])
-    rows = [{"step": "link", "source": source, "code": "no-date", "detail": detail} for detail in details]
-    insert(db, "derived_problem", rows)
+def _replace_problems(db: Database, pseudonym: str, undated: Iterable[Reason]) -> None:
+    forget_problems(db, "link", "patient", pseudonym)
+    for reason in undated:
+        note_problem(db, "link", "patient", pseudonym, "no-date", [reason])
 
 
 def _forget_problems(db: Database) -> None:
@@ -360,7 +361,7 @@ def _forget_problems(db: Database) -> None:
         )
         db.execute(
             "DELETE FROM derived_problem WHERE step = 'link' AND NOT EXISTS "
-            "(SELECT 1 FROM derived_person AS p WHERE 'patient ' || p.pseudonym = derived_problem.source)"
+            "(SELECT 1 FROM derived_person AS p WHERE p.pseudonym = derived_problem.unit_key)"
         )
 
 

@@ -15,7 +15,7 @@ PENDING = {
         SELECT count(*) FROM (SELECT DISTINCT study_instance_uid AS uid FROM derived_instance) AS study
         WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = uid AND s.stale = 0)
           AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
-                          WHERE p.step = 'catalogue' AND p.source = 'study ' || uid)
+                          WHERE p.step = 'catalogue' AND p.unit_kind = 'study' AND p.unit_key = uid)
           AND NOT EXISTS (SELECT 1 FROM state_failure AS f
                           WHERE f.step = 'catalogue' AND f.unit = 'study ' || uid AND f.final = 1)""",
     "messages to interpret": """

@@ -34,7 +34,10 @@ def retry_failed(db: Database, settings: Settings, *, at: datetime) -> int:
 
 
 def _index(db: Database, _: Settings, kind: str, name: str) -> None:
-    db.execute("DELETE FROM derived_problem WHERE step = 'index' AND source = ?", [f"{kind} {name}"])
+    db.execute(
+        f"DELETE FROM derived_problem WHERE step = 'index' AND unit_kind = ? AND {public_id_sql('unit_key')} = ?",
+        [kind, name],
+    )
 
 
 def _catalogue(db: Database, _: Settings, kind: str, name: str) -> None:

@@ -4,6 +4,7 @@ from sqlite_utils import Database
 
 from node.store.failures import forget_failure
 from node.store.pending import touch, touch_known
+from node.store.problems import forget_problems
 
 
 def make_stale(db: Database, *, study: str, series: str) -> None:
@@ -19,7 +20,7 @@ def make_stale(db: Database, *, study: str, series: str) -> None:
     }
     for uid in studies:
         db.execute("UPDATE derived_series SET stale = 1 WHERE study_instance_uid = ?", [uid])
-        db.execute("DELETE FROM derived_problem WHERE step = 'catalogue' AND source = ?", [f"study {uid}"])
+        forget_problems(db, "catalogue", "study", uid)
         forget_failure(db, "catalogue", f"study {uid}")
 
 

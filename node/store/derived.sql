@@ -304,12 +304,14 @@ CREATE TABLE derived_import_row (
     exclusion_reasons TEXT NOT NULL CHECK (json_valid(exclusion_reasons))
 ) STRICT;
 
--- What needs a person, found while deriving. `source` names the fact: 'object 3fa2bc91d0e4' (start
--- of its SHA-256), 'message 91d0e43fa2bc.1', 'import 2 line 9', 'series 1.2.3'.
+-- What needs a person, found while deriving. unit_kind and unit_key name the fact (an object or a frame by its SHA-256),
+-- unit_part a part of it: the position of a message in its frame, the line of an imported file; 0: the whole.
 CREATE TABLE derived_problem (
     step TEXT NOT NULL,
-    source TEXT NOT NULL,
+    unit_kind TEXT NOT NULL,
+    unit_key TEXT NOT NULL,
+    unit_part INTEGER NOT NULL DEFAULT 0,
     code TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    PRIMARY KEY (step, source, code, detail)
+    reasons TEXT NOT NULL CHECK (json_valid(reasons)),
+    PRIMARY KEY (step, unit_kind, unit_key, unit_part, code, reasons)
 ) STRICT;

@@ -181,7 +181,18 @@ GROUP BY u.series_instance_uid;
 CREATE VIEW problems AS
 -- reason_codes: those of the reasons in the detail, else the code of the problem itself.
 SELECT step, source, code, detail, coalesce(reason_codes, json_array(code)) AS reason_codes FROM (
-SELECT step, source, code, detail, NULL AS reason_codes FROM derived_problem WHERE code <> 'corrected'
+SELECT step,
+       CASE unit_kind
+           WHEN 'object' THEN 'object ' || substr(unit_key, 1, 12)
+           WHEN 'message' THEN 'message ' || substr(unit_key, 1, 12) || '.' || unit_part
+           WHEN 'import' THEN 'import ' || unit_key || iif(unit_part = 0, '', ' line ' || unit_part)
+           ELSE unit_kind || ' ' || unit_key
+       END AS source,
+       code, coalesce((SELECT group_concat(value ->> 'words', '; ') FROM json_each(reasons)), '') AS detail,
+       -- What a reader of messages remarks is told apart by the code of the problem alone.
+       (SELECT nullif(json_group_array(value ->> 'code'), '[]') FROM json_each(reasons)
+        WHERE value ->> 'code' <> 'message-remark') AS reason_codes
+FROM derived_problem WHERE code <> 'corrected'
 UNION ALL
 -- Of an object in quarantine and of an imported file it is said above.
 SELECT step, unit, 'failed', detail, NULL FROM state_failure WHERE final = 1 AND step NOT IN ('index', 'import')
@@ -265,7 +276,7 @@ SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
 FROM derived_series AS s
 WHERE s.patient_id IS NULL AND s.withheld = 0
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
-                  WHERE p.step = 'catalogue' AND p.source = 'study ' || s.study_instance_uid)
+                  WHERE p.step = 'catalogue' AND p.unit_kind = 'study' AND p.unit_key = s.study_instance_uid)
 UNION ALL
 SELECT 'completeness', 'series ' || s.series_instance_uid, 'incomplete',
        (SELECT group_concat(value ->> 'words', '; ') FROM json_each(s.completeness_reasons))

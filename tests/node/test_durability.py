@@ -27,6 +27,7 @@ from node.hl7.framing import frame
 from node.hl7.storing import Arrival, FrameStore
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
+from node.store.problems import note_problem
 from tests.node.dicom_samples import mr_image, receiver, settings_for
 from tests.node.hl7_world import Peer, adt, listening
 from tests.node.hl7_world import settings_for as hl7_settings_for
@@ -278,7 +279,7 @@ def test_the_log_of_the_receivers_is_written_back_by_the_steps_and_bounded_witho
         assert store.store([Arrival(raw=raw, sha256=f"{number:064x}", peer_address="127.0.0.1", ack="AA")]) is None
         if steps_are_up and number % 100 == 0:
             with writing(steps):
-                insert(steps, "derived_problem", [{"step": "x", "source": str(number), "code": "x", "detail": ""}])
+                note_problem(steps, "x", "x", str(number), "x", [])
         if number % 100 == 0:
             longest_bytes = max(longest_bytes, (tmp_path / "node.db-wal").stat().st_size)
     store.close()

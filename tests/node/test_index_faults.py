@@ -12,6 +12,7 @@ from node.steps import index
 from node.steps.index import BATCH, catalogue_studies, index_objects
 from node.store.archive import Archive
 from node.store.database import open_database
+from node.store.problems import forget_problems
 from tests.node.dicom_samples import NOON, encode, mr_image, receive, settings_for, stack
 
 LATER = NOON + timedelta(hours=1)
@@ -85,7 +86,7 @@ def test_a_problem_that_is_forgotten_is_tried_again(db: Database, tmp_path: Path
     assert index_objects(db, archive) == 0
     assert indexed(db) == 2
     aside.rename(archive.path(missing))
-    db.execute("DELETE FROM derived_problem WHERE source = ?", [f"object {missing[:12]}"])
+    forget_problems(db, "index", "object", missing)
     assert index_objects(db, archive) == 1
     assert indexed(db) == 3
 
@@ -104,7 +105,7 @@ def test_a_study_of_two_patients_is_nobodys(
 ):
     receive(tmp_path, *stack(5, series="1", **first), *stack(5, series="2", **second))
     assert [row["patient_id"] for row in catalogue(db, tmp_path)] == [None, None]
-    (problem,) = db.query("SELECT * FROM derived_problem")
+    (problem,) = db.query("SELECT * FROM problems")
     assert problem["code"] == "contradictory-patient"
     assert problem["detail"].startswith(f"its images carry different {said};")
     assert list(db.query("SELECT * FROM derived_identifier")) == []

@@ -23,6 +23,7 @@ from node.nightly.night import run_night
 from node.nightly.report import publish_report, report_html_file
 from node.settings import Measurement, Nightly, Settings, Site
 from node.store.database import insert, writing
+from node.store.problems import note_problem
 from node.store.reasons import stored
 from tests.node.night_world import NIGHT, NOW, open_world, put_operation, settings_for
 
@@ -185,8 +186,7 @@ def test_who_waits_for_a_person_and_who_waits_for_nobody(tmp_path: Path) -> None
         ):
             put_unread_series(db, uid, received)
         db.execute("UPDATE derived_link SET exclusion_reasons = ? WHERE episode = 'E2'", [stored([_too_young(45)])])
-        problem = {"step": "interpret", "source": "message 1", "code": "odd", "detail": "about Mr Secret"}
-        insert(db, "derived_problem", [problem])
+        note_problem(db, "interpret", "message", "1", "odd", [Reason("message-remark", {"text": "about Mr Secret"})])
     _, text, _ = report(db, settings)
     waiting = text.partition("WAITING FOR A PERSON\n")[2].partition("\n\n")[0]
     assert waiting.splitlines() == [

@@ -14,6 +14,7 @@ from sqlite_utils.utils import sqlite3
 from node.conf import conf_path
 from node.errors import StoreError
 from node.store.database import BUSY_TIMEOUT_MS, DATABASE_NAME, bound_wal, insert, open_database, writing
+from node.store.problems import note_problem
 from node.store.snapshot import publish
 
 PROMISED_VIEWS = {
@@ -80,7 +81,7 @@ def test_facts_and_records_never_change(tmp_path: Path) -> None:
 
 def test_a_unit_of_work_is_all_or_nothing(tmp_path: Path) -> None:
     db = open_database(tmp_path, create=True)
-    row = {"step": "s", "source": "x", "code": "c", "detail": "d"}
+    row = {"step": "s", "unit_kind": "x", "unit_key": "1", "code": "c", "reasons": "[]"}
     with pytest.raises(KeyError), writing(db):
         insert(db, "derived_problem", [row])
         raise KeyError
@@ -111,16 +112,16 @@ def test_a_missing_newer_or_unusable_database_is_named(tmp_path: Path) -> None:
 def test_the_snapshot_opens_for_others_while_a_writer_writes(tmp_path: Path) -> None:
     db = open_database(tmp_path, create=True)
     with writing(db):
-        insert(db, "derived_problem", [{"step": "s", "source": "x", "code": "c", "detail": "d"}])
+        note_problem(db, "s", "x", "1", "c", [])
     path = publish(db, tmp_path)
     writer = open_database(tmp_path)
     writer.execute("BEGIN IMMEDIATE")
     try:
-        insert(writer, "derived_problem", [{"step": "s", "source": "y", "code": "c", "detail": "d"}])
+        note_problem(writer, "s", "y", "1", "c", [])
         publish(db, tmp_path)  # neither waits for the writer nor sees what is not committed
         command = [sys.executable, "-m", "sqlite_utils", str(path), "SELECT step, source FROM problems"]
         answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert json.loads(answer) == [{"step": "s", "source": "x"}]
+        assert json.loads(answer) == [{"step": "s", "source": "x 1"}]
         command = [sys.executable, "-m", "datasette", "inspect", str(path)]
         seen = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         assert set(seen["node"]["tables"]) == PROMISED_VIEWS

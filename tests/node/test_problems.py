@@ -1,0 +1,76 @@
+"""Problems as they are kept, by unit and reason, and as the view shows them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from analytics.reasons import Reason
+from node.store.database import open_database, writing
+from node.store.problems import forget_problems, note_problem
+
+SHA256 = "3fa2bc91d0e4" + "5" * 52
+MISSING = Reason("file-missing")
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(tmp_path, create=True)
+    yield opened
+    opened.close()
+
+
+def shown(db: Database) -> list[tuple[str, ...]]:
+    return db.execute("SELECT source, code, detail, reason_codes FROM problems ORDER BY source").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "part", "source"),
+    [
+        ("object", SHA256, 0, "object 3fa2bc91d0e4"),
+        ("message", SHA256, 2, "message 3fa2bc91d0e4.2"),
+        ("import", "2", 0, "import 2"),
+        ("import", "2", 9, "import 2 line 9"),
+        ("study", "1.2.840.1", 0, "study 1.2.840.1"),
+        ("decision", "7", 0, "decision 7"),
+    ],
+)
+def test_the_source_is_made_of_the_unit(db: Database, kind: str, key: str, part: int, source: str) -> None:
+    with writing(db):
+        note_problem(db, "s", kind, key, "c", [MISSING], part=part)
+    assert shown(db) == [(source, "c", "the file is missing from the archive", '["file-missing"]')]
+
+
+def test_several_reasons_are_shown_in_one_line_with_each_code(db: Database) -> None:
+    with writing(db):
+        note_problem(db, "s", "study", "1.2", "c", [MISSING, Reason("row-repeated", {"id": "A", "line": 4})])
+    ((_, _, detail, codes),) = shown(db)
+    assert detail == "the file is missing from the archive; id A stands again on line 4; that row is not used"
+    assert json.loads(codes) == ["file-missing", "row-repeated"]
+
+
+def test_what_a_message_says_otherwise_goes_by_the_code_of_the_problem(db: Database) -> None:
+    with writing(db):
+        note_problem(
+            db, "interpret", "message", SHA256, "unit", [Reason("message-remark", {"text": "odd unit"})], part=1
+        )
+    assert shown(db) == [("message 3fa2bc91d0e4.1", "unit", "odd unit", '["unit"]')]
+
+
+def test_problems_of_a_part_a_unit_and_a_step_are_forgotten_apart(db: Database) -> None:
+    with writing(db):
+        for step, key, part in (("a", "1", 0), ("a", "1", 3), ("a", "11", 0), ("b", "1", 0)):
+            note_problem(db, step, "import", key, "c", [MISSING], part=part)
+        note_problem(db, "a", "import", "1", "c", [MISSING])
+    assert len(shown(db)) == 4
+    with writing(db):
+        forget_problems(db, "a", "import", "1", part=3)
+    assert [source for source, *_ in shown(db)] == ["import 1", "import 1", "import 11"]
+    with writing(db):
+        forget_problems(db, "a", "import", "1")
+    assert db.execute("SELECT step, source FROM problems ORDER BY step").fetchall() == [
+        ("a", "import 11"),
+        ("b", "import 1"),
+    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
+from analytics.reasons import Reason
 from node import cli
 from node.clock import now
 from node.dicom.reader import Header
@@ -107,7 +108,7 @@ def test_read_again_once_this_software_can(
     world: World, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def cannot(path: Path) -> Header:
-        raise DicomReadError("not by this version")
+        raise DicomReadError(Reason("not-readable-as-dicom", {"fault": "not by this version"}))
 
     sha256, *_ = world.receive(*stack(5))
     with monkeypatch.context() as older:

@@ -206,10 +206,11 @@ def test_what_is_to_be_known_of_an_mri_stands_beside_its_tier(tmp_path: Path) ->
         db.execute("UPDATE derived_link SET series_instance_uid = '1.2.3' WHERE episode = 'E1'")
         row = {"series_instance_uid": "1.2.3", "source": "auto", "instances_sha256": "x", "status": "measured"}
         row |= {"rois": "{}", "algorithm_name": "a", "algorithm_version": "1"}
-        insert(db, "derived_measurement", [row | {"reasons": json.dumps(["slice thickness 6 mm is outside 3–5 mm"])}])
+        thick = Reason("slice-thickness-outside", {"thickness_mm": 6.0, "low_mm": 3.0, "high_mm": 5.0})
+        insert(db, "derived_measurement", [row | {"reasons": stored([thick])}])
     _, text, html = report(db, settings)
     assert re.search(
-        r"VBQ 9\.\S* is high .*; of the MRI: slice thickness 6 mm is outside 3–5 mm; threshold version", text
+        r"VBQ 9\.\S* is high .*; of the MRI: slice thickness 6 mm is outside 3–5 mm \(.*\); threshold version", text
     )
     assert "of the MRI: slice thickness 6 mm is outside 3–5 mm" in html
     db.close()

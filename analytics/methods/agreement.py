@@ -11,7 +11,7 @@ Shrout PE, Fleiss JL. Intraclass correlations. Psychol Bull 1979;86:420–428. M
 1996;1:30–46. Bland JM, Altman DG. Lancet 1986;1:307–310. Weir JP. J Strength Cond Res 2005;19:231–240 (SEM, MDC).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analytics.methods.linear import CONFIDENCE, Array
+from analytics.methods.plain import to_plain
+from analytics.reasons import Reason
 
 MINIMUM_SUBJECTS = 5
 """Fewest subjects for which an interval says anything."""
@@ -65,7 +67,7 @@ class Agreement:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts and numbers."""
-        return asdict(self)
+        return to_plain(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ class BlandAltman:
 class NoAgreement:
     """Why no agreement can be given."""
 
-    reason: str
+    reason: Reason
     n: int
 
 
@@ -113,12 +115,12 @@ def agreement(ratings: ArrayLike) -> Agreement | NoAgreement:
     complete = table[np.isfinite(table).all(axis=1)]
     n, k = complete.shape
     if n < MINIMUM_SUBJECTS:
-        return NoAgreement(reason=f"insufficient: {n} subjects rated by all, {MINIMUM_SUBJECTS} are needed", n=n)
+        return NoAgreement(reason=Reason("too-few-subjects", {"subjects": n, "needed": MINIMUM_SUBJECTS}), n=n)
     subjects, raters, error, within = _mean_squares(complete)
     if subjects == 0:
-        return NoAgreement(reason="all subjects have the same mean rating", n=n)
+        return NoAgreement(reason=Reason("subjects-alike"), n=n)
     if error <= np.finfo(np.float64).eps * subjects:
-        return NoAgreement(reason="the raters differ by a constant or not at all: these are copies, not readings", n=n)
+        return NoAgreement(reason=Reason("raters-copies"), n=n)
     return Agreement(
         n=n,
         k=k,
@@ -151,7 +153,7 @@ def bland_altman(first: ArrayLike, second: ArrayLike) -> BlandAltman | NoAgreeme
     difference, middle = (left - right)[both], ((left + right) / 2)[both]
     n = len(difference)
     if n < MINIMUM_SUBJECTS:
-        return NoAgreement(reason=f"insufficient: {n} pairs, {MINIMUM_SUBJECTS} are needed", n=n)
+        return NoAgreement(reason=Reason("too-few-pairs", {"pairs": n, "needed": MINIMUM_SUBJECTS}), n=n)
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * sd / sqrt(n)
     varies = np.ptp(middle) > 0 and sd > 0

@@ -16,7 +16,7 @@ Harrell FE, Lee KL, Mark DB. Stat Med 1996;15:361–387 (optimism).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analytics.methods.linear import CONFIDENCE, Array
+from analytics.methods.plain import to_plain
 from analytics.methods.rows import Refusal
+from analytics.reasons import Reason
 
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int64]
@@ -101,7 +103,7 @@ class Roc:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; every number is finite."""
-        return asdict(self)
+        return to_plain(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,17 +403,14 @@ def _complete(markers: Sequence[Array], outcome: ArrayLike) -> tuple[Array, Flag
     return table[:-1], table[-1] > 0, len(flags)
 
 
-def _unusable(values: Array, groups: Sequence[int]) -> str | None:
+def _unusable(values: Array, groups: Sequence[int]) -> Reason | None:
     if min(groups) < MINIMUM_PER_GROUP:
-        return (
-            f"insufficient: {groups[0]} with and {groups[1]} without the outcome, "
-            f"{MINIMUM_PER_GROUP} of each are needed"
-        )
-    return "the marker is the same in all patients" if np.ptp(values) == 0 else None
+        return Reason("too-few-of-outcome", {"with": groups[0], "without": groups[1], "needed": MINIMUM_PER_GROUP})
+    return Reason("marker-constant") if np.ptp(values) == 0 else None
 
 
-def _omitted(n_rows: int, n_used: int) -> dict[str, int]:
-    return {"no finite pair of marker and outcome": n_rows - n_used} if n_rows > n_used else {}
+def _omitted(n_rows: int, n_used: int) -> dict[Reason, int]:
+    return {Reason("no-finite-pair"): n_rows - n_used} if n_rows > n_used else {}
 
 
 def _central(values: Array, *, level: float = CONFIDENCE) -> tuple[float, float, float]:

@@ -1,27 +1,28 @@
 """The rows of a cohort table that a statistic can use, and why there is none."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analytics.methods.plain import to_plain
 from analytics.reasons import Reason
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why there is no result, in words; ``omitted`` counts the rows left out by reason."""
+    """Why there is no result; ``omitted`` counts the rows left out by reason."""
 
-    reason: str
+    reason: Reason
     n_rows: int
     n_used: int
-    omitted: dict[str, int]
+    omitted: dict[Reason, int]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, strings and numbers."""
-        return asdict(self)
+        return to_plain(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +31,10 @@ class CompleteRows:
 
     frame: pd.DataFrame
     n_rows: int
-    omitted: dict[str, int]
+    omitted: dict[Reason, int]
     alerts: tuple[Reason, ...]
 
-    def refusal(self, reason: str) -> Refusal:
+    def refusal(self, reason: Reason) -> Refusal:
         """Refuse a model on these rows."""
         return Refusal(reason=reason, n_rows=self.n_rows, n_used=len(self.frame), omitted=self.omitted)
 
@@ -51,17 +52,17 @@ def complete_rows(cohort: pd.DataFrame, columns: Sequence[str]) -> CompleteRows:
     repeated = ids.duplicated(keep="first").to_numpy()
     finite = np.isfinite(numbers.to_numpy())
     used = ~repeated & finite.all(axis=1)
-    omitted: dict[str, int] = {}
+    omitted: dict[Reason, int] = {}
     for index in np.flatnonzero(~used):
-        lacking = ", ".join(name for name, there in zip(columns, finite[index], strict=True) if not there)
-        reason = "repeated id" if repeated[index] else f"no finite value of {lacking}"
+        lacking = tuple(name for name, there in zip(columns, finite[index], strict=True) if not there)
+        reason = Reason("row-of-repeated-id") if repeated[index] else Reason("no-finite-value", {"columns": lacking})
         omitted[reason] = omitted.get(reason, 0) + 1
     frame = numbers[used].reset_index(drop=True)
     frame.insert(0, "id", ids[used].to_numpy())
     return CompleteRows(
         frame=frame,
         n_rows=len(cohort),
-        omitted=dict(sorted(omitted.items())),
+        omitted=dict(sorted(omitted.items(), key=lambda one: str(one[0]))),
         alerts=_contradicting_repeats(ids, numbers),
     )
 

@@ -11,7 +11,7 @@ site-specific ROC/Youden cut-point" for the ratios; "local calibration with repo
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +19,10 @@ import pandas as pd
 
 from analytics.episodes.cuts import MARKERS, SEED, Cuts, Ratios, StratumCut, institutional_cuts, quantile_interval
 from analytics.methods.linear import CONFIDENCE, Array
+from analytics.methods.plain import to_plain
 from analytics.methods.roc import Characteristics, Roc, characteristics, roc
 from analytics.methods.rows import CompleteRows, Refusal, complete_rows
+from analytics.reasons import Reason
 
 Method = Literal["quantile", "institutional", "youden"]
 
@@ -110,9 +112,9 @@ class MarkerCut:
     interval: tuple[float, float] | None
     kept_within: tuple[float, float] | None
     sd: float | None
-    instead: str | None
+    instead: Reason | None
     worth: Worth | None
-    no_worth: str | None
+    no_worth: Reason | None
     """Why nothing is said of its worth although there is an outcome."""
 
 
@@ -123,11 +125,12 @@ class Calibration:
     cuts: Cuts
     markers: tuple[MarkerCut, ...]
     n_rows: int
-    omitted: dict[str, int]
+    omitted: dict[Reason, int]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
-        return {"markers": [asdict(one) for one in self.markers], "n_rows": self.n_rows, "omitted": self.omitted}
+        content = to_plain(self)
+        return {name: content[name] for name in ("markers", "n_rows", "omitted", "omitted_codes")}
 
 
 def calibrate(cohort: pd.DataFrame, rule: Rule) -> Calibration | Refusal:
@@ -156,11 +159,13 @@ def calibrate(cohort: pd.DataFrame, rule: Rule) -> Calibration | Refusal:
         return refusal
     vbq = _find(frame, "vbq", rule, vbq_cut=None)
     if isinstance(vbq, Refusal):
-        return rows.refusal(f"no cut of VBQ: {vbq.reason}")
+        return rows.refusal(Reason("no-vbq-cut", {"why": vbq.reason}))
     ratios = [_find(frame, name, rule, vbq_cut=vbq.cut) for name in ("nlr", "plr")]
     markers = [vbq, *(one for one in ratios if isinstance(one, MarkerCut))]
     if len(markers) < len(MARKERS):
-        return rows.refusal("; ".join(one.reason for one in ratios if isinstance(one, Refusal)))
+        return rows.refusal(
+            Reason("no-ratio-cut", {"why": tuple(one.reason for one in ratios if isinstance(one, Refusal))})
+        )
     own = list(_scanners(frame, rule, pooled=vbq))
     nlr, plr = (one.cut for one in markers[1:])
     strata = tuple(stratum for stratum, _ in own)
@@ -203,32 +208,34 @@ def _institutional(frame: pd.DataFrame, rule: Rule, rows: CompleteRows) -> Calib
     return Calibration(cuts=cuts, markers=tuple(markers), n_rows=rows.n_rows, omitted=rows.omitted)
 
 
-def _given(name: str, cut: float, worth: Worth | str | None) -> MarkerCut:
+def _given(name: str, cut: float, worth: Worth | Reason | None) -> MarkerCut:
     return MarkerCut(
         marker=name, stratum=None, cut=cut, how="institutional", n=0, interval=None, kept_within=None, sd=None,
         instead=None, **_judged(worth),
     )  # fmt: skip
 
 
-def _judged(worth: Worth | str | None) -> dict[str, Any]:
+def _judged(worth: Worth | Reason | None) -> dict[str, Any]:
     return {
         "worth": worth if isinstance(worth, Worth) else None,
-        "no_worth": worth if isinstance(worth, str) else None,
+        "no_worth": worth if isinstance(worth, Reason) else None,
     }
 
 
 def _too_few(frame: pd.DataFrame, rule: Rule, rows: CompleteRows) -> Refusal | None:
     if len(frame) < rule.minimum_n:
-        return rows.refusal(f"not calibrated yet: {len(frame)} complete rows, {rule.minimum_n} are needed")
+        return rows.refusal(Reason("not-calibrated-yet", {"rows": len(frame), "needed": rule.minimum_n}))
     for name in MARKERS:
         if np.ptp(frame[name].to_numpy()) == 0:
-            return rows.refusal(f"not calibrated: {name.upper()} is the same in all {len(frame)} rows")
+            return rows.refusal(Reason("calibrated-marker-constant", {"marker": name.upper(), "rows": len(frame)}))
     if rule.method == "youden" and rule.outcome is not None:
         known = int(np.isfinite(rule.outcome.positive(frame, vbq_cut=0.0)).sum())
         if known < rule.minimum_n:
             return rows.refusal(
-                f"not calibrated yet: {known} complete rows with the outcome {rule.outcome.column}, "
-                f"{rule.minimum_n} are needed"
+                Reason(
+                    "not-calibrated-yet-by-outcome",
+                    {"rows": known, "outcome": rule.outcome.column, "needed": rule.minimum_n},
+                )
             )
     return None
 
@@ -245,9 +252,15 @@ def _find(
     if isinstance(curve, Refusal):
         return curve
     if curve.auc_ci_low <= 0.5:
-        instead = (
-            f"Youden's cut would mean nothing: {marker.upper()} does not tell {rule.outcome} apart (ROC area "
-            f"{curve.auc:.2f}, 95 % CI {curve.auc_ci_low:.2f} to {curve.auc_ci_high:.2f})"
+        instead = Reason(
+            "no-youden-cut",
+            {
+                "marker": marker.upper(),
+                "outcome": str(rule.outcome),
+                "area": float(curve.auc),
+                "low": float(curve.auc_ci_low),
+                "high": float(curve.auc_ci_high),
+            },
         )
         return _quantile(frame, marker, rule, vbq_cut=vbq_cut, stratum=stratum, instead=instead)
     return MarkerCut(
@@ -272,7 +285,7 @@ def _quantile(
     *,
     vbq_cut: float | None,
     stratum: str | None,
-    instead: str | None = None,
+    instead: Reason | None = None,
 ) -> MarkerCut:
     """Type 7: linear interpolation, as R and numpy do by default."""
     values = frame[marker].to_numpy(dtype=np.float64)
@@ -291,7 +304,7 @@ def _quantile(
     )
 
 
-def _worth(frame: pd.DataFrame, marker: str, cut: float, rule: Rule, *, vbq_cut: float) -> Worth | str | None:
+def _worth(frame: pd.DataFrame, marker: str, cut: float, rule: Rule, *, vbq_cut: float) -> Worth | Reason | None:
     """What a cut that the outcome did not choose is worth against it, or why that cannot be said."""
     if rule.outcome is None or (marker == "vbq" and rule.outcome.column == "vbq"):
         return None
@@ -332,12 +345,12 @@ def _scanners(frame: pd.DataFrame, rule: Rule, *, pooled: MarkerCut) -> Iterator
             yield StratumCut(stratum=name, n=len(part), vbq=found.cut, pooled=None), found
 
 
-def _of_scanner(part: pd.DataFrame, rule: Rule, name: str) -> tuple[MarkerCut | None, str]:
+def _of_scanner(part: pd.DataFrame, rule: Rule, name: str) -> tuple[MarkerCut | None, Reason | None]:
     if len(part) < rule.minimum_per_scanner:
-        return None, f"{len(part)} patients, {rule.minimum_per_scanner} are needed for a cut of its own"
+        return None, Reason("too-few-of-scanner", {"patients": len(part), "needed": rule.minimum_per_scanner})
     if np.ptp(part["vbq"].to_numpy()) == 0:
-        return None, f"VBQ is the same in all {len(part)} patients"
+        return None, Reason("scanner-constant", {"patients": len(part)})
     found = _find(part, "vbq", rule, vbq_cut=None, stratum=name)
     if isinstance(found, Refusal):
         return None, found.reason
-    return (found, "") if found.instead is None else (None, found.instead)
+    return (found, None) if found.instead is None else (None, found.instead)

@@ -27,7 +27,7 @@ schemes. Biometrika 1954; 41: 100–115.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import log, sqrt
 from typing import Any
 
@@ -35,8 +35,10 @@ import numpy as np
 import pandas as pd
 
 from analytics.methods.linear import CONFIDENCE, Array, LinearFit, fit_linear
+from analytics.methods.plain import to_plain
 from analytics.methods.rows import Refusal, complete_rows
 from analytics.paper.regression import PREDICTORS, design_matrix
+from analytics.reasons import Reason
 
 WINDOW = 60
 """Newest patients whose mean residual is shown."""
@@ -121,7 +123,7 @@ class Drift:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
-        return asdict(self) | {"alarm": self.alarm}
+        return to_plain(self) | {"alarm": self.alarm}
 
 
 def check_drift(frozen: pd.DataFrame, cohort: pd.DataFrame) -> Drift | Refusal:
@@ -144,14 +146,14 @@ def check_drift(frozen: pd.DataFrame, cohort: pd.DataFrame) -> Drift | Refusal:
     new = cohort[~cohort["id"].astype(str).isin(set(known.frame["id"]))]
     rows = complete_rows(new, (OUTCOME, *PREDICTORS))
     if len(rows.frame) < FEWEST:
-        return rows.refusal(f"{len(rows.frame)} new complete rows since the frozen model, {FEWEST} are needed")
+        return rows.refusal(Reason("too-few-new-rows", {"rows": len(rows.frame), "needed": FEWEST}))
     if len(known.frame) < len(PREDICTORS) + 3:
-        return rows.refusal("the frozen rows are too few for a model")
+        return rows.refusal(Reason("frozen-rows-too-few"))
     particulars = new.assign(id=new["id"].astype(str)).drop_duplicates("id")[[*DATES, "scanner_stratum"]]
     ordered = rows.frame.merge(particulars, on="id", validate="one_to_one").sort_values(list(DATES))
     old, ordered = _fit(known.frame), ordered.reset_index(drop=True)
     if not old.sigma > 0:
-        return rows.refusal("the frozen model predicts its rows exactly; these are not measurements")
+        return rows.refusal(Reason("frozen-rows-exact"))
     evidence, step = _find_step(_fit(pd.concat([known.frame, ordered])), ordered)
     return _describe(old, ordered, evidence, step)
 

@@ -14,16 +14,18 @@ Discussion of the paper: "modeling age as a quadratic term or applying spline re
 Friedman J. The Elements of Statistical Learning, 2nd ed., eq. 5.4–5.5.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analytics.methods.linear import CONFIDENCE, INTERCEPT, Array, JointTest, LinearFit, fit_linear, joint_test
+from analytics.methods.plain import to_plain
 from analytics.methods.rows import Refusal, complete_rows
 from analytics.paper.regression import PREDICTORS, fit_vbq_model
 from analytics.paper.shape import natural_spline
+from analytics.reasons import Reason
 
 SPLINE_DF = 3
 """Degrees of freedom of each curve."""
@@ -62,11 +64,11 @@ class AgeCurves:
     knots: tuple[float, ...]
     bends: JointTest
     differ: JointTest
-    omitted: dict[str, int]
+    omitted: dict[Reason, int]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
-        return asdict(self)
+        return to_plain(self)
 
 
 def age_curves(cohort: pd.DataFrame) -> AgeCurves | Refusal:
@@ -84,19 +86,19 @@ def age_curves(cohort: pd.DataFrame) -> AgeCurves | Refusal:
     age, male = (rows.frame[name].to_numpy(dtype=np.float64) for name in ("age", "sex_male"))
     fewest = int(min(male.sum(), len(male) - male.sum()))
     if fewest < FEWEST_OF_A_SEX:
-        return rows.refusal(f"insufficient: {fewest} patients of one sex, {FEWEST_OF_A_SEX} are needed for its curve")
+        return rows.refusal(Reason("too-few-of-a-sex", {"patients": int(fewest), "needed": FEWEST_OF_A_SEX}))
     inner = np.quantile(age, np.arange(1, SPLINE_DF) / SPLINE_DF)
     knots = (float(age.min()), *(float(value) for value in inner), float(age.max()))
     if len(set(knots)) < len(knots):
-        return rows.refusal("too few different ages for a curve")
+        return rows.refusal(Reason("too-few-ages"))
     others = rows.frame[list(OTHERS)].to_numpy(dtype=np.float64)
     names, columns = _columns(age, male, others - others.mean(axis=0), knots)
     if len(age) < ROWS_PER_COEFFICIENT * len(names):
         needed = ROWS_PER_COEFFICIENT * len(names)
-        return rows.refusal(f"insufficient: {len(age)} complete rows, {needed} are needed for the curves")
+        return rows.refusal(Reason("too-few-rows-for-curves", {"rows": len(age), "needed": needed}))
     fit = fit_linear(rows.frame["vbq"].to_numpy(dtype=np.float64), columns, names)
     if fit.aliased:
-        return rows.refusal(f"cannot be estimated: {', '.join(fit.aliased)}")
+        return rows.refusal(Reason("not-estimable", {"terms": tuple(fit.aliased)}))
     return AgeCurves(
         n_rows=rows.n_rows,
         n_used=len(age),

@@ -4,25 +4,26 @@ What the paper does not state is a choice here and stands on the result: the cut
 of the logistic model (all of Table 2, with the logarithms of the ratios per standard deviation).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
 from analytics.methods.correlation import Correlation, spearman
+from analytics.methods.plain import to_plain
 from analytics.methods.roc import AucComparison, Roc, compare_areas, roc
 from analytics.methods.rows import Refusal
 from analytics.paper.age_curve import AgeCurves, age_curves
 from analytics.paper.logistic import LogisticFit, logistic_model
 from analytics.paper.readers import ReaderReport, compare_readers
-from analytics.paper.regression import OlsFit, fit_vbq_model, with_alerts
+from analytics.paper.regression import OlsFit, fit_vbq_model
 from analytics.paper.sensitivity import WinsorisedFit, log_ratio_model, winsorised_model
 from analytics.paper.shape import ShapeReport, shape_report
 from analytics.paper.strata import StrataReport, by_scanner
 from analytics.paper.tables import TableOne, median_cut, table_one
 from analytics.paper.validation import Validation, validate
-from analytics.reasons import words
+from analytics.reasons import Reason, words
 
 CORRELATED = ("age", "nlr", "plr", "bmi")
 RATIOS = ("nlr", "plr")
@@ -98,7 +99,7 @@ class Analysis:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; a part that is refused holds its ``reason``."""
-        parts = asdict(self, dict_factory=with_alerts)
+        parts = to_plain(self)
         return {**parts, "refusals": list(self.refusals()), "alerts": list(self.alerts())}
 
 
@@ -163,4 +164,4 @@ def _outcome(cohort: pd.DataFrame, cut: float | None, choices: Choices) -> pd.Se
 
 
 def _no_cut(cohort: pd.DataFrame) -> Refusal:
-    return Refusal(reason="nobody has a VBQ", n_rows=len(cohort), n_used=0, omitted={})
+    return Refusal(reason=Reason("nobody-has-vbq"), n_rows=len(cohort), n_used=0, omitted={})

@@ -18,7 +18,7 @@ for detecting separated data in binary logistic regression models. University of
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp, isfinite, log, sqrt
 from typing import Any
 
@@ -26,10 +26,12 @@ import numpy as np
 import pandas as pd
 
 from analytics.methods.linear import CONFIDENCE, Array, independent_columns
+from analytics.methods.plain import to_plain
 from analytics.methods.roc import area_under_curve
 from analytics.methods.rows import Refusal, complete_rows
 from analytics.paper.regression import design_matrix
 from analytics.paper.sensitivity import LOG_PREDICTORS, with_log_ratios
+from analytics.reasons import Reason
 
 MINIMUM_EVENTS_PER_PARAMETER = 10
 """Patients of the smaller group that each coefficient needs (the paper: EPV > 10–15)."""
@@ -93,12 +95,12 @@ class LogisticFit:
     hosmer_lemeshow_p: float | None
     auc: float
     brier: float
-    omitted: dict[str, int]
+    omitted: dict[Reason, int]
     aliased: tuple[str, ...]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; every number is finite."""
-        return asdict(self)
+        return to_plain(self)
 
 
 def logistic_model(
@@ -134,15 +136,23 @@ def logistic_model(
     high = (frame["vbq"].to_numpy(dtype=np.float64) >= cut).astype(np.float64)
     smaller = int(min(high.sum(), len(high) - high.sum()))
     if smaller == 0 or len(frame) < len(predictors) + 3:
-        return rows.refusal(f"insufficient: {smaller} patients in the smaller of the groups at VBQ {cut:g}")
+        return rows.refusal(Reason("too-few-in-a-group", {"patients": smaller, "cut": cut}))
     scales = {name: float(frame[name].std(ddof=1)) for name in per_sd if np.ptp(frame[name]) > 0}
     columns, names = design_matrix(_standardised(frame, scales), predictors)
     kept = independent_columns(columns)
     needed = minimum_events_per_parameter * len(kept)
     if smaller < needed:
         return rows.refusal(
-            f"insufficient: {smaller} patients in the smaller of the groups at VBQ {cut:g}, {needed} are needed "
-            f"({minimum_events_per_parameter} for each of {len(kept)} coefficients)"
+            Reason(
+                "too-few-in-a-group-for-model",
+                {
+                    "patients": smaller,
+                    "cut": cut,
+                    "needed": needed,
+                    "each": minimum_events_per_parameter,
+                    "coefficients": len(kept),
+                },
+            )
         )
     likelihood = Likelihood(columns[:, kept], high, firth=False)
     peak = _moderate_maximum(likelihood)
@@ -151,12 +161,12 @@ def logistic_model(
         likelihood = Likelihood(columns[:, kept], high, firth=firth)
         peak = likelihood.maximise()
     if not peak.converged:
-        return rows.refusal("the likelihood's maximum was not found")
+        return rows.refusal(Reason("no-maximum"))
     fitted = _logistic(likelihood.columns @ peak.b)
     try:
         terms = tuple(likelihood.term(peak, index, names[kept[index]]) for index in range(len(kept)))
     except OverflowError:
-        return rows.refusal("an odds ratio per unit is beyond every number: a predictor's unit is far from what it was")
+        return rows.refusal(Reason("odds-ratio-beyond-numbers"))
     return LogisticFit(
         cut=cut,
         method="Firth" if firth else "maximum likelihood",

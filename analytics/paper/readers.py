@@ -5,13 +5,14 @@ they are automatic less reader, so that a positive bias means that the machine r
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
 from analytics.methods.agreement import Agreement, BlandAltman, NoAgreement, agreement, bland_altman
+from analytics.methods.plain import to_plain
 
 AUTOMATIC = "automatic"
 """Name of the column with the automatic measurement."""
@@ -42,7 +43,7 @@ class ReaderReport:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; what could not be given holds its ``reason``."""
-        return asdict(self)
+        return to_plain(self)
 
     def refusals(self) -> tuple[str, ...]:
         """What could not be given and why, a sentence each."""

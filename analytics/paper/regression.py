@@ -29,8 +29,9 @@ from analytics.methods.linear import (
     fit_linear,
     variance_inflation,
 )
+from analytics.methods.plain import to_plain
 from analytics.methods.rows import CompleteRows, Refusal, complete_rows
-from analytics.reasons import Reason, Value, codes, from_dict, words
+from analytics.reasons import Reason, Value
 
 PREDICTORS = ("age", "sex_male", "smoking", "diabetes", "bmi", "nlr", "plr")
 """The seven of the paper's Table 2."""
@@ -92,22 +93,13 @@ class OlsFit:
     residual_sd: float
     terms: tuple[Term, ...]
     effects: tuple[Effect, ...]
-    omitted: dict[str, int]
+    omitted: dict[Reason, int]
     aliased: tuple[str, ...]
     alerts: tuple[Reason, ...]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; every number is finite; ``alerts`` in words, beside their codes."""
-        return asdict(self, dict_factory=with_alerts)
-
-
-def with_alerts(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The ``dict_factory`` of :func:`dataclasses.asdict` that shows alerts in words, beside their codes."""
-    content = dict(fields)
-    if "alerts" in content:
-        alerts = [from_dict(one) for one in content["alerts"]]
-        content |= {"alerts": words(alerts), "alert_codes": codes(alerts)}
-    return content
+        return to_plain(self)
 
 
 def design_matrix(frame: pd.DataFrame, predictors: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
@@ -141,20 +133,29 @@ def fit_vbq_model(
     rows = complete_rows(cohort, (outcome, *predictors))
     frame = rows.frame
     if len(frame) < len(predictors) + 3:
-        return rows.refusal(f"insufficient: {len(frame)} complete rows for {len(predictors) + 1} coefficients")
+        return rows.refusal(
+            Reason("fewer-rows-than-coefficients", {"rows": len(frame), "coefficients": len(predictors) + 1})
+        )
     y = frame[outcome].to_numpy(dtype=np.float64)
     columns, names = design_matrix(frame, predictors)
     if np.ptp(y) == 0:
-        return rows.refusal(f"{outcome} is the same in all {len(frame)} rows")
+        return rows.refusal(Reason("outcome-constant", {"outcome": outcome, "rows": len(frame)}))
     fit = fit_linear(y, columns, names)
     needed = minimum_rows_per_parameter * len(fit.names)
     if fit.n < needed:
         return rows.refusal(
-            f"insufficient: {fit.n} complete rows, {needed} are needed "
-            f"({minimum_rows_per_parameter} for each of {len(fit.names)} coefficients)"
+            Reason(
+                "too-few-rows",
+                {
+                    "rows": fit.n,
+                    "needed": needed,
+                    "each": minimum_rows_per_parameter,
+                    "coefficients": len(fit.names),
+                },
+            )
         )
     if fit.sse <= np.finfo(np.float64).eps * float(np.sum((y - y.mean()) ** 2)):
-        return rows.refusal(f"{outcome} is an exact function of the predictors; these are not measurements")
+        return rows.refusal(Reason("outcome-exact", {"outcome": outcome}))
     return _ols_fit(fit, rows)
 
 

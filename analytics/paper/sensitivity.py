@@ -10,7 +10,7 @@ relative (tests/analytics/test_sensitivity.py).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,10 @@ import pandas as pd
 
 from analytics.methods.diagnostics import robust_se
 from analytics.methods.linear import Estimate, LinearFit, estimates, fit_linear
+from analytics.methods.plain import to_plain
 from analytics.methods.rows import Refusal, complete_rows
 from analytics.paper.regression import MINIMUM_ROWS_PER_PARAMETER, PREDICTORS, OlsFit, design_matrix, fit_vbq_model
+from analytics.reasons import Reason
 
 RATIOS = ("nlr", "plr")
 LOG_PREDICTORS = tuple(f"ln_{name}" if name in RATIOS else name for name in PREDICTORS)
@@ -42,12 +44,12 @@ class WinsorisedFit:
     adj_r2: float
     terms: tuple[Estimate, ...]
     classic_terms: tuple[Estimate, ...]
-    omitted: dict[str, int]
+    omitted: dict[Reason, int]
     aliased: tuple[str, ...]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
-        return asdict(self)
+        return to_plain(self)
 
 
 def with_log_ratios(cohort: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +99,7 @@ def winsorised_model(
         frame[name] = frame[name].clip(low, high)
     fit = _fit(frame)
     if fit.leverage.max() > 1 - 1e-10:
-        return rows.refusal("HC3 errors do not exist: a row determines its own fitted value")
+        return rows.refusal(Reason("no-hc3-errors"))
     return WinsorisedFit(
         share=share,
         limits=limits,

@@ -17,7 +17,7 @@ Modeling Strategies, 2nd ed., table 2.3.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,10 @@ import pandas as pd
 
 from analytics.methods.diagnostics import robust_se
 from analytics.methods.linear import Array, Estimate, JointTest, LinearFit, estimates, fit_linear, joint_test
+from analytics.methods.plain import to_plain
 from analytics.methods.rows import Refusal, complete_rows
 from analytics.paper.regression import PREDICTORS, design_matrix, fit_vbq_model
+from analytics.reasons import Reason
 
 RESTRICTED_QUANTILES = (0.05, 0.35, 0.65, 0.95)
 """Where Harrell puts four knots."""
@@ -70,11 +72,11 @@ class ShapeReport:
     n_used: int
     extensions: tuple[Extension, ...]
     interactions: Interactions
-    omitted: dict[str, int]
+    omitted: dict[Reason, int]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
-        return asdict(self)
+        return to_plain(self)
 
 
 def natural_spline(x: Array, knots: Sequence[float]) -> Array:
@@ -112,19 +114,19 @@ def shape_report(cohort: pd.DataFrame, *, reference: Mapping[str, float] | None 
         return plain
     rows = complete_rows(cohort, ("vbq", *PREDICTORS))
     if plain.aliased:
-        return rows.refusal(f"the model has no estimate for {', '.join(plain.aliased)}")
+        return rows.refusal(Reason("no-estimate-for", {"terms": tuple(plain.aliased)}))
     if len(np.unique(rows.frame["age"])) < 2 * len(RESTRICTED_QUANTILES):
-        return rows.refusal("too few different ages for a curve")
+        return rows.refusal(Reason("too-few-ages"))
     base = _Base(rows.frame, reference or {})
     knots = base.knots()
     extensions = [base.extend("quadratic", {"age²": base.age_c**2})]
     extensions += [base.spline(name, places) for name, places in knots.items()]
     extensions += [base.extend(name, columns) for name, columns in base.products().items()]
     if base.unestimated:
-        return rows.refusal(f"cannot be estimated beside the model: {', '.join(sorted(base.unestimated))}")
+        return rows.refusal(Reason("not-estimable-beside-model", {"terms": tuple(sorted(base.unestimated))}))
     interactions = base.interactions()
     if interactions.leverage.max() > 1 - 1e-10:
-        return rows.refusal("HC3 errors do not exist: a row determines its own fitted value")
+        return rows.refusal(Reason("no-hc3-errors"))
     return ShapeReport(
         n_rows=rows.n_rows,
         n_used=len(rows.frame),

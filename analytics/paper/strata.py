@@ -4,15 +4,17 @@ VBQ divides two signals of one image, but coil, sequence and field strength stil
 patients for a comparison are taken together under one name and said to be so.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analytics.methods.linear import Estimate, JointTest, estimates, fit_linear, joint_test
+from analytics.methods.plain import to_plain
 from analytics.methods.rows import Refusal, complete_rows
 from analytics.paper.regression import PREDICTORS, OlsFit, design_matrix, fit_vbq_model
+from analytics.reasons import Reason
 
 MINIMUM_PER_SCANNER = 10
 """Complete patients below which a scanner is counted among the others."""
@@ -50,7 +52,7 @@ class StrataReport:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
-        return asdict(self)
+        return to_plain(self)
 
 
 def by_scanner(cohort: pd.DataFrame) -> StrataReport | Refusal:
@@ -74,11 +76,11 @@ def by_scanner(cohort: pd.DataFrame) -> StrataReport | Refusal:
     scanner = scanner.where(~scanner.isin(joined), OTHERS)
     levels = sorted(scanner.unique(), key=lambda name: (name == OTHERS, name))
     if len(levels) < 2:
-        return rows.refusal(f"all {len(scanner)} complete patients are of one scanner ({levels[0]})")
+        return rows.refusal(Reason("one-scanner", {"patients": len(scanner), "scanner": levels[0]}))
     dummies = {f"scanner {name}": (scanner == name).to_numpy(dtype=np.float64) for name in levels[1:]}
     level, fit = _added(rows.frame, dummies)
     if level is None:
-        return rows.refusal("the scanners cannot be told from the other predictors")
+        return rows.refusal(Reason("scanners-not-apart"))
     centred = {name: (rows.frame[name] - rows.frame[name].mean()).to_numpy() for name in SLOPES}
     products = {f"{key} × {name}": column * centred[name] for key, column in dummies.items() for name in SLOPES}
     slopes, _ = _added(rows.frame, products, beside=dummies)

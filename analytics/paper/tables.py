@@ -15,7 +15,7 @@ for categorical variables". Its 2 × 2 tables carry Yates' correction, its mean 
 the normal quantile, its odds ratios Wald's interval.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from analytics.methods.exact import conditional_odds_ratio, fisher_2x2_p, fisher_p
 from analytics.methods.linear import Array
+from analytics.methods.plain import to_plain
 from analytics.methods.rows import Refusal, complete_rows
 from analytics.methods.two_groups import (
     MeanDifference,
@@ -40,6 +41,7 @@ from analytics.methods.two_groups import (
     share_difference,
     summary,
 )
+from analytics.reasons import Reason
 
 CONTINUOUS = ("age", "bmi", "nlr", "plr")
 BINARY = ("hypertension", "diabetes", "calcium", "sex_male", "smoking")
@@ -136,19 +138,19 @@ class TableOne:
     continuous: tuple[ContinuousLine, ...]
     binary: tuple[BinaryLine, ...]
     classes: tuple[ClassLine, ...]
-    omitted: dict[str, int]
+    omitted: dict[Reason, int]
     left_out: dict[str, str]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; every number is finite."""
-        return asdict(self)
+        return to_plain(self)
 
 
 def median_cut(cohort: pd.DataFrame) -> float | Refusal:
     """The median VBQ to two decimals, where the paper splits its cohort (2.90)."""
     rows = complete_rows(cohort, ("vbq",))
     if rows.frame.empty:
-        return rows.refusal("nobody has a VBQ")
+        return rows.refusal(Reason("nobody-has-vbq"))
     return round(float(rows.frame["vbq"].median()), 2)
 
 
@@ -174,7 +176,7 @@ def table_one(cohort: pd.DataFrame, *, cut: float) -> TableOne | Refusal:
     high = rows.frame["vbq"].to_numpy(dtype=np.float64) >= cut
     counts = int(high.sum()), int((~high).sum())
     if min(counts) < MINIMUM_PER_GROUP:
-        return rows.refusal(f"insufficient: {counts[0]} patients at or above VBQ {cut:g} and {counts[1]} below")
+        return rows.refusal(Reason("too-few-about-a-cut", {"high": counts[0], "low": counts[1], "cut": cut}))
     continuous = {name: _continuous(name, patients[name], high) for name in CONTINUOUS}
     binary = {name: _binary(name, patients[name], high) for name in BINARY}
     classes = {name: _classes(name, patients[name], high) for name in CLASSES}

@@ -15,7 +15,7 @@ Efron B, Tibshirani RJ. An Introduction to the Bootstrap, 1993. Harrell FE, Lee 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -42,8 +42,10 @@ from analytics.methods.linear import (
     fit_linear,
     press,
 )
+from analytics.methods.plain import to_plain
 from analytics.methods.rows import Refusal, complete_rows
 from analytics.paper.regression import PREDICTORS, design_matrix, fit_vbq_model
+from analytics.reasons import Reason
 
 BOOTSTRAPS = 2000
 CHUNK_CELLS = 500_000
@@ -104,7 +106,7 @@ class Validation:
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; every number is finite."""
-        return asdict(self)
+        return to_plain(self)
 
 
 def paper_engine(cohort: pd.DataFrame) -> tuple[LinearFit, list[str]]:
@@ -129,7 +131,7 @@ def validate(cohort: pd.DataFrame, *, seed: int, bootstraps: int = BOOTSTRAPS) -
         return model
     fit, ids = paper_engine(cohort)
     if fit.leverage.max() > 1 - 1e-10:
-        reason = "a row determines its own fitted value, so leaving it out leaves no model"
+        reason = Reason("row-leaves-no-model")
         return Refusal(reason=reason, n_rows=model.n_rows, n_used=model.n_used, omitted=model.omitted)
     drawn = list(resample(fit, np.random.default_rng(seed), bootstraps))
     coefficients = np.concatenate([b for b, _ in drawn])

@@ -32,7 +32,7 @@ def agreement_tables(report: ReaderReport) -> tuple[Table, Table]:
 
 def _coefficients(one: Agreement | NoAgreement) -> tuple[str, ...]:
     if isinstance(one, NoAgreement):
-        return (str(one.n), one.reason, *("–",) * 5)
+        return (str(one.n), str(one.reason), *("–",) * 5)
     two, three = one.single_agreement, one.single_consistency
     return (
         str(one.n),
@@ -47,6 +47,6 @@ def _coefficients(one: Agreement | NoAgreement) -> tuple[str, ...]:
 
 def _limits(one: BlandAltman | NoAgreement) -> tuple[str, ...]:
     if isinstance(one, NoAgreement):
-        return (str(one.n), one.reason, *("–",) * 3)
+        return (str(one.n), str(one.reason), *("–",) * 3)
     bias = f"{number(one.bias)} ({interval(one.bias_ci_low, one.bias_ci_high)})"
     return (str(one.n), bias, number(one.sd), interval(one.lower_limit, one.upper_limit), p_value(one.slope_p))

@@ -23,6 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS
 from analytics.methods.agreement import BlandAltman
+from analytics.methods.plain import in_words
 from analytics.methods.roc import Roc
 from analytics.methods.rows import Refusal
 from analytics.paper.age_curve import AgeCurves
@@ -178,7 +179,7 @@ def _flow(refused: int, excluded: list[tuple[Reason, ...]], model: OlsFit | Refu
                 left={"malformed, without an id, or repeated": refused} if refused else {},
             ),
             FlowStep(label="Patients", n=given, left=dict(reasons)),
-            FlowStep(label="Eligible", n=model.n_rows, left=model.omitted),
+            FlowStep(label="Eligible", n=model.n_rows, left=in_words(model.omitted)),
             FlowStep(label="In the multivariable model", n=model.n_used, left={}),
         )
     )

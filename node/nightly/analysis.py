@@ -14,6 +14,7 @@ import structlog
 from sqlite_utils import Database
 
 from analytics.episodes.cohort import DATE_COLUMNS
+from analytics.methods.plain import in_words
 from analytics.methods.rows import Refusal
 from analytics.paper.analysis import Choices, analyse
 from analytics.paper.regression import OlsFit
@@ -99,7 +100,7 @@ def cohort_flow(excluded: dict[str, int], fit: OlsFit | Refusal) -> Flow:
     return Flow(
         steps=(
             FlowStep(label="Operations, imports", n=fit.n_rows + sum(excluded.values()), left=excluded),
-            FlowStep(label="Eligible", n=fit.n_rows, left=fit.omitted),
+            FlowStep(label="Eligible", n=fit.n_rows, left=in_words(fit.omitted)),
             FlowStep(label=last, n=fit.n_used, left={}),
         )
     )

@@ -375,7 +375,7 @@ def _store_fit(db: Database, settings: Settings, prepared: Prepared, *, night: d
                 "night": night.isoformat(),
                 "made_at": to_text(now),
                 "status": "fitted" if fitted else "refused",
-                "reason": fit.reason if isinstance(fit, Refusal) else None,
+                "reason": str(fit.reason) if isinstance(fit, Refusal) else None,
                 "n_rows": fit.n_rows,
                 "n_used": fit.n_used,
                 "df_resid": fitted.df_resid if fitted else None,

@@ -60,11 +60,11 @@ def test_the_figure_is_the_same_each_time_and_says_what_it_shows(found: AgeCurve
 def test_too_few_are_refused_with_the_reason(cohort: pd.DataFrame) -> None:
     few = age_curves(cohort.assign(sex_male=(np.arange(200) < 12).astype(int)))
     assert isinstance(few, Refusal)
-    assert few.reason == "insufficient: 12 patients of one sex, 30 are needed for its curve"
+    assert str(few.reason) == "insufficient: 12 patients of one sex, 30 are needed for its curve"
     small = age_curves(cohort.head(120))
     assert isinstance(small, Refusal)
-    assert small.reason == "insufficient: 120 complete rows, 130 are needed for the curves"
+    assert str(small.reason) == "insufficient: 120 complete rows, 130 are needed for the curves"
     two = age_curves(cohort.assign(age=np.where(np.arange(200) % 2, 60, 70)))
     assert isinstance(two, Refusal)
-    assert two.reason == "too few different ages for a curve"
+    assert str(two.reason) == "too few different ages for a curve"
     json.dumps(few.to_json_dict(), allow_nan=False)

@@ -131,4 +131,4 @@ def test_too_few_new_patients_are_not_judged() -> None:
     frozen = people(100, seed=1, prefix="F")
     few = check_drift(frozen, people(19, seed=2, prefix="N"))
     assert isinstance(few, Refusal)
-    assert few.reason == "19 new complete rows since the frozen model, 20 are needed"
+    assert str(few.reason) == "19 new complete rows since the frozen model, 20 are needed"

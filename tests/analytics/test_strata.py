@@ -69,4 +69,4 @@ def test_small_scanners_are_taken_together_and_named() -> None:
 def test_one_scanner_has_nobody_to_be_compared_with() -> None:
     refused = by_scanner(cohort().assign(scanner_stratum="A"))
     assert isinstance(refused, Refusal)
-    assert "of one scanner (A)" in refused.reason
+    assert "of one scanner (A)" in str(refused.reason)

@@ -52,5 +52,5 @@ def read(db: Database, findings: Findings) -> CutOffs:
         version=version,
         proposed=None if proposed == version else proposed,
         would_change=would_change(db, proposed, version, findings.night),
-        refused=proposal.reason if isinstance(proposal, Refusal) else None,
+        refused=str(proposal.reason) if isinstance(proposal, Refusal) else None,
     )

@@ -97,7 +97,8 @@ def test_a_marker_that_tells_nothing_gets_its_quantile_and_says_why() -> None:
     vbq, nlr, plr = (marker(found, name) for name in ("vbq", "nlr", "plr"))
     assert (vbq.how, nlr.how, plr.how) == ("youden", "quantile 0.75", "youden")
     assert nlr.instead is not None
-    assert str(nlr.instead).startswith("Youden's cut would mean nothing: NLR does not tell t_score ≤ -2.5 apart (ROC area ")
+    meaningless = "Youden's cut would mean nothing: NLR does not tell t_score ≤ -2.5 apart (ROC area "
+    assert str(nlr.instead).startswith(meaningless)
     assert nlr.worth is not None and nlr.worth.youden_corrected is None, "the outcome did not choose this cut"
     assert vbq.worth is not None and vbq.worth.youden_corrected is not None
     assert vbq.worth.youden_corrected < vbq.worth.at_cut.youden, "the apparent index is too good"

@@ -22,7 +22,7 @@ def test_a_lost_analysis_is_made_again_with_the_same_bytes_from_the_record(tmp_p
     put_operation(db, "E1", vbq=3.4, nlr=6.0, plr=300.0)
     put_operation(db, "E2", status="incomplete", reasons=("no MRI in the 3 months before the operation",))
     fit = run_night(db, settings, night=NIGHT, now=NOW).fit
-    publish_analysis(db, tmp_path)
+    publish_analysis(db, tmp_path, now=NOW)
     folder = tmp_path / "reports" / NIGHT.isoformat() / "analysis"
     first = content(folder)
     found = json.loads(first["analysis.json"])
@@ -33,7 +33,7 @@ def test_a_lost_analysis_is_made_again_with_the_same_bytes_from_the_record(tmp_p
     assert (found["flow"]["excluded"], found["excluded"]) == (1, [])
     shutil.rmtree(folder)
     put_operation(db, "E1", vbq=2.0, nlr=1.0, plr=100.0)  # later data do not matter
-    publish_analysis(db, tmp_path)
+    publish_analysis(db, tmp_path, now=NOW)
     assert content(folder) == first
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(InputError, match="no fit of the night of 2026-03-03"):
@@ -43,9 +43,9 @@ def test_a_lost_analysis_is_made_again_with_the_same_bytes_from_the_record(tmp_p
 
 def test_without_anybody_eligible_there_is_no_analysis(tmp_path: Path) -> None:
     db = open_world(tmp_path, rows=0)
-    publish_analysis(db, tmp_path)
+    publish_analysis(db, tmp_path, now=NOW)
     run_night(db, settings_for(tmp_path), night=NIGHT, now=NOW)
-    publish_analysis(db, tmp_path)
+    publish_analysis(db, tmp_path, now=NOW)
     assert not (tmp_path / "reports" / NIGHT.isoformat() / "analysis").exists()
     with pytest.raises(InputError, match="nobody was eligible"):
         past_analysis(db, NIGHT)

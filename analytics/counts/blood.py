@@ -10,6 +10,7 @@ from math import prod
 from typing import Literal
 
 from analytics.columns import CELLS, INDICES, OF_THE_PAPER, Analyte, Cell, Index
+from analytics.counts.norms import measured_twice
 from analytics.counts.plausibility import DIFFERENTIAL, Quantities, contradictions, oddities
 from analytics.counts.results import Method, Result, Scale, SpecimenResults, differ, finality
 from analytics.counts.specimens import Specimen, current_specimens
@@ -54,6 +55,10 @@ class CombinedCount:
     indices: Mapping[str, float | None]
     """Every one of :data:`analytics.columns.INDICES`, by name."""
     notes: tuple[Reason, ...]
+    sender: str = ""
+    """Who sent the newest message about it."""
+    confirmed: bool = False
+    """A second measurement of the same count confirms its lymphocytes."""
 
     @property
     def neutrophils_10e9_per_l(self) -> float | None:
@@ -356,6 +361,8 @@ def _count(specimen: Specimen) -> CombinedCount | None:
         cells={name: None if void else cell.value for name, cell in cells.items()},
         indices={one.name: None if void else indices[one.name] for one in INDICES},
         notes=tuple(dict.fromkeys(status_notes if void else all_notes)),
+        sender=specimen.sender,
+        confirmed=measured_twice(found, differential.lymphocytes.value),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
+from node.steps.senders import forget_counts
 from node.store.database import writing
 from node.store.pending import person_key
 from node.store.problems import WHOLE, note_problem
@@ -132,11 +133,11 @@ def forget_unused_numbers(db: Database) -> None:
 def _forget_person(db: Database, person: str) -> None:
     """Leave the person pending, and nothing of one whom no number leads to."""
     db.execute("DELETE FROM derived_person WHERE person = ?", [person])
+    if db.execute("SELECT 1 FROM derived_identifier WHERE person = ? LIMIT 1", [person]).fetchone():
+        return
+    forget_counts(db, person)
     for table in ("derived_blood_count", "derived_operation", "derived_link"):
-        db.execute(
-            f"DELETE FROM {table} WHERE person = ? AND person NOT IN (SELECT person FROM derived_identifier)",
-            [person],
-        )
+        db.execute(f"DELETE FROM {table} WHERE person = ?", [person])
 
 
 def _representatives(retired_to: list[tuple[Number, Number]]) -> dict[Number, Number]:

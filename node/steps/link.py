@@ -30,6 +30,7 @@ from node.steps.identity import apply_decisions
 from node.steps.known import Known
 from node.steps.operations import PlannedOperation, fold_operations
 from node.steps.person import Person, blood_counts, demographics, read_person
+from node.steps.senders import compare_counts, forget_counts
 from node.store.database import insert, writing
 from node.store.failures import barrier, note_failure, tried
 from node.store.problems import forget_problems, note_problem
@@ -79,6 +80,7 @@ def _is_pending(db: Database, person: str) -> bool:
 def _store_failed(db: Database, person: str, _: Reason) -> None:
     """A person of whom nothing could be derived: done with, until something new is known, and linked to nothing."""
     _forget_derived(db, person)
+    forget_counts(db, person)
     insert(db, "derived_person", [{"person": person, "pseudonym": _pseudonym(_pseudonym_key(db), "P", person)}])
 
 
@@ -99,7 +101,7 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
     _forget_derived(db, person.key)
     db.execute("DELETE FROM state_failure WHERE step = 'link' AND unit GLOB ?", [f"patient {pseudonym}*"])
     combined, failed_specimens = blood_counts(person.said)
-    counts = settled(combined, person.approvals)
+    counts = settled(compare_counts(db, person.key, combined), person.approvals)
     operations = fold_operations(person.said)
     birth_date, sex, contradiction = demographics(person)
     insert(

@@ -28,6 +28,7 @@ PENDING = {
     "patients to link": """
         SELECT count(DISTINCT person) FROM derived_identifier
         WHERE person NOT IN (SELECT person FROM derived_person)""",
+    "senders to compare": "SELECT count(*) FROM derived_sender WHERE stale = 1",
     "imports to derive": UNDERIVED,
 }
 """What each step still has to do, by the query that the step itself asks."""

@@ -40,6 +40,8 @@ class Said:
     order: tuple[str, str, int, int]
     number: str
     extract: Extract
+    sender: str = ""
+    """The application and facility that sent the message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +81,13 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
             order=(sent_at or "", sha256, position, item),
             number=f"{authority}|{patient_id}",
             extract=from_json(content),
+            sender=sender or "",
         )
-        for authority, patient_id, sent_at, content, sha256, position, item in db.execute(
-            "SELECT e.authority, e.patient_id, e.sent_at, e.content, f.sha256, e.position, e.item "
+        for authority, patient_id, sent_at, content, sha256, position, item, sender in db.execute(
+            "SELECT e.authority, e.patient_id, e.sent_at, e.content, f.sha256, e.position, e.item, m.sender "
             "FROM derived_extract AS e JOIN derived_identifier AS i USING (authority, patient_id) "
-            "JOIN fact_frame AS f USING (frame_id) WHERE i.person = ?",
+            "JOIN fact_frame AS f USING (frame_id) LEFT JOIN derived_message AS m USING (frame_id, position) "
+            "WHERE i.person = ?",
             [key],
         )
     ]
@@ -156,6 +160,7 @@ def blood_counts(said: Iterable[Said]) -> tuple[list[CombinedCount], dict[str, E
     results = [
         SpecimenResults(
             sent_at=one.sent_at,
+            sender=one.sender,
             tie_break=one.order[1],
             specimen=one.extract.specimen,
             taken_at=one.extract.taken_at,

@@ -10,6 +10,7 @@ from node.steps.identity import forget_unused_numbers, resolve_merges
 from node.steps.interpret import BATCH_FRAMES, read_anew
 from node.steps.link import link_persons
 from node.steps.lock import deriving
+from node.steps.senders import judge_senders
 from node.store.database import writing
 from node.store.public_id import public_id_sql
 
@@ -52,5 +53,6 @@ def replay(db: Database, settings: Settings, message_ids: Sequence[str]) -> int:
                     read_anew(db, settings, frame_id)
                 forget_unused_numbers(db)
                 resolve_merges(db)
-        link_persons(db, settings)
+        while link_persons(db, settings) + judge_senders(db):
+            pass
     return len(frames)

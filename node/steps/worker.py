@@ -28,6 +28,7 @@ from node.steps.measure import measure_readings
 from node.steps.measure_automatic import measure_automatically
 from node.steps.pending import pending
 from node.steps.retry import retry_failed
+from node.steps.senders import judge_senders
 from node.store.archive import Archive
 from node.store.database import StopWorkError, bound_wal, open_database, writing
 from node.store.derivation import again_since, finish
@@ -107,6 +108,7 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
         "measurements": partial(measure_automatically, db, archive, settings, measure_stack),
         "doubts": partial(doubt_incomplete, db),
         "patients": partial(link_persons, db, settings),
+        "senders": partial(judge_senders, db),
     }
     done = {name: _step(db, name, step) for name, step in steps.items()}
     if any(done.values()):

@@ -238,6 +238,30 @@ CREATE TABLE derived_blood_count (
     PRIMARY KEY (person, specimen)
 ) STRICT;
 
+-- Counts that nothing but their distance from what is usual may hold, as each is compared. doubt: why this one is held.
+CREATE TABLE derived_sender_count (
+    person TEXT NOT NULL,
+    specimen TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    taken_at TEXT,
+    lymphocytes REAL,
+    platelets REAL,
+    plr REAL,
+    confirmed INTEGER NOT NULL CHECK (confirmed IN (0, 1)),
+    doubt TEXT CHECK (json_valid(doubt)),
+    PRIMARY KEY (person, specimen)
+) STRICT;
+CREATE INDEX derived_sender_count_sender ON derived_sender_count (sender, doubt);
+
+-- What is usual of a sender's counts (ln), of the set of all of them. stale: the set has changed since.
+CREATE TABLE derived_sender (
+    sender TEXT PRIMARY KEY,
+    persons INTEGER NOT NULL,
+    norm TEXT NOT NULL CHECK (json_valid(norm)),
+    stale INTEGER NOT NULL CHECK (stale IN (0, 1))
+) STRICT;
+CREATE INDEX derived_sender_stale ON derived_sender (sender) WHERE stale = 1;
+
 CREATE TABLE derived_operation (
     person TEXT NOT NULL,
     booking TEXT NOT NULL,

@@ -27,3 +27,8 @@ def touch_known(db: Database, authority: str, patient_id: str) -> None:
         "(SELECT person FROM derived_identifier WHERE authority = ? AND patient_id = ?)",
         [authority, patient_id],
     )
+
+
+def touch_person(db: Database, person: str) -> None:
+    """Have a person derived again, inside a unit of work."""
+    db.execute("DELETE FROM derived_person WHERE person = ?", [person])

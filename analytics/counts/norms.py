@@ -1,0 +1,228 @@
+"""What is usual of a sender's blood counts, and which counts are so far from it that a unit may have slipped.
+
+A count is compared on the logarithmic scale, on which slips are shifts: ln lymphocytes and ln PLR against median and
+MAD of the sender's patients, within bounds from the literature, and against the patient's own other counts. Very ill
+patients are as far away, so a second measurement of the same count settles it (leukocytes × percent, or leukocytes that
+say so themselves). The norm depends on the set of all counts of the sender, never on their order.
+
+References
+----------
+Fest J et al. Reference values for white blood-cell-based inflammatory markers in the Rotterdam Study. Sci Rep
+2018;8:10566: PLR 120 (95 % of people 61 to 239). Lymphocytes of adults: 1.0 to 3.5 × 10⁹/L (Oxford Handbook of Clinical
+Medicine).
+A unit error of 19 of 324 patients, lymphocytes to a tenth: beyond 5 robust SD are 19 of the 19 and none of the others.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import exp, log
+from statistics import median
+from typing import Literal
+
+from analytics.counts.plausibility import Quantities
+from analytics.reasons import Reason
+
+Quantity = Literal["lymphocytes", "plr"]
+
+LIMIT_SD = 5.0
+"""Robust standard deviations from the median."""
+MAD_TO_SD = 1.4826
+"""Of normally distributed values."""
+LEAST_PERSONS = 30
+"""Patients from which on a sender's counts are their own norm; before, that of the literature holds."""
+WHOLE_PERSONS = 20
+"""Patients from which on a sender's median tells that all its counts are off."""
+WHOLE_FACTOR = 4.0
+"""Of no hospital's patients is the median so many times that of others; units differ tenfold at least."""
+OWN_FACTOR = 6.0
+"""A patient's counts of some weeks differ by less, but for an illness that a second measurement shows."""
+OWN_DAYS = timedelta(days=90)
+"""How far apart counts of a patient may be taken to be compared."""
+AGREES_FACTOR = 1.5
+"""Counts of two senders that are nearer than this confirm each other."""
+EXTREME_LEUKOCYTES_10E9_PER_L = 40.0
+"""Leukaemia or a leukaemoid reaction: lymphocytes may be anything."""
+USUAL_LEUKOCYTES_10E9_PER_L = 7.0
+SLIPPED_LEUKOCYTES_FACTOR = 5.0
+"""Leukocytes this many times off into the same direction, with usual percentages, have slipped with their cells."""
+USUAL_LYMPHOCYTES_PERCENT = (10.0, 50.0)
+USUAL_PLATELETS_10E9_PER_L = 240.0
+PLATELETS_FACTOR = 8.0
+"""Platelets of the very ill are within this factor of the usual; a slip leaves it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centre:
+    """Median and robust standard deviation of the natural logarithm of a quantity."""
+
+    median: float
+    sd: float
+
+    def distance(self, value: float) -> float:
+        """How many standard deviations a value is from the median; negative below it."""
+        return (log(value) - self.median) / self.sd
+
+
+PRIOR: Mapping[Quantity, Centre] = {
+    "lymphocytes": Centre(median=log(1.8), sd=0.33),
+    "plr": Centre(median=log(130.0), sd=0.36),
+}
+"""Of adults in hospital: between the references above and what surgical cohorts report."""
+SHIFT = 0.35
+"""How far, in ln, a sender's median may be from the prior: laboratories and patients differ by less than half."""
+LEAST_SD = 0.28
+"""Fewer or more alike patients have a smaller one; a larger one than the prior's may be that of slipped counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm:
+    """What is usual of a sender's counts."""
+
+    persons: int
+    centres: Mapping[Quantity, Centre]
+    off: tuple[Quantity, ...] = ()
+    """Quantities whose median shows that all of the sender's counts have another unit."""
+
+
+NO_COUNTS = Norm(persons=0, centres=PRIOR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The numbers of one count that are compared; only counts that nothing else holds are."""
+
+    specimen: str
+    sender: str
+    taken_at: datetime | None
+    lymphocytes: float | None
+    """In 10⁹/L."""
+    platelets: float | None
+    plr: float | None
+    confirmed: bool
+    """A second measurement confirms the lymphocytes."""
+
+    def value(self, quantity: Quantity) -> float | None:
+        """A quantity above 0."""
+        value = self.lymphocytes if quantity == "lymphocytes" else self.plr
+        return value if value else None
+
+
+def norm_of(counts: Iterable[tuple[str, float | None, float | None]]) -> Norm:
+    """The norm of a sender.
+
+    Parameters
+    ----------
+    counts
+        Person, lymphocytes (10⁹/L) and PLR of every count of the sender; each person counts once, with the median.
+    """
+    values: dict[Quantity, dict[str, list[float]]] = {"lymphocytes": {}, "plr": {}}
+    for person, lymphocytes, plr in counts:
+        if lymphocytes:
+            values["lymphocytes"].setdefault(person, []).append(log(lymphocytes))
+        if plr:
+            values["plr"].setdefault(person, []).append(log(plr))
+    centres: dict[Quantity, Centre] = {}
+    off: list[Quantity] = []
+    for quantity, by_person in values.items():
+        typical = [median(one) for one in by_person.values()]
+        prior = PRIOR[quantity]
+        centres[quantity] = _centre(typical, prior) if len(typical) >= LEAST_PERSONS else prior
+        if len(typical) >= WHOLE_PERSONS and abs(median(typical) - prior.median) > log(WHOLE_FACTOR):
+            off.append(quantity)
+    persons = max(len(by_person) for by_person in values.values())
+    return Norm(persons=persons, centres=centres, off=tuple(off))
+
+
+def _centre(values: Sequence[float], prior: Centre) -> Centre:
+    middle = median(values)
+    sd = MAD_TO_SD * median(abs(one - middle) for one in values)
+    return Centre(
+        median=min(max(middle, prior.median - SHIFT), prior.median + SHIFT),
+        sd=min(max(sd, LEAST_SD), prior.sd),
+    )
+
+
+def unlike_sender(count: Judged, norm: Norm) -> Reason | None:
+    """Why a count may not be right by what is usual of its sender; without numbers of the norm, which still change."""
+    for quantity in norm.off:
+        if count.value(quantity) is not None:
+            return Reason("sender-off", {"what": quantity})
+    for quantity, centre in norm.centres.items():
+        value = count.value(quantity)
+        if value is None:
+            continue
+        distance = centre.distance(value)
+        if abs(distance) > LIMIT_SD and not _explained(count, quantity, norm):
+            way = "below" if distance < 0 else "above"
+            return Reason("count-unlike-sender", {"what": quantity, "value": value, "way": way})
+    return None
+
+
+def _explained(count: Judged, quantity: Quantity, norm: Norm) -> bool:
+    """Whether confirmed lymphocytes explain the distance: of a PLR only where they, not the platelets, are far off."""
+    if not count.confirmed or quantity == "lymphocytes":
+        return count.confirmed
+    if not count.lymphocytes or not count.platelets:
+        return False
+    far = abs(norm.centres["lymphocytes"].distance(count.lymphocytes)) > LIMIT_SD / 2
+    return far and abs(log(count.platelets / USUAL_PLATELETS_10E9_PER_L)) <= log(PLATELETS_FACTOR)
+
+
+def unlike_patient(count: Judged, others: Sequence[Judged]) -> Reason | None:
+    """Why a count may not be right by the patient's own other counts.
+
+    Of two that are far apart the one further from what is usual of people is meant.
+    """
+    near = [one for one in others if one.specimen != count.specimen and _near(count, one)]
+    for what, usual in (("lymphocytes", exp(PRIOR["lymphocytes"].median)), ("platelets", USUAL_PLATELETS_10E9_PER_L)):
+        value = getattr(count, what)
+        known = [getattr(one, what) for one in near if getattr(one, what)]
+        if not value or not known or (what == "lymphocytes" and count.confirmed):
+            continue
+        own = median(map(log, known))
+        far = abs(log(value) - own) > log(OWN_FACTOR)
+        if far and abs(log(value) - log(usual)) > abs(own - log(usual)):
+            way = "below" if log(value) < own else "above"
+            return Reason("count-unlike-patient", {"what": what, "value": value, "way": way})
+    return None
+
+
+def _near(one: Judged, other: Judged) -> bool:
+    return one.taken_at is not None and other.taken_at is not None and abs(one.taken_at - other.taken_at) <= OWN_DAYS
+
+
+def confirmed_elsewhere(count: Judged, others: Sequence[Judged]) -> bool:
+    """Whether another laboratory has counted nearly the same lymphocytes in this patient."""
+    return any(
+        one.sender != count.sender
+        and _near(count, one)
+        and bool(one.lymphocytes and count.lymphocytes)
+        and abs(log((one.lymphocytes or 1.0) / (count.lymphocytes or 1.0))) <= log(AGREES_FACTOR)
+        for one in others
+    )
+
+
+def measured_twice(found: Quantities, lymphocytes: float | None) -> bool:
+    """Whether a second measurement of the same count confirms its lymphocytes.
+
+    Leukocytes × percent does, unless the leukocytes are themselves off into the same direction while the percentages
+    are usual: then all cells have slipped together. Very many leukocytes, most of them neutrophils and lymphocytes, do.
+    """
+    leukocytes, percent = found.leukocytes, found.percent["lymphocytes"]
+    if not leukocytes or not lymphocytes:
+        return False
+    neutrophils = found.counted["neutrophils"] or found.expected("neutrophils") or 0.0
+    if leukocytes >= EXTREME_LEUKOCYTES_10E9_PER_L and not _usual(100 * lymphocytes / leukocytes):
+        return (neutrophils + lymphocytes) >= 0.5 * leukocytes
+    if not found.confirmed("lymphocytes"):
+        return False
+    apart = log(leukocytes / USUAL_LEUKOCYTES_10E9_PER_L)
+    together = apart * log(lymphocytes / exp(PRIOR["lymphocytes"].median)) > 0
+    slipped = together and abs(apart) > log(SLIPPED_LEUKOCYTES_FACTOR)
+    return not (slipped and percent is not None and _usual(percent))
+
+
+def _usual(percent: float) -> bool:
+    low, high = USUAL_LYMPHOCYTES_PERCENT
+    return low <= percent <= high

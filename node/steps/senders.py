@@ -1,0 +1,164 @@
+"""The step of the senders: what is usual of each one's blood counts, and which counts are far from it.
+
+The norm of a sender follows from the set of all its counts, so it does not matter in which order they came, and
+deriving everything again arrives at the same. A sender whose set has changed is pending (``stale``); when its norm is
+made anew, the persons whose doubt changes are left pending for the link step. A round costs as much as the counts of
+the senders that have new ones.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlite_utils import Database
+
+from analytics.counts.blood import CombinedCount
+from analytics.counts.norms import (
+    NO_COUNTS,
+    PRIOR,
+    Centre,
+    Judged,
+    Norm,
+    confirmed_elsewhere,
+    norm_of,
+    unlike_patient,
+    unlike_sender,
+)
+from analytics.reasons import Reason, to_dict
+from analytics.records import ResultStatus
+from node.clock import from_text, to_text
+from node.store.database import insert, writing
+from node.store.pending import touch_person
+
+COMPARED = (ResultStatus.FINAL, ResultStatus.CORRECTED, ResultStatus.PRELIMINARY)
+"""Counts that something else holds or withdraws say nothing of what is usual."""
+COLUMNS = "specimen, sender, taken_at, lymphocytes, platelets, plr, confirmed"
+
+
+def judge_senders(db: Database) -> int:
+    """Make the norms of the pending senders anew; returns how many senders there were."""
+    stale = [sender for (sender,) in db.execute("SELECT sender FROM derived_sender WHERE stale = 1").fetchall()]
+    for sender in stale:
+        with writing(db):
+            _judge(db, sender)
+    return len(stale)
+
+
+def _judge(db: Database, sender: str) -> None:
+    rows = db.execute("SELECT person, lymphocytes, plr FROM derived_sender_count WHERE sender = ?", [sender]).fetchall()
+    norm = norm_of(rows)
+    _store_norm(db, sender, norm)
+    for person, doubt, *values in db.execute(
+        f"SELECT person, doubt, {COLUMNS} FROM derived_sender_count WHERE sender = ?", [sender]
+    ).fetchall():
+        if _stored(unlike_sender(_judged(values), norm)) != doubt:
+            touch_person(db, person)
+
+
+def _store_norm(db: Database, sender: str, norm: Norm) -> None:
+    content = {
+        "centres": {name: [centre.median, centre.sd] for name, centre in norm.centres.items()},
+        "off": list(norm.off),
+    }
+    db.execute(
+        "INSERT OR REPLACE INTO derived_sender (sender, persons, norm, stale) VALUES (?, ?, ?, 0)",
+        [sender, norm.persons, json.dumps(content)],
+    )
+
+
+def read_norm(db: Database, sender: str) -> Norm:
+    """The norm of a sender as it was last made; that of the literature before."""
+    row = db.execute("SELECT persons, norm FROM derived_sender WHERE sender = ?", [sender]).fetchone()
+    if row is None:
+        return NO_COUNTS
+    content = json.loads(row[1])
+    centres = {name: Centre(median=content["centres"][name][0], sd=content["centres"][name][1]) for name in PRIOR}
+    return Norm(persons=row[0], centres=centres, off=tuple(content["off"]))
+
+
+def compare_counts(db: Database, person: str, counts: Sequence[CombinedCount]) -> list[CombinedCount]:
+    """The counts of a person, held where they are far from what is usual; inside the unit of work of the person."""
+    compared = [_of(count) for count in counts if count.status in COMPARED]
+    compared = [replace(one, confirmed=one.confirmed or confirmed_elsewhere(one, compared)) for one in compared]
+    norms = {sender: read_norm(db, sender) for sender in {one.sender for one in compared}}
+    by_sender = {one.specimen: unlike_sender(one, norms[one.sender]) for one in compared}
+    own = {one.specimen: unlike_patient(one, compared) for one in compared}
+    _store_counts(db, person, compared, by_sender)
+    return [_held(count, [by_sender.get(count.specimen), own.get(count.specimen)]) for count in counts]
+
+
+def _of(count: CombinedCount) -> Judged:
+    return Judged(
+        specimen=count.specimen,
+        sender=count.sender,
+        taken_at=count.taken_at,
+        lymphocytes=count.lymphocytes_10e9_per_l,
+        platelets=count.platelets_10e9_per_l,
+        plr=count.plr,
+        confirmed=count.confirmed,
+    )
+
+
+def _held(count: CombinedCount, doubts: Sequence[Reason | None]) -> CombinedCount:
+    found = tuple(one for one in doubts if one is not None)
+    return replace(count, status=ResultStatus.HELD, notes=(*count.notes, *found)) if found else count
+
+
+def _store_counts(db: Database, person: str, compared: Sequence[Judged], doubts: dict[str, Reason | None]) -> None:
+    before = {_judged(row) for row in _rows(db, person)}
+    after = set(compared)
+    db.execute("DELETE FROM derived_sender_count WHERE person = ?", [person])
+    insert(db, "derived_sender_count", [_row(person, one, doubts[one.specimen]) for one in compared])
+    for sender in {one.sender for one in before ^ after}:
+        _make_stale(db, sender)
+
+
+def forget_counts(db: Database, person: str) -> None:
+    """Take the counts of a person who is no more out of what is usual, inside a unit of work."""
+    for sender in {one.sender for one in map(_judged, _rows(db, person))}:
+        _make_stale(db, sender)
+    db.execute("DELETE FROM derived_sender_count WHERE person = ?", [person])
+
+
+def _make_stale(db: Database, sender: str) -> None:
+    if not db.execute("UPDATE derived_sender SET stale = 1 WHERE sender = ? RETURNING 1", [sender]).fetchone():
+        _store_norm(db, sender, NO_COUNTS)
+        db.execute("UPDATE derived_sender SET stale = 1 WHERE sender = ?", [sender])
+
+
+def _rows(db: Database, person: str) -> list[tuple[object, ...]]:
+    found: list[tuple[object, ...]] = db.execute(
+        f"SELECT {COLUMNS} FROM derived_sender_count WHERE person = ?", [person]
+    ).fetchall()
+    return found
+
+
+def _judged(row: Sequence[object]) -> Judged:
+    specimen, sender, taken_at, lymphocytes, platelets, plr, confirmed = row
+    return Judged(
+        specimen=str(specimen),
+        sender=str(sender),
+        taken_at=from_text(str(taken_at)) if taken_at else None,
+        lymphocytes=lymphocytes,  # type: ignore[arg-type]  # REAL columns
+        platelets=platelets,  # type: ignore[arg-type]
+        plr=plr,  # type: ignore[arg-type]
+        confirmed=bool(confirmed),
+    )
+
+
+def _row(person: str, one: Judged, doubt: Reason | None) -> dict[str, object]:
+    return {
+        "person": person,
+        "specimen": one.specimen,
+        "sender": one.sender,
+        "taken_at": to_text(one.taken_at) if one.taken_at else None,
+        "lymphocytes": one.lymphocytes,
+        "platelets": one.platelets,
+        "plr": one.plr,
+        "confirmed": int(one.confirmed),
+        "doubt": _stored(doubt),
+    }
+
+
+def _stored(doubt: Reason | None) -> str | None:
+    return None if doubt is None else json.dumps(to_dict(doubt), sort_keys=True)

@@ -1,0 +1,174 @@
+"""What is usual of a sender's counts: slips are found from the first patient on, the very ill are believed."""
+
+import csv
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from math import exp, log
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from analytics.counts.norms import (
+    LEAST_PERSONS,
+    NO_COUNTS,
+    PRIOR,
+    Judged,
+    Norm,
+    confirmed_elsewhere,
+    measured_twice,
+    norm_of,
+    unlike_patient,
+    unlike_sender,
+)
+from analytics.counts.plausibility import Quantities
+
+SLIPPED = Path(__file__).parents[3] / "shared" / "cases" / "cohort" / "data" / "unit_error_lymphocytes_tenth.csv"
+DAY = datetime(2026, 1, 10, 8, tzinfo=UTC)
+
+
+def judged(
+    lymphocytes: float, platelets: float, *, confirmed: bool = False, sender: str = "LIS", day: int = 0
+) -> Judged:
+    return Judged(
+        specimen=f"{sender}{day}",
+        sender=sender,
+        taken_at=DAY + timedelta(days=day),
+        lymphocytes=lymphocytes,
+        platelets=platelets,
+        plr=platelets / lymphocytes,
+        confirmed=confirmed,
+    )
+
+
+def found(count: Judged, norm: Norm = NO_COUNTS) -> tuple[object, object] | None:
+    reason = unlike_sender(count, norm)
+    return (reason.values["what"], reason.values.get("way")) if reason else None
+
+
+@pytest.mark.skipif(not SLIPPED.exists(), reason="the shared cases are not here")
+def test_a_unit_error_of_three_weeks_is_found_from_the_first_patient_on() -> None:
+    with SLIPPED.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["lymphocytes"] and row["platelets"]]
+    counts = [(row["id"], float(row["lymphocytes"]), float(row["plr"])) for row in rows]
+    own = norm_of(counts)
+    assert own.persons >= LEAST_PERSONS
+    assert own.off == ()
+    for norm in (NO_COUNTS, own):
+        doubted = [one for one in counts if unlike_sender(judged(one[1], one[1] * one[2]), norm)]
+        assert len(doubted) == 19
+        assert all(lymphocytes < 0.3 for _, lymphocytes, _ in doubted)
+
+
+@pytest.mark.parametrize(
+    ("lymphocytes", "platelets", "expected"),
+    [
+        (1.8, 240, None),
+        (0.6, 150, None),  # lymphopenia
+        (4.5, 400, None),
+        (1.5, 900, None),  # thrombocytosis
+        (1.5, 60, None),  # thrombopenia
+        (0.18, 240, ("lymphocytes", "below")),
+        (18.0, 240, ("lymphocytes", "above")),
+        (1.8, 2400, ("plr", "above")),
+        (1.8, 24, ("plr", "below")),  # 10⁴/µL taken for 10⁹/L
+    ],
+)
+def test_a_slip_of_ten_and_values_of_the_ill(
+    lymphocytes: float, platelets: float, expected: tuple[str, str] | None
+) -> None:
+    assert found(judged(lymphocytes, platelets)) == expected
+
+
+def test_a_second_measurement_settles_it_but_not_for_platelets() -> None:
+    assert found(judged(0.2, 1200, confirmed=True)) is None
+    assert found(judged(60, 150, confirmed=True)) is None
+    assert found(judged(1.8, 2400, confirmed=True)) == ("plr", "above")
+    assert found(judged(0.2, 2500, confirmed=True)) == ("plr", "above")
+
+
+def quantities(
+    *, lymphocytes: float | None, percent: float | None, leukocytes: float | None, neutrophils: float = 4.0
+) -> Quantities:
+    counted: Mapping[str, float | None] = {"neutrophils": neutrophils, "lymphocytes": lymphocytes}
+    return Quantities(
+        counted=counted,  # type: ignore[arg-type]
+        percent={"neutrophils": None, "lymphocytes": percent},
+        leukocytes=leukocytes,
+        indices={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("lymphocytes", "percent", "leukocytes", "neutrophils", "expected"),
+    [
+        (0.4, 5.7, 7.0, 6.0, True),
+        (0.2, 28.5, 7.0, 4.0, False),  # the count a tenth of the percentage
+        (0.2, None, 7.0, 6.0, False),
+        (0.2, 28.5, 0.7, 0.4, False),  # all leukocytes a tenth: of usual percentages
+        (0.6, 86.0, 0.7, 0.05, True),  # agranulocytosis
+        (0.2, None, 180.0, 170.0, True),
+        (0.2, 0.1, 180.0, 170.0, True),
+        (100.0, 91.0, 110.0, 5.0, True),  # chronic lymphocytic leukaemia
+        (20.0, 28.5, 70.0, 40.0, False),  # all cells ten times: of usual percentages
+    ],
+)
+def test_what_confirms(
+    lymphocytes: float, percent: float | None, leukocytes: float, neutrophils: float, expected: bool
+) -> None:
+    told = quantities(lymphocytes=lymphocytes, percent=percent, leukocytes=leukocytes, neutrophils=neutrophils)
+    assert measured_twice(told, lymphocytes) is expected
+
+
+def sample(factor: float = 1.0, *, persons: int = 100, seed: int = 7) -> list[tuple[str, float, float]]:
+    """Log-normal patients as of the references of the module."""
+    random = Random(seed)
+    pairs = [(exp(random.gauss(log(1.8), 0.3)), exp(random.gauss(log(240), 0.25))) for _ in range(persons)]
+    return [(f"P{n}", factor * one, platelets / (factor * one)) for n, (one, platelets) in enumerate(pairs)]
+
+
+def test_a_sender_whose_counts_are_all_off() -> None:
+    assert norm_of(sample()).off == ()
+    tenth = norm_of(sample(0.1))
+    assert set(tenth.off) == {"lymphocytes", "plr"}
+    reason = unlike_sender(judged(1.0, 240), tenth)
+    assert reason is not None
+    assert reason.code == "sender-off", "even one that looks usual"
+    assert norm_of(sample(0.1, persons=10)).off == (), "a few patients are not a sender"
+    assert norm_of(sample(0.6)).off == (), "patients with few lymphocytes are"
+
+
+def test_the_norm_is_of_the_set_and_each_patient_counts_once() -> None:
+    counts = sample()
+    shuffled = Random(3).sample(counts, len(counts))
+    assert norm_of(counts) == norm_of(shuffled)
+    often = [*counts, *(("P0", 0.3, 900.0) for _ in range(500))]
+    assert norm_of(often).centres["lymphocytes"].median == pytest.approx(
+        norm_of(counts).centres["lymphocytes"].median, abs=0.02
+    )
+
+
+def test_a_norm_stays_near_the_literature() -> None:
+    """Most counts of a sender may have slipped before anybody looked."""
+    mixed = norm_of([*sample(0.1, persons=60), *((f"Q{n}", *rest) for n, (_, *rest) in enumerate(sample(persons=50)))])
+    assert abs(mixed.centres["lymphocytes"].median - PRIOR["lymphocytes"].median) <= 0.35
+    assert found(judged(0.18, 240), mixed) is not None
+
+
+def test_against_the_patients_own_counts() -> None:
+    usual, slipped = judged(4.0, 250, day=0), judged(0.4, 250, day=5)
+    assert unlike_patient(slipped, [usual, slipped]) is not None
+    assert unlike_patient(usual, [usual, slipped]) is None, "the one further from what is usual is meant"
+    assert unlike_patient(judged(0.4, 250, day=5, confirmed=True), [usual]) is None
+    assert unlike_patient(judged(1.0, 250, day=5), [usual]) is None
+    assert unlike_patient(judged(0.4, 250, day=200), [usual]) is None, "half a year later"
+    platelets = unlike_patient(judged(4.0, 1900, day=5), [usual])
+    assert platelets is not None
+    assert (platelets.values["what"], platelets.values["way"]) == ("platelets", "above")
+
+
+def test_two_laboratories_confirm_each_other() -> None:
+    first, second = judged(0.2, 250, sender="A"), judged(0.22, 250, sender="B", day=3)
+    assert confirmed_elsewhere(first, [first, second])
+    assert not confirmed_elsewhere(first, [first, judged(0.2, 250, sender="A", day=3)])
+    assert not confirmed_elsewhere(first, [first, judged(2.0, 250, sender="B", day=3)])

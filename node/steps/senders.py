@@ -46,6 +46,9 @@ def judge_senders(db: Database) -> int:
 
 def _judge(db: Database, sender: str) -> None:
     rows = db.execute("SELECT person, lymphocytes, plr FROM derived_sender_count WHERE sender = ?", [sender]).fetchall()
+    if not rows:
+        db.execute("DELETE FROM derived_sender WHERE sender = ?", [sender])
+        return
     norm = norm_of(rows)
     _store_norm(db, sender, norm)
     for person, doubt, *values in db.execute(

@@ -27,6 +27,9 @@ ALIKE = 0.7
 ghosts are seen on some, with an amplitude of 0.005 to 0.02."""
 GHOST = 0.025
 """Amplitude over the image."""
+MOST = 0.25
+"""A stronger copy would lift the fluid beyond what is measured there, and no level could be told: what is bright behind
+the back and resembles the image by chance (a line, a coil's spot) is none."""
 
 
 def ghost(image: SagittalImage, marrow: float) -> float | None:
@@ -44,7 +47,7 @@ def ghost(image: SagittalImage, marrow: float) -> float | None:
         return None
     seen = signal[air] - signal[air].mean()
     alike, amplitude = max((_likeness(seen, copy[air]) for copy in _moved(signal)), default=(0.0, 0.0))
-    return amplitude if alike >= ALIKE and amplitude >= GHOST else None
+    return amplitude if alike >= ALIKE and GHOST <= amplitude <= MOST else None
 
 
 def _behind_the_back(signal: NDArray[np.float64], marrow: float) -> NDArray[np.bool_]:

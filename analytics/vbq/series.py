@@ -17,6 +17,7 @@ from analytics.vbq.foreign import PARALLEL_COSINE, foreign_images, not_original,
 from analytics.vbq.header import MR_IMAGES, ImageHeader
 from analytics.vbq.parts import named_parts
 from analytics.vbq.protocol import SAME, Protocol, consensus, consensus_number, protocol_of
+from analytics.vbq.reworked import doubts_of_pixels
 
 SAGITTAL_COSINE = 0.8
 """A slice normal within 37° of the patient's left-right axis makes a series sagittal: scoliosis and careless
@@ -157,7 +158,10 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         weighting_stated=weighting.holds is True,
         series_number=consensus(image.series_number for image in images),
         foreign=foreign,
-        doubts=tuple(one.reason for one in criteria if one.holds is None and one.reason.code in DOUBTS),
+        doubts=(
+            *(one.reason for one in criteria if one.holds is None and one.reason.code in DOUBTS),
+            *doubts_of_pixels(images),
+        ),
     )
 
 

@@ -66,7 +66,7 @@ def test_a_gain_is_no_matter_and_an_offset_is():
     assert found(changed(lambda signal: signal * 37.0)) == []
     assert found(changed(lambda signal: signal / 500.0)) == []
     up = found(changed(lambda signal: signal + 30.0))
-    assert up == ["nothing in the image is dark: its scale has an offset, or ghosts of motion lie over it"]
+    assert up == ["nothing in the image is dark: an offset, enhanced local contrast or ghosts of motion lie over it"]
     down = found(changed(lambda signal: signal - 10.0))
     assert down == ["the image holds signals below zero: its scale has an offset, and no ratio can be had"]
 

@@ -1,0 +1,125 @@
+"""Signals that are no longer signals: what a window, a curve, a drawing leave in the histogram, and what does not."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from analytics.vbq.burnt import burnt_in, doubts_of_drawing, without
+from analytics.vbq.reworked import doubts_of_pixels
+from analytics.vbq.scale import doubts_of_scale
+from tests.analytics.test_vbq_series import stack
+
+Signal = NDArray[np.float64]
+
+
+def magnitude(seed: int = 0) -> Signal:
+    """A magnitude image of 320 × 320: air, tissue of all signals up to 900, noise of 6 (Rice), whole numbers."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((320, 320)) / 320
+    tissue = 900 * np.clip(columns - 0.35, 0, 1) / 0.65 * (0.7 + 0.3 * np.sin(9 * rows))
+    noise = rng.normal(0, 6, (2, 320, 320))
+    return np.rint(np.hypot(tissue + noise[0], noise[1]))
+
+
+def framed(signal: Signal) -> Signal:
+    out = signal.copy()
+    out[-2:] = out[:, -2:] = 4095
+    return out
+
+
+def written(signal: Signal) -> Signal:
+    out = signal.copy()
+    out[160] = out[5:15, 5:60] = 4095
+    return out
+
+
+def cornered(signal: Signal) -> Signal:
+    """Blanked outside a disc, as after a correction of the gradients."""
+    rows, columns = np.indices(signal.shape) - 160
+    return np.where(np.hypot(rows, columns) > 168, 0.0, signal)
+
+
+def curved(gamma: float) -> Callable[[Signal], Signal]:
+    return lambda signal: np.rint(signal.max() * (signal / signal.max()) ** gamma)
+
+
+CHANGED: dict[str, tuple[Callable[[Signal], Signal], set[str]]] = {
+    "window": (
+        lambda signal: np.rint(np.clip((signal - 12) * 255 / 560, 0, 255)),
+        {"signals-clipped-above", "signals-clipped-below"},
+    ),
+    "upper end of a window": (lambda signal: np.minimum(signal, 700), {"signals-clipped-above"}),
+    "lower end of a window": (lambda signal: np.maximum(signal, 9) - 9, {"signals-clipped-below"}),
+    "gamma 0.8": (curved(0.8), {"scale-not-linear"}),
+    "gamma 0.9": (curved(0.9), {"scale-not-linear"}),
+    "gamma 1.2": (curved(1.2), {"scale-not-linear"}),
+    "gamma 0.9, then a slope": (lambda signal: curved(0.9)(signal) * 0.37 - 3, {"scale-not-linear"}),
+}
+HARMLESS: dict[str, Callable[[Signal], Signal]] = {
+    "as it is": lambda signal: signal,
+    "slope": lambda signal: signal * 0.37,
+    "slope and intercept": lambda signal: signal * 2.5 - 500,
+    "stored anew with a slope of 0.6": lambda signal: np.rint(signal / 0.6),
+    "stored anew with a slope of 1.7": lambda signal: np.rint(signal / 1.7),
+    "blanked corners": cornered,
+    "a spot": lambda signal: np.where(np.indices(signal.shape).sum(axis=0) == 2, 4000.0, signal),
+    "no whole numbers": lambda signal: signal * np.linspace(1, 1.1, 320)[:, None],
+}
+
+
+@pytest.mark.parametrize(("change", "codes"), CHANGED.values(), ids=CHANGED)
+def test_another_scale_is_seen(change: Callable[[Signal], Signal], codes: set[str]):
+    assert {one.code for one in doubts_of_scale(change(magnitude()))} == codes
+
+
+@pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
+def test_what_keeps_the_ratios_is_no_doubt(change: Callable[[Signal], Signal]):
+    assert doubts_of_scale(change(magnitude())) == []
+    assert burnt_in(change(magnitude())) is None
+
+
+@pytest.mark.parametrize(
+    ("draw", "codes"),
+    [
+        (framed, ["frame-burnt-in"]),
+        (written, ["text-burnt-in"]),
+        (lambda signal: written(framed(signal)), ["frame-burnt-in", "text-burnt-in"]),
+    ],
+)
+def test_what_is_drawn_is_named_and_is_no_signal(draw: Callable[[Signal], Signal], codes: list[str]):
+    signal = draw(magnitude())
+    mask = burnt_in(signal)
+    assert [one.code for one in doubts_of_drawing(mask)] == codes
+    assert without(signal, mask).max() < 1000
+    assert doubts_of_scale(signal, mask) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"bits_stored": 8}, "few-bits"),
+        ({"conversion_type": "WSD"}, "pixels-reworked"),
+        ({"derivation": "Window applied, exported"}, "pixels-reworked"),
+        ({"derivation": "CLAHE contrast enhancement"}, "pixels-reworked"),
+        ({"burned_in": "YES"}, "annotation-burnt-in"),
+    ],
+)
+def test_headers_tell_of_pixels_made_anew(changes: dict[str, object], code: str):
+    assert [one.code for one in doubts_of_pixels(stack(3, **changes))] == [code]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"bits_stored": 12},
+        {"bits_stored": 16, "burned_in": "NO"},
+        {"derivation": "Lossless JPEG compression"},
+        {"derivation": "Anonymized"},
+        {"derivation": "Converted to Implicit VR Little Endian"},
+    ],
+)
+def test_what_headers_say_of_every_image_is_no_doubt(changes: dict[str, object]):
+    assert list(doubts_of_pixels(stack(3, **changes))) == []

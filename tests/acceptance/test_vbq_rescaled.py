@@ -97,7 +97,7 @@ def test_a_gain_of_each_slice_changes_nothing(real: list[SagittalImage], plain: 
     assert (found.status, codes(found)) == (MeasurementStatus.MEASURED, codes(plain))
     assert found.score is not None
     assert plain.score is not None
-    assert found.score.vbq_mean == pytest.approx(plain.score.vbq_mean, rel=0.005)
+    assert found.score.vbq_mean == pytest.approx(plain.score.vbq_mean, rel=0.01)
 
 
 def test_a_slice_that_is_all_dark_is_named(real: list[SagittalImage]):

@@ -8,6 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from analytics.records import MeasurementStatus
+from analytics.vbq.automatic import AUTOMATIC_VERSION
 from node.errors import InputError
 from node.measure.files import find, measure_all, needs_a_person, picture, to_json_dict
 from tests.node.dicom_samples import stack, write_file
@@ -83,7 +84,7 @@ def test_one_line_holds_what_is_promised(tmp_path: Path):
     }  # fmt: skip
     assert list(row["rois"]) == ["L1", "L2", "L3", "L4", "CSF"]  # type: ignore[call-overload]
     assert (row["uncertainty"], row["levels_confidence"]) == ({"vbq_sd": 0.061}, 0.97)
-    assert row["algorithm"] == {"name": "vbq-auto", "version": "3"}
+    assert row["algorithm"] == {"name": "vbq-auto", "version": AUTOMATIC_VERSION}
     protocol = row["protocol"]
     assert isinstance(protocol, dict)
     assert (protocol["repetition_time_ms"], protocol["field_strength_t"]) == (620.0, 1.5)

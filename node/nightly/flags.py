@@ -1,6 +1,6 @@
 """Who gets a tier, who changes tier and who leaves the list, against what the nights before have said.
 
-A row is written only when something changes, always with its cause in words: the patient's data, the threshold
+A row is written only when something changes, always with its causes: the patient's data, the threshold
 version, or why the episode left the list. Each names the version and whose VBQ cut it was. Nobody is re-tiered in
 silence. An episode about which the steps have still to derive something keeps what was last written: half-derived data
 change nobody's tier.
@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts
 from analytics.episodes.tiers import explain, near_cut, tier
+from analytics.reasons import Reason
 from analytics.reasons import words as in_words
 from analytics.records import Tier
 from node.people.thresholds import Version, get
@@ -23,6 +24,8 @@ from node.store.reasons import loaded
 
 MARKERS = (("VBQ", "vbq"), ("NLR", "nlr"), ("PLR", "plr"))
 """Name and column."""
+UNKNOWN = "unknown"
+"""Term of a scanner that is not known."""
 
 # Links of persons whose derivation is up to date; the others are pending and are left as they stand.
 DERIVED_LINKS = "derived_link AS l JOIN derived_person AS p USING (person)"
@@ -50,7 +53,8 @@ class Flag:
     change: Literal["new", "changed", "resolved"]
     tier: Tier | None
     previous: Tier | None
-    cause: str
+    causes: tuple[Reason, ...]
+    """Why it changed: the patient's data, the threshold version, or why the episode left the list."""
     surgery_date: str
     vbq: float | None
     nlr: float | None
@@ -63,6 +67,11 @@ class Flag:
     """Whose VBQ cut it was, in words: a scanner's own, or that of all and why."""
     vbq_sd: float | None = None
     near_cut: bool | None = None
+
+    @property
+    def cause(self) -> str:
+        """The causes in words."""
+        return "; ".join(in_words(self.causes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +141,8 @@ def find_changes(
     listed = {one.episode for one in standing}
     for episode, before in sorted(known.items()):
         if before.tier is not None and episode not in listed:
-            cause = _why_resolved(db, episode, before, night=night, derivation_behind=derivation_behind)
-            if cause is None:
+            causes = _why_resolved(db, episode, before, night=night, derivation_behind=derivation_behind)
+            if causes is None:
                 continue
             flags.append(
                 Flag(
@@ -141,13 +150,13 @@ def find_changes(
                     change="resolved",
                     tier=None,
                     previous=before.tier,
-                    cause=cause,
+                    causes=causes,
                     surgery_date=before.surgery_date,
                     vbq=None,
                     nlr=None,
                     plr=None,
                     version=None,
-                    explanation=cause,
+                    explanation="; ".join(in_words(causes)),
                 )
             )
     return flags, standing
@@ -259,7 +268,7 @@ def _tiered(
         change="changed" if before is not None and before.tier is not None else "new",
         tier=now_tier,
         previous=before.tier if before else None,
-        cause=_why_tiered(db, values, before, version),
+        causes=_why_tiered(db, values, before, version),
         surgery_date=one.surgery_date,
         vbq=values.vbq,
         nlr=values.nlr,
@@ -275,56 +284,62 @@ def _tiered(
     return flag, standing
 
 
-def _why_tiered(db: Database, values: Values, before: _Known | None, version: Version) -> str:
+def _why_tiered(db: Database, values: Values, before: _Known | None, version: Version) -> tuple[Reason, ...]:
     """What made the tier: the data, the threshold version, or both when neither does it alone."""
     if before is None:
-        return f"first tier, under threshold version {version.version}"
+        return (Reason("tier-first", {"version": version.version}),)
     if before.values is None or before.version is None:
-        return f"on the list again, under threshold version {version.version}"
-    data = f"data: {_differences(before.values, values)}"
-    adoption = f"threshold version {before.version} → {version.version}"
+        return (Reason("tier-again", {"version": version.version}),)
+    data = Reason("tier-by-data", {"changes": _differences(before.values, values)})
+    adoption = Reason("tier-by-version", {"before": before.version, "now": version.version})
     if before.version == version.version:
-        return data
+        return (data,)
     if before.values == values:
-        return adoption
+        return (adoption,)
     by_data = values.tier(get(db, before.version).cuts) != before.tier
     by_version = before.values.tier(version.cuts) != before.tier
     if by_data != by_version:
-        return data if by_data else adoption
-    return f"{data}; {adoption}"
+        return (data if by_data else adoption,)
+    return data, adoption
 
 
-def _differences(before: Values, now: Values) -> str:
+def _differences(before: Values, now: Values) -> tuple[Reason, ...]:
     changes = [
-        f"{name} {getattr(before, column):.6g} → {getattr(now, column):.6g}"
+        Reason("value-changed", {"marker": name, "before": getattr(before, column), "now": getattr(now, column)})
         for name, column in MARKERS
         if getattr(before, column) != getattr(now, column)
     ]
     if before.scanner != now.scanner:
-        changes.append(f"scanner {before.scanner or 'unknown'} → {now.scanner or 'unknown'}")
-    return ", ".join(changes)
+        values = {"before": before.scanner or UNKNOWN, "now": now.scanner or UNKNOWN}
+        changes.append(Reason("scanner-changed", values))
+    return tuple(changes)
 
 
-def _why_resolved(db: Database, episode: str, before: _Known, *, night: date, derivation_behind: bool) -> str | None:
-    """Why an episode left the list, in words; ``None`` while that cannot be known yet."""
+def _why_resolved(
+    db: Database, episode: str, before: _Known, *, night: date, derivation_behind: bool
+) -> tuple[Reason, ...] | None:
+    """Why an episode left the list; ``None`` while that cannot be known yet."""
     row = db.execute(
         "SELECT l.status, l.surgery_date, l.reasons, l.exclusion_reasons, p.person IS NULL "
         "FROM derived_link AS l LEFT JOIN derived_person AS p USING (person) WHERE l.episode = ?",
         [episode],
     ).fetchone()
     if row is None:
-        return None if derivation_behind else "the operation is no longer known"
+        return None if derivation_behind else (Reason("operation-gone"),)
     status, surgery_date, reasons, exclusions, pending = row
     if pending:
         return None
-    moved = (
-        f"operation moved from {before.surgery_date} to {surgery_date}: " if surgery_date != before.surgery_date else ""
-    )
     if status == "cancelled":
-        return "the operation was cancelled"
+        return (Reason("operation-cancelled"),)
+    found: tuple[Reason, ...]
     if surgery_date < night.isoformat():
-        return f"{moved}the operation of {surgery_date} is past"
-    if status != "linked":
-        return moved + ("; ".join(in_words(loaded(reasons))) or f"the link is {status}")
-    excluded = "; ".join(in_words(loaded(exclusions)))
-    return f"{moved}no longer eligible: {excluded}" if excluded else "no threshold version is in force"
+        found = (Reason("operation-past", {"date": surgery_date}),)
+    elif status != "linked":
+        found = loaded(reasons) or (Reason("link-not-used", {"status": status}),)
+    elif excluded := loaded(exclusions):
+        found = (Reason("no-longer-eligible", {"why": excluded}),)
+    else:
+        return (Reason("no-version-in-force"),)
+    if surgery_date == before.surgery_date:
+        return found
+    return (Reason("operation-moved", {"before": before.surgery_date, "now": surgery_date, "then": found}),)

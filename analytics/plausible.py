@@ -63,3 +63,17 @@ RANGES: dict[str, Range] = {
     "hu": Range(low=-150.0, high=600.0, unit="HU", source="cancellous bone, fat included, metal excluded"),
 }
 """Ranges by quantity; ``cells`` is any kind of leukocyte that has no range of its own."""
+
+TYPICAL_MEDIANS: dict[str, tuple[float, float]] = {
+    "vbq": (1.5, 5.5),
+    "neutrophils": (1.5, 9.0),
+    "lymphocytes": (0.7, 4.0),
+    "monocytes": (0.2, 1.2),
+    "leukocytes": (3.5, 14.0),
+    "platelets": (100.0, 450.0),
+    "nlr": (0.8, 7.9),
+    "plr": (50.0, 350.0),
+    "bmd_g_per_cm2": (0.5, 1.6),
+}
+"""Where the median of a cohort lies, in the units of :data:`RANGES`: wider than any published cohort of patients before
+elective operations, narrower than tenfold, so that a wrong unit always leaves it."""

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from analytics.columns import COHORT, INDICES, Index, columns
+from analytics.columns import CELLS, COHORT, INDICES, OF_THE_PAPER, Index, columns
+from analytics.counts.plausibility import Quantities, contradictions
 from analytics.episodes.eligibility import exclusion_reasons
 from analytics.episodes.matching import blood_count_window, mri_window
 from analytics.plausible import RANGES
@@ -89,7 +90,8 @@ def check_row(values: Mapping[str, str]) -> CheckedRow:
     Parameters
     ----------
     values
-        The cells as text, by column; a missing column counts as blank, other columns are not looked at.
+        The cells as text, by column; a missing column counts as blank. Of other columns only ``leukocytes`` (10⁹/L) is
+        looked at: the neutrophils and lymphocytes are some of them.
     """
     text = {name: values.get(name, "").strip() for name in (*COLUMNS, *OPTIONAL_COLUMNS)}
     found = _Findings()
@@ -98,6 +100,8 @@ def check_row(values: Mapping[str, str]) -> CheckedRow:
         _check_index(index, typed, text, found)
     if typed["lymphocytes"] == 0:
         found.add(Reason("lymphocytes-zero"))
+    for reason in contradictions(_quantities(typed, values.get("leukocytes", ""))):
+        found.add(reason)
     reasons = (
         *found.excluding,
         *_outside_windows(typed),
@@ -115,10 +119,15 @@ def unclear_coding(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
     """
     sentences = []
     for name in BINARY_COLUMNS:
-        seen = {row.get(name, "").strip().removesuffix(".0") for row in rows}
-        if "2" in seen and "0" not in seen:
+        if coded_one_and_two(row.get(name, "") for row in rows):
             sentences.append(f"{name} is coded with 2 and without 0, so what its 1 means is unclear")
     return tuple(sentences)
+
+
+def coded_one_and_two(cells: Iterable[str]) -> bool:
+    """Whether the cells of a yes/no column hold 2 and no 0."""
+    seen = {cell.strip().removesuffix(".0") for cell in cells}
+    return "2" in seen and "0" not in seen
 
 
 def _typed(name: str, text: str, found: _Findings) -> Cell:
@@ -178,6 +187,18 @@ def _date(name: str, text: str, found: _Findings) -> str | None:
             pass  # said below: a day that does not exist is as unreadable as another format
     found.add(Reason("value-not-a-date", {"column": name, "text": text}))
     return None
+
+
+def _quantities(typed: Mapping[str, Cell], leukocytes: str) -> Quantities:
+    """The blood count of the row, for the rules that laboratory messages pass too."""
+    counted = {cell: float(value) if isinstance(value := typed.get(cell), float) else None for cell in CELLS}
+    given = leukocytes.strip()
+    return Quantities(
+        counted=counted,
+        percent=dict.fromkeys(CELLS),
+        leukocytes=float(given) if NUMBER.fullmatch(given) and RANGES["leukocytes"].holds(float(given)) else None,
+        indices=dict.fromkeys(OF_THE_PAPER),
+    )
 
 
 def _check_index(index: Index, typed: Mapping[str, Cell], text: Mapping[str, str], found: _Findings) -> None:

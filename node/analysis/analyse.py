@@ -42,7 +42,8 @@ from node.analysis.agreement import read_readings
 from node.analysis.cells import LABELS, guarded
 from node.analysis.tables import tables
 from node.errors import CohortError, InputError
-from node.people.imports import CohortRow, read_cohort
+from node.people.cohort_rows import CohortRow, by_reason, detail_rows, exclusions_by_reason
+from node.people.imports import read_cohort
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,10 +57,12 @@ SCANNER = "scanner_stratum"
 WRITTEN = (
     "analysis", "report", "table1", "correlations", "table2", "effects", "log_ratios", "winsorised", "logistic",
     "shape", "interactions", "diagnostics", "influence", "scanners", "paper", "paper_table1", "roc", "areas",
-    "agreement", "limits", "flow", "scatter_age", "scatter_nlr", "scatter_plr", "age_by_sex", "coefficients",
-    "residuals", "calibration", "over_time", "bland_altman", "bland_altman_automatic",
+    "agreement", "limits", "left_out", "flow", "scatter_age", "scatter_nlr", "scatter_plr", "age_by_sex",
+    "coefficients", "residuals", "calibration", "over_time", "bland_altman", "bland_altman_automatic",
 )  # fmt: skip
 """Names of the files that an analysis may write, with these endings."""
+LEFT_OUT = ("line", "id", "what", "code", "reason")
+"""Columns of left_out.csv."""
 SUFFIXES = (".json", ".csv", ".html", ".png", ".svg")
 
 
@@ -89,6 +92,11 @@ class Run:
     cohort: pd.DataFrame
     readings: pd.DataFrame | None
     analysis: Analysis
+    problems_by_reason: tuple[dict[str, Any], ...] = ()
+    excluded_by_reason: tuple[dict[str, Any], ...] = ()
+    """Counts with a code and one example each, of a table."""
+    details: tuple[tuple[str, ...], ...] = ()
+    """Line, id, what, code and words of every problem and every reason that leaves a row of a table out."""
 
     @property
     def not_eligible(self) -> int:
@@ -105,7 +113,10 @@ class Run:
             {"id": one.id, "reasons": words(one.reasons), "reason_codes": codes(one.reasons)} for one in self.excluded
         ]
         origin = {"table_sha256": self.sha256, "software": self.software, "flow": rows, "excluded": left_out}
-        return {**origin, "problems": list(self.problems), **self.analysis.to_json_dict()}
+        counted = {
+            "problems_by_reason": list(self.problems_by_reason), "excluded_by_reason": list(self.excluded_by_reason),
+        }  # fmt: skip
+        return {**origin, "problems": list(self.problems), **counted, **self.analysis.to_json_dict()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +138,10 @@ class Picture:
         return base64.b64encode(self.png).decode()
 
 
-def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None) -> Run:
+def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None, mapping: str = "") -> Run:
     """Read a cohort table and analyse its eligible rows; ``readings`` is a table of several readers' VBQ.
+
+    ``mapping`` is what a person says about the columns of the table (TOML).
 
     Raises
     ------
@@ -138,11 +151,12 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None) 
         The outcome column is not there, or holds something else than 1, 0 and blanks; or the readings are no table.
     """
     readers = None if readings is None else read_readings(readings)
-    content, table = read_cohort(path, more_columns=True)
-    excluded = {row.id: reasons for row in table.rows if (reasons := _reasons(row))}
+    content, table = read_cohort(path, mapping=mapping)
+    excluded = {row.id: row.checked.exclusion_reasons for row in table.rows if not row.checked.eligible}
     used = sorted((row for row in table.rows if row.id not in excluded), key=lambda row: row.id)
     if not used:
-        raise CohortError(f"cohort table {path}: none of its {len(table.rows)} rows is eligible")
+        why = "; ".join(f"{one['n']} × {one['reason']} ({one['example']})" for one in exclusions_by_reason(table.rows))
+        raise CohortError(f"cohort table {path}: none of its {len(table.rows)} rows is eligible: {why}")
     columns = (*COLUMNS, *DATE_COLUMNS)
     cohort = pd.DataFrame([{name: row.checked.values[name] for name in columns} for row in used], columns=list(columns))
     numeric = [name for name in COLUMNS if name not in ("id", "diagnosis")]
@@ -164,6 +178,9 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None) 
         cohort=cohort,
         readings=readers,
         analysis=analysis,
+        problems_by_reason=tuple(by_reason(table.problems)),
+        excluded_by_reason=tuple(exclusions_by_reason(table.rows)),
+        details=tuple(detail_rows(table)),
     )
 
 
@@ -185,15 +202,6 @@ def _flow(refused: int, excluded: list[tuple[Reason, ...]], model: OlsFit | Refu
     )
 
 
-def _reasons(row: CohortRow) -> tuple[Reason, ...]:
-    """Why a row is left out; an export of the view ``cohort`` knows more than its values show."""
-    if not row.checked.eligible:
-        return row.checked.exclusion_reasons
-    if row.others.get("eligible") == "0":
-        return (Reason("not-eligible-by-table", {"why": row.others.get("exclusion_reasons", "")}),)
-    return ()
-
-
 def _outcome(row: CohortRow, name: str) -> float:
     if name not in row.others:
         raise InputError(f"the table has no outcome column {name!r} beside those of every cohort table")
@@ -212,6 +220,8 @@ def write(run: Run, folder: Path) -> None:
             (folder / f"{name}{suffix}").unlink(missing_ok=True)
     text = json.dumps(run.to_json_dict(), ensure_ascii=False, indent=2, allow_nan=False)
     (folder / "analysis.json").write_text(text + "\n", encoding="utf-8")
+    with (folder / "left_out.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([guarded(cell) for cell in row] for row in (LEFT_OUT, *run.details))
     environment = Environment(
         loader=PackageLoader("node.analysis"), autoescape=select_autoescape(["html.j2"]), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

@@ -1,5 +1,6 @@
 """What people give: a retrospective cohort, readings."""
 
+import csv
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, read_settings
+from node.commands.shell import AsJson, Config, MappingFile, open_node, out, print_json, print_table, read_settings
 from node.errors import InputError
 
 if TYPE_CHECKING:
+    from node.people.cohort_rows import CohortTable
     from node.people.readings import AddedReading
 
 app = typer.Typer()
@@ -20,33 +22,86 @@ app.add_typer(reading_app, name="reading")
 
 @app.command("import")
 def import_(
-    cohort: Annotated[Path, typer.Argument(help="CSV with the promised columns; dates where there are any.")],
+    cohort: Annotated[
+        Path, typer.Argument(help="CSV of any usual dialect, xlsx, SPSS .sav, Stata .dta, SAS .xpt or Parquet.")
+    ],
+    mapping: MappingFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what each column became; nothing is stored.")
+    ] = False,
+    propose: Annotated[
+        Path | None, typer.Option("--propose", help="With --dry-run: write a mapping to look through to this file.")
+    ] = None,
+    details: Annotated[
+        Path | None, typer.Option("--details", help="CSV of every row with a problem or a reason that keeps it out.")
+    ] = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a site's retrospective cohort. The same file twice changes nothing; every refused row is listed.
+    """Take a site's retrospective cohort. The same file twice changes nothing; problems are counted by reason.
 
-    Exit code 0 when every row was taken, 3 when some rows have problems (they are listed, and kept in `problems`).
+    Exit code 0 when every row was taken, 3 when some rows have problems (`problems` keeps all of them), 1 when the file
+    is refused: a column that cannot be right as a whole is named with the cause and a proposal.
     """
-    from node.people.imports import import_cohort
+    from node.people.files.mapping import read_mapping_file
+    from node.people.imports import import_cohort, read_cohort
 
+    text = read_mapping_file(mapping)[0] if mapping is not None else ""
     settings = read_settings(config)
+    if dry_run:
+        raise typer.Exit(_dry_run(cohort, text, propose=propose, details=details, as_json=as_json))
+    if propose is not None:
+        raise InputError("--propose goes with --dry-run")
     db, _ = open_node(settings, create=True)
-    summary = import_cohort(db, cohort, site=settings.site.name, now=now())
+    summary = import_cohort(db, cohort, site=settings.site.name, now=now(), mapping=text)
+    if details is not None:
+        _write_details(details, read_cohort(cohort, mapping=text)[1])
     if as_json:
         print_json(summary.to_json_dict())
     else:
-        out.print(
-            f"{summary.rows} rows: {summary.new} new, {summary.changed} changed, {summary.unchanged} unchanged, "
-            f"{summary.refused} refused; {summary.eligible} eligible for the model, {summary.excluded} excluded"
-            + (" (this file had been imported before)" if summary.already_imported else ""),
-            highlight=False,
-            soft_wrap=True,
-        )
-        for problem in summary.problems:
-            out.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
+        for line in summary.lines():
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
     if summary.problems:
         raise typer.Exit(3)
+
+
+def _dry_run(cohort: Path, mapping: str, *, propose: Path | None, details: Path | None, as_json: bool) -> int:
+    """Show what an import would make of a file; the exit code it would have."""
+    from node.people.files.summary import HEADINGS
+    from node.people.preview import preview
+
+    shown = preview(cohort, mapping)
+    if propose is not None:
+        _write_new(propose, shown.proposal)
+    if details is not None and shown.table is not None:
+        _write_details(details, shown.table)
+    if as_json:
+        print_json(shown.to_json_dict())
+    else:
+        if shown.columns:
+            print_table(str(cohort), HEADINGS, (one.row() for one in shown.columns))
+        for line in shown.lines():
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    return shown.exit_code
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that is not there; what a person has filled in is not overwritten."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _write_details(path: Path, table: "CohortTable") -> None:
+    from node.people.cohort_rows import detail_rows
+
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("line", "id", "what", "code", "reason"), *detail_rows(table)])
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @reading_app.command("add")

@@ -12,6 +12,7 @@ from node.clock import now
 from node.commands.shell import (
     AsJson,
     Config,
+    MappingFile,
     err,
     open_node,
     out,
@@ -142,7 +143,7 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def analyse(
-    cohort: Annotated[Path, typer.Argument(help="CSV with the promised columns; more columns may be there.")],
+    cohort: Annotated[Path, typer.Argument(help="A cohort table in any form that `import` takes.")],
     folder: Annotated[Path, typer.Option("--out", help="Where the results go; the folder is made.")],
     cut: Annotated[
         float | None, typer.Option("--cut", help="VBQ at or above it is high; the cohort's median without it.")
@@ -160,6 +161,7 @@ def analyse(
             "--readings", help="CSV of a subject and each reader's VBQ, for their agreement; one may be `automatic`."
         ),
     ] = None,
+    mapping: MappingFile = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstraps.")] = 1,
 ) -> None:
     """Run the paper's whole analysis on a cohort table: JSON, tables, figures and one report.html; nothing is stored.
@@ -167,19 +169,22 @@ def analyse(
     Exit code 0 when every part could be computed, 3 when some could not (they are listed with the reason).
     """
     from analytics.paper.analysis import Choices
-    from analytics.reasons import words
     from node.analysis.analyse import analyse_file, write
+    from node.people.cohort_rows import in_lines
+    from node.people.files.mapping import read_mapping_file
 
     if cut is not None and not isfinite(cut):
         raise InputError(f"VBQ has no group at or above {cut}")
-    done = analyse_file(cohort, Choices(seed=seed, cut=cut, clipped=clipped, outcome=outcome), readings=readings)
+    said = read_mapping_file(mapping)[0] if mapping is not None else ""
+    choices = Choices(seed=seed, cut=cut, clipped=clipped, outcome=outcome)
+    done = analyse_file(cohort, choices, readings=readings, mapping=said)
     write(done, folder)
     refusals, alerts = done.analysis.refusals(), done.analysis.alerts()
     lines = [
         f"{done.rows} rows: {done.refused} refused, {done.not_eligible} excluded, {done.eligible} analysed",
         *(f"  not given: {text}" for text in refusals),
         *(f"  look at: {text}" for text in alerts),
-        *(f"  left out: id {one.id}: {'; '.join(words(one.reasons))}" for one in done.excluded),
+        *in_lines(done.problems_by_reason, done.excluded_by_reason),
         f"written to {folder / 'report.html'} and beside it",
     ]
     for line in lines:

@@ -22,6 +22,10 @@ Config = Annotated[
     typer.Option("--config", help="The settings file; without it node.toml of this folder, else the defaults."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for a script.")]
+MappingFile = Annotated[
+    Path | None,
+    typer.Option("--mapping", help="TOML: what the columns of the file mean (`import --dry-run --propose`)."),
+]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 UNBOUNDED = 100_000

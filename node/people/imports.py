@@ -5,37 +5,34 @@ others are problems; a row that cannot be taken is a problem, never silently lef
 newer file decides its id, those of a whole file when none of its rows is in effect any more.
 """
 
-import csv
 import hashlib
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import structlog
 from sqlite_utils import Database
 
-from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS, OPTIONAL_COLUMNS, CheckedRow, check_row, unclear_coding
-from analytics.reasons import Reason
+from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS, OPTIONAL_COLUMNS, CheckedRow, check_row
+from analytics.episodes.whole_table import row_doubts
+from analytics.reasons import Reason, codes, words
 from node import __version__
 from node.clock import to_text
 from node.errors import CohortError
-from node.store.database import writing
+from node.people.cohort_rows import CohortRow, CohortTable, Problem, by_reason, exclusions_by_reason, in_lines
+from node.people.files.mapping import read_mapping
+from node.people.files.tables import Understood, is_summary, understand
+from node.store.database import insert, writing
 from node.store.failures import barrier, in_words, tried
 from node.store.problems import note_problem
 from node.store.reasons import stored
 
 log = structlog.get_logger()
 
-SEPARATORS = (",", ";")
-"""Tried in this order; the one that splits the header into known columns is the file's."""
-
 STORED = (*COLUMNS, *OPTIONAL_COLUMNS)
-ALWAYS_CHECKED = (*COLUMNS, *DATE_COLUMNS)
 
 FAILED = "failed"
 """Code of the problem of a row on which the software failed."""
@@ -72,66 +69,53 @@ class ImportSummary:
     eligible: int
     excluded: int
     problems: tuple[str, ...]
+    problem_codes: tuple[str, ...]
+    """The code of each problem, in the same order."""
+    problems_by_reason: tuple[dict[str, Any], ...]
+    excluded_by_reason: tuple[dict[str, Any], ...]
+    """Counts with a code and one example each; a row is counted by the first reason that keeps it out."""
     already_imported: bool
+    superseded: int = 0
+    """1 where the last problem is that a newer file decides rows of this one."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
         return asdict(self)
 
-
-@dataclass(frozen=True, kw_only=True)
-class CohortRow:
-    """A row of the file that is taken; ``line`` is 1-based, the header's line included."""
-
-    id: str
-    line: int
-    checked: CheckedRow
-    others: Mapping[str, str]
-    """The cells of columns that a cohort table need not have, but for the dates, as text."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Problem:
-    """What a person should look at, and the line that it is filed under."""
-
-    line: int
-    code: str
-    reason: Reason
+    def lines(self) -> list[str]:
+        """What happened, for a person: problems and exclusions counted by reason, with one example each."""
+        known = " (this file had been imported before)" if self.already_imported else ""
+        return [
+            f"{self.rows} rows: {self.new} new, {self.changed} changed, {self.unchanged} unchanged, "
+            f"{self.refused} refused; {self.eligible} eligible for the model, {self.excluded} excluded{known}",
+            *in_lines(self.problems_by_reason, self.excluded_by_reason),
+            *self.problems[len(self.problems) - self.superseded :],
+        ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CohortTable:
-    """A file as read and checked; ``refused`` rows are in ``problems`` only."""
-
-    rows: tuple[CohortRow, ...]
-    refused: int
-    problems: tuple[_Problem, ...]
-
-    def problem_lines(self) -> list[str]:
-        """Each problem in words, with its line."""
-        return [f"line {problem.line}: {problem.reason}" for problem in self.problems]
-
-
-def import_cohort(db: Database, path: Path, *, site: str, now: datetime) -> ImportSummary:
+def import_cohort(db: Database, path: Path, *, site: str, now: datetime, mapping: str = "") -> ImportSummary:
     """Store a cohort table as a fact and derive its rows, in one transaction.
 
     Parameters
     ----------
     path
-        CSV in UTF-8 (a byte order mark is accepted), comma or semicolon between the cells, a decimal point in the
-        numbers, the promised columns and optionally dates, scanner and outcomes, in any order.
+        CSV of any usual dialect, a spreadsheet, SPSS, Stata, SAS transport or Parquet: the promised columns and
+        optionally dates, scanner and outcomes, in any order.
     site
         Name of the site that the rows belong to.
     now
         When it is imported, aware.
+    mapping
+        What a person says about the columns (TOML); kept with the file.
 
     Raises
     ------
     CohortError
         The file as a whole cannot be read; nothing is stored.
     """
-    content, table = read_cohort(path)
-    digest = hashlib.sha256(content).hexdigest()
+    content, table = read_cohort(path, mapping=mapping)
+    # The same file with another mapping is another import.
+    digest = hashlib.sha256(content + (b"\0" + mapping.encode() if mapping else b"")).hexdigest()
     with writing(db):
         if _underived(db):
             _derive_all(db, site=site)
@@ -142,6 +126,8 @@ def import_cohort(db: Database, path: Path, *, site: str, now: datetime) -> Impo
             "INSERT INTO fact_import (sha256, file_name, content, imported_at) VALUES (?, ?, ?, ?) RETURNING import_id",
             [digest, path.name, content, to_text(now)],
         ).fetchone()
+        if mapping:
+            insert(db, "fact_import_mapping", [{"import_id": import_id, "content": mapping}])
         before = {row[0]: row[1:] for row in db.execute(f"SELECT {', '.join(STORED)} FROM derived_import_row")}
         _derive(db, import_id, table, site=site)
     new = sum(row.id not in before for row in table.rows)
@@ -153,27 +139,33 @@ def import_cohort(db: Database, path: Path, *, site: str, now: datetime) -> Impo
     return summary
 
 
-def read_cohort(path: Path, *, more_columns: bool = False) -> tuple[bytes, CohortTable]:
+def read_cohort(path: Path, *, mapping: str = "") -> tuple[bytes, CohortTable]:
     """Read and check a cohort table without storing it; its bytes and what they say.
-
-    Parameters
-    ----------
-    more_columns
-        Whether columns that a cohort table does not have are taken along, rather than refused.
 
     Raises
     ------
     CohortError
         The file as a whole cannot be read.
     """
+    content = read_bytes(path)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CohortError(f"cohort table {path}: {error.strerror or error}") from error
-    try:
-        return content, _read_table(content, more_columns=more_columns)
+        return content, _read_table(content, mapping)
     except CohortError as error:
         raise CohortError(f"cohort table {path}: {error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises
+    ------
+    CohortError
+        It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CohortError(f"cohort table {path}: {error.strerror or error}") from error
 
 
 def derive_imports(db: Database, *, site: str) -> int:
@@ -201,11 +193,14 @@ def _derive_all(db: Database, *, site: str) -> int:
     db.execute("DELETE FROM derived_problem WHERE step = 'import'")
     db.execute("DELETE FROM state_failure WHERE step = 'import'")
     db.execute("DELETE FROM derived_import_row")
-    files = db.execute("SELECT import_id, content FROM fact_import ORDER BY import_id").fetchall()
-    for import_id, content in files:
+    files = db.execute(
+        "SELECT f.import_id, f.content, coalesce(m.content, '') FROM fact_import AS f "
+        "LEFT JOIN fact_import_mapping AS m USING (import_id) ORDER BY f.import_id"
+    ).fetchall()
+    for import_id, content, mapping in files:
         with barrier(db, "import", f"import {import_id}", instead=partial(_unreadable, db, import_id)):
             try:
-                table = _read_table(content)
+                table = _read_table(content, mapping)
             except CohortError as error:
                 _unreadable(db, import_id, str(error))
             else:
@@ -274,9 +269,11 @@ def _superseded(db: Database, table: CohortTable, import_id: int) -> int:
 
 
 def _summary(table: CohortTable, *, new: int, changed: int, superseded: int | None = None) -> ImportSummary:
-    problems = table.problem_lines()
+    problems, problem_codes = table.problem_lines(), codes(problem.cause for problem in table.problems)
     if superseded:
-        problems.append(f"{superseded} rows of this file are not in effect: a file imported later decides them")
+        reason = Reason("rows-superseded", {"rows": superseded})
+        problems.append(str(reason))
+        problem_codes.append(reason.code)
     eligible = sum(row.checked.eligible for row in table.rows)
     return ImportSummary(
         rows=len(table.rows) + table.refused,
@@ -287,29 +284,46 @@ def _summary(table: CohortTable, *, new: int, changed: int, superseded: int | No
         eligible=eligible,
         excluded=len(table.rows) - eligible,
         problems=tuple(problems),
+        problem_codes=tuple(problem_codes),
+        problems_by_reason=tuple(by_reason(table.problems)),
+        excluded_by_reason=tuple(exclusions_by_reason(table.rows)),
         already_imported=superseded is not None,
+        superseded=int(bool(superseded)),
     )
 
 
-def _read_table(content: bytes, *, more_columns: bool = False) -> CohortTable:
-    text = _decode(content)
-    separator, header = _header(text, more_columns=more_columns)
-    taken: list[tuple[int, dict[str, str]]] = []
-    malformed: list[_Problem] = []
-    for line, cells in islice(_records(text, separator), 1, None):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) == len(header):
-            taken.append((line, dict(zip(header, cells, strict=True))))
+def _read_table(content: bytes, mapping: str = "") -> CohortTable:
+    return checked_table(understand(content, read_mapping(mapping) if mapping else None))
+
+
+def checked_table(table: Understood) -> CohortTable:
+    """The rows of a file as far as they can be used, each doubt a problem.
+
+    Raises
+    ------
+    CohortError
+        A column cannot be right as a whole, or no row can be used.
+    """
+    if table.doubts:
+        raise CohortError(
+            f"{'; '.join(words(table.doubts))}; correct it (recode to 1 (yes) and 0 (no) and import again), or say "
+            "what is meant in a mapping (`--dry-run --propose map.toml` writes one to look through)"
+        )
+    malformed = [Problem(line=line, code="malformed", reason=reason) for line, reason in table.malformed]
+    summed = {index for index in range(len(table.lines)) if is_summary(table, index)}
+    taken = []
+    for index, values in enumerate(table.rows()):
+        if index in summed:
+            reason = Reason("row-sums-up", {"id": values["id"]})
+            malformed.append(Problem(line=table.lines[index], code="malformed", reason=reason))
         else:
-            reason = Reason("row-of-other-length", {"cells": len(cells), "header": len(header)})
-            malformed.append(_Problem(line=line, code="malformed", reason=reason))
-    if unclear := unclear_coding([values for _, values in taken]):
-        raise CohortError(f"{'; '.join(unclear)}; recode to 1 (yes) and 0 (no) and import again")
-    return _checked(taken, malformed)
+            taken.append((table.lines[index], values))
+    return _checked(taken, malformed, settled=table.settled)
 
 
-def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence[_Problem]) -> CohortTable:
+def _checked(
+    taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence[Problem], *, settled: frozenset[str]
+) -> CohortTable:
     rows: dict[str, CohortRow] = {}
     problems = list(malformed)
     refused = len(malformed)
@@ -317,82 +331,58 @@ def _checked(taken: Sequence[tuple[int, Mapping[str, str]]], malformed: Sequence
         row = tried(partial(check_row, values))
         if row.error is not None:
             reason = Reason("row-failed", {"fault": in_words(row.error)})
-            problems.append(_Problem(line=line, code=FAILED, reason=reason))
+            problems.append(Problem(line=line, code=FAILED, reason=reason))
             refused += 1
             continue
         checked = row.result()
         name = checked.values["id"]
         if not isinstance(name, str):
-            problems.append(_Problem(line=line, code="no-id", reason=Reason("row-without-id")))
+            problems.append(Problem(line=line, code="no-id", reason=Reason("row-without-id")))
             refused += 1
         elif name in rows:
             # Filed under the first row, so that it goes when a newer file decides the id.
             reason = Reason("row-repeated", {"id": name, "line": line})
-            problems.append(_Problem(line=rows[name].line, code="repeated-id", reason=reason))
+            problems.append(Problem(line=rows[name].line, code="repeated-id", reason=reason))
             refused += 1
         else:
             others = {
                 column: cell.strip() for column, cell in values.items() if column not in (*COLUMNS, *DATE_COLUMNS)
             }
-            rows[name] = CohortRow(id=name, line=line, checked=checked, others=others)
-            problems.extend(
-                _Problem(line=line, code="value", reason=Reason("value-of-row", {"id": name, "why": why}))
-                for why in checked.problems
-            )
+            rows[name] = CohortRow(id=name, line=line, checked=_by_table(checked, others), others=others)
     if not rows:
         raise CohortError("it has no row that can be used (a row needs an id and as many cells as the header)")
-    ordered = sorted(problems, key=lambda problem: (problem.line, problem.code, str(problem.reason)))
-    return CohortTable(rows=tuple(rows.values()), refused=refused, problems=tuple(ordered))
-
-
-def _decode(content: bytes) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise CohortError("it is in UTF-16; save it as CSV in UTF-8")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise CohortError(
-            f"line {line} is not UTF-8 (byte 0x{content[error.start]:02x}); save it as CSV in UTF-8"
-        ) from error
-    if not text.strip():
-        raise CohortError("it is empty")
-    if "\0" in text:
-        raise CohortError("it holds NUL characters, so it is not a CSV file (is it a spreadsheet? save it as CSV)")
-    return text
-
-
-def _header(text: str, *, more_columns: bool) -> tuple[str, list[str]]:
-    """The separator and the column names, none missing, and all of them known unless more are allowed."""
-    first = next(csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[0], strict=False))
-    separator = SEPARATORS[1] if len(first) == 1 and SEPARATORS[1] in first[0] else SEPARATORS[0]
-    _, cells = next(_records(text, separator))
-    header = [cell.strip() for cell in cells]
-    missing = [name for name in COLUMNS if name not in header]
-    unknown = sorted({name for name in header if name not in STORED})
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    complaints = [
-        f"{what} {', '.join(repr(name) for name in names)}"
-        for what, names in (("missing", missing), ("unknown", [] if more_columns else unknown), ("repeated", repeated))
-        if names
+    held = _held(tuple(rows.values()), settled)
+    problems += [
+        Problem(line=row.line, code="value", reason=Reason("value-of-row", {"id": row.id, "why": reason}))
+        for row in held
+        for reason in row.checked.problems
     ]
-    if complaints:
-        raise CohortError(
-            f"its first line does not name the columns as it should: {'; '.join(complaints)}; "
-            f"the columns are {', '.join(COLUMNS)}, and optionally {', '.join(OPTIONAL_COLUMNS)}"
+    ordered = sorted(problems, key=lambda problem: (problem.line, problem.code, str(problem.reason)))
+    return CohortTable(rows=held, refused=refused, problems=tuple(ordered))
+
+
+def _by_table(checked: CheckedRow, others: Mapping[str, str]) -> CheckedRow:
+    """An export of the view ``cohort`` knows more than its values show."""
+    if not checked.eligible or others.get("eligible") != "0":
+        return checked
+    reason = Reason("not-eligible-by-table", {"why": others.get("exclusion_reasons", "")})
+    return replace(checked, eligible=False, exclusion_reasons=(reason,))
+
+
+def _held(rows: tuple[CohortRow, ...], settled: frozenset[str]) -> tuple[CohortRow, ...]:
+    """The rows, those kept out of the model that cannot be right among the others."""
+    doubts = row_doubts([row.checked for row in rows], settled=settled)
+    return tuple(
+        replace(
+            row,
+            checked=replace(
+                row.checked,
+                problems=(*row.checked.problems, *doubts[index]),
+                eligible=False,
+                exclusion_reasons=(*doubts[index], *row.checked.exclusion_reasons),
+            ),
         )
-    return separator, header
-
-
-def _records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the line (1-based) it begins on; a quoted cell may hold line breaks."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise CohortError(f"the record that begins on line {line} is not CSV: {error}") from error
-        yield line, cells
+        if index in doubts
+        else row
+        for index, row in enumerate(rows)
+    )

@@ -1,0 +1,1 @@
+"""Cohort tables as people have them: formats, dialects, names, values, and the mapping that settles them."""

@@ -28,6 +28,14 @@ ENOUGH_SIGNS = 20
 FAR = 5.0
 """Robust standard deviations from the median, on the log scale; of a year's cohort with 19 lymphocyte counts of a tenth
 among 324, the platelet ratio is beyond it in these 19 and in no other."""
+FAR_IN_CLUSTER = 3.0
+LEAST_CLUSTER = 3
+CLUSTER_TO_BETWEEN = 2
+"""Values off by one factor are a cluster from this distance on, when there are three and at least twice as many as lie
+between :data:`NEAR` and it: the tail of one distribution has far more nearer to its middle."""
+LOOKS = 10
+FAR_ALONE = 8.0
+"""The same for a value that no unit explains: the counts of the truly ill lie up to 6 off those of a cohort."""
 FAR_FOR_A_CODE = 3.5
 """The same for a value that is a usual code for missing."""
 NEAR = 2.5
@@ -48,6 +56,7 @@ MEASURED = ("vbq", "age", "sex_male", "bmi", "neutrophils", "lymphocytes", "plat
 ENOUGH_MEASURED = 5
 """Values that a row must have, the VBQ and a count or ratio among them, to be compared with others."""
 
+Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 Numbers = Mapping[str, Sequence[float | None]]
 
 
@@ -155,31 +164,60 @@ def _number(value: Cell) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _of_column(name: str, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Iterator[tuple[int, Reason]]:
+def _of_column(name: str, values: Array) -> Iterator[tuple[int, Reason]]:
     given = values[values > 0]
     if len(given) < ENOUGH_FOR_ROWS:
         return
     if name == "age":
         yield from _coded_ages(values)
         return
-    median = float(np.median(np.log(given)))
-    spread = max(LEAST_SPREAD, 1.4826 * float(np.median(np.abs(np.log(given) - median))))
-    for index, value in enumerate(values):
-        if not value > 0:
-            continue
-        distance = math.log(value) - median
-        about: dict[str, Value] = {"column": name, "value": float(value), "median": math.exp(median)}
+    logs = np.log(values, out=np.full(len(values), np.nan), where=values > 0)
+    factors = _other_units(logs) if name in COMPARED else np.zeros(len(values))
+    median, spread = _centre(logs[(factors == 0) & ~np.isnan(logs)])
+    for index in np.flatnonzero(~np.isnan(logs)):
+        value, distance = float(values[index]), float(logs[index] - median)
+        about: dict[str, Value] = {"column": name, "value": value, "median": math.exp(median)}
         if value in CODES and distance > FAR_FOR_A_CODE * spread:
-            yield index, Reason("value-like-missing-code", {"column": name, "value": float(value)})
-        elif name in COMPARED and abs(distance) > FAR * spread:
-            factor = next((one for one in FACTORS if abs(distance + math.log(one)) <= NEAR * spread), None)
-            if factor is None:
-                yield index, Reason("value-far-off", about)
-            else:
-                yield index, Reason("value-in-another-unit", {**about, "factor": factor})
+            yield int(index), Reason("value-like-missing-code", {"column": name, "value": value})
+        elif factors[index]:
+            yield int(index), Reason("value-in-another-unit", {**about, "factor": float(factors[index])})
+        elif name in COMPARED and abs(distance) > FAR_ALONE * spread:
+            yield int(index), Reason("value-far-off", about)
 
 
-def _coded_ages(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Iterator[tuple[int, Reason]]:
+def _centre(logs: Array) -> tuple[float, float]:
+    """Median and robust standard deviation."""
+    median = float(np.median(logs))
+    return median, max(LEAST_SPREAD, 1.4826 * float(np.median(np.abs(logs - median))))
+
+
+def _other_units(logs: Array) -> Array:
+    """By value the factor that would bring it among the others, 0 where it is among them.
+
+    Single values are looked for far off; where several are off by one factor and hardly any lie between, they are a
+    cluster in another unit. What is found does not count in the next look, so that many do not hide each other.
+    """
+    factors = np.zeros(len(logs))
+    for _ in range(LOOKS):
+        rest = (factors == 0) & ~np.isnan(logs)
+        median, spread = _centre(logs[rest])
+        found = np.zeros(len(logs), dtype=bool)
+        for factor in sorted(FACTORS, key=lambda one: -abs(math.log(one))):
+            # Towards the others: what is too small has a factor above 1.
+            off = np.where(rest, (median - logs) * math.copysign(1.0, math.log(factor)), 0.0) / spread
+            explained = np.abs(np.where(rest, logs, math.inf) + math.log(factor) - median) <= NEAR * spread
+            cluster = explained & (off > FAR_IN_CLUSTER)
+            between = int(np.sum((off > NEAR) & (off <= FAR_IN_CLUSTER)))
+            if not (cluster.sum() >= LEAST_CLUSTER and cluster.sum() > CLUSTER_TO_BETWEEN * between):
+                cluster = explained & (off > FAR)
+            factors[cluster & ~found] = factor
+            found |= cluster
+        if not found.any():
+            break
+    return factors
+
+
+def _coded_ages(values: Array) -> Iterator[tuple[int, Reason]]:
     coded = np.isin(values, list(CODES))
     others = values[~coded & ~np.isnan(values)]
     if len(others) == 0:

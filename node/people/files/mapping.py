@@ -129,9 +129,7 @@ def _check(name: str, part: ColumnPart) -> None:
         raise CohortError(f"the mapping names {name!r}, which is no column of a cohort table")
     for code, meaning in part.codes.items():
         if meaning == OPEN:
-            raise CohortError(
-                f"the mapping leaves open what {code!r} means in {part.source!r}; write it in place of '?'"
-            )
+            raise CohortError(f"the mapping leaves open what {code!r} of {name} means; write it in place of '?'")
         if meaning not in MEANINGS:
             raise CohortError(f"the mapping of {name}: {meaning!r} is none of {', '.join(MEANINGS)}")
     if OPEN in (part.source, part.unit, part.dates):

@@ -172,7 +172,7 @@ def _of_column(name: str, values: Array) -> Iterator[tuple[int, Reason]]:
         yield from _coded_ages(values)
         return
     logs = np.log(values, out=np.full(len(values), np.nan), where=values > 0)
-    factors = _other_units(logs) if name in COMPARED else np.zeros(len(values))
+    factors = _other_units(logs, clusters=name not in OF_THE_PAPER) if name in COMPARED else np.zeros(len(values))
     median, spread = _centre(logs[(factors == 0) & ~np.isnan(logs)])
     for index in np.flatnonzero(~np.isnan(logs)):
         value, distance = float(values[index]), float(logs[index] - median)
@@ -191,11 +191,12 @@ def _centre(logs: Array) -> tuple[float, float]:
     return median, max(LEAST_SPREAD, 1.4826 * float(np.median(np.abs(logs - median))))
 
 
-def _other_units(logs: Array) -> Array:
+def _other_units(logs: Array, *, clusters: bool) -> Array:
     """By value the factor that would bring it among the others, 0 where it is among them.
 
-    Single values are looked for far off; where several are off by one factor and hardly any lie between, they are a
-    cluster in another unit. What is found does not count in the next look, so that many do not hide each other.
+    Single values are looked for far off. Where several counts are off by one factor and hardly any lie between, they
+    are a cluster in another unit (ratios spread too widely for that). What is found does not count in the next look, so
+    that many do not hide each other.
     """
     factors = np.zeros(len(logs))
     for _ in range(LOOKS):
@@ -205,11 +206,13 @@ def _other_units(logs: Array) -> Array:
         for factor in sorted(FACTORS, key=lambda one: -abs(math.log(one))):
             # Towards the others: what is too small has a factor above 1.
             off = np.where(rest, (median - logs) * math.copysign(1.0, math.log(factor)), 0.0) / spread
-            explained = np.abs(np.where(rest, logs, math.inf) + math.log(factor) - median) <= NEAR * spread
-            cluster = explained & (off > FAR_IN_CLUSTER)
+            converted = np.abs(np.where(rest, logs, math.inf) + math.log(factor) - median) / spread
+            cluster = (converted <= FAR_IN_CLUSTER) & (off > FAR_IN_CLUSTER)
             between = int(np.sum((off > NEAR) & (off <= FAR_IN_CLUSTER)))
-            if not (cluster.sum() >= LEAST_CLUSTER and cluster.sum() > CLUSTER_TO_BETWEEN * between):
-                cluster = explained & (off > FAR)
+            if not clusters or cluster.sum() + np.sum(factors == factor) < max(
+                LEAST_CLUSTER, CLUSTER_TO_BETWEEN * between + 1
+            ):
+                cluster = (converted <= NEAR) & (off > FAR)
             factors[cluster & ~found] = factor
             found |= cluster
         if not found.any():

@@ -138,7 +138,7 @@ def test_ten_dialects_have_the_same_statistics(name: str, good: pd.DataFrame) ->
 def test_rows_that_cannot_be_are_left_out_and_the_others_used(name: str) -> None:
     table = read_cohort(FORMATS / name)[1]
     eligible, expected = ROWS_DIFFER[name]
-    assert sorted(codes(problem.reason for problem in table.problems)) == expected
+    assert sorted(codes(problem.cause for problem in table.problems)) == expected
     assert sum(row.checked.eligible for row in table.rows) == eligible
 
 

@@ -82,6 +82,10 @@ class Mri:
     status: MeasurementStatus | None
     """``None`` while nobody has measured it."""
     vbq: float | None
+    taken_at: datetime | None = None
+    """When it was made; ``None`` where the images give no time of day."""
+    postoperative: bool = False
+    """Its descriptions say that an operation went before."""
 
 
 @dataclass(frozen=True, kw_only=True)

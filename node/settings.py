@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from node.errors import SettingsError
+from node.placeholders import stands_for_nobody
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 DEFAULT_CONFIG = Path("node.toml")
@@ -334,6 +335,11 @@ class Identity(Section):
 
     default_authority: str = "LOCAL"
     authorities: dict[str, str] = {}
+    placeholders: tuple[str, ...] = ()
+
+    def is_placeholder(self, number: str) -> bool:
+        """Whether a patient number stands for nobody, by what is known of all systems or by the site's own list."""
+        return stands_for_nobody(number, self.placeholders)
 
     def authority(self, sent: str | None) -> str:
         """The site's name of an assigning authority as sent; the default one where none was sent."""

@@ -2,8 +2,10 @@
 
 The index date S is the local date of the planned operation. An MRI qualifies with a study date in
 [S − 3 calendar months, S], a blood count with a specimen date in [S − 30 days, S]; the latest that is usable of each
-is taken. Where the operation and the specimen both have a time of day, a specimen taken after the planned start does
-not qualify: it would describe the operation, not the patient before it.
+is taken, and it must be from before the operation: what describes the operation does not describe the patient before
+it. So what is from an earlier day goes first. What is from the day itself counts with a time of day before the planned
+start, or when nothing says that it was after; that is told. An MRI that calls itself postoperative counts for nothing,
+and of a staged operation neither does the blood count that was taken after an earlier stage.
 
 References
 ----------
@@ -13,7 +15,7 @@ Inclusion criteria 4 and 5 of the paper: "preoperative lumbar MRI within 3 month
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from itertools import product
 
 from dateutil.relativedelta import relativedelta
@@ -29,6 +31,10 @@ BLOOD_COUNT_WINDOW_DAYS = 30
 
 PROVISIONAL_WINDOW_DAYS = 30
 """Without a known operation, an MRI and a blood count at most this far apart are shown as a provisional pair."""
+
+RECOVERY_DAYS = 30
+"""Days after an operation in which a blood count is taken to show it; that of a whole blood-count window, so that a
+count which is too near to an earlier stage is never taken for one from before the later."""
 
 USABLE = frozenset({ResultStatus.FINAL, ResultStatus.CORRECTED})
 
@@ -66,7 +72,14 @@ def blood_count_window(surgery: date) -> tuple[date, date]:
     return surgery - timedelta(days=BLOOD_COUNT_WINDOW_DAYS), surgery
 
 
-def match(operation: Operation, mris: Iterable[Mri], counts: Iterable[BloodCount], *, zone: tzinfo) -> Match:
+def match(
+    operation: Operation,
+    mris: Iterable[Mri],
+    counts: Iterable[BloodCount],
+    *,
+    zone: tzinfo,
+    earlier: Iterable[Operation] = (),
+) -> Match:
     """Find the MRI and the blood count that belong to an operation.
 
     Parameters
@@ -77,10 +90,12 @@ def match(operation: Operation, mris: Iterable[Mri], counts: Iterable[BloodCount
         All of the patient's, in any order; the result does not depend on it.
     zone
         The site's time zone, in which times become dates.
+    earlier
+        Other operations of the patient; those of earlier days are looked at.
     """
-    surgery = operation.planned_at.astimezone(zone).date()
-    mri, mri_reasons = _latest_mri(surgery, list(mris))
-    count, count_reasons = _latest_count(operation, surgery, list(counts), zone)
+    day = _Day(operation=operation, zone=zone, earlier=tuple(earlier))
+    mri, mri_reasons = _latest_mri(day, list(mris))
+    count, count_reasons = _latest_count(day, list(counts))
     return Match(mri=mri, blood_count=count, reasons=(*mri_reasons, *count_reasons))
 
 
@@ -110,24 +125,74 @@ def _rank(pair: ProvisionalPair) -> tuple[date, int, float, str, str]:
     )
 
 
-def _latest_mri(surgery: date, mris: Sequence[Mri]) -> tuple[Mri | None, list[Reason]]:
+@dataclass(frozen=True, kw_only=True)
+class _Day:
+    """The day of an operation, and what was before and after its start."""
+
+    operation: Operation
+    zone: tzinfo
+    earlier: tuple[Operation, ...]
+
+    @property
+    def on(self) -> date:
+        """The local date of the operation."""
+        return self.operation.planned_at.astimezone(self.zone).date()
+
+    def order(self, taken_on: date | None) -> int:
+        """What is looked at first: after the day, on earlier days, on the day itself, undated."""
+        if taken_on is None:
+            return 0
+        return 3 if taken_on > self.on else 2 if taken_on < self.on else 1
+
+    def started(self, taken_at: datetime | None) -> bool:
+        """Whether the operation had begun by its plan; never known without both times of day."""
+        return taken_at is not None and not self.operation.date_only and taken_at > self.operation.planned_at
+
+    def known_before(self, taken_at: datetime | None) -> bool:
+        """Whether the times of day say that something of the day itself was before."""
+        return taken_at is not None and not self.operation.date_only and taken_at < self.operation.planned_at
+
+    def recovering_from(self, taken_at: datetime, taken_on: date, *, date_only: bool) -> date | None:
+        """The day of the newest earlier operation that something describes: taken after it, within the recovery."""
+        days = [
+            done
+            for other in self.earlier
+            if (done := other.planned_at.astimezone(self.zone).date()) < self.on
+            and done <= taken_on <= done + timedelta(days=RECOVERY_DAYS)
+            and (taken_on > done or (not (date_only or other.date_only) and taken_at > other.planned_at))
+        ]
+        return max(days, default=None)
+
+
+def _latest_mri(day: _Day, mris: Sequence[Mri]) -> tuple[Mri | None, list[Reason]]:
     if not mris:
         return None, [Reason("no-mri")]
-    first, last = mri_window(surgery)
     reasons: list[Reason] = []
-    newest_first = sorted(mris, key=lambda mri: (mri.study_date or date.min, mri.series_uid), reverse=True)
+    newest_first = sorted(
+        mris, key=lambda mri: (day.order(mri.study_date), mri.study_date or date.min, mri.series_uid), reverse=True
+    )
     for mri in newest_first:
-        if mri.study_date is None:
-            reasons.append(Reason("mri-undated"))
-        elif mri.study_date > last:
-            reasons.append(Reason("mri-after-operation", {"date": str(mri.study_date)}))
-        elif mri.study_date < first:
-            reasons.append(Reason("mri-too-early", {"date": str(mri.study_date), "operation": str(surgery)}))
-        elif why := _unusable_mri(mri):
+        if (why := _misplaced_mri(day, mri) or _unusable_mri(mri)) is not None:
             reasons.append(why)
-        else:
-            return mri, reasons
+            continue
+        if mri.study_date == day.on and not day.known_before(mri.taken_at):
+            reasons.append(Reason("mri-of-the-day", {"date": str(mri.study_date)}))
+        return mri, reasons
     return None, reasons
+
+
+def _misplaced_mri(day: _Day, mri: Mri) -> Reason | None:
+    first, last = mri_window(day.on)
+    if mri.study_date is None:
+        return Reason("mri-undated")
+    about: dict[str, Value] = {"date": str(mri.study_date)}
+    if mri.study_date > last:
+        return Reason("mri-after-operation", about)
+    if mri.study_date < first:
+        return Reason("mri-too-early", {**about, "operation": str(day.on)})
+    if mri.study_date == last and day.started(mri.taken_at):
+        return Reason("mri-after-start", about)
+    return Reason("mri-postoperative", about) if mri.postoperative else None
 
 
 def _unusable_mri(mri: Mri) -> Reason | None:
@@ -141,33 +206,43 @@ def _unusable_mri(mri: Mri) -> Reason | None:
     return None
 
 
-def _latest_count(
-    operation: Operation, surgery: date, counts: Sequence[BloodCount], zone: tzinfo
-) -> tuple[BloodCount | None, list[Reason]]:
+def _latest_count(day: _Day, counts: Sequence[BloodCount]) -> tuple[BloodCount | None, list[Reason]]:
     if not counts:
         return None, [Reason("no-blood-count")]
-    first, last = blood_count_window(surgery)
     reasons: list[Reason] = []
     newest_first = sorted(
         counts,
-        key=lambda count: (count.taken_at.timestamp() if count.taken_at else 0.0, count.specimen),
+        key=lambda count: (
+            day.order(_taken_on(count, day.zone)),
+            count.taken_at.timestamp() if count.taken_at else 0.0,
+            count.specimen,
+        ),
         reverse=True,
     )
     for count in newest_first:
-        taken_on = _taken_on(count, zone)
-        if count.taken_at is None or taken_on is None:
-            reasons.append(Reason("blood-count-undated"))
-        elif taken_on > last:
-            reasons.append(Reason("blood-count-after-operation", {"date": str(taken_on)}))
-        elif not operation.date_only and not count.date_only and count.taken_at > operation.planned_at:
-            reasons.append(Reason("blood-count-after-start", {"date": str(taken_on)}))
-        elif taken_on < first:
-            reasons.append(Reason("blood-count-too-early", {"date": str(taken_on), "operation": str(surgery)}))
-        elif why := _unusable_count(count, taken_on):
+        taken_on = _taken_on(count, day.zone)
+        if (why := _misplaced_count(day, count, taken_on) or _unusable_count(count, taken_on)) is not None:
             reasons.append(why)
-        else:
-            return count, reasons
+            continue
+        if taken_on == day.on and not day.known_before(None if count.date_only else count.taken_at):
+            reasons.append(Reason("blood-count-of-the-day", {"date": str(taken_on)}))
+        return count, reasons
     return None, reasons
+
+
+def _misplaced_count(day: _Day, count: BloodCount, taken_on: date | None) -> Reason | None:
+    first, last = blood_count_window(day.on)
+    if count.taken_at is None or taken_on is None:
+        return Reason("blood-count-undated")
+    about: dict[str, Value] = {"date": str(taken_on)}
+    if taken_on > last:
+        return Reason("blood-count-after-operation", about)
+    if taken_on < first:
+        return Reason("blood-count-too-early", {**about, "operation": str(day.on)})
+    if taken_on == last and day.started(None if count.date_only else count.taken_at):
+        return Reason("blood-count-after-start", about)
+    stage = day.recovering_from(count.taken_at, taken_on, date_only=count.date_only)
+    return Reason("blood-count-after-earlier-operation", {**about, "operation": str(stage)}) if stage else None
 
 
 def _taken_on(count: BloodCount, zone: tzinfo) -> date | None:

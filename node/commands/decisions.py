@@ -1,5 +1,6 @@
-"""What people decide: cut-offs in force, and whether two patient numbers are one patient."""
+"""What people decide: cut-offs in force, whose a patient number is, and which version of a study holds."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ thresholds_app = typer.Typer(
 )
 app.add_typer(thresholds_app, name="thresholds")
 identity_app = typer.Typer(
-    help="Patient numbers that differ in leading zeros only: a person says whether they are one patient.",
+    help="Whose a patient number is, where that is in doubt: a person says it.",
     no_args_is_help=True,
 )
 app.add_typer(identity_app, name="identity")
@@ -108,47 +109,79 @@ def thresholds_retire(
 
 @identity_app.command("list")
 def identity_list(config: Config = None, as_json: AsJson = False) -> None:
-    """List the candidates, open and decided."""
-    from node.people.identity import candidates
+    """List what is in doubt, and what has been decided: pairs of numbers, and what states another person."""
+    from node.people.identity import candidates, doubts
 
     settings = read_settings(config)
     db, _ = open_node(settings)
     rows = candidates(db)
+    others = doubts(db)
     if as_json:
-        print_json(rows)
+        print_json([*({**row, "kind": "zeros", "signs": None, "sources": [], "words": None} for row in rows), *others])
         return
     columns = ("authority", "patient_id", "other_patient_id", "state", "decided_by")
-    cells = [[row[name] or "" for name in columns] for row in rows]
+    cells = [[str(row[name] or "") for name in columns] for row in rows]
     print_table(None, ["authority", "number", "other number", "state", "by"], cells)
+    told = ("authority", "patient_id", "signs", "state", "decided_by", "words")
+    cells = [[str(row[name] or "") for name in told] for row in others]
+    print_table(None, ["authority", "number", "signs", "state", "by", "why"], cells)
 
 
-Authority = Annotated[str, typer.Argument(help="The authority of both numbers, as `identity list` shows it.")]
-OneNumber = Annotated[str, typer.Argument(help="One of the two numbers, with its leading zeros.")]
-OtherNumber = Annotated[str, typer.Argument(help="The other number.")]
+Authority = Annotated[str, typer.Argument(help="The authority of the number, as `identity list` shows it.")]
+OneNumber = Annotated[str, typer.Argument(help="The number, with its leading zeros.")]
+OtherNumber = Annotated[str | None, typer.Argument(help="The other number, of a pair.")]
+OfSigns = Annotated[str | None, typer.Option("--signs", help="Only these, as `identity list` shows them.")]
+
+
+def _decide(
+    config: Path | None, numbers: tuple[str, str, str | None], signs: str | None, *, confirmed: bool, by: str
+) -> str:
+    from node.people.identity import decide, decide_signs
+
+    db, _ = open_node(read_settings(config))
+    authority, number, other = numbers
+    if other is not None:
+        decide(db, numbers=(authority, number, other), confirmed=confirmed, by=by, now=now())
+        return "the steps join the two numbers" if confirmed else "the two numbers stay apart"
+    decided = decide_signs(db, number=(authority, number), signs=signs, confirmed=confirmed, by=by, now=now())
+    return f"{decided} of what was in doubt " + ("is the patient's" if confirmed else "is somebody else's")
 
 
 @identity_app.command("confirm")
 def identity_confirm(
-    authority: Authority, number: OneNumber, other: OtherNumber, by: DecidedBy, config: Config = None
+    authority: Authority,
+    number: OneNumber,
+    by: DecidedBy,
+    other: OtherNumber = None,
+    signs: OfSigns = None,
+    config: Config = None,
 ) -> None:
-    """Say that two numbers are one patient: they are joined like by a merge. `reject` takes it back."""
-    from node.people.identity import decide
-
-    db, _ = open_node(read_settings(config))
-    decide(db, numbers=(authority, number, other), confirmed=True, by=by, now=now())
-    out.print("confirmed; the steps join the two numbers", highlight=False)
+    """Say that two numbers are one patient, or (without the other) that what is in doubt is the patient's."""
+    done = _decide(config, (authority, number, other), signs, confirmed=True, by=by)
+    out.print(f"confirmed; {done}", highlight=False)
 
 
 @identity_app.command("reject")
 def identity_reject(
-    authority: Authority, number: OneNumber, other: OtherNumber, by: DecidedBy, config: Config = None
+    authority: Authority,
+    number: OneNumber,
+    by: DecidedBy,
+    other: OtherNumber = None,
+    signs: OfSigns = None,
+    config: Config = None,
 ) -> None:
-    """Say that two numbers are two patients. `confirm` takes it back."""
-    from node.people.identity import decide
+    """Say that two numbers are two patients, or (without the other) that what is in doubt is somebody else's."""
+    done = _decide(config, (authority, number, other), signs, confirmed=False, by=by)
+    out.print(f"rejected; {done}", highlight=False)
 
-    db, _ = open_node(read_settings(config))
-    decide(db, numbers=(authority, number, other), confirmed=False, by=by, now=now())
-    out.print("rejected; the two numbers stay apart", highlight=False)
+
+@identity_app.command("split")
+def identity_split(
+    authority: Authority, number: OneNumber, by: DecidedBy, other: OtherNumber = None, config: Config = None
+) -> None:
+    """Part two numbers that a merge has joined, or (without the other) a number from its earlier owner."""
+    done = _decide(config, (authority, number, other), None, confirmed=False, by=by)
+    out.print(f"split; {done}", highlight=False)
 
 
 @study_app.command("use-newest")

@@ -9,8 +9,8 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -32,6 +32,7 @@ from node.dicom.frames import PER_FRAME, Frame, frames_of
 from node.dicom.part10 import require_bounded
 from node.dicom.rejection import Rejection, rejection_of
 from node.errors import DicomReadError
+from node.names import PersonName, SignedName
 
 MAX_UID_LENGTH = 64
 MAX_INTEGER = 2**31 - 1
@@ -90,6 +91,12 @@ class Header:
     sex: str | None
     study_date: date | None
     image: ImageHeader
+    names: tuple[PersonName, ...] = field(default=(), repr=False, compare=False)
+    """Of (0010,0010), (0010,1001) and (0010,1005), from reading until they are hashed; they are never stored."""
+    signed_names: tuple[SignedName, ...] = ()
+    """The same, hashed."""
+    began_at: datetime | None = None
+    """When its series began, by (0008,0031), (0008,0030) or (0008,0032); without an offset in the site's zone."""
     frames: tuple[ImageHeader, ...] = ()
     """Headers of a multi-frame image, frame 1 first; ``image`` is then what its top level says."""
     lossy: bool = False
@@ -117,8 +124,8 @@ _HEADER: TypeAdapter[Header] = TypeAdapter(Header)
 
 
 def header_to_json(header: Header) -> str:
-    """As stored in ``derived_instance.headers``."""
-    return _HEADER.dump_json(header).decode("utf-8")
+    """As stored in ``derived_instance.headers``; without names."""
+    return _HEADER.dump_json(header, exclude={"names"}).decode("utf-8")
 
 
 def header_from_json(text: str) -> Header:
@@ -148,7 +155,9 @@ def read_header(path: Path) -> Header:
             issuer=_identifier(dataset, "IssuerOfPatientID"),
             birth_date=_date(dataset, "PatientBirthDate"),
             sex=_sex(dataset),
+            names=tuple(_names(dataset)),
             study_date=_date(dataset, "StudyDate"),
+            began_at=_began_at(dataset),
             image=_image_header(dataset),
             frames=() if number > MAX_FRAMES else tuple(_image_header(frame) for frame in _frames(dataset)),
             lossy=_is_lossy(dataset),
@@ -479,6 +488,53 @@ def _day(value: object) -> date:
 
 def _date(dataset: Dataset, keyword: str) -> date | None:
     return _value(dataset, keyword, _day)
+
+
+def _names(dataset: Dataset) -> list[PersonName]:
+    """Every name of the patient, by component group (alphabetic, ideographic, phonetic)."""
+    texts = [_texts(dataset, keyword) for keyword in ("PatientName", "OtherPatientNames", "PatientBirthName")]
+    groups = [group.split("^") for text in texts for one in text for group in one.split("=")]
+    return [
+        PersonName(family=parts[0], given=" ".join(parts[1:3]))
+        for parts in groups
+        if any(parts[:3]) and UNDECODABLE not in "".join(parts)
+    ]
+
+
+def _time_of_day(value: object) -> time:
+    # ACR-NEMA wrote 09:30:00; DICOM writes 093000.ffffff, or fewer digits from the right.
+    whole = _clean(value).replace(":", "").partition(".")[0]
+    if len(whole) not in (2, 4, 6) or not whole.isdigit():
+        raise ValueError("not a time of day")
+    hour, minute, second = (int(whole[place : place + 2] or 0) for place in (0, 2, 4))
+    return time(hour, minute, second)
+
+
+def _offset(value: object) -> timezone:
+    text = _clean(value)
+    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdigit():
+        raise ValueError("not an offset")
+    return timezone((1 if text[0] == "+" else -1) * timedelta(hours=int(text[1:3]), minutes=int(text[3:])))
+
+
+def _began_at(dataset: Dataset) -> datetime | None:
+    """When the series began, or ``None`` without a time of day; midnight to the second stands for none.
+
+    A series does not begin before its study: of the two times the later holds. That of the acquisition (of this one
+    image) counts where both are missing.
+    """
+    moments = {name: _moment(dataset, name) for name in ("Study", "Series", "Acquisition")}
+    known = [moment for name, moment in moments.items() if moment is not None and name != "Acquisition"]
+    return max(known, default=moments["Acquisition"])
+
+
+def _moment(dataset: Dataset, name: str) -> datetime | None:
+    """Date and time of the study, the series or the acquisition; where it has no date that of the study."""
+    day = _date(dataset, f"{name}Date") or _date(dataset, "StudyDate")
+    moment = _value(dataset, f"{name}Time", _time_of_day)
+    if day is None or moment is None or moment == time():
+        return None
+    return datetime.combine(day, moment, _value(dataset, "TimezoneOffsetFromUTC", _offset))
 
 
 def _sex(dataset: Dataset) -> str | None:

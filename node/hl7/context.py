@@ -34,7 +34,7 @@ def patient_number(segment: Segment, field: int, identity: IdentitySettings) -> 
     for place, repetition in enumerate(segment.repetitions(field)):
         number = part(repetition, delimiters, 1)
         kind = part(repetition, delimiters, 5).upper()
-        if number and number != '""' and kind not in NEVER_TYPES:
+        if number and number != '""' and kind not in NEVER_TYPES and not identity.is_placeholder(number):
             rank = PREFERRED_TYPES.index(kind) if kind in PREFERRED_TYPES else len(PREFERRED_TYPES)
             authority = part(repetition, delimiters, 4) or part(repetition, delimiters, 4, 2)
             candidates.append((rank, place, (identity.authority(authority), number)))
@@ -58,7 +58,8 @@ def missing_number_reason(pid: Segment) -> str:
     """Why a PID names no patient."""
     elsewhere = [f"PID-{field}" for field in (2, 4, 18) if pid.text(field)]
     hint = f"; {' and '.join(elsewhere)} hold a number, which is not taken for it" if elsewhere else ""
-    return f"no patient number in PID-3{hint}"
+    sent = " (what stands there names a stay, or nobody)" if pid.text(3) not in ("", '""') else ""
+    return f"no patient number in PID-3{sent}{hint}"
 
 
 def read_merge(mrg: Segment, identity: IdentitySettings) -> MergeExtract | None:

@@ -24,6 +24,7 @@ from node.hl7.messages import Header, Message, read_frame
 from node.hl7.procedures import read_orders, read_procedures, visit_of
 from node.hl7.segments import Segment, read_segment
 from node.hl7.specimens import read_specimens
+from node.hl7.stated import Source, Stated, read_stated
 from node.hl7.surgery import load_procedures
 from node.hl7.times import read_time
 from node.settings import Sender, Settings
@@ -58,6 +59,8 @@ class Item:
 
     patient: PatientNumber | None
     extract: Extract
+    stated: Stated | None = None
+    """What the message states of whom the number is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ def interpret_message(message: Message, settings: Settings) -> Interpretation:
     sent = read_time(header.text(7), settings.site.zone)
     sent_at = sent.at if sent else None
     try:
-        items, problems = _read(header, message, settings)
+        items, problems = _read(header, message, settings, sent_at)
     except MessageError as error:
         return _kept(header, sent_at, "held", str(error))
     status, reason = _status(header, items, problems)
@@ -145,7 +148,16 @@ def _status(header: Header, items: list[Item], problems: list[tuple[str, str]]) 
     return "ignored", f"{header.type[:20]} is not a message that is used"
 
 
-def _read(header: Header, message: Message, settings: Settings) -> tuple[list[Item], list[tuple[str, str]]]:
+def _source(header: Header) -> Source:
+    kinds: tuple[tuple[tuple[str, ...], Source], ...] = (
+        (STAY_MESSAGES, "stay"), (BOOKING_MESSAGES, "booking"), (ORDER_MESSAGES, "order"), (DRUG_MESSAGES, "drug"),
+    )  # fmt: skip
+    return next((source for codes, source in kinds if header.message_code in codes), "result")
+
+
+def _read(
+    header: Header, message: Message, settings: Settings, sent_at: datetime | None
+) -> tuple[list[Item], list[tuple[str, str]]]:
     if header.message_code not in KNOWN_MESSAGES:
         return [], []
     items: list[Item] = []
@@ -157,7 +169,9 @@ def _read(header: Header, message: Message, settings: Settings) -> tuple[list[It
         problems.append(("no-patient", "no PID segment"))
         groups = [(None, list(message.lines))]
     for pid, lines in groups:
-        items.extend(_patient_items(header, pid, lines, settings, appointment, problems))
+        extracts = _patient_items(header, pid, lines, settings, appointment, problems)
+        stated = read_stated(pid, _source(header), sent_at) if pid is not None else None
+        items.extend(replace(item, stated=stated) for item in extracts)
     if header.message_code == "ADT" and header.trigger in UNDO_EVENTS:
         undone = _unmerge(header, groups, settings)
         if undone is None:

@@ -26,9 +26,9 @@ class Moment:
 def read_time(text: str, zone: ZoneInfo) -> Moment | None:
     """Read a time; without an offset it is in the site's zone.
 
-    Midnight to the second is taken for a date without a time: senders that only know the date write it so.
-    Where only the date is understood, the time is that date. Hour 24 is midnight of the next day. ``None`` when the
-    text is no date or less precise than a day.
+    Midnight to the second is taken for a date without a time: senders that only know the date write it so, and then
+    it is that date here, whatever offset they add. Where only the date is understood, the time is that date. Hour 24
+    is midnight of the next day. ``None`` when the text is no date or less precise than a day.
     """
     match = _FORM.fullmatch(text.strip())
     if match is None:
@@ -41,7 +41,7 @@ def read_time(text: str, zone: ZoneInfo) -> Moment | None:
     date_only = match["hour"] is None or (hour, minute, second, microsecond) == (0, 0, 0, 0)
     next_day = (hour, minute, second, microsecond) == (24, 0, 0, 0)
     try:
-        tzinfo = _offset(match["zone"]) if match["zone"] else zone
+        tzinfo = _offset(match["zone"]) if match["zone"] and not date_only else zone
         at = datetime(
             int(match["year"]),
             int(match["month"]),

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from analytics.reasons import Reason
 from node.steps.senders import forget_counts
 from node.store.database import writing
-from node.store.pending import person_key
+from node.store.pending import person_key, touch_known
 from node.store.problems import WHOLE, note_problem
 
 Number = tuple[str, str]
@@ -29,17 +29,25 @@ class Statement:
     first: Number
     second: Number
     joined: bool
+    by_message: bool = True
 
 
 def resolve_merges(db: Database) -> None:
     """Point every patient number at the person it leads to through all merges known, in whatever order they came.
 
-    Of all that was said about two numbers the newest holds: a merge (A40) can be taken back (A37) and made again.
+    Of all that was said about two numbers the newest holds: a merge (A40) can be taken back (A37) and made again. Of
+    several merges that retire the same number the newest holds.
     Numbers joined are one person, named after the number that no merge retires (the smallest name when merges
     contradict each other). Persons whose numbers change are left pending, no others.
     """
-    newest = {frozenset((one.first, one.second)): one for one in sorted(_statements(db), key=lambda one: one.said)}
-    joins = [one for one in newest.values() if one.joined]
+    statements = sorted(_statements(db), key=lambda one: one.said)
+    newest = {frozenset((one.first, one.second)): one for one in statements}
+    # A number is retired once: who merges it into somebody else corrects the merge before.
+    retired = {one.second: one for one in statements if one.joined and one.by_message}
+    replaced = [
+        one for one in newest.values() if one.joined and one.by_message and one.first != retired[one.second].first
+    ]
+    joins = [one for one in newest.values() if one.joined and one not in replaced]
     representative = _representatives([(one.second, one.first) for one in joins])
     changed: set[str] = set()
     for authority, patient_id, person in db.execute(
@@ -54,7 +62,7 @@ def resolve_merges(db: Database) -> None:
             )
     for person in changed:
         _forget_person(db, person)
-    _replace_problems(db, [one for one in newest.values() if not one.joined], representative)
+    _replace_problems(db, [one for one in newest.values() if not one.joined], replaced, representative)
 
 
 def _statements(db: Database) -> list[Statement]:
@@ -82,6 +90,7 @@ def _statements(db: Database) -> list[Statement]:
             first=(authority, patient_id),
             second=(authority, other_id),
             joined=decision == "confirmed",
+            by_message=False,
         )
         for decision_id, decided_at, authority, patient_id, other_id, decision in db.execute(
             "SELECT decision_id, decided_at, authority, patient_id, other_patient_id, decision "
@@ -99,7 +108,15 @@ def _statements(db: Database) -> list[Statement]:
 
 
 def apply_decisions(db: Database) -> None:
-    """Let what people have decided about candidates take effect, where it has not yet."""
+    """Let what people have decided about numbers and signs take effect, where it has not yet."""
+    if waiting := db.execute(
+        "SELECT decision_id, authority, patient_id FROM fact_signs_decision "
+        "WHERE decision_id NOT IN (SELECT decision_id FROM derived_signs_decision)"
+    ).fetchall():
+        with writing(db):
+            for decision_id, authority, patient_id in waiting:
+                touch_known(db, authority, patient_id)
+                db.execute("INSERT OR IGNORE INTO derived_signs_decision VALUES (?)", [decision_id])
     if _decisions_wait(db):
         with writing(db):
             resolve_merges(db)
@@ -136,7 +153,7 @@ def _forget_person(db: Database, person: str) -> None:
     if db.execute("SELECT 1 FROM derived_identifier WHERE person = ? LIMIT 1", [person]).fetchone():
         return
     forget_counts(db, person)
-    for table in ("derived_blood_count", "derived_operation", "derived_link"):
+    for table in ("derived_blood_count", "derived_operation", "derived_link", "derived_doubt"):
         db.execute(f"DELETE FROM {table} WHERE person = ?", [person])
 
 
@@ -153,10 +170,16 @@ def _representatives(retired_to: list[tuple[Number, Number]]) -> dict[Number, Nu
     return {number: chosen[id(members)] for number, members in group.items()}
 
 
-def _replace_problems(db: Database, apart: list[Statement], representative: dict[Number, Number]) -> None:
-    """Say which numbers are still one person although a message takes their merge back."""
+def _replace_problems(
+    db: Database, apart: list[Statement], replaced: list[Statement], representative: dict[Number, Number]
+) -> None:
+    """Say which numbers are one person although a message takes their merge back, and which merges hold no more."""
     db.execute("DELETE FROM derived_problem WHERE step = 'identity'")
     for one in apart:
         if representative.get(one.first, one.first) == representative.get(one.second, one.second):
             kind, key, part = one.source
             note_problem(db, "identity", kind, key, "unmerge", [Reason("still-joined")], part=part)
+    for one in replaced:
+        if representative.get(one.first, one.first) != representative.get(one.second, one.second):
+            kind, key, part = one.source
+            note_problem(db, "identity", kind, key, "merge", [Reason("merge-replaced")], part=part)

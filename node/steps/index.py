@@ -6,13 +6,15 @@ which nothing new has come for the set time. That time is counted from the datab
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 
 from sqlite_utils import Database
 
+from analytics.episodes.postoperative import is_postoperative
 from analytics.reasons import Reason
+from analytics.vbq.header import ImageHeader
 from analytics.vbq.protocol import consensus, scanner_stratum, to_json_dict
 from analytics.vbq.series import Criterion
 from node.clock import to_text
@@ -22,11 +24,14 @@ from node.dicom.rejection import Rejection
 from node.errors import DicomReadError
 from node.measure.automatic import StudySeries, doubts_of_order, in_order
 from node.measure.study import ReceivedImage, by_series, content_hash, inputs_hash, study_images
+from node.names import SignedName, compare, sign
 from node.people.quarantine import CORRECTED
+from node.placeholders import known_birth_date
 from node.settings import Settings
 from node.steps.completeness import completeness
 from node.steps.rejections import note_rejections, reasons_of
 from node.steps.resent import contested_with, settle_resent
+from node.steps.signs import names_to_list
 from node.steps.stale import make_stale, take_away, take_claims_away
 from node.steps.unsent import note_unsent
 from node.store.archive import Archive
@@ -34,6 +39,7 @@ from node.store.database import insert, writing
 from node.store.failures import barrier, forget_failure, note_failure, tried
 from node.store.pending import touch, touch_known
 from node.store.problems import forget_problems, note_problem
+from node.store.pseudonym import pseudonym_key
 from node.store.public_id import public_id
 from node.store.reasons import loaded, stored, stored_verdict
 
@@ -96,6 +102,7 @@ class _Patient:
     patient_id: str | None = None
     birth_date: date | None = None
     sex: str | None = None
+    names: tuple[SignedName, ...] = ()
     contradictions: tuple[str, ...] = ()
     """What the images contradict each other in."""
     contested_with: tuple[str, ...] = ()
@@ -195,7 +202,7 @@ def _insert_instance(db: Database, object_id: int, header: Header) -> None:
         "study_instance_uid": header.study_instance_uid,
         "modality": header.image.modality,
         "instance_number": header.instance_number,
-        "headers": header_to_json(header),
+        "headers": header_to_json(replace(header, signed_names=sign(header.names, pseudonym_key(db)))),
     }
     insert(db, "derived_instance", [row])
     db.execute(NOT_ALONE, {"uid": header.sop_instance_uid, "object": object_id})
@@ -251,11 +258,16 @@ def _catalogue(db: Database, settings: Settings, uid: str) -> None:
         _store_claims(db, settings, uid, series.values(), patient)
         for one in series.values():
             take_away(db, one.uid)
-            row = _row(one, patient, candidates, doubts) | {"inputs_sha256": inputs if one.uid in candidates else None}
+            row = _row(one, patient, candidates, doubts, settings) | {
+                "inputs_sha256": inputs if one.uid in candidates else None
+            }
             newest = max(received_at[image.content] for image in one.images)
             insert(
                 db, "derived_series", [row | _taken_back(one, images) | _completeness(db, one, last_received_at=newest)]
             )
+            if patient.names and len(one.studies) == 1:
+                names = json.dumps(names_to_list(patient.names), separators=(",", ":"))
+                insert(db, "derived_series_names", [{"series_instance_uid": one.uid, "names": names}])
         for one in withdrawn.values():
             _store_withdrawn(db, settings, uid, one, images)
         for series_uid, error in failed.items():
@@ -281,7 +293,7 @@ def _store_withdrawn(
     take_away(db, one.uid)
     owner = _patient(study_uid, [one], settings)
     newest = max(image.received_at for image in images if image.header.series_instance_uid == one.uid)
-    row = _row(one, owner, [], {}) | {"inputs_sha256": None} | _taken_back(one, images, withdrawn=True)
+    row = _row(one, owner, [], {}, settings) | {"inputs_sha256": None} | _taken_back(one, images, withdrawn=True)
     why = [Criterion(holds=False, reason=reason) for reason in loaded(str(row["rejections"]))]
     row["reasons"] = stored_verdict([*why, *one.verdict.ranked])
     insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest) | {"fewer": "[]"}])
@@ -299,9 +311,9 @@ def _store_claims(
             continue
         reason = Reason("mri-of-several-patients") if patient.withheld else Reason("mri-of-several-studies")
         for header in (image.header for image in one.images if image.header.image.modality == "MR"):
-            if header.patient_id is None:
+            if (number := _number(header, settings)) is None:
                 continue
-            owner = settings.identity.authority(header.issuer), header.patient_id
+            owner = settings.identity.authority(header.issuer), number
             db.execute("INSERT OR IGNORE INTO derived_claim VALUES (?, ?, ?, ?)", [study_uid, *owner, stored([reason])])
     for authority, patient_id in db.execute(
         "SELECT authority, patient_id FROM derived_claim WHERE study_instance_uid = ?", [study_uid]
@@ -339,22 +351,32 @@ def _patient(
     headers = [image.header for one in series for image in one.images if image.header.study_instance_uid == study_uid]
     headers = [header for header in headers if header.image.modality == "MR"] or headers
     # An image without a number contradicts one that has one; what else is missing contradicts nothing.
-    numbers = {header.patient_id for header in headers}
+    numbers = {_number(header, settings) for header in headers}
     issuers = {header.issuer for header in headers} - {None}
     births = {header.birth_date for header in headers} - {None}
     sexes = {header.sex for header in headers} - {None}
+    names = list(dict.fromkeys(header.signed_names for header in headers if header.signed_names))
     said: Mapping[str, Collection[object]] = {
         "patient numbers": numbers, "issuers of them": issuers, "birth dates": births, "sexes": sexes,
     }  # fmt: skip
     contradictions = [name for name, values in said.items() if len(values) > 1]
+    contradictions += ["names"] if any(compare(names[0], one) == "different" for one in names[1:]) else []
     if contradictions or contested_with:
         return _Patient(contradictions=tuple(contradictions), contested_with=tuple(contested_with))
     number = consensus(numbers)
     return _Patient(
         authority=settings.identity.authority(consensus(issuers)) if number else None,
         patient_id=number,
-        birth_date=consensus(births),
+        birth_date=known_birth_date(consensus(births)),
         sex=consensus(sexes),
+        names=tuple(sorted({one for told in names for one in told}, key=repr)),
+    )
+
+
+def _number(header: Header, settings: Settings) -> str | None:
+    """The patient number of an image; one that stands for nobody is none."""
+    return (
+        None if header.patient_id is None or settings.identity.is_placeholder(header.patient_id) else header.patient_id
     )
 
 
@@ -376,12 +398,13 @@ def _store_problems(db: Database, study_uid: str, series: Iterable[StudySeries],
 
 
 def _row(
-    one: StudySeries, patient: _Patient, candidates: Sequence[str], doubts: Mapping[str, Reason]
+    one: StudySeries, patient: _Patient, candidates: Sequence[str], doubts: Mapping[str, Reason], settings: Settings
 ) -> dict[str, str | int | None]:
     owner = _Patient() if len(one.studies) > 1 else patient
     headers = [image.header for image in one.images]
     images = [image for header in headers for image in header.images]
     study_date = consensus(header.study_date for header in headers)
+    began = [_aware(header.began_at, settings) for header in headers if header.began_at is not None]
     return {
         "series_instance_uid": one.uid,
         "study_instance_uid": min(one.studies),
@@ -390,6 +413,8 @@ def _row(
         "birth_date": owner.birth_date.isoformat() if owner.birth_date else None,
         "sex": owner.sex,
         "study_date": study_date.isoformat() if study_date else None,
+        "began_at": to_text(min(began)) if began else None,
+        "postoperative": int(is_postoperative(text for image in set(images) for text in _descriptions(image))),
         "modality": consensus(image.modality for image in images),
         "description": consensus(image.series_description for image in images),
         "scanner_stratum": scanner_stratum(images),
@@ -400,8 +425,18 @@ def _row(
         "reasons": stored_verdict(_reasons(one, candidates, doubts)),
         "protocol": json.dumps(to_json_dict(one.verdict.protocol), ensure_ascii=False),
         "protocol_warnings": stored(one.verdict.protocol.warnings),
-        "withheld": int((patient.withheld or len(one.studies) > 1) and any(header.patient_id for header in headers)),
+        "withheld": int(
+            (patient.withheld or len(one.studies) > 1) and any(_number(header, settings) for header in headers)
+        ),
     }
+
+
+def _aware(moment: datetime, settings: Settings) -> datetime:
+    return moment.replace(tzinfo=settings.site.zone) if moment.tzinfo is None else moment
+
+
+def _descriptions(image: ImageHeader) -> tuple[str | None, ...]:
+    return image.study_description, image.series_description, image.protocol_name
 
 
 def _role(one: StudySeries, candidates: Collection[str]) -> str:

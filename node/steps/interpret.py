@@ -8,14 +8,16 @@ from sqlite_utils import Database
 
 from analytics.reasons import Reason
 from node.clock import to_text
-from node.hl7.extracts import MergeExtract, UnmergeExtract
+from node.hl7.extracts import MergeExtract, SpecimenExtract, UnmergeExtract
 from node.hl7.interpret import PROCEDURE_PROBLEMS, READ_AGAIN, Interpretation, interpret_frame
 from node.settings import Settings
 from node.steps.identity import resolve_merges
+from node.steps.signs import stated_to_json
 from node.store.database import insert, writing
 from node.store.failures import barrier, note_failure
-from node.store.pending import touch
+from node.store.pending import touch, touch_specimen
 from node.store.problems import forget_problems, note_problem
+from node.store.pseudonym import pseudonym_key
 from node.store.public_id import public_id
 
 STEP = "interpret"
@@ -36,7 +38,8 @@ def interpret_frames(db: Database, settings: Settings) -> int:
         # Reading takes much longer than storing: nobody else waits for it.
         read = [(frame_id, *read_raw(db, settings, frame_id)) for frame_id in frames]
         with writing(db):
-            merges = [store_frame(db, *one) for one in read]
+            key = pseudonym_key(db)
+            merges = [store_frame(db, *one, key=key) for one in read]
             if any(merges):
                 resolve_merges(db)
         done += len(read)
@@ -64,11 +67,17 @@ def read_raw(db: Database, settings: Settings, frame_id: int) -> tuple[str, list
     return sha256, interpret_frame(bytes(raw), settings)
 
 
-def store_frame(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> bool:
-    """Store one frame's messages, inside a unit of work; whether there is a merge among them."""
+def store_frame(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation], *, key: bytes) -> bool:
+    """Store one frame's messages, inside a unit of work; whether there is a merge among them.
+
+    Parameters
+    ----------
+    key
+        Under which names are hashed.
+    """
     merged: list[bool] = []
     with barrier(db, STEP, f"message {public_id(sha256)}.1", instead=partial(_store_unstorable, db, frame_id)):
-        merged.append(_store_interpretations(db, frame_id, sha256, interpretations))
+        merged.append(_store_interpretations(db, frame_id, sha256, interpretations, key))
     return any(merged)
 
 
@@ -90,14 +99,22 @@ def read_anew(db: Database, settings: Settings, frame_id: int) -> None:
     ).fetchall()
     for number in before:
         touch(db, *number)
+    for specimen in db.execute(
+        "SELECT content ->> '$.specimen', content ->> '$.taken_at' FROM derived_extract "
+        "WHERE frame_id = ? AND kind = 'specimen'",
+        [frame_id],
+    ).fetchall():
+        touch_specimen(db, *specimen)
     for table in ("derived_extract", "derived_message"):
         db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
     forget_problems(db, STEP, "message", sha256)
     db.execute("DELETE FROM state_failure WHERE step = ? AND unit LIKE ?", [STEP, f"message {public_id(sha256)}.%"])
-    store_frame(db, frame_id, sha256, interpretations)
+    store_frame(db, frame_id, sha256, interpretations, key=pseudonym_key(db))
 
 
-def _store_interpretations(db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation]) -> bool:
+def _store_interpretations(
+    db: Database, frame_id: int, sha256: str, interpretations: list[Interpretation], key: bytes
+) -> bool:
     merged = False
     for position, one in enumerate(interpretations, start=1):
         insert(db, "derived_message", [_message_row(frame_id, position, one)])
@@ -109,7 +126,7 @@ def _store_interpretations(db: Database, frame_id: int, sha256: str, interpretat
                     remark = Reason("message-remark", {"text": detail})
                     note_problem(db, STEP, "message", sha256, code, [remark], part=position)
         if one.status == "used":
-            merged |= _store_extracts(db, frame_id, position, one)
+            merged |= _store_extracts(db, frame_id, position, one, key)
     return merged
 
 
@@ -129,7 +146,7 @@ def _message_row(frame_id: int, position: int, one: Interpretation) -> dict[str,
     }
 
 
-def _store_extracts(db: Database, frame_id: int, position: int, one: Interpretation) -> bool:
+def _store_extracts(db: Database, frame_id: int, position: int, one: Interpretation, key: bytes) -> bool:
     """Store what a message says and leave its patients pending; whether there is a merge among it."""
     merged = False
     for number, item in enumerate(one.items, start=1):
@@ -145,8 +162,11 @@ def _store_extracts(db: Database, frame_id: int, position: int, one: Interpretat
             "patient_id": patient_id,
             "sent_at": to_text(one.sent_at) if one.sent_at else None,
             "content": json.dumps(item.extract.model_dump(mode="json"), ensure_ascii=False),
+            "stated": stated_to_json(item.stated, key) if item.stated else None,
         }
         insert(db, "derived_extract", [row])
         touch(db, authority, patient_id)
+        if isinstance(item.extract, SpecimenExtract):
+            touch_specimen(db, item.extract.specimen, item.extract.model_dump(mode="json")["taken_at"])
         merged |= isinstance(item.extract, MergeExtract | UnmergeExtract)
     return merged

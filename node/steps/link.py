@@ -5,13 +5,11 @@ blood counts folded over all messages, operations folded over all bookings, one 
 provisional pair), and the cohort row with its reasons.
 """
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
 from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlite_utils import Database
@@ -22,22 +20,32 @@ from analytics.counts.blood import CombinedCount
 from analytics.episodes.eligibility import age_on, exclusion_reasons
 from analytics.episodes.matching import Match, match, provisional_pair
 from analytics.reasons import Reason
-from analytics.records import BloodCount, Mri
+from analytics.records import BloodCount, MeasurementStatus, Mri, Operation, ResultStatus
 from node.clock import to_text
 from node.hl7.catalogue import Eligibility, load_eligibility
 from node.settings import Settings
+from node.steps.doubtful import DoubtfulCount, as_taken, doubt_rows, doubtful_counts, held_counts
 from node.steps.identity import apply_decisions
 from node.steps.known import Known
 from node.steps.operations import PlannedOperation, fold_operations
-from node.steps.person import Person, blood_counts, demographics, read_person
+from node.steps.person import Person, blood_counts, moved_specimens, read_person
 from node.steps.senders import compare_counts, forget_counts
+from node.steps.whose import Whose, demographics
 from node.store.database import insert, writing
 from node.store.failures import barrier, note_failure, tried
 from node.store.problems import forget_problems, note_problem
+from node.store.pseudonym import pseudonym, pseudonym_key
 from node.store.reasons import stored
 
 BATCH_PERSONS = 100
 """What is stored in one transaction at most; it bounds how long other writers wait."""
+
+
+IN_DOUBT = "\U0010ffff"
+"""Before the name of a specimen in doubt: of the same time it goes first, so that the doubt is seen."""
+
+USABLE: dict[str, Any] = {"status": ResultStatus.FINAL, "nlr": 1.0, "plr": 1.0}
+"""As if it had been used: whether it could be is no matter of what is in doubt."""
 
 
 def link_persons(db: Database, settings: Settings) -> int:
@@ -50,7 +58,7 @@ def link_persons(db: Database, settings: Settings) -> int:
             # Asked again inside the unit of work: a merge may have renamed the person meanwhile.
             persons = [person for person in pending if _is_pending(db, person)]
             for person in persons:
-                unit = f"patient {_pseudonym(_pseudonym_key(db), 'P', person)}"
+                unit = f"patient {pseudonym(pseudonym_key(db), 'P', person)}"
                 with barrier(db, "link", unit, instead=partial(_store_failed, db, person)):
                     _derive(db, settings, eligibility, read_person(db, settings, person))
         done += len(persons)
@@ -81,7 +89,7 @@ def _store_failed(db: Database, person: str, _: Reason) -> None:
     """A person of whom nothing could be derived: done with, until something new is known, and linked to nothing."""
     _forget_derived(db, person)
     forget_counts(db, person)
-    insert(db, "derived_person", [{"person": person, "pseudonym": _pseudonym(_pseudonym_key(db), "P", person)}])
+    insert(db, "derived_person", [{"person": person, "pseudonym": pseudonym(pseudonym_key(db), "P", person)}])
 
 
 def _forget_derived(db: Database, person: str) -> None:
@@ -90,55 +98,62 @@ def _forget_derived(db: Database, person: str) -> None:
         "(SELECT 'episode ' || episode FROM derived_link WHERE person = ?)",
         [person],
     )
-    for table in ("derived_blood_count", "derived_operation", "derived_link"):
+    for table in ("derived_blood_count", "derived_operation", "derived_link", "derived_doubt"):
         db.execute(f"DELETE FROM {table} WHERE person = ?", [person])
 
 
 def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: Person) -> None:
     zone = settings.site.zone
-    key = _pseudonym_key(db)
-    pseudonym = _pseudonym(key, "P", person.key)
+    key = pseudonym_key(db)
+    name = pseudonym(key, "P", person.key)
     _forget_derived(db, person.key)
-    db.execute("DELETE FROM state_failure WHERE step = 'link' AND unit GLOB ?", [f"patient {pseudonym}*"])
-    combined, failed_specimens = blood_counts(person.said)
+    db.execute("DELETE FROM state_failure WHERE step = 'link' AND unit GLOB ?", [f"patient {name}*"])
+    owned = demographics(person)
+    said = moved_specimens(owned.said, person.elsewhere)
+    sure = [one for one in said if one.doubt is None]
+    combined, failed_specimens = blood_counts(sure)
     counts = settled(compare_counts(db, person.key, combined), person.approvals)
-    operations = fold_operations(person.said)
-    birth_date, sex, contradiction = demographics(person)
+    doubtful, failed_doubtful = doubtful_counts(said)
+    operations, known_operations = fold_operations(said), fold_operations(sure)
     insert(
         db,
         "derived_person",
         [
             {
                 "person": person.key,
-                "pseudonym": pseudonym,
-                "birth_date": birth_date.isoformat() if birth_date else None,
-                "sex": sex,
-                "contradiction": stored([contradiction]) if contradiction else None,
+                "pseudonym": name,
+                "birth_date": owned.birth_date.isoformat() if owned.birth_date else None,
+                "sex": owned.sex,
+                "contradiction": stored(owned.holds) if owned.holds else None,
             }
         ],
     )
-    _replace_problems(db, pseudonym, operations.unplaced)
-    insert(db, "derived_blood_count", [_count_row(person.key, count) for count in counts])
+    _replace_problems(db, name, operations.unplaced)
+    insert(db, "derived_doubt", doubt_rows(person.key, owned.doubts))
+    insert(
+        db,
+        "derived_blood_count",
+        [_count_row(person.key, count) for count in [*counts, *held_counts(counts, doubtful)]],
+    )
     insert(db, "derived_operation", [_operation_row(person.key, planned) for planned in operations.planned])
     linker = _Linker(
         person=person,
+        owned=owned,
         zone=zone,
         key=key,
         site=settings.site.name,
-        known=Known(said=person.said, zone=zone, eligibility=eligibility),
+        known=Known(said=sure, zone=zone, eligibility=eligibility),
         counts=counts,
-        birth_date=birth_date,
-        sex=sex,
-        contradiction=contradiction,
-        done=[moment.astimezone(zone).date() for moment in operations.done],
-        repeats=[moment.astimezone(zone).date() for moment in operations.repeats],
+        doubtful=doubtful,
+        done=[moment.astimezone(zone).date() for moment in known_operations.done],
+        repeats=[moment.astimezone(zone).date() for moment in known_operations.repeats],
     )
     rows, failed = linker.rows(operations.planned)
     insert(db, "derived_link", rows)
     for episode, error in failed.items():
         note_failure(db, "link", f"episode {episode}", error)
-    for specimen, error in failed_specimens.items():
-        note_failure(db, "link", f"patient {pseudonym}, specimen {specimen}", error)
+    for specimen, error in {**failed_doubtful, **failed_specimens}.items():
+        note_failure(db, "link", f"patient {name}, specimen {specimen}", error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,14 +161,13 @@ class _Linker:
     """Makes the link rows of one person."""
 
     person: Person
+    owned: Whose
     zone: ZoneInfo
     key: bytes
     site: str
     known: Known
     counts: Sequence[CombinedCount]
-    birth_date: date | None
-    sex: str | None
-    contradiction: Reason | None
+    doubtful: Sequence[DoubtfulCount]
     done: Sequence[date]
     """Days of operations that were told of only afterwards."""
     repeats: Sequence[date]
@@ -188,15 +202,15 @@ class _Linker:
         }
 
     def _episode(self, planned: PlannedOperation) -> str:
-        return _pseudonym(self.key, "E", f"{planned.first_number}|{planned.operation.booking}")
+        return pseudonym(self.key, "E", f"{planned.first_number}|{planned.operation.booking}")
 
     def _provisional(self) -> list[dict[str, object]]:
         pair = provisional_pair(self._mris(), self._counts(), zone=self.zone)
-        if pair is None:
+        if pair is None or self.owned.holds:
             return []
         reason = Reason("provisional-pair", {"days": pair.days_apart})
         row = self._row(
-            episode=_pseudonym(self.key, "E", f"{self.person.key}|provisional"),
+            episode=pseudonym(self.key, "E", f"{self.person.key}|provisional"),
             booking=None,
             status="provisional",
             reasons=(reason,),
@@ -208,11 +222,12 @@ class _Linker:
     def _operation_row(self, planned: PlannedOperation, operations: Sequence[PlannedOperation]) -> dict[str, object]:
         operation = planned.operation
         surgery_date = operation.planned_at.astimezone(self.zone).date()
-        found = match(operation, self._mris(), self._counts(), zone=self.zone)
+        earlier = self._others(planned, operations)
+        found = match(operation, self._mris(), self._counts(), zone=self.zone, earlier=earlier)
         status = "linked" if found.complete else "incomplete"
         reasons = found.reasons if found.mri else self._without_mri(found.reasons)
-        if self.contradiction:
-            status, reasons = "held", (self.contradiction, *reasons)
+        if held := self._holds(planned, found, earlier):
+            status, reasons = "held", (*held, *reasons)
         if operation.cancelled:
             status, reasons = "cancelled", (Reason("operation-cancelled"),)
             found = Match(mri=None, blood_count=None, reasons=())
@@ -236,11 +251,49 @@ class _Linker:
         )
         return {**row, "eligible": int(not excluded), "exclusion_reasons": stored(excluded)}
 
+    def _others(self, planned: PlannedOperation, operations: Sequence[PlannedOperation]) -> list[Operation]:
+        """Other operations of the patient that are known or planned, for what was taken after them."""
+        told = [datetime.combine(day, time(), self.zone) for day in (*self.done, *self.repeats)]
+        return [
+            *(
+                other.operation
+                for other in operations
+                if other is not planned and other.doubt is None and not other.operation.cancelled
+            ),
+            *(Operation(booking="", planned_at=moment, date_only=True, cancelled=False) for moment in told),
+        ]
+
+    def _holds(self, planned: PlannedOperation, found: Match, earlier: Sequence[Operation]) -> tuple[Reason, ...]:
+        """Why the operation is held: for the person, for its booking, for what would be taken were it not in doubt."""
+        reasons = [*self.owned.holds]
+        if planned.doubt is not None:
+            reasons.append(planned.doubt)
+        images = {one.mri.series_uid: one.whose for one in self.owned.series if one.whose is not None}
+        mris = [
+            replace(one.mri, status=MeasurementStatus.MEASURED, vbq=1.0)
+            for one in self.owned.series
+            if one.mri.series_uid in images
+        ]
+        counts = {IN_DOUBT + one.count.specimen: one for one in self.doubtful}
+        tempting = match(
+            planned.operation,
+            [*self._mris(), *mris],
+            [*self._counts(), *(replace(as_taken(one.count), specimen=name, **USABLE) for name, one in counts.items())],
+            zone=self.zone,
+            earlier=earlier,
+        )
+        if tempting.mri is not None and (whose_image := images.get(tempting.mri.series_uid)) is not None:
+            reasons.append(whose_image)
+        if tempting.blood_count is not None and (count := counts.get(tempting.blood_count.specimen)) is not None:
+            reasons += [] if count.doubt in reasons else [count.reason(self.zone)]
+        return tuple(dict.fromkeys(reasons))
+
     def _without_mri(self, reasons: Sequence[Reason]) -> tuple[Reason, ...]:
         """The reasons, with why an MRI that is here was not taken: never that none came."""
-        doubts = [doubt for series in self.person.series for doubt in series.doubts]
+        doubts = [doubt for series in self.owned.series for doubt in series.doubts]
         named = dict.fromkeys([*self.person.withheld, *doubts])
-        return (*named, *(one for one in reasons if not (self.person.withheld and one.code == "no-mri")))
+        here = self.person.withheld or any(one.whose for one in self.owned.series)
+        return (*named, *(one for one in reasons if not (here and one.code == "no-mri")))
 
     def _row(
         self,
@@ -253,9 +306,6 @@ class _Linker:
         found: Match,
     ) -> dict[str, object]:
         day = surgery_date or (found.mri.study_date if found.mri else None)
-        count = self._combined(found.blood_count)
-        mri = found.mri
-        series = next((one for one in self.person.series if mri and one.mri.series_uid == mri.series_uid), None)
         return {
             "episode": episode,
             "site": self.site,
@@ -264,37 +314,43 @@ class _Linker:
             "status": status,
             "reasons": stored(reasons),
             "surgery_date": surgery_date.isoformat() if surgery_date else None,
-            "series_instance_uid": mri.series_uid if mri else None,
-            "mri_date": mri.study_date.isoformat() if mri and mri.study_date else None,
-            "specimen": count.specimen if count else None,
-            "cbc_date": count.taken_at.astimezone(self.zone).date().isoformat() if count and count.taken_at else None,
-            "scanner_stratum": series.scanner_stratum if series else None,
-            "vbq": mri.vbq if mri else None,
-            "vbq_sd": series.vbq_sd if series else None,
-            "age": age_on(self.birth_date, day) if self.birth_date and day else None,
-            "sex_male": {"M": 1, "F": 0}.get(self.sex or ""),
+            **self._mri_columns(found.mri),
+            **self._count_columns(self._combined(found.blood_count)),
+            "age": age_on(self.owned.birth_date, day) if self.owned.birth_date and day else None,
+            "sex_male": {"M": 1, "F": 0}.get(self.owned.sex or ""),
             **self.known.covariates(day),
             "diagnosis": self.known.diagnosis(day),
-            **{name: count.cells[name] if count else None for name in CELLS if name in columns()},
-            **{one.name: count.indices[one.name] if count else None for one in INDICES},
             **self.known.outcomes(surgery_date),
         }
 
+    def _mri_columns(self, mri: Mri | None) -> dict[str, object]:
+        if mri is None:
+            return dict.fromkeys(("series_instance_uid", "mri_date", "scanner_stratum", "vbq", "vbq_sd"))
+        series = next(one for one in self.owned.series if one.mri.series_uid == mri.series_uid)
+        return {
+            "series_instance_uid": mri.series_uid,
+            "mri_date": mri.study_date.isoformat() if mri.study_date else None,
+            "scanner_stratum": series.scanner_stratum,
+            "vbq": mri.vbq,
+            "vbq_sd": series.vbq_sd,
+        }
+
+    def _count_columns(self, count: CombinedCount | None) -> dict[str, object]:
+        cells, indices = [name for name in CELLS if name in columns()], [one.name for one in INDICES]
+        if count is None:
+            return dict.fromkeys(("specimen", "cbc_date", *cells, *indices))
+        return {
+            "specimen": count.specimen,
+            "cbc_date": count.taken_at.astimezone(self.zone).date().isoformat() if count.taken_at else None,
+            **{name: count.cells[name] for name in cells},
+            **{name: count.indices[name] for name in indices},
+        }
+
     def _mris(self) -> list[Mri]:
-        return [series.mri for series in self.person.series]
+        return [series.mri for series in self.owned.series if series.whose is None]
 
     def _counts(self) -> list[BloodCount]:
-        return [
-            BloodCount(
-                specimen=count.specimen,
-                taken_at=count.taken_at,
-                date_only=count.date_only,
-                status=count.status,
-                nlr=count.nlr,
-                plr=count.plr,
-            )
-            for count in self.counts
-        ]
+        return [as_taken(count) for count in self.counts]
 
     def _combined(self, chosen: BloodCount | None) -> CombinedCount | None:
         return next((count for count in self.counts if chosen and count.specimen == chosen.specimen), None)
@@ -305,15 +361,19 @@ class _Linker:
         booked = sorted(
             other.operation.booking
             for other in operations
-            if not other.operation.cancelled and other.operation.planned_at.astimezone(self.zone).date() == day
+            if not other.operation.cancelled
+            and other.doubt is None
+            and other.operation.planned_at.astimezone(self.zone).date() == day
         )
-        return [] if planned.operation.cancelled else booked[: booked.index(planned.operation.booking)][:1]
+        if planned.operation.cancelled or planned.operation.booking not in booked:
+            return []
+        return booked[: booked.index(planned.operation.booking)][:1]
 
     def _earlier_operation(self, day: date, operations: Sequence[PlannedOperation]) -> date | None:
         dates = [
             planned.operation.planned_at.astimezone(self.zone).date()
             for planned in operations
-            if not planned.operation.cancelled
+            if not planned.operation.cancelled and planned.doubt is None
         ]
         dates += self.done
         earlier = [other for other in dates if other < day] + [other for other in self.repeats if other <= day]
@@ -365,14 +425,3 @@ def _forget_problems(db: Database) -> None:
             "DELETE FROM derived_problem WHERE step = 'link' AND NOT EXISTS "
             "(SELECT 1 FROM derived_person AS p WHERE p.pseudonym = derived_problem.unit_key)"
         )
-
-
-def _pseudonym_key(db: Database) -> bytes:
-    (key,) = db.execute("SELECT value FROM fact_site WHERE name = 'pseudonym_key'").fetchone()
-    return bytes.fromhex(key)
-
-
-def _pseudonym(key: bytes, prefix: str, name: str) -> str:
-    """A study id that only this node can make, and that nobody can turn back: 50 bits of an HMAC-SHA-256."""
-    digest = hmac.new(key, name.encode("utf-8"), hashlib.sha256).digest()
-    return prefix + base64.b32encode(digest).decode("ascii")[:10]

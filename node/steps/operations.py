@@ -30,6 +30,8 @@ class PlannedOperation:
     moved_from: datetime | None
     first_number: str
     """The patient number in the first message about it: names the episode, whatever is merged later."""
+    doubt: Reason | None = None
+    """Why the newest message about it may be about somebody else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,7 @@ def _fold(booking: _Booking) -> PlannedOperation | None:
         procedure=texts[-1][2] if texts else "",
         moved_from=earlier[-1] if earlier else None,
         first_number=booking.told[0][0].number,
+        doubt=max(booking.told, key=lambda one: one[0].order)[0].doubt,
     )
 
 

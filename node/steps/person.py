@@ -4,8 +4,8 @@ The order of arrival never matters: what was sent later holds, and of what was s
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 
@@ -18,7 +18,9 @@ from analytics.records import MeasurementStatus, Mri
 from node.clock import from_text
 from node.hl7.extracts import Extract, PatientExtract, SpecimenExtract, from_json
 from node.settings import Settings
+from node.steps.signs import Signs, names_of, signs_of
 from node.store.failures import tried
+from node.store.public_id import public_id
 from node.store.reasons import loaded
 
 WITHHELD = """
@@ -32,6 +34,23 @@ ORDER BY 1
 """
 
 
+ELSEWHERE = """
+SELECT DISTINCT o.content ->> '$.specimen', o.content ->> '$.taken_at', coalesce(o.sent_at, ''), f.sha256,
+       o.position, o.item
+FROM derived_identifier AS i
+JOIN derived_extract AS e ON e.authority = i.authority AND e.patient_id = i.patient_id AND e.kind = 'specimen'
+JOIN derived_extract AS o ON o.kind = 'specimen' AND o.content ->> '$.specimen' = e.content ->> '$.specimen'
+                         AND o.content ->> '$.taken_at' IS e.content ->> '$.taken_at'
+JOIN derived_identifier AS p ON p.authority = o.authority AND p.patient_id = o.patient_id
+JOIN fact_frame AS f ON f.frame_id = o.frame_id
+WHERE i.person = ?1 AND p.person <> ?1
+ORDER BY 3, 4, 5, 6
+"""
+
+SpecimenKey = tuple[str, datetime | None]
+"""Name and time of a specimen: laboratories use their numbers again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Said:
     """An extract with what orders it: when it was sent, then the content of its message."""
@@ -42,6 +61,18 @@ class Said:
     extract: Extract
     sender: str = ""
     """The application and facility that sent the message."""
+    source: str = "stay"
+    """What kind of message it is of; a stay is of the register."""
+    signs: Signs = field(default_factory=Signs)
+    """What the message states of whom the number is."""
+    doubt: Reason | None = None
+    """Why it may be about somebody else."""
+
+    @property
+    def message(self) -> str:
+        """The message, as problems name it."""
+        _, sha256, position, _ = self.order
+        return f"message {public_id(sha256)}.{position}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +80,16 @@ class Series:
     """A T1 series of the person with the measurement in effect."""
 
     mri: Mri
-    birth_date: date | None
-    sex: str | None
+    number: str
+    signs: Signs
+    """What its images state of whom the number is."""
     scanner_stratum: str | None
     vbq_sd: float | None
     """Standard deviation of this VBQ where its measurement brings one."""
     doubts: tuple[Reason, ...] = ()
     """What a PACS has taken back of it, where its score waits for a person because of that."""
+    whose: Reason | None = None
+    """Why it may be of somebody else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +101,10 @@ class Person:
     series: Sequence[Series]
     approvals: Sequence[Approval]
     """What people decided about held blood counts."""
-    confirmed: Sequence[tuple[str, str]]
-    """Pairs of numbers that are one person because somebody confirmed a candidate."""
+    decisions: Mapping[tuple[str, str], str]
+    """What people have decided about signs, by number and digest."""
+    elsewhere: Mapping[SpecimenKey, tuple[str, str, int, int]]
+    """Specimens of the person that came under somebody else's number as well, with what orders the newest of it."""
     withheld: Sequence[Reason] = ()
     """Why MRI that were received under a number of the person count for nothing."""
 
@@ -76,15 +112,9 @@ class Person:
 def read_person(db: Database, settings: Settings, key: str) -> Person:
     """Everything said of a person and every series of the person, of all numbers that lead to it."""
     said = [
-        Said(
-            sent_at=from_text(sent_at) if sent_at else None,
-            order=(sent_at or "", sha256, position, item),
-            number=f"{authority}|{patient_id}",
-            extract=from_json(content),
-            sender=sender or "",
-        )
-        for authority, patient_id, sent_at, content, sha256, position, item, sender in db.execute(
-            "SELECT e.authority, e.patient_id, e.sent_at, e.content, f.sha256, e.position, e.item, m.sender "
+        _said(*row)
+        for row in db.execute(
+            "SELECT e.authority, e.patient_id, e.sent_at, e.content, e.stated, f.sha256, e.position, e.item, m.sender "
             "FROM derived_extract AS e JOIN derived_identifier AS i USING (authority, patient_id) "
             "JOIN fact_frame AS f USING (frame_id) LEFT JOIN derived_message AS m USING (frame_id, position) "
             "WHERE i.person = ?",
@@ -99,39 +129,100 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
                 study_date=date.fromisoformat(study_date) if study_date else None,
                 status=MeasurementStatus(status) if status else None,
                 vbq=vbq,
+                taken_at=from_text(began_at) if began_at else None,
+                postoperative=bool(postoperative),
             ),
-            birth_date=date.fromisoformat(birth_date) if birth_date else None,
-            sex=sex,
+            number=number,
+            signs=Signs(
+                birth_date=date.fromisoformat(birth_date) if birth_date else None,
+                sex=sex if sex in ("F", "M") else None,
+                names=names_of(json.loads(names or "[]")),
+            ),
             scanner_stratum=stratum,
             vbq_sd=vbq_sd,
             doubts=(*loaded(rejections), *loaded(fewer)) if status == MeasurementStatus.REVIEW.value else (),
         )
-        for uid, study_date, birth_date, sex, stratum, status, vbq, vbq_sd, rejections, fewer in db.execute(
-            f"SELECT s.series_instance_uid, s.study_date, s.birth_date, s.sex, s.scanner_stratum, m.status, {form}, "
+        for (
+            uid,
+            number,
+            study_date,
+            began_at,
+            postoperative,
+            birth_date,
+            sex,
+            names,
+            stratum,
+            status,
+            vbq,
+            vbq_sd,
+            rejections,
+            fewer,
+        ) in db.execute(
+            "SELECT s.series_instance_uid, s.patient_authority || '|' || s.patient_id, s.study_date, s.began_at, "
+            f"s.postoperative, s.birth_date, s.sex, n.names, s.scanner_stratum, m.status, {form}, "
             "m.vbq_sd, s.rejections, s.fewer "
             "FROM derived_series AS s "
             "JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id "
+            "LEFT JOIN derived_series_names AS n ON n.series_instance_uid = s.series_instance_uid "
             "LEFT JOIN measurements AS m ON m.series_instance_uid = s.series_instance_uid AND m.in_effect = 1"
             " WHERE i.person = ? AND s.withdrawn = 0 AND (s.chosen = 1 OR m.status IS NOT NULL)",
             [key],
         )
     ]
-    confirmed = db.execute(
-        "SELECT d.authority || '|' || d.patient_id, d.authority || '|' || d.other_patient_id "
-        "FROM fact_identity_decision AS d JOIN derived_identifier AS i USING (authority, patient_id) "
-        "WHERE i.person = ? AND d.decision = 'confirmed' AND d.decision_id = (SELECT max(n.decision_id) "
-        "FROM fact_identity_decision AS n WHERE n.authority = d.authority AND n.patient_id = d.patient_id "
-        "AND n.other_patient_id = d.other_patient_id)",
-        [key],
-    ).fetchall()
     return Person(
         key=key,
         said=sorted(said, key=lambda one: one.order),
         series=series,
         approvals=_approvals(db, key),
-        confirmed=confirmed,
+        decisions=_decisions(db, key),
+        elsewhere=_elsewhere(db, key),
         withheld=_withheld(db, key),
     )
+
+
+def _said(
+    authority: str,
+    patient_id: str,
+    sent_at: str | None,
+    content: str,
+    stated: str | None,
+    sha256: str,
+    position: int,
+    item: int,
+    sender: str | None,
+) -> Said:
+    extract = from_json(content)
+    source, signs = signs_of(stated)
+    if stated is None and isinstance(extract, PatientExtract):
+        sex = extract.sex if extract.sex in ("F", "M") else None
+        signs = Signs(birth_date=extract.birth_date, sex=sex)
+    return Said(
+        sent_at=from_text(sent_at) if sent_at else None,
+        order=(sent_at or "", sha256, position, item),
+        number=f"{authority}|{patient_id}",
+        extract=extract,
+        sender=sender or "",
+        source=source,
+        signs=signs,
+    )
+
+
+def _decisions(db: Database, key: str) -> dict[tuple[str, str], str]:
+    """The newest about each signs of each number of the person."""
+    rows = db.execute(
+        "SELECT d.authority || '|' || d.patient_id, d.signs, d.decision FROM fact_signs_decision AS d "
+        "JOIN derived_identifier AS i USING (authority, patient_id) WHERE i.person = ? ORDER BY d.decision_id",
+        [key],
+    )
+    return {(number, signs): decision for number, signs, decision in rows}
+
+
+def _elsewhere(db: Database, key: str) -> dict[SpecimenKey, tuple[str, str, int, int]]:
+    """The specimens of the person that came under the number of somebody else, too."""
+    return {
+        (specimen, datetime.fromisoformat(taken_at) if taken_at else None): (sent_at, sha256, position, item)
+        for specimen, taken_at, sent_at, sha256, position, item in db.execute(ELSEWHERE, [key])
+    }
 
 
 def _withheld(db: Database, key: str) -> list[Reason]:
@@ -184,33 +275,21 @@ def blood_counts(said: Iterable[Said]) -> tuple[list[CombinedCount], dict[str, E
     return combine([one for one in results if one.specimen not in failed]), failed
 
 
-def _newest(told: Iterable[PatientExtract]) -> tuple[date | None, str | None]:
-    birth_date: date | None = None
-    sex: str | None = None
-    for extract in told:
-        birth_date = extract.birth_date or birth_date
-        sex = extract.sex or sex
-    return birth_date, sex
+def moved_specimens(said: Iterable[Said], elsewhere: Mapping[SpecimenKey, tuple[str, str, int, int]]) -> list[Said]:
+    """What is said, with a doubt about every specimen that came later under somebody else's number.
 
-
-def demographics(person: Person) -> tuple[date | None, str | None, Reason | None]:
-    """Birth date and sex (the newest message decides), and what contradicts them among the images."""
-    told = [(one.number, one.extract) for one in person.said if isinstance(one.extract, PatientExtract)]
-    birth_date, sex = _newest(extract for _, extract in told)
-    # Who confirms a candidate may be mistaken: what the two numbers say of themselves has to agree.
-    pairs = [
-        [_newest(extract for number, extract in told if number == one) for one in pair] for pair in person.confirmed
+    A laboratory that has mistaken the patient sends the specimen again under the right number: the newest holds.
+    """
+    messages = list(said)
+    newest: dict[SpecimenKey, tuple[str, str, int, int]] = {}
+    for one in messages:
+        if isinstance(one.extract, SpecimenExtract):
+            key = (one.extract.specimen, one.extract.taken_at)
+            newest[key] = max(one.order, newest.get(key, one.order))
+    moved = {key for key, order in newest.items() if key in elsewhere and elsewhere[key] > order}
+    return [
+        replace(one, doubt=one.doubt or Reason("specimen-under-newer-number"))
+        if isinstance(one.extract, SpecimenExtract) and (one.extract.specimen, one.extract.taken_at) in moved
+        else one
+        for one in messages
     ]
-    births = {series.birth_date for series in person.series if series.birth_date}
-    sexes = {series.sex for series in person.series if series.sex in ("F", "M")}
-    contradictions = []
-    if len(births | ({birth_date} if birth_date else set())) > 1 or any(
-        len({one[0] for one in pair} - {None}) > 1 for pair in pairs
-    ):
-        contradictions.append("birth date")
-    if len(sexes | ({sex} if sex in ("F", "M") else set())) > 1 or any(
-        len({one[1] for one in pair} & {"F", "M"}) > 1 for pair in pairs
-    ):
-        contradictions.append("sex")
-    contradiction = Reason("contradictory-person", {"what": tuple(contradictions)}) if contradictions else None
-    return birth_date or min(births, default=None), sex or min(sexes, default=None), contradiction

@@ -34,6 +34,7 @@ def take_away(db: Database, series: str) -> None:
     ).fetchall():
         if authority is not None:
             touch(db, authority, patient_id)
+    db.execute("DELETE FROM derived_series_names WHERE series_instance_uid = ?", [series])
 
 
 def take_claims_away(db: Database, study: str) -> None:

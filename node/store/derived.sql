@@ -5,6 +5,9 @@
 -- Decisions about patient numbers that have taken effect.
 CREATE TABLE derived_identity_decision (decision_id INTEGER PRIMARY KEY REFERENCES fact_identity_decision) STRICT;
 
+-- Decisions about the signs of a person that have taken effect.
+CREATE TABLE derived_signs_decision (decision_id INTEGER PRIMARY KEY REFERENCES fact_signs_decision) STRICT;
+
 -- Answers of a PACS that have taken effect.
 CREATE TABLE derived_study_query (query_id INTEGER PRIMARY KEY REFERENCES fact_study_query) STRICT;
 
@@ -89,6 +92,8 @@ CREATE TABLE derived_series (
     birth_date TEXT,
     sex TEXT,
     study_date TEXT,
+    began_at TEXT,                       -- null where the images give no time of day
+    postoperative INTEGER NOT NULL DEFAULT 0 CHECK (postoperative IN (0, 1)),  -- by its descriptions
     modality TEXT,
     description TEXT,
     scanner_stratum TEXT,
@@ -118,6 +123,12 @@ CREATE INDEX derived_series_study ON derived_series (study_instance_uid);
 CREATE INDEX derived_series_incomplete ON derived_series (series_instance_uid) WHERE completeness = 'incomplete';
 CREATE INDEX derived_series_chosen ON derived_series (study_instance_uid, series_instance_uid, inputs_sha256, stale)
     WHERE chosen = 1;
+
+-- The names of the patient that images of a series state, as hashes under the key of the node.
+CREATE TABLE derived_series_names (
+    series_instance_uid TEXT PRIMARY KEY,
+    names TEXT NOT NULL CHECK (json_valid(names))
+) STRICT;
 
 -- Series of a judged study that a PACS has by its newest answer and of which nothing came. of_use: MR, and no other part
 -- of the body is named; t1_sagittal: and it calls itself so.
@@ -190,10 +201,13 @@ CREATE TABLE derived_extract (
     patient_id TEXT NOT NULL,
     sent_at TEXT,
     content TEXT NOT NULL CHECK (json_valid(content)),
+    stated TEXT CHECK (json_valid(stated)),  -- of whom the number is: {source, birth_date, sex, names}, names as keyed hashes
     PRIMARY KEY (frame_id, position, item)
 ) STRICT;
 CREATE INDEX derived_extract_patient ON derived_extract (authority, patient_id);
 CREATE INDEX derived_extract_kind ON derived_extract (kind);
+CREATE INDEX derived_extract_specimen ON derived_extract (content ->> '$.specimen', content ->> '$.taken_at')
+    WHERE kind = 'specimen';
 CREATE INDEX derived_extract_puzzling ON derived_extract (frame_id, position)
     WHERE kind = 'appointment' AND json_extract(content, '$.understood') IN ('unknown', 'unclear');
 
@@ -216,6 +230,19 @@ CREATE TABLE derived_person (
     sex TEXT,
     contradiction TEXT
 ) STRICT;
+
+-- What states other signs (birth date, sex, name) than the person whom its number leads to, until somebody decides.
+CREATE TABLE derived_doubt (
+    person TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('message', 'image', 'number', 'merge')),
+    authority TEXT NOT NULL,
+    patient_id TEXT NOT NULL,
+    signs TEXT NOT NULL,                 -- digest of the signs, by which a decision names them
+    sources TEXT NOT NULL CHECK (json_valid(sources)),  -- messages or series, as problems name them
+    reason TEXT NOT NULL CHECK (json_valid(reason)),
+    PRIMARY KEY (authority, patient_id, signs, kind)
+) STRICT;
+CREATE INDEX derived_doubt_person ON derived_doubt (person);
 
 CREATE TABLE derived_blood_count (
     person TEXT NOT NULL,

@@ -20,6 +20,16 @@ def touch(db: Database, authority: str, patient_id: str) -> None:
     touch_known(db, authority, patient_id)
 
 
+def touch_specimen(db: Database, specimen: str, taken_at: str | None) -> None:
+    """Say that something about this specimen is new, to everybody under whose number it came."""
+    db.execute(
+        "DELETE FROM derived_person WHERE person IN (SELECT i.person FROM derived_extract AS e "
+        "JOIN derived_identifier AS i ON i.authority = e.authority AND i.patient_id = e.patient_id "
+        "WHERE e.kind = 'specimen' AND e.content ->> '$.specimen' = ? AND e.content ->> '$.taken_at' IS ?)",
+        [specimen, taken_at],
+    )
+
+
 def touch_known(db: Database, authority: str, patient_id: str) -> None:
     """The same of a number that need not be a patient's yet: should one come by it, that one is derived anyway."""
     db.execute(

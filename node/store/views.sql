@@ -272,7 +272,10 @@ FROM (SELECT *, row_number() OVER (PARTITION BY peer_address, calling_ae ORDER B
 GROUP BY peer_address, calling_ae
 UNION ALL
 SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
-       'the images carry no PatientID; kept, but they cannot be linked to a patient', NULL
+       iif(EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.study_instance_uid = s.study_instance_uid
+                   AND i.headers ->> '$.patient_id' IS NOT NULL),
+           'the PatientID of the images stands for nobody', 'the images carry no PatientID')
+       || '; kept, but they cannot be linked to a patient', NULL
 FROM derived_series AS s
 WHERE s.patient_id IS NULL AND s.withheld = 0
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
@@ -375,8 +378,12 @@ WHERE s.nearness = 1
 UNION ALL
 SELECT 'link', 'patient ' || b.patient, 'held-blood-count',
        (SELECT group_concat(value, '; ') FROM json_each(b.notes))
-       || '; `vbq-node counts approve "' || b.specimen || '" --by NAME` uses it, as it is or with correct values', b.reason_codes
-FROM blood_counts AS b WHERE b.status = 'held'
+       || iif(EXISTS (SELECT 1 FROM json_each(b.reason_codes) WHERE value = 'specimen-under-newer-number'), '',
+              '; `vbq-node counts approve "' || b.specimen || '" --by NAME` uses it, as it is or with correct values'),
+       b.reason_codes
+FROM blood_counts AS b
+WHERE b.status = 'held' AND NOT EXISTS (SELECT 1 FROM json_each(b.reason_codes) WHERE value IN (
+    'another-person', 'number-of-several-people', 'merge-of-different-people', 'contradictory-messages'))
   -- Of a sender whose counts are off for several patients it is said below, once.
   AND NOT EXISTS (SELECT 1 FROM derived_sender_count AS c JOIN derived_person AS p USING (person)
                   WHERE p.pseudonym = b.patient AND c.specimen = b.specimen AND c.doubt IS NOT NULL
@@ -399,6 +406,20 @@ SELECT 'link', 'sender ' || c.sender, 'sender-counts-off',
                WHERE d.sender = c.sender AND d.doubt IS NOT NULL ORDER BY 1))
 FROM derived_sender_count AS c WHERE c.doubt IS NOT NULL
 GROUP BY c.sender HAVING count(DISTINCT c.person) >= 3
+UNION ALL
+-- Of what it is not sure whose it is, where no operation is held for it: that says it below.
+SELECT 'link', 'patient ' || p.pseudonym,
+       CASE d.kind WHEN 'number' THEN 'number-of-several-people' WHEN 'merge' THEN 'merge-of-different-people'
+                   ELSE 'another-person' END,
+       d.sources ->> '$[0]'
+       || iif(json_array_length(d.sources) = 1, '', ' and ' || (json_array_length(d.sources) - 1) || ' more')
+       || ': ' || (SELECT group_concat(value ->> 'words', '; ') FROM json_each(d.reason))
+       || '. `vbq-node identity list` shows whose number it is; `vbq-node identity confirm` says that it is the same person, '
+       || '`reject` or `split` that it is not',
+       (SELECT json_group_array(value ->> 'code') FROM json_each(d.reason))
+FROM derived_doubt AS d JOIN derived_person AS p USING (person)
+WHERE NOT EXISTS (SELECT 1 FROM derived_link AS l WHERE l.person = d.person AND l.status = 'held'
+                  AND instr(l.reasons, '"' || (d.reason ->> '$[0].code') || '"') > 0)
 UNION ALL
 SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value ->> 'words', '; ') FROM json_each(l.reasons)),
        (SELECT json_group_array(value ->> 'code') FROM json_each(l.reasons))

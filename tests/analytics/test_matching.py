@@ -130,10 +130,10 @@ def test_properties_of_any_match(day: date, mris: list[Mri], counts: list[BloodC
     if found.mri is not None:
         assert found.mri.study_date is not None
         assert found.mri.status is MeasurementStatus.MEASURED
-        # No qualifying MRI is later; 93 days is the longest that three months can be.
+        # No qualifying MRI of an earlier day is later; 93 days is the longest that three months can be.
         assert timedelta(0) <= day - found.mri.study_date <= timedelta(days=92)
         assert not any(
-            other.study_date and found.mri.study_date < other.study_date <= day
+            other.study_date and found.mri.study_date < other.study_date < day
             for other in mris
             if other.status is MeasurementStatus.MEASURED
         )

@@ -96,7 +96,8 @@ def problems(
         err.print(f"{again} to be tried again; the steps do it", markup=False, highlight=False)
     rows = list(db.query("SELECT step, source, code, detail FROM problems ORDER BY step, source, code, detail"))
     if as_json:
-        print_json(rows)
+        found = db.query("SELECT * FROM problems ORDER BY step, source, code, detail")
+        print_json([{**row, "reason_codes": json.loads(row["reason_codes"])} for row in found])
         return
     print_table(f"{len(rows)} problems", ("step", "what", "problem", "why"), [tuple(row.values()) for row in rows])
 

@@ -247,7 +247,7 @@ SELECT 'receive', 'object ' || substr(sha256, 1, 12), state,
        CASE state
            WHEN 'missing' THEN 'its file was not in the archive when the receiver started; '
            WHEN 'damaged' THEN 'its file was damaged when the receiver started; '
-           ELSE 'a file of this name lies in the archive, but it is not what its name says; take it away, or '
+           WHEN 'foreign' THEN 'a file of this name lies in the archive, but it is not what its name says; take it away, or '
        END || 'bring it back from a backup or have it sent again, then start the receiver anew', NULL
 FROM state_archive
 UNION ALL

@@ -74,3 +74,49 @@ def test_problems_of_a_part_a_unit_and_a_step_are_forgotten_apart(db: Database) 
         ("a", "import 11"),
         ("b", "import 1"),
     ]
+
+
+FAULT = "connection refused"
+PIXELS, PEER = "with other pixels", "the later one from a peer that may not correct the earlier"
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "reason"),
+    [
+        ("state_archive", [(SHA256, "missing")], Reason("missing")),
+        ("state_archive", [(SHA256, "damaged")], Reason("damaged")),
+        ("state_archive", [(SHA256, "foreign")], Reason("foreign")),
+        (
+            "state_fetch",
+            [("pacs", "1.2", "1.2.3", "2026-03-02", FAULT)],
+            Reason("not-fetched", {"peer": "pacs", "fault": FAULT}),
+        ),
+        (
+            "state_outgoing_peer",
+            [("forward", "pacs", 0, 3, "2026-03-01", None, FAULT)],
+            Reason("unreachable", {"since": "2026-03-01", "fault": FAULT}),
+        ),
+        (
+            "state_outgoing",
+            [(n, "study_query", "pacs", f"1.{n}", "waiting", 3, "", "", None, FAULT, None) for n in (1, 2)],
+            Reason("no-answer", {"studies": 2, "fault": FAULT}),
+        ),
+        (
+            "derived_undecided",
+            [("1.2.3.4", "1.2.3", "1.2", "pixels")],
+            Reason("duplicate-uid", {"images": 1, "why": PIXELS, "study": "1.2"}),
+        ),
+        (
+            "derived_undecided",
+            [("1.2.3.4", "1.2.3", "1.2", "peer"), ("1.2.3.5", "1.2.3", "1.2", "peer")],
+            Reason("duplicate-uid", {"images": 2, "why": PEER, "study": "1.2"}),
+        ),
+    ],
+)
+def test_words_made_by_the_view_are_those_of_the_catalogue(
+    db: Database, table: str, rows: list[tuple[object, ...]], reason: Reason
+) -> None:
+    with writing(db):
+        db.conn.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+    ((_, code, detail, codes),) = shown(db)
+    assert (code, detail, json.loads(codes)) == (reason.code, str(reason), [reason.code])

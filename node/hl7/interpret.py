@@ -18,7 +18,7 @@ from node.hl7.context import (
     read_merge,
     read_patient,
 )
-from node.hl7.extracts import AppointmentExtract, Extract, Medication, UnmergeExtract
+from node.hl7.extracts import AppointmentExtract, Extract, Medication, SpecimenExtract, UnmergeExtract
 from node.hl7.medication import read_medications
 from node.hl7.messages import Header, Message, read_frame
 from node.hl7.procedures import read_orders, read_procedures, visit_of
@@ -27,6 +27,7 @@ from node.hl7.specimens import read_specimens
 from node.hl7.stated import Source, Stated, read_stated
 from node.hl7.surgery import load_procedures
 from node.hl7.times import read_time
+from node.hl7.unread import UNREAD, unread_results
 from node.settings import Sender, Settings
 from node.store.failures import tried
 
@@ -141,8 +142,9 @@ def _status(header: Header, items: list[Item], problems: list[tuple[str, str]]) 
         return "held", "no processing id (MSH-11): not known to be a production message"
     if any(item.patient is not None for item in items):
         return "used", None
-    if problems:
-        return "held", "; ".join(dict.fromkeys(detail for _, detail in problems))
+    holding = [detail for code, detail in problems if code not in UNREAD]
+    if holding:
+        return "held", "; ".join(dict.fromkeys(holding))
     if header.message_code in KNOWN_MESSAGES:
         return "ignored", f"{header.type[:20]} says nothing that is kept"
     return "ignored", f"{header.type[:20]} is not a message that is used"
@@ -159,7 +161,7 @@ def _read(
     header: Header, message: Message, settings: Settings, sent_at: datetime | None
 ) -> tuple[list[Item], list[tuple[str, str]]]:
     if header.message_code not in KNOWN_MESSAGES:
-        return [], []
+        return [], _unread(header, message, [], settings)
     items: list[Item] = []
     problems: list[tuple[str, str]] = []
     booking = header.message_code in BOOKING_MESSAGES
@@ -178,7 +180,20 @@ def _read(
             problems.append(("unmerge", f"ADT^{header.trigger} does not say, with a time, which two numbers part"))
         else:
             items.append(undone)
-    return items, problems
+    return items, [*problems, *_unread(header, message, items, settings)]
+
+
+def _unread(header: Header, message: Message, items: list[Item], settings: Settings) -> list[tuple[str, str]]:
+    """What is to be said of results that nobody hears."""
+    reason = unread_results(
+        "" if header.message_code in RESULT_MESSAGES else header.type,
+        message.lines,
+        header.delimiters,
+        [item.extract for item in items if isinstance(item.extract, SpecimenExtract)],
+        analytes=load_analytes(),
+        zone=settings.site.zone,
+    )
+    return [(reason.code, reason.words())] if reason else []
 
 
 def _unmerge(header: Header, groups: list[tuple[Segment | None, list[str]]], settings: Settings) -> Item | None:

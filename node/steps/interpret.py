@@ -10,6 +10,7 @@ from analytics.reasons import Reason
 from node.clock import to_text
 from node.hl7.extracts import MergeExtract, SpecimenExtract, UnmergeExtract
 from node.hl7.interpret import PROCEDURE_PROBLEMS, READ_AGAIN, Interpretation, interpret_frame
+from node.hl7.unread import UNREAD
 from node.settings import Settings
 from node.steps.identity import resolve_merges
 from node.steps.signs import stated_to_json
@@ -21,7 +22,7 @@ from node.store.pseudonym import pseudonym_key
 from node.store.public_id import public_id
 
 STEP = "interpret"
-TOLD_BY_SENDER = tuple(code for code, _ in PROCEDURE_PROBLEMS.values())
+TOLD_BY_SENDER = (*(code for code, _ in PROCEDURE_PROBLEMS.values()), *UNREAD)
 """Problems that the view `problems` counts by sender, from the extracts: a message each would bury the others."""
 BATCH_FRAMES = 50
 BATCH_BYTES = 4 * 1024 * 1024
@@ -105,7 +106,7 @@ def read_anew(db: Database, settings: Settings, frame_id: int) -> None:
         [frame_id],
     ).fetchall():
         touch_specimen(db, *specimen)
-    for table in ("derived_extract", "derived_message"):
+    for table in ("derived_unread", "derived_extract", "derived_message"):
         db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
     forget_problems(db, STEP, "message", sha256)
     db.execute("DELETE FROM state_failure WHERE step = ? AND unit LIKE ?", [STEP, f"message {public_id(sha256)}.%"])
@@ -120,6 +121,10 @@ def _store_interpretations(
         insert(db, "derived_message", [_message_row(frame_id, position, one)])
         if one.error is not None:
             note_failure(db, STEP, f"message {public_id(sha256)}.{position}", one.error)
+        unread = [(code, detail) for code, detail in one.problems if code in UNREAD and one.status != "refused"]
+        for code, detail in unread:
+            row = {"frame_id": frame_id, "position": position, "code": code, "detail": detail}
+            insert(db, "derived_unread", [row])
         if one.status != "held":
             for code, detail in one.problems:
                 if code not in TOLD_BY_SENDER:

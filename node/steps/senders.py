@@ -86,7 +86,7 @@ def compare_counts(db: Database, person: str, counts: Sequence[CombinedCount]) -
     norms = {sender: read_norm(db, sender) for sender in {one.sender for one in compared}}
     by_sender = {one.specimen: unlike_sender(one, norms[one.sender]) for one in compared}
     own = {one.specimen: unlike_patient(one, compared) for one in compared}
-    _store_counts(db, person, compared, by_sender)
+    _store_counts(db, person, compared, by_sender, whole={one.specimen for one in counts if one.nlr and one.plr})
     return [_held(count, [by_sender.get(count.specimen), own.get(count.specimen)]) for count in counts]
 
 
@@ -107,11 +107,14 @@ def _held(count: CombinedCount, doubts: Sequence[Reason | None]) -> CombinedCoun
     return replace(count, status=ResultStatus.HELD, notes=(*count.notes, *found)) if found else count
 
 
-def _store_counts(db: Database, person: str, compared: Sequence[Judged], doubts: dict[str, Reason | None]) -> None:
+def _store_counts(
+    db: Database, person: str, compared: Sequence[Judged], doubts: dict[str, Reason | None], *, whole: set[str]
+) -> None:
     before = {_judged(row) for row in _rows(db, person)}
     after = set(compared)
     db.execute("DELETE FROM derived_sender_count WHERE person = ?", [person])
-    insert(db, "derived_sender_count", [_row(person, one, doubts[one.specimen]) for one in compared])
+    rows = [{**_row(person, one, doubts[one.specimen]), "ratios": int(one.specimen in whole)} for one in compared]
+    insert(db, "derived_sender_count", rows)
     for sender in {one.sender for one in before ^ after}:
         _make_stale(db, sender)
 

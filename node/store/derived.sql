@@ -211,6 +211,15 @@ CREATE INDEX derived_extract_specimen ON derived_extract (content ->> '$.specime
 CREATE INDEX derived_extract_puzzling ON derived_extract (frame_id, position)
     WHERE kind = 'appointment' AND json_extract(content, '$.understood') IN ('unknown', 'unclear');
 
+-- Messages with results of which nothing is understood; detail names a row (no value) and what to do.
+CREATE TABLE derived_unread (
+    frame_id INTEGER NOT NULL REFERENCES fact_frame,
+    position INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (frame_id, position, code)
+) STRICT;
+
 -- Every patient number seen, and the person it leads to after merges.
 CREATE TABLE derived_identifier (
     authority TEXT NOT NULL,
@@ -274,6 +283,7 @@ CREATE TABLE derived_sender_count (
     lymphocytes REAL,
     platelets REAL,
     plr REAL,
+    ratios INTEGER NOT NULL CHECK (ratios IN (0, 1)),  -- it has NLR and PLR
     confirmed INTEGER NOT NULL CHECK (confirmed IN (0, 1)),
     doubt TEXT CHECK (json_valid(doubt)),
     PRIMARY KEY (person, specimen)

@@ -390,6 +390,27 @@ WHERE b.status = 'held' AND NOT EXISTS (SELECT 1 FROM json_each(b.reason_codes) 
                     AND (SELECT count(DISTINCT o.person) FROM derived_sender_count AS o
                          WHERE o.sender = c.sender AND o.doubt IS NOT NULL) >= 3)
 UNION ALL
+SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), u.code,
+       count(*) || iif(count(*) = 1, ' message: ', ' messages, for example: ') || min(u.detail), NULL
+FROM derived_unread AS u JOIN derived_message AS m USING (frame_id, position)
+GROUP BY m.sender, u.code
+UNION ALL
+-- A sender of blood counts of several patients, of which none has both ratios.
+SELECT 'link', 'sender ' || coalesce(m.sender, ''), 'sender-without-counts',
+       'blood-count results of ' || count(DISTINCT e.authority || '|' || e.patient_id)
+       || ' patients make no count with NLR and PLR, for example: '
+       || coalesce((SELECT group_concat(n.value ->> 'words', '; ') FROM json_each((
+               SELECT min(b.notes) FROM derived_blood_count AS b JOIN derived_identifier AS i USING (person)
+               JOIN derived_extract AS x ON x.authority = i.authority AND x.patient_id = i.patient_id AND x.kind = 'specimen'
+               JOIN derived_message AS y ON y.frame_id = x.frame_id AND y.position = x.position
+               WHERE y.sender IS m.sender)) AS n), 'no row is understood')
+       || '. Name its codes and units in conf/analytes.toml or its rules in [hl7.senders], then `vbq-node messages replay`',
+       NULL
+FROM derived_extract AS e JOIN derived_message AS m USING (frame_id, position)
+WHERE e.kind = 'specimen'
+  AND NOT EXISTS (SELECT 1 FROM derived_sender_count AS c WHERE c.sender = coalesce(m.sender, '') AND c.ratios = 1)
+GROUP BY m.sender HAVING count(DISTINCT e.authority || '|' || e.patient_id) >= 3
+UNION ALL
 SELECT 'link', 'sender ' || c.sender, 'sender-counts-off',
        count(DISTINCT c.person) || ' of ' || (SELECT count(DISTINCT a.person) FROM derived_sender_count AS a WHERE a.sender = c.sender)
        || ' patients of this sender have blood counts far from what is usual ('

@@ -1,0 +1,108 @@
+"""Nothing that carries results is dropped in silence: one problem for each sender and kind, and no noise beside it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from node.hl7.report import interpretation_json
+from node.settings import Settings
+from node.store.database import open_database
+from tests.node.test_hl7_operations import KEY, hl7, receive
+
+OBR = "OBR|1||L1|X^Panel|||20260410"
+COUNT = [
+    f"OBX|{n}|NM|{code}||{value}|10*9/L|||||F"
+    for n, (code, value) in enumerate((("NEU#", 4), ("LYM#", 2), ("PLT", 250)))
+]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    database = open_database(tmp_path, create=True, pseudonym_key=KEY)
+    yield database
+    database.close()
+
+
+def problems(*rows: str, kind: str = "ORU^R01", obr: str = OBR) -> list[str]:
+    (message,) = interpretation_json(hl7(kind, obr, *rows, at="20260410100000"), Settings())
+    found: Any = message["problems"]
+    return list(found)
+
+
+@pytest.mark.parametrize(
+    ("rows", "part"),
+    [
+        (["OBX|1|NM|1001^Cells A||4.0|10*9/L|||||F", "OBX|2|NM|1002||2.0|10*9/L|||||F"], "1001 Cells A (10*9/L)"),
+        (["OBX|1|NM|NPU12345||4.0|10*9/l|||||F"], "NPU12345"),
+        (["OBX|1|NM|X1||4|||||F", "OBX|2|NM|X2||2|||||F", "OBX|3|NM|X3||250|||||F"], "X1"),
+        (["OBX|1|NM|Q7^Blod||4|E9/L*|||||F"], None),
+        (
+            ["OBX|1|TX|BB^Blutbild||Neutrophile 4.0 G/l, Lymphozyten 2.0 G/l, Thrombozyten 250 G/l||||||F"],
+            "as text in BB",
+        ),
+    ],
+)
+def test_results_that_nobody_understands(rows: list[str], part: str | None) -> None:
+    found = problems(*rows)
+    assert any(part in one for one in found) if part else found == [], found
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        COUNT,
+        ["OBX|1|NM|K^Potassium||4.1|mmol/L|||||F", "OBX|2|NM|GLU||5.0|mg/dL|||||F", "OBX|3|NM|TSH||2|mU/L|||||F"],
+        ["OBX|1|NM|718-7^Hb^LN||140|g/L|||||F", "OBX|2|NM|789-8^RBC^LN||4.5|10*12/L|||||F"],
+        ["OBX|1|NM|8302-2^Height^LN||170|cm|||||F"],
+        ["OBX|1|NM|PCO2||40|mmHg|||||F", "OBX|2|NM|SO2||98|%|||||F"],
+        ["OBX|1|TX|R^MRI lumbar||Degenerative changes L4/5 and L5/S1. No compression of 3 roots.||||||F"],
+        ["OBX|1|NM|CD4^CD4 cells||500|/uL|||||F"],
+        ["OBX|1|NM|BAK^Bakterien im Urin||120|/uL|||||F"],
+        ["OBX|1|NM|1||4|||||F"],
+    ],
+)
+def test_what_is_surely_something_else_is_left_alone(rows: list[str]) -> None:
+    assert problems(*rows) == []
+
+
+@pytest.mark.parametrize("kind", ["OPU^R25", "OML^O21", "MDM^T02", "BAR^P05", "ORM^O01", "ADT^A08", "ZZZ^Z01"])
+def test_counts_in_messages_of_other_types(kind: str) -> None:
+    (found,) = problems(*COUNT, kind=kind)
+    assert "NEU#" in found
+    assert kind in found
+    assert problems("OBX|1|NM|8302-2^Height^LN||170|cm|||||F", kind=kind) == []
+    assert problems("OBX|1|TX|D^Letter||Dear colleague, 3 weeks ago||||||F", kind=kind) == []
+
+
+def listed(db: Database) -> list[tuple[str, str, str]]:
+    return db.execute("SELECT source, code, detail FROM problems ORDER BY 2").fetchall()
+
+
+def test_one_problem_for_each_sender_and_kind(db: Database) -> None:
+    unknown = "OBX|1|NM|1001^Cells A||4.0|10*9/L|||||F"
+    frames = [hl7("ORU^R01", OBR, unknown, at=f"202604101000{n:02}", number=f"{n:04}") for n in range(5)]
+    frames += [hl7("OPU^R25", OBR, *COUNT, at="20260410110000")]
+    receive(db, frames)
+    (first, second) = listed(db)
+    assert first[:2] == ("sender HIS|H", "results-not-understood")
+    assert first[2].startswith("5 messages, for example: ")
+    assert "1001 Cells A" in first[2]
+    assert "conf/analytes.toml" in first[2]
+    assert second[:2] == ("sender HIS|H", "results-of-type-not-read")
+    assert "Doe" not in str(listed(db))
+
+
+def test_a_sender_whose_results_never_make_a_count(db: Database) -> None:
+    rows = COUNT[:2]  # never platelets
+    receive(db, [hl7("ORU^R01", OBR, *rows, at=f"202604101000{n:02}", number=f"{n:04}") for n in range(2)])
+    assert listed(db) == [], "two patients are no sender"
+    receive(db, [hl7("ORU^R01", OBR, *rows, at=f"202604101000{n:02}", number=f"{n:04}") for n in range(2, 6)])
+    ((source, code, detail),) = listed(db)
+    assert (source, code) == ("sender HIS|H", "sender-without-counts")
+    assert "of 6 patients" in detail
+    assert "platelets" in detail
+    receive(db, [hl7("ORU^R01", OBR, *COUNT, at="20260410120000", number="0099")])
+    assert listed(db) == [], "one that makes a count ends it"

@@ -81,9 +81,14 @@ def listed(db: Database) -> list[tuple[str, str, str]]:
     return db.execute("SELECT source, code, detail FROM problems ORDER BY 2").fetchall()
 
 
+def of_patient(number: int, *rows: str) -> bytes:
+    obr = OBR.replace("L1", f"L{number}")
+    return hl7("ORU^R01", obr, *rows, at=f"202604101000{number:02}", number=f"71{number:02}")
+
+
 def test_one_problem_for_each_sender_and_kind(db: Database) -> None:
     unknown = "OBX|1|NM|1001^Cells A||4.0|10*9/L|||||F"
-    frames = [hl7("ORU^R01", OBR, unknown, at=f"202604101000{n:02}", number=f"{n:04}") for n in range(5)]
+    frames = [of_patient(n, unknown) for n in range(5)]
     frames += [hl7("OPU^R25", OBR, *COUNT, at="20260410110000")]
     receive(db, frames)
     (first, second) = listed(db)
@@ -97,12 +102,12 @@ def test_one_problem_for_each_sender_and_kind(db: Database) -> None:
 
 def test_a_sender_whose_results_never_make_a_count(db: Database) -> None:
     rows = COUNT[:2]  # never platelets
-    receive(db, [hl7("ORU^R01", OBR, *rows, at=f"202604101000{n:02}", number=f"{n:04}") for n in range(2)])
+    receive(db, [of_patient(n, *rows) for n in range(2)])
     assert listed(db) == [], "two patients are no sender"
-    receive(db, [hl7("ORU^R01", OBR, *rows, at=f"202604101000{n:02}", number=f"{n:04}") for n in range(2, 6)])
+    receive(db, [of_patient(n, *rows) for n in range(2, 6)])
     ((source, code, detail),) = listed(db)
     assert (source, code) == ("sender HIS|H", "sender-without-counts")
     assert "of 6 patients" in detail
     assert "platelets" in detail
-    receive(db, [hl7("ORU^R01", OBR, *COUNT, at="20260410120000", number="0099")])
+    receive(db, [hl7("ORU^R01", OBR, *COUNT, at="20260410120000", number="7199")])
     assert listed(db) == [], "one that makes a count ends it"

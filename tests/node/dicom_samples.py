@@ -160,7 +160,7 @@ def receiver(settings: Settings) -> Iterator[None]:
     thread = threading.Thread(target=run_receiver, args=[settings, stop], kwargs={"ready": ready.set})
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(60)
         yield
     finally:
         stop.set()

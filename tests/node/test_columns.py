@@ -74,7 +74,6 @@ def test_monocytes_by_name_or_code_give_their_indices(monocytes: str) -> None:
         "742-7^Monocytes^LN||0.5|parsec|||||F",
         "742-7^Monocytes^LN||500|10*12/L|||||F",
         "742-7^Monocytes^LN||see note||||||F",
-        "713-8^Monocytes^LN||0.5|10*9/L|||||F",  # the code of the eosinophils' share
     ],
 )
 def test_monocytes_in_doubt_hold_no_count(monocytes: str) -> None:

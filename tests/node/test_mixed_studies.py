@@ -96,7 +96,7 @@ def test_a_lossy_image_is_kept_and_its_score_waits_for_a_person(tmp_path: Path):
     index_objects(db, archive)
     (read, *_) = read_stacks(study_images(db, archive, "1.2.826.0.1.3680043.8.498.1"))
     assert len(read.images) == 11
-    assert read.doubts == ("11 images were compressed with loss",)
+    assert [str(doubt) for doubt in read.doubts] == ["11 images were compressed with loss"]
     db.close()
 
 

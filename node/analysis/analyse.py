@@ -40,6 +40,7 @@ from analytics.pictures.model import calibration, coefficients, residuals, roc_c
 from analytics.reasons import Reason, codes, words
 from node.analysis.agreement import read_readings
 from node.analysis.cells import LABELS, guarded
+from node.analysis.missing import MissingReport, missing_report
 from node.analysis.tables import tables
 from node.errors import CohortError, InputError
 from node.people.cohort_rows import CohortRow, by_reason, detail_rows, exclusions_by_reason
@@ -57,7 +58,7 @@ SCANNER = "scanner_stratum"
 WRITTEN = (
     "analysis", "report", "table1", "correlations", "table2", "effects", "log_ratios", "winsorised", "logistic",
     "shape", "interactions", "diagnostics", "influence", "scanners", "paper", "paper_table1", "roc", "areas",
-    "agreement", "limits", "left_out", "flow", "scatter_age", "scatter_nlr", "scatter_plr", "age_by_sex",
+    "agreement", "limits", "left_out", "missing", "flow", "scatter_age", "scatter_nlr", "scatter_plr", "age_by_sex",
     "coefficients", "residuals", "calibration", "over_time", "bland_altman", "bland_altman_automatic",
 )  # fmt: skip
 """Names of the files that an analysis may write, with these endings."""
@@ -95,6 +96,8 @@ class Run:
     problems_by_reason: tuple[dict[str, Any], ...] = ()
     excluded_by_reason: tuple[dict[str, Any], ...] = ()
     """Counts with a code and one example each, of a table."""
+    missing: MissingReport | None = None
+    """Missing values, and who is left out, of a table."""
     details: tuple[tuple[str, ...], ...] = ()
     """Line, id, what, code and words of every problem and every reason that leaves a row of a table out."""
 
@@ -115,6 +118,7 @@ class Run:
         origin = {"table_sha256": self.sha256, "software": self.software, "flow": rows, "excluded": left_out}
         counted = {
             "problems_by_reason": list(self.problems_by_reason), "excluded_by_reason": list(self.excluded_by_reason),
+            "missing": None if self.missing is None else self.missing.to_json_dict(),
         }  # fmt: skip
         return {**origin, "problems": list(self.problems), **counted, **self.analysis.to_json_dict()}
 
@@ -180,6 +184,7 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None, 
         analysis=analysis,
         problems_by_reason=tuple(by_reason(table.problems)),
         excluded_by_reason=tuple(exclusions_by_reason(table.rows)),
+        missing=missing_report([row.checked for row in table.rows]),
         details=tuple(detail_rows(table)),
     )
 
@@ -228,6 +233,8 @@ def write(run: Run, folder: Path) -> None:
     )  # fmt: skip
     template = environment.get_template("analysis.html.j2")
     shown, drawn = tables(run.analysis), list(pictures(run))
+    if run.missing is not None:
+        shown.insert(0, run.missing.table())
     for table in shown:
         cells = io.StringIO(newline="")
         csv.writer(cells).writerows([guarded(cell) for cell in row] for row in (table.columns, *table.rows))

@@ -1,5 +1,6 @@
 """The command line: what goes wrong outside this software is one line; what senders wrote is shown as they wrote it."""
 
+import json
 import re
 import sys
 import tomllib
@@ -88,3 +89,23 @@ def test_the_version_names_software_schema_and_measurement(
     assert call(monkeypatch, "--version") == 0
     number = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert re.fullmatch(rf"vbq-node {re.escape(number)}, schema \d+, measurement \S+ \d+\n", capsys.readouterr().out)
+
+
+def test_a_dry_run_proposes_a_mapping_that_the_import_takes(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, mapping, details = (config.with_name(name) for name in ("c.csv", "map.toml", "details.csv"))
+    table.write_text(f"{HEADER}\nA,3.0,60,1,0,0,0,0,LDH,25,4,2,200,2,100\nB,2.9,45,2,0,0,0,0,LDH,24,4,2,210,2,105\n")
+    options = ("--dry-run", "--propose", mapping, "--config", config)
+    assert call(monkeypatch, "import", table, *options) == 1
+    assert "would be refused: sex_male is coded with 2" in capsys.readouterr().out
+    assert not (config.parent / "data").exists()
+    assert call(monkeypatch, "import", table, *options) == 1
+    assert "cannot write" in capsys.readouterr().err  # what a person may have filled in
+    mapping.write_text(mapping.read_text().replace('"1" = "?"', '"1" = "1"').replace('"2" = "?"', '"2" = "0"'))
+    assert call(monkeypatch, "import", table, "--dry-run", "--mapping", mapping, "--json", "--config", config) == 0
+    assert json.loads(capsys.readouterr().out)["eligible"] == 1
+    given = ("--mapping", mapping, "--details", details, "--config", config)
+    assert call(monkeypatch, "import", table, *given) == 0
+    assert "left out: id B: age 45 is below 50 years" in capsys.readouterr().out
+    assert details.read_text().splitlines()[1:] == ["3,B,left out,age-below-minimum,age 45 is below 50 years"]

@@ -14,6 +14,7 @@ import pytest
 from analytics.episodes.cohort import COLUMNS
 from analytics.paper.regression import fit_vbq_model
 from analytics.reasons import codes
+from node.analysis.missing import missing_report
 from node.errors import CohortError
 from node.people.imports import read_cohort
 from node.people.preview import preview
@@ -275,3 +276,18 @@ def test_a_table_without_the_names_gets_a_mapping_that_asks_for_them(tmp_path: P
         read_cohort(path, mapping=shown.proposal)
     answered = shown.proposal.replace('[columns.vbq]\nfrom = "?"', '[columns.vbq]\nfrom = "Messwert"')
     assert sum(row.checked.eligible for row in read_cohort(path, mapping=answered)[1].rows) == 120
+
+
+def test_missing_values_by_variable_and_who_is_left_out() -> None:
+    """A cohort of 300 with holes; the numbers by pandas from the file itself."""
+    path = DATA / "A_skewed_ties_outlier.csv"
+    rows = [row.checked for row in read_cohort(path)[1].rows]
+    report = missing_report(rows).to_json_dict()
+    given = pd.read_csv(path)
+    assert (report["analysed"], report["left_out"]) == (271, 29)
+    for name in ("bmi", "age", "smoking", "plr"):
+        assert report["variables"][name]["missing"] == given[name].isna().sum(), name
+    assert report["variables"]["nlr"]["missing"] == 0  # each blank one has its counts
+    used = given[[row.eligible for row in rows]]
+    assert report["variables"]["bmi"]["analysed"]["median"] == pytest.approx(used["bmi"].median())
+    assert report["variables"]["smoking"]["analysed"]["percent_yes"] == pytest.approx(100 * used["smoking"].mean())

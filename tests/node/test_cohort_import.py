@@ -265,3 +265,53 @@ def test_a_column_coded_one_and_two_is_refused(db: Database, tmp_path: Path) -> 
 
 def test_a_file_that_is_not_there_is_said_so(db: Database, tmp_path: Path) -> None:
     assert "No such file" in refused(db, tmp_path / "absent.csv")
+
+
+MAPPING = '[columns.sex_male]\nfrom = "sex_male"\ncodes = { "2" = 0, "1" = 1 }\n'
+
+
+def test_a_mapping_is_kept_with_the_file_and_makes_the_same_rows_again(db: Database, tmp_path: Path) -> None:
+    path = table(tmp_path, HEADER, A.replace(",72,0,", ",72,2,"), B)
+    summary = import_cohort(db, path, site="Testville", now=NOW, mapping=MAPPING)
+    assert (summary.eligible, summary.problems) == (2, ())
+    assert db.execute("SELECT content FROM fact_import_mapping").fetchall() == [(MAPPING,)]
+    before = content(db)
+    assert import_cohort(db, path, site="Testville", now=NOW, mapping=MAPPING).already_imported
+    with writing(db):
+        db.execute("DELETE FROM derived_import_row")
+    assert derive_imports(db, site="Testville") == 1
+    assert content(db) == before
+    other = MAPPING.replace('"2" = 0, "1" = 1', '"2" = 1, "1" = 0')
+    changed = import_cohort(db, path, site="Testville", now=NOW, mapping=other)
+    assert (changed.changed, changed.already_imported) == (2, False)
+    assert db.execute("SELECT id, sex_male FROM cohort ORDER BY id").fetchall() == [("A1", 1), ("B2", 0)]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        ("[columns", "not TOML"),
+        ('[columns.weight]\nfrom = "x"', "no column of a cohort table"),
+        ('[columns.bmi]\nfrom = "x"', "the file has no such column"),
+        ('[columns.bmi]\nfrom = "bmi"\nfactor = "0"', "is 0"),
+        ('[columns.bmi]\nfrom = "bmi"\nunit = "furlong"', "unit 'furlong' is not known"),
+        ('[columns.smoking]\nfrom = "smoking"\ncodes = { "1" = "maybe" }', "'maybe' is none of"),
+        ('[columns.bmi]\nfrom = "bmi"\ncolour = "red"', "colour"),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_refused(db: Database, tmp_path: Path, mapping: str, said: str) -> None:
+    with pytest.raises(CohortError) as caught:
+        import_cohort(db, table(tmp_path, HEADER, A), site="Testville", now=NOW, mapping=mapping)
+    assert said in str(caught.value)
+    assert db.execute("SELECT count(*) FROM fact_import").fetchone() == (0,)
+
+
+def test_problems_are_counted_by_reason_with_one_example(db: Database, tmp_path: Path) -> None:
+    spoilt = [A.replace("A1", f"A{i}").replace("21.3", f"21.{i}").replace("2.96", f"29.{i}") for i in range(4)]
+    summary = take(db, table(tmp_path, HEADER, *spoilt, B.replace(",74,", ",47,")))
+    assert [(one["code"], one["n"]) for one in summary.problems_by_reason] == [("value-with-misplaced-point", 4)]
+    assert set(summary.problem_codes) == {"value-with-misplaced-point"}
+    lines = summary.lines()
+    assert len(lines) == 3
+    assert lines[1].startswith("  problem: 4 × vbq ")
+    assert lines[2] == "  left out: id B2: age 47 is below 50 years"

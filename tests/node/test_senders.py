@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 
@@ -26,7 +27,7 @@ def cbc(patient: int, *, lymphocytes: float, platelets: float = 240, percent: st
     if percent:
         rows += ["OBX|4|NM|6690-2^W^LN||7.0|10*9/L|||||F", f"OBX|5|NM|736-9^L^LN||{percent}|%|||||F"]
     at = f"202604{day:02}100000"
-    return hl7("ORU^R01", f"OBR|1||L{patient}-{day}|CBC|||{at}", *rows, at=at, number=f"{patient:04}")
+    return hl7("ORU^R01", f"OBR|1||L{patient}-{day}|CBC|||{at}", *rows, at=at, number=f"4{patient:04}7")
 
 
 def usual(number: int, *, factor: float = 1.0, first: int = 0) -> list[bytes]:
@@ -43,7 +44,7 @@ def usual(number: int, *, factor: float = 1.0, first: int = 0) -> list[bytes]:
 
 def settle(db: Database, frames: Sequence[bytes] = (), *, at_once: bool = True) -> None:
     with writing(db):
-        insert(db, "fact_frame", [{"sha256": f"{hash(raw) & (2**64 - 1):064x}", "raw": raw} for raw in frames])
+        insert(db, "fact_frame", [{"sha256": sha256(raw).hexdigest(), "raw": raw} for raw in frames])
     while interpret_frames(db, SETTINGS) + link_persons(db, SETTINGS) + judge_senders(db):
         pass
 

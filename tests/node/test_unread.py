@@ -109,5 +109,5 @@ def test_a_sender_whose_results_never_make_a_count(db: Database) -> None:
     assert (source, code) == ("sender HIS|H", "sender-without-counts")
     assert "of 6 patients" in detail
     assert "platelets" in detail
-    receive(db, [hl7("ORU^R01", OBR, *COUNT, at="20260410120000", number="7199")])
+    receive(db, [of_patient(50, *COUNT)])
     assert listed(db) == [], "one that makes a count ends it"

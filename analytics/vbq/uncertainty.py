@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import hypot, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.records import CSF, LEVELS, Circle, VbqScore
 from analytics.vbq.automatic import SagittalImage
@@ -37,7 +38,7 @@ def vbq_sd(image: SagittalImage, measured: VbqScore, fluid: FluidCircle, beside:
         sum(
             part**2
             for part in (
-                _jitter(image, measured),
+                _jitter(image.signal, image.spacing_mm, measured),
                 fluid.relative_sd,
                 _noise(measured),
                 SHADING,
@@ -49,10 +50,16 @@ def vbq_sd(image: SagittalImage, measured: VbqScore, fluid: FluidCircle, beside:
     return SCALE * relative * measured.vbq_mean
 
 
-def _jitter(image: SagittalImage, measured: VbqScore) -> float:
+def reading_sd(signal: NDArray[np.float64], spacing_mm: tuple[float, float], read: VbqScore) -> float:
+    """Standard deviation of the score of a person's circles: what moves it but the choice of the fluid and slice."""
+    parts = (_jitter(signal, spacing_mm, read), _noise(read), SHADING, NO_NEIGHBOUR)
+    return SCALE * sqrt(sum(part**2 for part in parts)) * read.vbq_mean
+
+
+def _jitter(signal: NDArray[np.float64], spacing_mm: tuple[float, float], measured: VbqScore) -> float:
     """Relative: of the score when each circle is moved, one at a time, in four directions."""
     total = 0.0
-    step = [JITTER_MM / mm for mm in image.spacing_mm]
+    step = [JITTER_MM / mm for mm in spacing_mm]
     for name in (*LEVELS, CSF):
         moved = []
         for rows, columns in ((step[0], 0.0), (-step[0], 0.0), (0.0, step[1]), (0.0, -step[1])):
@@ -60,7 +67,7 @@ def _jitter(image: SagittalImage, measured: VbqScore) -> float:
             old = circles[name]
             circles[name] = Circle(row=old.row + rows, col=old.col + columns, radius_px=old.radius_px)
             try:
-                moved.append(score(image.signal, circles, spacing_mm=image.spacing_mm).vbq_mean)
+                moved.append(score(signal, circles, spacing_mm=spacing_mm).vbq_mean)
             except ScoreError:
                 continue
         if moved:

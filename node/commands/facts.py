@@ -104,6 +104,12 @@ def _write_details(path: Path, table: "CohortTable") -> None:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+Confirm = Annotated[
+    list[str] | None,
+    typer.Option("--confirm", metavar="CODE", help="Store it although it fails this check, with status review."),
+]
+
+
 @reading_app.command("add")
 def reading_add(
     series_uid: Annotated[str, typer.Argument(help="The SeriesInstanceUID the reading is for.")],
@@ -111,12 +117,17 @@ def reading_add(
         Path, typer.Option("--rois", help='JSON: {"slice": n, "L1": [row, col, radius_px], … "CSF": […]}.')
     ],
     reader: Annotated[str, typer.Option("--reader", help="Who read it.")],
+    confirm: Confirm = None,
     config: Config = None,
 ) -> None:
     """Store a person's reading of a series; the steps compute VBQ from it.
 
     `slice` is the InstanceNumber (1-based), with `frame` (1-based) beside it for a multi-frame image; rows, columns
-    and radii are native pixels, 0-based.
+    and radii are native pixels, 0-based. Circles that lie outside the outlines of bodies and canal, on other levels, on
+    a slice beside the midline, in noise, or far from the automatic score are refused with a code; with --confirm CODE
+    they are stored and wait with status review until a second reader gives the same circles.
+
+    Exit code 3 when what was stored needs a person.
     """
     from node.people.readings import add_reading
 
@@ -126,8 +137,10 @@ def reading_add(
         text = rois.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {rois}: {error}") from error
-    added = add_reading(db, archive, series_uid=series_uid, reader=reader, rois_text=text, now=now())
-    out.print(_words(added, "stored"), highlight=False)
+    added = add_reading(
+        db, archive, series_uid=series_uid, reader=reader, rois_text=text, now=now(), confirmed=confirm or ()
+    )
+    _say(added, "stored")
 
 
 @reading_app.command("show")
@@ -170,19 +183,54 @@ def reading_show(
 def reading_approve(
     series_uid: Annotated[str, typer.Argument(help="The SeriesInstanceUID of the automatic measurement.")],
     reader: Annotated[str, typer.Option("--reader", help="Who has looked at it.")],
+    picture: Annotated[
+        str | None,
+        typer.Option(
+            "--picture", help="Name of the picture looked at, as `reading show` says it; refused if it is another now."
+        ),
+    ] = None,
+    confirm: Confirm = None,
     config: Config = None,
 ) -> None:
     """Take the circles of the automatic measurement as your own reading, as they are.
 
     For a result that waits with status review, after looking at its picture (`reading show --picture`). To move circles
-    give your own with `reading add`.
+    give your own with `reading add`. This settles a doubt about levels or fluid. Noise, coarse pixels, another scale or
+    missing slices it does not settle: with --confirm CODE it is stored with status review.
+
+    Exit code 3 when what was stored needs a person.
     """
     from node.people.readings import approve
 
     settings = read_settings(config)
     db, archive = open_node(settings)
-    added = approve(db, archive, series_uid=series_uid, reader=reader, now=now())
-    out.print(_words(added, "approved"), highlight=False)
+    added = approve(
+        db, archive, series_uid=series_uid, reader=reader, now=now(), picture=picture, confirmed=confirm or ()
+    )
+    _say(added, "approved")
+
+
+@reading_app.command("withdraw")
+def reading_withdraw(
+    reading_id: Annotated[int, typer.Argument(help="Number of the reading, as the view `readings` has it.")],
+    why: Annotated[str, typer.Option("--why", help="Why it is taken back.")],
+    reader: Annotated[str, typer.Option("--reader", help="Who takes it back.")],
+    config: Config = None,
+) -> None:
+    """Take a reading back: what was in effect before it is so again. The reading and the reason stay to be seen."""
+    from node.people.readings import withdraw
+
+    db, _ = open_node(read_settings(config))
+    withdraw(db, reading_id=reading_id, reader=reader, why=why, now=now())
+    out.print(f"reading {reading_id} withdrawn", highlight=False)
+
+
+def _say(added: "AddedReading", done: str) -> None:
+    out.print(_words(added, done), highlight=False)
+    if added.doubts:
+        for doubt in added.doubts:
+            out.print(f"  review: {doubt} ({doubt.code})", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(3)
 
 
 def _words(added: "AddedReading", done: str) -> str:

@@ -22,7 +22,7 @@ from node.dicom.stack import StoredImage, read_stacks
 from node.errors import InputError, ReadingError
 from node.measure.automatic import AUTO
 from node.measure.decoding import read_slices
-from node.measure.rois import FRAME, SLICE
+from node.measure.rois import FRAME, SLICE, picture_name
 from node.store.archive import Archive
 from node.store.failures import tried
 from node.store.whole_file import write_whole
@@ -32,8 +32,10 @@ SAME = 1e-9
 
 STORED = """
 SELECT source, status, reasons, reason_codes, sop_instance_uid, instance_number, frame_number, vbq_mean, vbq_median,
-       vbq_sd, levels_confidence, rois, algorithm_name || ' ' || algorithm_version, approved_algorithm, in_effect
-FROM measurements WHERE series_instance_uid = ? AND current = 1 AND iif(?, source = 'auto', in_effect = 1)
+       vbq_sd, levels_confidence, rois, algorithm_name || ' ' || algorithm_version, approved_algorithm, in_effect,
+       (SELECT a.instances_sha256 FROM derived_measurement AS a WHERE a.series_instance_uid = m.series_instance_uid
+        AND a.reading_id IS NULL AND a.current = 1)
+FROM measurements AS m WHERE series_instance_uid = ? AND current = 1 AND iif(?, source = 'auto', in_effect = 1)
 """
 
 
@@ -58,6 +60,8 @@ class StoredReading:
     made_by: str
     """Who placed the circles, in words."""
     in_effect: bool
+    picture: str | None = None
+    """Name of the picture of an automatic measurement, by which `reading approve` says which was looked at."""
 
     def words(self) -> list[str]:
         """What a person reads on a terminal."""
@@ -67,7 +71,8 @@ class StoredReading:
         if self.vbq_mean is not None and self.vbq_median is not None:
             interval = f" ± {TWO_SIDED_95 * self.vbq_sd:.2f} (95 %)" if self.vbq_sd is not None else ""
             lines.append(f"VBQ {self.vbq_mean:.3f}{interval} (mean form), {self.vbq_median:.3f} (median form)")
-        return [*lines, *(f"- {reason}" for reason in self.reasons)]
+        lines += [f"- {reason}" for reason in self.reasons]
+        return [*lines, f"picture {self.picture}"] if self.picture else lines
 
     def rois_text(self) -> str:
         """The circles as ``vbq-node reading add --rois`` takes them, a line each, to be moved by a person.
@@ -102,7 +107,7 @@ def stored_reading(db: Database, series_uid: str, *, automatic: bool = False) ->
             "'series' says what it is and waits for"
         )
     source, status, reasons, codes, sop_uid, number, frame, mean, median, sd, confidence, rois, *last = row
-    algorithm, approved, effect = last
+    algorithm, approved, effect, inputs = last
     reader = str(source).removeprefix("reading:")
     by_person = f"{algorithm} under the circles of {approved}, approved by {reader}" if approved else None
     return StoredReading(
@@ -121,6 +126,7 @@ def stored_reading(db: Database, series_uid: str, *, automatic: bool = False) ->
         circles=_circles(json.loads(rois)),
         made_by=algorithm if source == AUTO else by_person or f"{algorithm} under circles placed by {reader}",
         in_effect=bool(effect),
+        picture=picture_name(inputs, algorithm, json.loads(rois)) if source == AUTO and rois != "{}" else None,
     )
 
 

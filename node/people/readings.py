@@ -1,7 +1,7 @@
 """Readings: the circles that a person placed on a series, checked and kept as facts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
@@ -10,17 +10,23 @@ from sqlite_utils import Database
 
 from analytics.reasons import Reason, Value
 from analytics.records import Circle
+from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.score import REGIONS, ScoreError, score
 from node.clock import to_text
 from node.dicom.reader import Slice
 from node.errors import DicomReadError, ReadingError, SliceError
 from node.measure.decoding import read_slice
-from node.measure.rois import FRAME, SLICE
+from node.measure.rois import FRAME, SLICE, picture_name
+from node.people.reading_checks import ReadSlice, check_approval, check_circles, require_confirmed
 from node.store.archive import Archive
-from node.store.database import writing
+from node.store.database import insert, writing
 from node.store.pending import touch
+from node.store.reasons import stored
 
 READER_LENGTH = 64
+WHY_LENGTH = 500
+SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+"""Rows from head to foot, columns from front to back, as every scanner shows a sagittal slice."""
 MAX_INSTANCE_NUMBER = 2**31 - 1
 """Largest of DICOM's integer strings (PS3.5, table 6.2-1)."""
 
@@ -45,6 +51,16 @@ class AddedReading:
     new: bool
     vbq_mean: float
     vbq_median: float
+    doubts: tuple[Reason, ...] = ()
+    """Checks that it failed and with which its reader has confirmed it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approved:
+    """The automatic measurement that a reader takes as it is: name and version, and the name of its picture."""
+
+    algorithm: str
+    picture: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,47 +191,125 @@ def add_reading(
     reader: str,
     rois_text: str,
     now: datetime,
-    approves: str | None = None,
+    approves: Approved | None = None,
+    confirmed: Collection[str] = (),
 ) -> AddedReading:
     """Check a reading against its series and keep it as a fact; the steps make the measurement of it.
 
-    ``approves`` names the algorithm whose circles these are, where the reader took them as they were.
+    Parameters
+    ----------
+    approves
+        What the reader took as it was, where these are the circles of the automatic measurement.
+    confirmed
+        Codes of failed checks with which the reader wants it stored all the same, with status ``review``.
 
     Raises
     ------
     ReadingError, SliceError
-        The text is no reading, the series is not known, the slice is missing or ambiguous, or the circles give no
-        score. Nothing is stored.
+        The text is no reading, the reader no name, the series is not known, the slice is missing or ambiguous, the
+        circles give no score, or fail a check that is not confirmed. Nothing is stored.
     """
-    name = reader.strip()
-    if not name or len(name) > READER_LENGTH or not name.isprintable():
-        raise ReadingError(f"reader: a name of 1 to {READER_LENGTH} printable characters is needed")
+    name = _reader_name(reader)
     reading = parse_rois(rois_text)
     if not db.execute("SELECT 1 FROM derived_instance WHERE series_instance_uid = ? LIMIT 1", [series_uid]).fetchone():
         raise ReadingError(
             f"no series {series_uid} is known; the view 'series' lists what has arrived (the steps must be running)"
         )
     try:
-        pixels = load_slice(archive, find_slice(db, series_uid, reading))
+        found = find_slice(db, series_uid, reading)
+        pixels = load_slice(archive, found)
         result = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
     except (DicomReadError, ScoreError) as error:
         raise ReadingError(f"slice {reading.instance_number}: {error}") from error
+    if approves is None:
+        doubts = check_circles(db, series_uid=series_uid, read=_read(found, pixels, reading), score=result)
+    else:
+        doubts = check_approval(db, series_uid)
+    kept = require_confirmed(doubts, confirmed)
     with writing(db):
-        stored, new = _store(db, series_uid, name, to_canonical_json(reading), approves, now)
-    return AddedReading(reading_id=stored, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median)
+        reading_id, new = _store(db, series_uid, name, to_canonical_json(reading), approves, kept, now)
+    return AddedReading(
+        reading_id=reading_id, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median, doubts=kept
+    )
 
 
-def approve(db: Database, archive: Archive, *, series_uid: str, reader: str, now: datetime) -> AddedReading:
+def _reader_name(reader: str) -> str:
+    name = reader.strip()
+    if not name or len(name) > READER_LENGTH or not name.isprintable():
+        raise ReadingError(f"reader: a name of 1 to {READER_LENGTH} printable characters is needed")
+    if name.casefold().startswith("auto"):
+        raise ReadingError("reader: names that begin with auto are the software's own; a person's name is needed")
+    return name
+
+
+def _read(found: FoundSlice, pixels: Slice, reading: Reading) -> ReadSlice:
+    image = SagittalImage(
+        signal=pixels.signal, spacing_mm=pixels.spacing_mm, position_mm=(0.0, 0.0, 0.0), orientation=SAGITTAL
+    )
+    return ReadSlice(image=image, place=(found.sop_instance_uid, found.frame_number), circles=reading.rois)
+
+
+def withdraw(db: Database, *, reading_id: int, reader: str, why: str, now: datetime) -> None:
+    """Take a reading back, as a fact: what was in effect before it is so again.
+
+    Raises
+    ------
+    ReadingError
+        There is no such reading, it is withdrawn already, or nobody says who or why.
+    """
+    name, reason = _reader_name(reader), why.strip()
+    if not reason or len(reason) > WHY_LENGTH or not reason.isprintable():
+        raise ReadingError(f"--why: 1 to {WHY_LENGTH} printable characters are needed")
+    row = db.execute("SELECT series_instance_uid FROM fact_reading WHERE reading_id = ?", [reading_id]).fetchone()
+    if row is None:
+        raise ReadingError(f"there is no reading {reading_id}; the view 'readings' lists them")
+    if db.execute("SELECT 1 FROM fact_reading_withdrawal WHERE reading_id = ?", [reading_id]).fetchone():
+        raise ReadingError(f"reading {reading_id} is withdrawn already")
+    fact = {"reading_id": reading_id, "why": reason, "withdrawn_by": name, "withdrawn_at": to_text(now)}
+    with writing(db):
+        insert(db, "fact_reading_withdrawal", [fact])
+        _measure_again(db, row[0])
+        _touch_patient(db, row[0])
+
+
+def _measure_again(db: Database, series_uid: str) -> None:
+    """Have the steps judge the readings of a series anew: whether a second reader confirms one may have changed."""
+    db.execute(
+        "DELETE FROM derived_measurement WHERE series_instance_uid = ? AND reading_id IN "
+        "(SELECT reading_id FROM fact_reading_check WHERE doubts <> '[]' "
+        "UNION SELECT reading_id FROM fact_reading_withdrawal)",
+        [series_uid],
+    )
+
+
+def approve(
+    db: Database,
+    archive: Archive,
+    *,
+    series_uid: str,
+    reader: str,
+    now: datetime,
+    picture: str | None = None,
+    confirmed: Collection[str] = (),
+) -> AddedReading:
     """Take the circles of the automatic measurement of a series as a person's reading, and keep it as a fact.
+
+    Parameters
+    ----------
+    picture
+        Name of the picture that was looked at, as `reading show` gives it.
+    confirmed
+        As :func:`add_reading`.
 
     Raises
     ------
     ReadingError, SliceError
-        There is no automatic measurement of the series with a score, or as :func:`add_reading`. Nothing is stored.
+        There is no automatic measurement of the series with a score, it is another one than on the picture, or as
+        :func:`add_reading`. Nothing is stored.
     """
     found = db.execute(
-        "SELECT m.instance_number, m.frame_number, m.rois, m.algorithm_name || ' ' || m.algorithm_version "
-        "FROM derived_measurement AS m JOIN derived_series AS s USING (series_instance_uid) "
+        "SELECT m.instance_number, m.frame_number, m.rois, m.algorithm_name || ' ' || m.algorithm_version, "
+        "m.instances_sha256 FROM derived_measurement AS m JOIN derived_series AS s USING (series_instance_uid) "
         "WHERE m.series_instance_uid = ? AND m.source = 'auto' AND m.current = 1 AND m.vbq_mean IS NOT NULL "
         # What was measured before a late image came is not what is there to be looked at.
         "AND s.stale = 0",
@@ -226,9 +320,15 @@ def approve(db: Database, archive: Archive, *, series_uid: str, reader: str, now
             f"series {series_uid} has no automatic measurement with a score that could be approved; the view "
             "'measurements' shows what there is, and `vbq-node reading add` takes circles of your own"
         )
-    instance_number, frame_number, rois, algorithm = found
+    instance_number, frame_number, rois, algorithm, inputs = found
     if instance_number is None:
         raise ReadingError("the slice bears no InstanceNumber by which a reading could name it")
+    shown = picture_name(inputs, algorithm, json.loads(rois))
+    if picture is not None and picture.strip().lower() != shown:
+        raise ReadingError(
+            f"the picture that was looked at is {picture.strip()}, and the series is now shown by {shown}: images came "
+            "since, or it was measured anew; look at it again (`vbq-node reading show --automatic --picture`)"
+        )
     circles = {
         name: Circle(row=roi["row"], col=roi["col"], radius_px=roi["radius_px"])
         for name, roi in json.loads(rois).items()
@@ -241,17 +341,24 @@ def approve(db: Database, archive: Archive, *, series_uid: str, reader: str, now
         reader=reader,
         rois_text=to_canonical_json(reading),
         now=now,
-        approves=algorithm,
+        approves=Approved(algorithm=algorithm, picture=shown),
+        confirmed=confirmed,
     )
 
 
 def _store(
-    db: Database, series_uid: str, reader: str, rois: str, approves: str | None, now: datetime
+    db: Database,
+    series_uid: str,
+    reader: str,
+    rois: str,
+    approves: Approved | None,
+    doubts: Sequence[Reason],
+    now: datetime,
 ) -> tuple[int, bool]:
     """Its number, and whether it is new: only the newest reading of the series can be the same one again."""
     newest = db.execute(
         "SELECT reading_id, reader, rois FROM fact_reading WHERE series_instance_uid = ? "
-        "ORDER BY reading_id DESC LIMIT 1",
+        "AND reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal) ORDER BY reading_id DESC LIMIT 1",
         [series_uid],
     ).fetchone()
     if newest and newest[1:] == (reader, rois):
@@ -259,8 +366,11 @@ def _store(
     (reading_id,) = db.execute(
         "INSERT INTO fact_reading (series_instance_uid, reader, rois, approves, added_at) VALUES (?, ?, ?, ?, ?) "
         "RETURNING reading_id",
-        [series_uid, reader, rois, approves, to_text(now)],
+        [series_uid, reader, rois, approves.algorithm if approves else None, to_text(now)],
     ).fetchone()
+    check = {"reading_id": reading_id, "doubts": stored(doubts), "picture": approves.picture if approves else None}
+    insert(db, "fact_reading_check", [check])
+    _measure_again(db, series_uid)
     _touch_patient(db, series_uid)
     return int(reading_id), True
 

@@ -11,7 +11,9 @@ from analytics.reasons import Reason
 from analytics.records import Circle, MeasurementStatus, RoiSignal, VbqScore
 from analytics.vbq.quality import doubts
 from analytics.vbq.score import ScoreError, score
+from analytics.vbq.uncertainty import reading_sd
 from node.errors import DicomReadError, SliceError
+from node.people.reading_checks import NEVER_LIFTED
 from node.people.readings import FoundSlice, find_slice, load_slice, parse_rois
 from node.store.archive import Archive
 from node.store.database import insert, writing
@@ -25,13 +27,19 @@ ALGORITHM_VERSION = "1"
 
 PENDING = """
 SELECT r.reading_id, r.series_instance_uid, r.reader, r.rois,
-       s.instances_sha256, s.role, s.reasons, s.protocol_warnings, s.patient_authority, s.patient_id
+       s.instances_sha256, s.role, s.reasons, s.protocol_warnings, s.patient_authority, s.patient_id, r.approves,
+       coalesce((SELECT c.doubts FROM fact_reading_check AS c WHERE c.reading_id = r.reading_id), '[]'),
+       EXISTS (SELECT 1 FROM fact_reading AS o
+               WHERE o.series_instance_uid = r.series_instance_uid AND o.rois = r.rois
+                 AND lower(trim(o.reader)) <> lower(trim(r.reader))
+                 AND o.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal))
 FROM fact_reading AS r
 JOIN derived_series AS s USING (series_instance_uid)
 LEFT JOIN derived_measurement AS m
     ON m.series_instance_uid = r.series_instance_uid AND m.reading_id = r.reading_id
     AND m.instances_sha256 = s.instances_sha256 AND m.algorithm_name = ? AND m.algorithm_version = ?
 WHERE m.reading_id IS NULL AND s.stale = 0
+  AND r.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)
   AND NOT EXISTS (SELECT 1 FROM state_failure AS f
                   WHERE f.step = 'measure' AND f.unit = 'reading ' || r.reading_id AND f.final = 1)
 ORDER BY r.reading_id
@@ -50,6 +58,9 @@ class _Pending:
     protocol_warnings: Sequence[Reason]
     patient_authority: str | None
     patient_id: str | None
+    approval: bool
+    doubts: Sequence[Reason]
+    """Checks that it failed when it was stored, and that no second reader has lifted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +72,7 @@ class _Result:
     circles: Mapping[str, Circle]
     found: FoundSlice | None = None
     score: VbqScore | None = None
+    vbq_sd: float | None = None
 
 
 def measure_readings(db: Database, archive: Archive) -> int:
@@ -96,7 +108,8 @@ def _store_failure(db: Database, pending: _Pending, reason: Reason) -> None:
 
 
 def _pending(row: Sequence[str | int]) -> _Pending:
-    reading_id, series_uid, reader, rois, instances_sha256, role, reasons, warnings, authority, patient_id = row
+    reading_id, series_uid, reader, rois, instances_sha256, role, reasons, warnings, authority, patient_id, *last = row
+    approves, doubts_then, seconded = last
     return _Pending(
         reading_id=int(reading_id),
         series_uid=str(series_uid),
@@ -108,6 +121,8 @@ def _pending(row: Sequence[str | int]) -> _Pending:
         protocol_warnings=loaded(str(warnings)),
         patient_authority=None if authority is None else str(authority),
         patient_id=None if patient_id is None else str(patient_id),
+        approval=approves is not None,
+        doubts=[one for one in loaded(str(doubts_then)) if not seconded or one.code in NEVER_LIFTED],
     )
 
 
@@ -127,7 +142,7 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
             circles=reading.rois,
             found=found,
         )
-    against = [*doubts(measured), *_wrong_series(pending)]
+    against = _each_once([*doubts(measured), *pending.doubts, *_wrong_series(pending)])
     return _Result(
         status=MeasurementStatus.REVIEW if against else MeasurementStatus.MEASURED,
         # How the images were made is said, whoever placed the circles.
@@ -137,7 +152,14 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
         circles=reading.rois,
         found=found,
         score=measured,
+        # Who approves the automatic circles takes their uncertainty with them.
+        vbq_sd=None if pending.approval else reading_sd(pixels.signal, pixels.spacing_mm, measured),
     )
+
+
+def _each_once(reasons: Sequence[Reason]) -> list[Reason]:
+    """By their codes and what they are about; a check may have been failed then and now."""
+    return list(dict.fromkeys(reasons))
 
 
 def _wrong_series(pending: _Pending) -> Sequence[Reason]:
@@ -162,6 +184,7 @@ def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | No
         "reasons": stored(result.reasons),
         "vbq_mean": measured.vbq_mean if measured else None,
         "vbq_median": measured.vbq_median if measured else None,
+        "vbq_sd": result.vbq_sd,
         "rois": json.dumps({n: roi_json(c, signals.get(n)) for n, c in sorted(result.circles.items())}),
         "algorithm_name": ALGORITHM_NAME,
         "algorithm_version": ALGORITHM_VERSION,

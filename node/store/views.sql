@@ -81,6 +81,35 @@ WHERE NOT EXISTS (SELECT 1 FROM derived_measurement AS m
                     AND m.algorithm_name = k.algorithm_name AND m.algorithm_version = k.algorithm_version
                     AND m.reading_id IS NULL);
 
+CREATE VIEW readings AS
+SELECT r.reading_id, r.series_instance_uid, r.reader, r.added_at,
+       r.rois ->> '$.slice' AS instance_number, r.rois ->> '$.frame' AS frame_number, r.rois AS circles,
+       r.approves AS approved_algorithm, c.picture, m.status,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'words'), ', '), '') || ']' FROM json_each(m.reasons)) AS reasons,
+       (SELECT '[' || coalesce(group_concat(json_quote(value ->> 'code'), ', '), '') || ']' FROM json_each(m.reasons)) AS reason_codes,
+       m.vbq_mean, m.vbq_median,
+       coalesce(m.vbq_sd, (SELECT a.vbq_sd FROM derived_measurement AS a
+                           WHERE a.series_instance_uid = r.series_instance_uid AND a.reading_id IS NULL AND a.rois = m.rois
+                           ORDER BY a.current DESC LIMIT 1)) AS vbq_sd,
+       -- What was in effect before it: the last earlier reading that nobody took back, else the automatic measurement.
+       iif(b.reading_id IS NULL, 'auto', 'reading:' || b.reader) AS previous_source,
+       iif(b.reading_id IS NULL,
+           (SELECT a.vbq_mean FROM derived_measurement AS a
+            WHERE a.series_instance_uid = r.series_instance_uid AND a.reading_id IS NULL AND a.current = 1),
+           (SELECT p.vbq_mean FROM derived_measurement AS p WHERE p.reading_id = b.reading_id)) AS previous_vbq_mean,
+       w.reading_id IS NULL AND r.reading_id =
+           (SELECT max(n.reading_id) FROM fact_reading AS n WHERE n.series_instance_uid = r.series_instance_uid
+            AND n.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)) AS in_effect,
+       w.withdrawn_at, w.withdrawn_by, w.why AS withdrawn_why
+FROM fact_reading AS r
+LEFT JOIN fact_reading_check AS c USING (reading_id)
+LEFT JOIN fact_reading_withdrawal AS w USING (reading_id)
+LEFT JOIN derived_measurement AS m ON m.reading_id = r.reading_id
+LEFT JOIN fact_reading AS b ON b.reading_id =
+    (SELECT max(e.reading_id) FROM fact_reading AS e
+     WHERE e.series_instance_uid = r.series_instance_uid AND e.reading_id < r.reading_id
+       AND e.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal));
+
 CREATE VIEW blood_counts AS
 SELECT p.pseudonym AS patient, b.specimen, b.taken_at, b.date_only, b.status, b.basis,
        b.neutrophils_10e9_per_l, b.lymphocytes_10e9_per_l, b.platelets_10e9_per_l, b.leukocytes_10e9_per_l,

@@ -18,6 +18,11 @@ from tests.node.reason_words import with_words
 from tests.node.world import CIRCLES, SERIES, World, painted
 
 LATER = NOON + timedelta(hours=1)
+CHECKS = (
+    "circle-small", "circles-overlap", "circles-out-of-order", "csf-not-at-l3", "score-not-plausible",
+    "slice-off-midline",
+)  # fmt: skip
+"""Codes with which the readers here confirm what their circles fail."""
 # Mean and median form of five real series, as in tests/analytics/test_vbq_score.py.
 READERS = {
     "A": [(3.068, 3.052), (2.586, 2.593), (2.706, 2.782), (2.936, 2.949), (2.547, 2.519)],
@@ -33,7 +38,7 @@ def arrive(world: World, *datasets: Dataset) -> None:
 
 def read(world: World, *, series: str = SERIES, reader: str = "A", number: int = 3, **circles: list[float]) -> None:
     text = json.dumps({"slice": number, **CIRCLES, **circles})
-    add_reading(world.db, world.archive, series_uid=series, reader=reader, rois_text=text, now=LATER)
+    add_reading(world.db, world.archive, series_uid=series, reader=reader, rois_text=text, now=LATER, confirmed=CHECKS)
 
 
 def measure(world: World) -> int:

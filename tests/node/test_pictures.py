@@ -80,6 +80,7 @@ def test_it_says_in_words_what_is_in_effect_and_who_made_it(world: World):
         f"review, slice 3, by vbq-auto {AUTOMATIC_VERSION}",
         "VBQ 2.500 ± 0.12 (95 %) (mean form), 2.500 (median form)",
         "- CSF cannot be told from roots",
+        f"picture {stored_reading(world.db, SERIES).picture}",
     ]
     moved(world)
     assert (

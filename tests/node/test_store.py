@@ -18,8 +18,8 @@ from node.store.problems import note_problem
 from node.store.snapshot import publish
 
 PROMISED_VIEWS = {
-    "cohort", "flags", "measurements", "blood_counts", "operations", "links", "fits", "fit_terms", "thresholds",
-    "reports", "messages", "series", "problems",
+    "cohort", "flags", "measurements", "readings", "blood_counts", "operations", "links", "fits", "fit_terms",
+    "thresholds", "reports", "messages", "series", "problems",
 }  # fmt: skip
 
 

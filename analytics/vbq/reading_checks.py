@@ -1,0 +1,96 @@
+"""What a person's circles must pass: outlines, levels and noise that the automatic measurement sees on the slice."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.reasons import Reason
+from analytics.records import CSF, LEVELS, Circle, VbqScore
+from analytics.vbq.appearance import FLUID_OVER_NOISE, noise
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+
+CANAL = "canal"
+INSIDE_BODY = 0.75
+INSIDE_CANAL = 0.5
+"""Least share of a circle inside the outline of its body, or of the canal; all circles of two readers on five real
+series lie wholly inside."""
+FAR_SD = 4.0
+"""Distance from a measured automatic score, in standard deviations of the two."""
+OFF_MIDLINE = 1
+"""Most slices beside the midline."""
+
+OF_THE_PICTURE = frozenset({
+    "fluid-in-noise", "pixels-too-coarse-for-fluid", "walls-blurred", "signals-below-zero", "nothing-dark",
+    "signals-clipped-above", "signals-clipped-below", "scale-not-linear", "frame-burnt-in", "text-burnt-in",
+    "ghost-of-motion", "few-bits", "pixels-reworked", "images-lossy", "slices-blank",
+})  # fmt: skip
+"""Codes of doubts about the pixels: whoever places or approves circles, looking does not cure them."""
+OF_THE_SERIES = frozenset(
+    {"images-missing", "gaps-between-slices", "fewer-slices", "images-unreadable", "images-unplaced"}
+)
+"""Codes of doubts about what is not there: approving what was measured without it does not bring it. Who places circles
+of his own has seen the slices and chosen one."""
+
+
+def doubts_of_circles(circles: Mapping[str, Circle], seen: AutomaticMeasurement) -> list[Reason]:
+    """Circles outside the outlines on their slice, and levels that are counted otherwise from the sacrum.
+
+    ``seen``: what the automatic measurement sees on the same slice. Where it does not see L1 to L4 and the canal, there
+    is nothing to hold against a person.
+    """
+    bodies = {name: seen.outlines[name] for name in (*LEVELS, "L5", "S1") if name in seen.outlines}
+    if not {*LEVELS, CANAL} <= seen.outlines.keys():
+        return []
+    found = []
+    for name in LEVELS:
+        shares = {other: share_inside(circles[name], outline) for other, outline in bodies.items()}
+        best = max(shares, key=lambda other: shares[other])
+        if best != name and shares[best] >= INSIDE_CANAL:
+            found.append(Reason("circle-on-other-level", {"name": name, "level": best}))
+        elif shares[name] < INSIDE_BODY:
+            found.append(Reason("circle-outside-body", {"name": name, "share": shares[name]}))
+    if (share := share_inside(circles[CSF], seen.outlines[CANAL])) < INSIDE_CANAL:
+        found.append(Reason("circle-outside-canal", {"share": share}))
+    return found
+
+
+def doubts_of_picture(image: SagittalImage, score: VbqScore, seen: AutomaticMeasurement) -> list[Reason]:
+    """What is wrong with the slice itself, and fluid that is not above the noise under these circles."""
+    found = [reason for reason in seen.reasons if reason.code in OF_THE_PICTURE]
+    fluid = score.rois[CSF].mean
+    marrow = min(score.rois[name].mean for name in LEVELS)
+    if fluid >= marrow:
+        found.append(Reason("fluid-not-darker"))
+    if "fluid-in-noise" not in {one.code for one in found} and noise(image, score) * FLUID_OVER_NOISE > fluid:
+        found.append(Reason("fluid-in-noise"))
+    return found
+
+
+def far_from(automatic: float, automatic_sd: float, vbq: float, vbq_sd: float) -> list[Reason]:
+    """A score too far from the automatic one, by the standard deviations of both."""
+    distance = abs(vbq - automatic) / float(np.hypot(automatic_sd, vbq_sd))
+    if distance <= FAR_SD:
+        return []
+    return [Reason("far-from-automatic", {"distance": distance, "automatic": automatic})]
+
+
+def share_inside(circle: Circle, outline: NDArray[np.float64]) -> float:
+    """Share of the pixels of a circle (at least its centre) inside an outline of native rows and columns."""
+    reach = int(circle.radius_px) + 2
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    rows, columns = rows + round(circle.row), columns + round(circle.col)
+    inside = np.hypot(rows - circle.row, columns - circle.col) <= circle.radius_px
+    points = np.column_stack([rows[inside], columns[inside]]) if inside.any() else np.array([[circle.row, circle.col]])
+    return float(np.mean(_contains(outline, points.astype(float))))
+
+
+def _contains(outline: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether a closed line encloses each point (how often a ray crosses it)."""
+    following = np.roll(outline, -1, axis=0)
+    above = outline[:, 0] > points[:, :1]
+    crosses = above != (following[:, 0] > points[:, :1])
+    height = np.where(following[:, 0] == outline[:, 0], 1.0, following[:, 0] - outline[:, 0])
+    at = outline[:, 1] + (points[:, :1] - outline[:, 0]) / height * (following[:, 1] - outline[:, 1])
+    odd: NDArray[np.bool_] = np.count_nonzero(crosses & (points[:, 1:] < at), axis=1) % 2 == 1
+    return odd

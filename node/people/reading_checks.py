@@ -1,0 +1,112 @@
+"""The checks that a reading passes before it is stored, against its slice, its series and the automatic measurement."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from sqlite_utils import Database
+
+from analytics.reasons import Reason, codes
+from analytics.records import Circle, MeasurementStatus, VbqScore
+from analytics.vbq import quality
+from analytics.vbq.automatic import SagittalImage
+from analytics.vbq.reading_checks import (
+    OF_THE_PICTURE,
+    OF_THE_SERIES,
+    OFF_MIDLINE,
+    doubts_of_circles,
+    doubts_of_picture,
+    far_from,
+)
+from analytics.vbq.uncertainty import reading_sd
+from node.dicom.reader import header_from_json
+from node.errors import ReadingError
+from node.store.failures import tried
+from node.store.reasons import loaded
+
+NEVER_LIFTED = OF_THE_PICTURE | OF_THE_SERIES
+"""Codes that a second reader does not lift, either."""
+
+AUTOMATIC = """
+SELECT sop_instance_uid, frame_number, status, vbq_mean, vbq_sd, reasons FROM derived_measurement
+WHERE series_instance_uid = ? AND source = 'auto' AND current = 1
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSlice:
+    """The slice that was read, where it is (SOP Instance UID, frame), and the circles on it."""
+
+    image: SagittalImage
+    place: tuple[str, int | None]
+    circles: Mapping[str, Circle]
+
+
+def check_circles(db: Database, *, series_uid: str, read: ReadSlice, score: VbqScore) -> list[Reason]:
+    """Everything that a person's circles fail; empty when they pass.
+
+    What the networks see is of the slice alone; where they see no spine, there is nothing to hold against a person.
+    """
+    # The networks are loaded when somebody reads, not by every command.
+    from analytics.vbq.measure import measure_stack
+
+    found = list(quality.doubts(score))
+    seen = tried(partial(measure_stack, [read.image]))
+    if seen.error is None and seen.result().score is not None:
+        found += doubts_of_circles(read.circles, seen.result())
+        found += doubts_of_picture(read.image, score, seen.result())
+    automatic = db.execute(AUTOMATIC, [series_uid]).fetchone()
+    if automatic is None:
+        return found
+    uid, frame, status, vbq, sd, _ = automatic
+    if uid is not None:
+        apart = slices_apart(db, series_uid, read.place, (uid, frame))
+        if apart is not None and apart > OFF_MIDLINE:
+            found.append(Reason("slice-off-midline", {"slices": apart}))
+    if status == MeasurementStatus.MEASURED.value and vbq and sd:
+        found += far_from(vbq, sd, score.vbq_mean, reading_sd(read.image.signal, read.image.spacing_mm, score))
+    return found
+
+
+def check_approval(db: Database, series_uid: str) -> list[Reason]:
+    """What approving the automatic measurement of a series cannot lift."""
+    automatic = db.execute(AUTOMATIC, [series_uid]).fetchone()
+    return [] if automatic is None else [one for one in loaded(automatic[5]) if one.code in NEVER_LIFTED]
+
+
+def slices_apart(
+    db: Database, series_uid: str, one: tuple[str, int | None], other: tuple[str, int | None]
+) -> int | None:
+    """How many slices lie from one place (SOP Instance UID, frame) to the other; ``None`` where that is not known."""
+    along: dict[tuple[str, int | None], float] = {}
+    for (headers,) in db.execute(
+        "SELECT headers FROM derived_instance WHERE series_instance_uid = ?", [series_uid]
+    ).fetchall():
+        header = header_from_json(headers)
+        for number, image in enumerate(header.images, start=1):
+            if image.position_mm and image.orientation and len(image.orientation) == 6 and len(image.position_mm) == 3:
+                normal = np.cross(image.orientation[:3], image.orientation[3:])
+                place = header.sop_instance_uid, number if header.frames else None
+                along[place] = round(float(np.dot(normal, image.position_mm)), 1)
+    if one not in along or other not in along:
+        return None
+    order = sorted(set(along.values()))
+    return abs(order.index(along[one]) - order.index(along[other]))
+
+
+def require_confirmed(doubts: Iterable[Reason], confirmed: Iterable[str]) -> tuple[Reason, ...]:
+    """The doubts, each once, when their reader has confirmed the code of every one.
+
+    Raises
+    ------
+    ReadingError
+        Some are not confirmed; says which, and how.
+    """
+    found = tuple({one.code: one for one in doubts}.values())
+    left = [one for one in found if one.code not in set(confirmed)]
+    if left:
+        said = "; ".join(f"{one} ({one.code})" for one in left)
+        options = " ".join(f"--confirm {code}" for code in codes(left))
+        raise ReadingError(f"not stored: {said}. To store it with status review, add {options}")
+    return found

@@ -1,0 +1,64 @@
+"""What a person's circles must pass: outlines and levels of a drawn spine, distance from the automatic score."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analytics.records import Circle, MeasurementStatus
+from analytics.vbq.automatic import AutomaticMeasurement
+from analytics.vbq.reading_checks import doubts_of_circles, far_from, share_inside
+
+SQUARE = np.array([[10.0, 10.0], [10.0, 30.0], [30.0, 30.0], [30.0, 10.0]])
+
+
+def box(row: float, column: float, height: float, width: float) -> np.ndarray:
+    half = np.array([height, width]) / 2
+    corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1], [-1, -1]])
+    return np.array([row, column]) + corners * half
+
+
+ROWS = {"L1": 50.0, "L2": 90.0, "L3": 130.0, "L4": 170.0, "L5": 210.0}
+SEEN = AutomaticMeasurement(
+    status=MeasurementStatus.MEASURED, reasons=(), slice_index=0, score=None, vbq_sd=None, levels_confidence=None,
+    outlines={**{name: box(row, 100, 28, 36) for name, row in ROWS.items()}, "canal": box(130, 140, 200, 18)},
+)  # fmt: skip
+CIRCLES = {
+    **{name: Circle(row=ROWS[name], col=100, radius_px=9) for name in ("L1", "L2", "L3", "L4")},
+    "CSF": Circle(row=130, col=140, radius_px=3),
+}
+
+
+def codes(**changes: Circle) -> list[str]:
+    return [one.code for one in doubts_of_circles({**CIRCLES, **changes}, SEEN)]
+
+
+def test_the_share_of_a_circle_inside_an_outline():
+    assert share_inside(Circle(row=20, col=20, radius_px=8), SQUARE) == 1
+    assert share_inside(Circle(row=20, col=50, radius_px=8), SQUARE) == 0
+    assert share_inside(Circle(row=20, col=30, radius_px=8), SQUARE) == pytest.approx(0.5, abs=0.06)
+    # Smaller than a pixel: where its centre is.
+    assert share_inside(Circle(row=20.5, col=20.5, radius_px=0.1), SQUARE) == 1
+
+
+def test_right_circles_pass():
+    assert codes() == []
+
+
+def test_slips_are_named():
+    assert codes(CSF=Circle(row=130, col=70, radius_px=3)) == ["circle-outside-canal"]  # before the bodies
+    assert codes(CSF=Circle(row=130, col=155, radius_px=3)) == ["circle-outside-canal"]  # behind the canal
+    assert codes(L2=Circle(row=110, col=100, radius_px=6)) == ["circle-outside-body"]  # on the disc
+    lower = {name: CIRCLES[name] for name in ("L1", "L2", "L3", "L4")}
+    shifted = {name: replace(circle, row=circle.row + 40) for name, circle in lower.items()}
+    assert codes(**shifted) == ["circle-on-other-level"] * 4
+
+
+def test_of_what_is_not_seen_nothing_is_held_against_a_person():
+    assert doubts_of_circles({**CIRCLES, "L2": Circle(row=5, col=5, radius_px=6)}, replace(SEEN, outlines={})) == []
+
+
+def test_the_distance_from_the_automatic_score_counts_both_deviations():
+    assert far_from(2.5, 0.06, 2.85, 0.08) == []  # 3.5
+    (doubt,) = far_from(2.5, 0.06, 2.95, 0.08)
+    assert doubt.values["distance"] == pytest.approx(4.5)

@@ -28,7 +28,7 @@ ALGORITHM_VERSION = "1"
 PENDING = """
 SELECT r.reading_id, r.series_instance_uid, r.reader, r.rois,
        s.instances_sha256, s.role, s.reasons, s.protocol_warnings, s.patient_authority, s.patient_id, r.approves,
-       coalesce((SELECT c.doubts FROM fact_reading_check AS c WHERE c.reading_id = r.reading_id), '[]'),
+       (SELECT c.doubts FROM fact_reading_check AS c WHERE c.reading_id = r.reading_id),
        EXISTS (SELECT 1 FROM fact_reading AS o
                WHERE o.series_instance_uid = r.series_instance_uid AND o.rois = r.rois
                  AND lower(trim(o.reader)) <> lower(trim(r.reader))
@@ -58,7 +58,9 @@ class _Pending:
     protocol_warnings: Sequence[Reason]
     patient_authority: str | None
     patient_id: str | None
-    approval: bool
+    own_sd: bool
+    """Whether its standard deviation is computed: who approves the automatic circles takes theirs with them, and
+    readings from before there were checks stay as they were."""
     doubts: Sequence[Reason]
     """Checks that it failed when it was stored, and that no second reader has lifted."""
 
@@ -107,11 +109,11 @@ def _store_failure(db: Database, pending: _Pending, reason: Reason) -> None:
     _store(db, pending, result)
 
 
-def _pending(row: Sequence[str | int]) -> _Pending:
+def _pending(row: Sequence[str | int | None]) -> _Pending:
     reading_id, series_uid, reader, rois, instances_sha256, role, reasons, warnings, authority, patient_id, *last = row
     approves, doubts_then, seconded = last
     return _Pending(
-        reading_id=int(reading_id),
+        reading_id=int(str(reading_id)),
         series_uid=str(series_uid),
         reader=str(reader),
         rois=str(rois),
@@ -121,8 +123,8 @@ def _pending(row: Sequence[str | int]) -> _Pending:
         protocol_warnings=loaded(str(warnings)),
         patient_authority=None if authority is None else str(authority),
         patient_id=None if patient_id is None else str(patient_id),
-        approval=approves is not None,
-        doubts=[one for one in loaded(str(doubts_then)) if not seconded or one.code in NEVER_LIFTED],
+        own_sd=approves is None and doubts_then is not None,
+        doubts=[one for one in loaded(str(doubts_then or "[]")) if not seconded or one.code in NEVER_LIFTED],
     )
 
 
@@ -152,8 +154,7 @@ def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
         circles=reading.rois,
         found=found,
         score=measured,
-        # Who approves the automatic circles takes their uncertainty with them.
-        vbq_sd=None if pending.approval else reading_sd(pixels.signal, pixels.spacing_mm, measured),
+        vbq_sd=reading_sd(pixels.signal, pixels.spacing_mm, measured) if pending.own_sd else None,
     )
 
 

@@ -8,6 +8,7 @@ person settle it. Where the register says nothing, all the others have to agree.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from itertools import combinations
 from typing import Literal
 
@@ -49,31 +50,56 @@ class Whose:
 
 
 class _Owner:
-    """One of those whom messages name under the numbers: messages that can all be of one person."""
+    """One of those whom messages name under the numbers: messages that can all be of one person.
+
+    A patient has thousands of messages that state a few signs: each of those is compared once.
+    """
 
     def __init__(self, said: Iterable[Said] = ()) -> None:
-        self.said = list(said)
+        self.said: list[Said] = []
+        self._states: dict[tuple[str, str], Signs] = {}
+        self._contradictions: dict[str, tuple[str, ...]] = {}
+        for one in said:
+            self.add(one)
+
+    def add(self, one: Said) -> None:
+        """Take a message in; those of a person come in their order."""
+        self.said.append(one)
+        key = one.number, one.signs.digest
+        if key not in self._states:
+            self._contradictions.clear()
+        self._states.pop(key, None)
+        self._states[key] = one.signs
+
+    @cached_property
+    def orders(self) -> set[tuple[str, str, int, int]]:
+        """What orders each message; asked for when all are in."""
+        return {one.order for one in self.said}
 
     @property
     def numbers(self) -> set[str]:
-        return {one.number for one in self.said}
+        return {number for number, _ in self._states}
 
     @property
-    def states(self) -> list[Signs]:
-        """Each statement once, the newest first."""
-        return list(dict.fromkeys(one.signs for one in reversed(self.said)))
+    def digests(self) -> set[str]:
+        return {digest for _, digest in self._states}
 
     def contradictions(self, signs: Signs) -> tuple[str, ...]:
         """In what signs contradict the state that they are nearest to; none if they can be this one's."""
-        return min((one.contradicts(signs) for one in self.states), key=len, default=())
+        if not signs:
+            return ()
+        if signs.digest not in self._contradictions:
+            told = [one.contradicts(signs) for one in reversed(self._states.values())]
+            self._contradictions[signs.digest] = min(told, key=len, default=())
+        return self._contradictions[signs.digest]
 
     def takes(self, one: Said, *, registered: bool) -> bool:
         """Whether a message can be of this one; the register may have corrected what it says of one number."""
+        if (one.number, one.signs.digest) in self._states:
+            return True
         return any(
-            other.signs.corrects(one.signs)
-            if registered and other.number == one.number
-            else not other.signs.contradicts(one.signs)
-            for other in self.said
+            signs.corrects(one.signs) if registered and number == one.number else not signs.contradicts(one.signs)
+            for (number, _), signs in self._states.items()
         )
 
 
@@ -105,9 +131,9 @@ class _Judge:
 
     def _is_of(self, owner: _Owner, one: Said) -> bool:
         """Whether a message is of another owner; where it can be of both, its number and its time tell."""
-        if any(one.order == each.order for each in owner.said):
+        if one.order in owner.orders:
             return True
-        if owner.contradictions(one.signs) or any(one.order == each.order for each in self.main.said):
+        if owner.contradictions(one.signs) or one.order in self.main.orders:
             return False
         if one.signs and self.main.contradictions(one.signs):
             return True
@@ -160,7 +186,7 @@ def _judge(key: str, stating: Sequence[Said], decisions: Decisions) -> _Judge:
     main = _main(owners, key, registered=registered)
     doubtful = tuple(owner for owner in owners if owner is not main)
     confirmed = [one for one, verdict in verdicts if verdict == "confirmed"]
-    main.said = sorted([*main.said, *confirmed], key=lambda one: one.order)
+    main = _Owner(sorted([*main.said, *confirmed], key=lambda one: one.order))
     settled = _owners((one for one, verdict in verdicts if verdict == "rejected"), registered=registered)
     return _Judge(decisions=decisions, registered=registered, main=main, doubtful=doubtful, settled=tuple(settled))
 
@@ -172,7 +198,7 @@ def _owners(said: Iterable[Said], *, registered: bool) -> list[_Owner]:
         if home is None:
             owners.append(_Owner([one]))
         else:
-            home.said.append(one)
+            home.add(one)
     return owners
 
 
@@ -237,7 +263,7 @@ def _doubts_of_messages(judge: _Judge, kept: Iterable[Said]) -> list[Doubt]:
             groups.setdefault((one.number, one.signs), []).append(one)
     found = []
     for (number, signs), said in groups.items():
-        owner = next((owner for owner in judge.doubtful if signs in owner.states), None)
+        owner = next((owner for owner in judge.doubtful if signs.digest in owner.digests), None)
         found.append(
             Doubt(
                 kind=judge.kind(owner) if owner else "message",

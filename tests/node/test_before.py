@@ -1,0 +1,179 @@
+"""Before means before: times of series, descriptions and stages, from DICOM and HL7 down to the link."""
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlite_utils import Database
+
+from analytics.episodes.matching import match
+from analytics.records import BloodCount, MeasurementStatus, Mri, Operation, ResultStatus
+from node.dicom.reader import header_to_json, read_header
+from node.hl7.times import read_time
+from node.settings import Settings, Site, Storage
+from node.steps.index import catalogue_studies, index_objects
+from node.store.archive import Archive
+from node.store.database import open_database
+from tests.node.dicom_samples import NOON, mr_image, receive, stack, write_file
+
+VIENNA = ZoneInfo("Europe/Vienna")
+START = datetime(2026, 3, 10, 10, tzinfo=VIENNA)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    database = open_database(tmp_path, create=True, pseudonym_key="00" * 32)
+    yield database
+    database.close()
+
+
+def catalogued(db: Database, folder: Path, **values: object) -> dict[str, object]:
+    receive(folder, *stack(6, **values))
+    index_objects(db, Archive(folder))
+    settings = Settings(site=Site(time_zone="Europe/Vienna"), storage=Storage(folder=folder))
+    catalogue_studies(db, settings, now=NOON + timedelta(hours=1))
+    (row,) = db.query("SELECT * FROM derived_series")
+    return row
+
+
+@pytest.mark.parametrize(
+    ("values", "began_at"),
+    [
+        ({"StudyTime": "180000"}, "2026-03-02T17:00:00"),
+        ({"StudyTime": "070000", "SeriesTime": "073015.25"}, "2026-03-02T06:30:15"),
+        ({"StudyTime": "180000", "SeriesTime": "070000"}, "2026-03-02T17:00:00"),
+        ({"AcquisitionTime": "0915"}, "2026-03-02T08:15:00"),
+        ({"StudyTime": "180000", "TimezoneOffsetFromUTC": "+0900"}, "2026-03-02T09:00:00"),
+        ({"StudyTime": "235900", "SeriesDate": "20260303", "SeriesTime": "001000"}, "2026-03-02T23:10:00"),
+        ({"StudyTime": "000000"}, None), ({}, None),
+    ],
+)  # fmt: skip
+def test_when_a_series_began(db: Database, tmp_path: Path, values: dict[str, object], began_at: str | None) -> None:
+    row = catalogued(db, tmp_path, **values)
+    assert (str(row["began_at"])[:19] if row["began_at"] else None) == began_at
+
+
+@pytest.mark.parametrize(
+    ("description", "postoperative"), [("L-SPINE POSTOP", 1), ("LWS Kontrolle post-op", 1), ("t1 sag post KM", 0)]
+)
+def test_descriptions_of_a_study_are_read(db: Database, tmp_path: Path, description: str, postoperative: int) -> None:
+    assert catalogued(db, tmp_path, StudyDescription=description)["postoperative"] == postoperative
+
+
+@pytest.mark.parametrize("number", ["UNKNOWN", "0000", "99999999", "?"])
+def test_images_under_a_number_of_nobody_are_unidentified(db: Database, tmp_path: Path, number: str) -> None:
+    assert catalogued(db, tmp_path, PatientID=number)["patient_id"] is None
+    (problem,) = db.query("SELECT detail FROM problems WHERE code = 'unidentified'")
+    assert problem["detail"].startswith("the PatientID of the images stands for nobody")
+
+
+def test_images_of_one_study_that_name_two_people_are_nobodys(db: Database, tmp_path: Path) -> None:
+    receive(tmp_path, *stack(6, series="2", PatientName="Other^Person"))
+    assert {row["patient_id"] for row in [catalogued_all(db, tmp_path)]} == {None}
+
+
+def catalogued_all(db: Database, folder: Path) -> dict[str, object]:
+    receive(folder, *stack(6, PatientName="Mueller^Anna"))
+    index_objects(db, Archive(folder))
+    settings = Settings(site=Site(time_zone="Europe/Vienna"), storage=Storage(folder=folder))
+    catalogue_studies(db, settings, now=NOON + timedelta(hours=1))
+    assert {row["code"] for row in db.query("SELECT code FROM problems")} >= {"contradictory-patient"}
+    return next(iter(db.query("SELECT patient_id FROM derived_series")))
+
+
+def test_no_name_of_an_image_is_stored(db: Database, tmp_path: Path) -> None:
+    catalogued(db, tmp_path, PatientName="Hinterhuber^Kunigunde=山田^太郎", SpecificCharacterSet="ISO_IR 192")
+    header = read_header(write_file(tmp_path / "x.dcm", mr_image(PatientName="Hinterhuber^Kunigunde")))
+    assert [(one.family, one.given) for one in header.names] == [("Hinterhuber", "Kunigunde")]
+    tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'derived_%'").fetchall()
+    told = "".join(repr(db.execute(f"SELECT * FROM {name}").fetchall()) for (name,) in tables) + header_to_json(header)
+    assert not [one for one in ("hinterhuber", "kunigunde", "山田", "太郎") if one in told.casefold()]
+    (names,) = db.execute("SELECT names FROM derived_series_names").fetchone()
+    assert names.count("LATIN") == 1 and names.count("CJK") == 1
+
+
+# ---- the choice ----------------------------------------------------------------------------------------------------
+def operation(start: datetime | None = START, booking: str = "1") -> Operation:
+    return Operation(
+        booking=booking,
+        planned_at=start or datetime(2026, 3, 10, tzinfo=VIENNA),
+        date_only=start is None,
+        cancelled=False,
+    )
+
+
+def mri(uid: str, day: date, at: datetime | None = None, *, postoperative: bool = False) -> Mri:
+    return Mri(
+        series_uid=uid,
+        study_date=day,
+        status=MeasurementStatus.MEASURED,
+        vbq=3.0,
+        taken_at=at,
+        postoperative=postoperative,
+    )
+
+
+def count(moment: datetime, *, date_only: bool = False) -> BloodCount:
+    return BloodCount(
+        specimen=moment.isoformat(), taken_at=moment, date_only=date_only, status=ResultStatus.FINAL, nlr=2.0, plr=150.0
+    )
+
+
+def codes(found: object) -> list[str]:
+    return [one.code for one in found.reasons if not one.code.startswith("no-")]  # type: ignore[attr-defined]
+
+
+def test_the_mri_of_the_evening_and_postop_never_go_before_the_good_one() -> None:
+    day = START.date()
+    good = mri("1.1", date(2026, 2, 10))
+    for later in (
+        mri("1.2", day, START.replace(hour=18), postoperative=True),
+        mri("1.2", day, START.replace(hour=18)),
+        mri("1.2", day),
+        mri("1.2", day, START.replace(hour=8)),
+        mri("1.2", date(2026, 3, 8), postoperative=True),
+    ):
+        assert match(operation(), [later, good], [], zone=VIENNA).mri is good
+
+
+@pytest.mark.parametrize(
+    ("at", "taken", "reasons"),
+    [
+        (START.replace(hour=8), True, []), (START.replace(hour=18), False, ["mri-after-start"]),
+        (None, True, ["mri-of-the-day"]),
+    ],
+)  # fmt: skip
+def test_an_mri_of_the_day_counts_unless_something_says_that_it_was_after(
+    at: datetime | None, taken: bool, reasons: list[str]
+) -> None:
+    found = match(operation(), [mri("1.2", START.date(), at)], [], zone=VIENNA)
+    assert (found.mri is not None, codes(found)) == (taken, reasons)
+
+
+def test_a_count_of_the_day_counts_when_nothing_says_that_it_was_after_and_that_is_told() -> None:
+    evening, morning, before = (START.replace(hour=18), START.replace(hour=8), datetime(2026, 3, 9, 8, tzinfo=VIENNA))
+    assert codes(match(operation(None), [], [count(evening)], zone=VIENNA)) == ["blood-count-of-the-day"]
+    assert match(operation(None), [], [count(evening)], zone=VIENNA).blood_count is not None
+    assert codes(match(operation(), [], [count(morning)], zone=VIENNA)) == []
+    assert match(operation(), [], [count(evening)], zone=VIENNA).blood_count is None
+    for late in (evening, morning):
+        found = match(operation(None), [], [count(late), count(before)], zone=VIENNA).blood_count
+        assert found is not None and found.taken_at == before
+
+
+def test_of_a_staged_operation_the_count_after_the_first_stage_is_passed_over() -> None:
+    first = operation(datetime(2026, 3, 3, 8, tzinfo=VIENNA), booking="0")
+    after, before = count(datetime(2026, 3, 4, 7, tzinfo=VIENNA)), count(datetime(2026, 3, 2, 7, tzinfo=VIENNA))
+    found = match(operation(), [], [after, before], zone=VIENNA, earlier=[first])
+    assert found.blood_count is before and codes(found) == ["blood-count-after-earlier-operation"]
+    assert match(operation(), [], [after], zone=VIENNA, earlier=[first]).blood_count is None
+    assert match(first, [], [after, before], zone=VIENNA, earlier=[operation()]).blood_count is before
+    morning = count(datetime(2026, 3, 3, 7, tzinfo=VIENNA))
+    assert match(operation(), [], [morning], zone=VIENNA, earlier=[first]).blood_count is morning
+
+
+def test_a_date_without_a_time_is_that_date_here_whatever_its_offset() -> None:
+    moment = read_time("20260301000000+0800", VIENNA)
+    assert moment is not None and moment.date_only and moment.at.astimezone(VIENNA).date() == date(2026, 3, 1)

@@ -61,13 +61,13 @@ def test_what_a_message_says_otherwise_goes_by_the_code_of_the_problem(db: Datab
 
 def test_problems_of_a_part_a_unit_and_a_step_are_forgotten_apart(db: Database) -> None:
     with writing(db):
-        for step, key, part in (("a", "1", 0), ("a", "1", 3), ("a", "11", 0), ("b", "1", 0)):
+        for step, key, part in (("a", "1", 0), ("a", "1", 3), ("a", "1", 5), ("a", "11", 0), ("b", "1", 0)):
             note_problem(db, step, "import", key, "c", [MISSING], part=part)
         note_problem(db, "a", "import", "1", "c", [MISSING])
-    assert len(shown(db)) == 4
+    assert len(shown(db)) == 5
     with writing(db):
         forget_problems(db, "a", "import", "1", part=3)
-    assert [source for source, *_ in shown(db)] == ["import 1", "import 1", "import 11"]
+    assert [source for source, *_ in shown(db)] == ["import 1", "import 1", "import 1 line 5", "import 11"]
     with writing(db):
         forget_problems(db, "a", "import", "1")
     assert db.execute("SELECT step, source FROM problems ORDER BY step").fetchall() == [

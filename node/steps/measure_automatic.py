@@ -16,6 +16,7 @@ from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_stu
 from node.measure.study import study_images, versions
 from node.settings import Settings
 from node.steps.measure import roi_json
+from node.steps.shared_pixels import note_pixels
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.derivation import keep_measurements
@@ -83,6 +84,7 @@ def _measure(db: Database, archive: Archive, settings: Settings, measure: Measur
     results = [(result, inputs) for inputs, series in found.items() for result in measure_study(series, measure)]
     with writing(db):
         _replace(db, study_uid, [_row(result, inputs, current=inputs == newest) for result, inputs in results])
+        note_pixels(db, study_uid, [result for result, inputs in results if inputs == newest])
         forget_failure(db, "measure", f"study {study_uid}", *(f"series {result.series_uid}" for result, _ in results))
         for result, inputs in results:
             if result.error is not None and inputs == newest:

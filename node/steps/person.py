@@ -30,6 +30,10 @@ WHERE i.person = :person AND s.withdrawn = 1 AND s.modality = 'MR'
 UNION ALL
 SELECT c.reason FROM derived_claim AS c JOIN derived_identifier AS i USING (authority, patient_id)
 WHERE i.person = :person
+UNION ALL
+SELECT p.reason FROM derived_shared_pixels AS p JOIN derived_series AS s USING (series_instance_uid)
+JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id
+WHERE i.person = :person
 ORDER BY 1
 """
 
@@ -165,7 +169,9 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
             "JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id "
             "LEFT JOIN derived_series_names AS n ON n.series_instance_uid = s.series_instance_uid "
             "LEFT JOIN measurements AS m ON m.series_instance_uid = s.series_instance_uid AND m.in_effect = 1"
-            " WHERE i.person = ? AND s.withdrawn = 0 AND (s.chosen = 1 OR m.status IS NOT NULL)",
+            " WHERE i.person = ? AND s.withdrawn = 0 AND (s.chosen = 1 OR m.status IS NOT NULL) "
+            "AND NOT EXISTS (SELECT 1 FROM derived_shared_pixels AS p "
+            "WHERE p.series_instance_uid = s.series_instance_uid)",
             [key],
         )
     ]

@@ -176,6 +176,19 @@ CREATE INDEX derived_measurement_review ON derived_measurement (series_instance_
     WHERE status = 'review' AND source = 'auto' AND current = 1;
 CREATE INDEX derived_measurement_series ON derived_measurement (series_instance_uid, current, reading_id);
 
+-- SHA-256 of the pixels of the slice on which a series as it stands was measured automatically.
+CREATE TABLE derived_measured_pixels (
+    series_instance_uid TEXT PRIMARY KEY,
+    pixels_sha256 TEXT NOT NULL
+) STRICT;
+CREATE INDEX derived_measured_pixels_sha256 ON derived_measured_pixels (pixels_sha256);
+
+-- Series of which another patient has the very pixels, and why they are linked to neither.
+CREATE TABLE derived_shared_pixels (
+    series_instance_uid TEXT PRIMARY KEY,
+    reason TEXT NOT NULL CHECK (json_valid(reason))
+) STRICT;
+
 -- One row per message of a frame (a frame may be a batch).
 CREATE TABLE derived_message (
     frame_id INTEGER NOT NULL REFERENCES fact_frame,

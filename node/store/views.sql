@@ -264,6 +264,9 @@ SELECT 'receive', 'study ' || i.study_instance_uid, 'replaced',
 FROM derived_superseded AS s JOIN derived_instance AS i ON i.object_id = s.replaced_by
 WHERE s.told = 1 GROUP BY i.study_instance_uid
 UNION ALL
+SELECT 'link', 'series ' || p.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words', NULL
+FROM derived_shared_pixels AS p, json_each(p.reason) AS r
+UNION ALL
 SELECT 'catalogue', 'series ' || s.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words', NULL
 FROM derived_series AS s, json_each(s.rejections) AS r
 WHERE s.stale = 0 AND (s.withdrawn = 1 AND s.modality = 'MR' OR s.role <> 'other')

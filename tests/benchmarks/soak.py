@@ -57,7 +57,7 @@ CAUSES = {
     "every patient": {"unidentified", "candidate"},
     "bad": {
         "unreadable", "contradictory-patient", "too-many-frames", "other-name", "held", "refused", "unknown-procedure",
-        "no-t1", "duplicate-uid", "quarantine", "unclear", "not-understood", "unplaced",
+        "no-t1", "duplicate-uid", "appointment", "merge", "rejected",
     },
     "kills": {"restarts"},
     "clock": {"clock"},

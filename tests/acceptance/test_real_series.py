@@ -130,7 +130,7 @@ def test_the_readers_vbq_and_the_laboratorys_ratios_arrive_and_are_linked(
             # The first sample asks for enhanced mode (MSH-15 AL) and gets a commit accept.
             assert b"\rMSA|AA|" in answer or b"\rMSA|CA|" in answer
     node.settle()
-    automatic = {row["series_instance_uid"]: row for row in node.query("SELECT * FROM measurements")}
+    automatic = {row["series_instance_uid"]: row for row in node.query("SELECT * FROM measurements WHERE current = 1")}
     assert {row["in_effect"] for row in automatic.values()} == {1}
     near_the_readers(shared_data, series, automatic)
     for reader in ("B", "A"):  # A last: the newest reading is the one in effect
@@ -138,7 +138,10 @@ def test_the_readers_vbq_and_the_laboratorys_ratios_arrive_and_are_linked(
             rois = str(shared_data / f"readings/reader_{reader}/patient{patient}.json")
             vbq_node("reading", "add", uid, "--rois", rois, "--reader", reader, "--config", str(node.config))
     node.settle()
-    found = {(row["source"], row["series_instance_uid"]): row for row in node.query("SELECT * FROM measurements")}
+    found = {
+        (row["source"], row["series_instance_uid"]): row
+        for row in node.query("SELECT * FROM measurements WHERE current = 1")
+    }
     assert len(found) == 15
     assert {source for (source, _), row in found.items() if row["in_effect"]} == {"reading:A"}
     for reader in ("A", "B"):

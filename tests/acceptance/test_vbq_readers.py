@@ -136,7 +136,7 @@ def test_no_measured_slice_has_a_level_that_no_reader_named_so(slices):
 def test_where_readers_count_the_levels_against_each_other_nothing_is_measured(slices):
     apart = [found for found, _, r in slices if np.ptp([one["L3"][0] for one in r]) * PAIR_SPACING_MM > SAME_BODY_MM]
     assert len(apart) == 3
-    assert all("transitional" in "; ".join(found.reasons) for found in apart)
+    assert all("transitional" in "; ".join(map(str, found.reasons)) for found in apart)
     assert all(found.status is not MeasurementStatus.MEASURED for found in apart)
 
 

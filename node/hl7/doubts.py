@@ -37,6 +37,8 @@ _REACH = 40
 _LEAST_FLAG = 100.0
 """Of the values 0 to 300 of an analyser's flag, from here on it is raised."""
 _LONGEST_MARK = 6
+_OUTSIDE = frozenset({"H", "HH", "L", "LL"})
+_RANGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*")
 _MARKED = re.compile(r"(?P<before>[^\d\s.,<>≤≥-][^\d.,<>≤≥]{0,5})?\s*(?P<number>[\d.,]*\d[\d.,]*)\s*(?P<after>\D*)")
 
 
@@ -198,20 +200,24 @@ def _of_row(reason: Reason, analyte: Analyte) -> Doubt:
     return Doubt(reason=reason, analytes=kin, manual_too=analyte not in DIFFERENTIAL)
 
 
-def row_doubts(row: Observation, analyte: Analyte | None, doubts: Doubts) -> list[Doubt]:
+def row_doubts(
+    row: Observation, analyte: Analyte | None, doubts: Doubts, *, only_out_of_range: bool = False
+) -> list[Doubt]:
     """What a row says against itself or others: its comment, its flags, its text.
 
     Parameters
     ----------
     analyte
         The quantity of the row; ``None`` where it is none of a blood count.
+    only_out_of_range
+        What :func:`flags_only_out_of_range` says of its message.
     """
     obx = row.obx
     found: list[Doubt] = []
     if row.comment:
         found += comment_doubts(row.comment, analyte, doubts)
     if analyte is not None:
-        found += _flagged(obx, analyte, doubts)
+        found += _flagged(obx, analyte, doubts, only_out_of_range=only_out_of_range)
     text = obx.text(5)
     if text and not text.replace(".", "", 1).isdigit() and read_number(text).value is None:
         remark = analyte is None and doubts.remark.found(fold(" ".join(obx.components(3))))
@@ -219,11 +225,41 @@ def row_doubts(row: Observation, analyte: Analyte | None, doubts: Doubts) -> lis
     return [*found, *_raised(obx, doubts)]
 
 
-def _flagged(obx: Segment, analyte: Analyte, doubts: Doubts) -> list[Doubt]:
-    flags = [one.strip().upper() for one in obx.repetitions(8)]
+def flags_only_out_of_range(rows: Iterable[Observation], doubts: Doubts) -> bool:
+    """Whether the flag of doubt beside the range says no more than the range.
+
+    Some analysers write it at every value outside (``H~A``) and ``~N`` at all others. It tells a doubt where it stands
+    at a value inside, or where ``N`` stands at one outside.
+    """
+    usual = False
+    for row in rows:
+        flags = set(_flags(row.obx))
+        outside, doubted = bool(flags & _OUTSIDE), bool(flags & set(doubts.flags.beside))
+        if outside != doubted and (doubted or "N" in flags):
+            return False
+        usual |= not outside and "N" in _flags(row.obx)[1:]
+    return usual
+
+
+def _flags(obx: Segment) -> list[str]:
+    return [one.strip().upper() for one in obx.repetitions(8)]
+
+
+def _flagged(obx: Segment, analyte: Analyte, doubts: Doubts, *, only_out_of_range: bool) -> list[Doubt]:
+    flags = _flags(obx)
     beside = [one for one in flags[1:] if one in doubts.flags.beside]
-    marks = [one for one in flags if one in doubts.flags.unreliable] + beside
+    # Few platelets are what clumps look like: there the flag is heard all the same.
+    if only_out_of_range and not (analyte in PLATELETS and flags[0].startswith("L")):
+        beside = []
+    alone = flags if len(flags) == 1 and flags[0] in doubts.flags.beside and _is_inside(obx) else []
+    marks = [one for one in flags if one in doubts.flags.unreliable] + beside + alone
     return [_of_row(Reason("flagged-unreliable", {"flag": marks[0]}), analyte)] if marks else []
+
+
+def _is_inside(obx: Segment) -> bool:
+    """Whether the value lies in the range that is sent with it, so that it is not for its place that it is abnormal."""
+    limits, value = _RANGE.fullmatch(obx.text(7)), read_number(obx.text(5)).value
+    return limits is not None and value is not None and float(limits[1]) <= value <= float(limits[2])
 
 
 def _raised(obx: Segment, doubts: Doubts) -> list[Doubt]:

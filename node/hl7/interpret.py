@@ -27,7 +27,7 @@ from node.hl7.specimens import read_specimens
 from node.hl7.stated import Source, Stated, read_stated
 from node.hl7.surgery import load_procedures
 from node.hl7.times import read_time
-from node.hl7.unread import UNREAD, unread_results
+from node.hl7.unread import UNKNOWN_CODE, UNREAD, unread_results
 from node.settings import Sender, Settings
 from node.store.failures import tried
 
@@ -302,7 +302,7 @@ def _patient_items(
     if header.message_code in RESULT_MESSAGES:
         specimens = read_specimens(lines, header.delimiters, analytes, zone, rules)
         problems.extend(
-            ("unknown-code", f"{one.label[:60]}: {one.reason} (conf/analytes.toml)")
+            (UNKNOWN_CODE, f"{one.label[:60]}: {one.reason} (conf/analytes.toml)")
             for specimen in specimens
             for one in specimen.results
             if one.analyte in ("unknown", "unnamed")

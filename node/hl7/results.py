@@ -19,6 +19,8 @@ from node.hl7.words import fold
 from node.settings import Sender
 
 _NAME_LENGTH = 60
+_LIMITS = re.compile(r"\s*([\d.,]+)\s*(?:-|–|\^|bis|to|a|à)\s*([\d.,]+)\s*")
+_IN_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
 _WITH_UNIT = re.compile(r"([\d.]+)\s*([^\d\s.].*|1?0.*)")
 USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
     "neutrophils": 7.5,
@@ -55,7 +57,7 @@ def read_result(
     unit = read_unit(spellings, analytes.units)
     if unit is None and any(spellings) and not identity.certain:
         return None
-    reading = _value(obx, rules.decimal_comma)
+    reading = _value_of(obx, identity.analyte, unit, rules)
     if identity.analyte == "unknown" and (unit is None or reading.value is None):
         return None
     if reading.value is None and not reading.doubtful:
@@ -133,6 +135,41 @@ def _value(obx: Segment, decimal_comma: bool) -> Reading:
     return read_number(number, decimal_comma=decimal_comma)
 
 
+def _value_of(obx: Segment, analyte: Analyte, unit: Unit | None, rules: Sender) -> Reading:
+    """The number, by what its unit says of its commas and points.
+
+    A percentage has no thousands, so its comma is a decimal one. Cells per µL are whole, so that a point before each
+    three digits is one of thousands where the reference range is written so too, or the sender writes decimal commas.
+    """
+    reading = _value(obx, rules.decimal_comma)
+    if isinstance(unit, Percent) and reading.reason == Reason("comma-in-number"):
+        return _value(obx, decimal_comma=True)
+    if not _per_ul(unit) or obx.text(2).upper() == "SN":
+        return reading
+    whole = _thousands(" ".join(obx.components(5)))
+    if whole is not None and (rules.decimal_comma or _usual_in_thousands(obx, analyte)):
+        return Reading(value=whole)
+    return reading
+
+
+def _per_ul(unit: Unit | None) -> bool:
+    return isinstance(unit, Count) and isclose(unit.factor, CELLS_PER_UL)
+
+
+def _thousands(text: str) -> float | None:
+    """A number whose points part thousands (``250.000``)."""
+    return float(text.replace(".", "")) if _IN_THOUSANDS.fullmatch(text.strip()) else None
+
+
+def _usual_in_thousands(obx: Segment, analyte: Analyte) -> bool:
+    """Whether the upper reference limit is a usual one in cells per µL if its point is one of thousands."""
+    limits, usual = _LIMITS.fullmatch(obx.text(7)), USUAL_UPPER_LIMIT_10E9_PER_L.get(analyte)
+    limit = _thousands(limits[2]) if limits else None
+    if limit is None or usual is None:
+        return False
+    return 1 / UPPER_LIMIT_TOLERANCE <= limit * CELLS_PER_UL / usual <= UPPER_LIMIT_TOLERANCE
+
+
 def _value_with_unit(
     obx: Segment, reading: Reading, unit: Unit | None, *, sent: bool, analytes: Analytes
 ) -> tuple[Reading, Unit | None]:
@@ -170,7 +207,7 @@ def _confirmed_unit(obx: Segment, analyte: Analyte, rules: Sender, analytes: Ana
 
 def _upper_limit(obx: Segment, rules: Sender) -> float | None:
     """Of the laboratory's reference range (OBX-7), in its own unit."""
-    limits = re.fullmatch(r"\s*([\d.,]+)\s*(?:-|–|\^|bis|to)\s*([\d.,]+)\s*", obx.text(7))
+    limits = _LIMITS.fullmatch(obx.text(7))
     return read_number(limits[2], decimal_comma=rules.decimal_comma).value if limits else None
 
 
@@ -181,6 +218,8 @@ def _other_unit(obx: Segment, analyte: Analyte, value: float | None, unit: Unit 
     """
     limit, usual = _upper_limit(obx, rules), USUAL_UPPER_LIMIT_10E9_PER_L.get(analyte)
     if not isinstance(unit, Count) or not limit or not value or usual is None:
+        return None
+    if _per_ul(unit) and _usual_in_thousands(obx, analyte):
         return None
     same_order = 1 / SAME_ORDER <= value / limit <= SAME_ORDER
     if not same_order or 1 / SLIPPED_LIMIT <= limit * unit.factor / usual <= SLIPPED_LIMIT:

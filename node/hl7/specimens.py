@@ -8,7 +8,15 @@ from zoneinfo import ZoneInfo
 
 from analytics.counts.results import Result
 from node.hl7.catalogue import Analytes
-from node.hl7.doubts import Doubt, load_doubts, only_of_blood_counts, row_doubts, specimen_doubts, spoilt
+from node.hl7.doubts import (
+    Doubt,
+    flags_only_out_of_range,
+    load_doubts,
+    only_of_blood_counts,
+    row_doubts,
+    specimen_doubts,
+    spoilt,
+)
 from node.hl7.extracts import SpecimenExtract
 from node.hl7.panels import Observation, Panel, read_panels
 from node.hl7.results import NO_RULES, read_result, unnamed
@@ -63,10 +71,13 @@ class _Row:
 def _read_rows(
     panel: Panel, observations: Iterable[Observation], analytes: Analytes, zone: ZoneInfo, rules: Sender
 ) -> list[_Row]:
-    rows = []
-    for one in observations:
+    rows, doubts = [], load_doubts()
+    found = list(observations)
+    only_out_of_range = flags_only_out_of_range(found, doubts)
+    for one in found:
         result = read_result(one.obx, panel, analytes, zone, rules)
-        against = row_doubts(one, result.analyte if result else None, load_doubts())
+        analyte = result.analyte if result else None
+        against = row_doubts(one, analyte, doubts, only_out_of_range=only_out_of_range)
         observed = read_time(one.obx.text(14), zone)
         rows.append(_Row(obx=one.obx, result=result, observed=observed, doubts=tuple(against)))
     kinds = {row.result.analyte for row in rows if row.result is not None}

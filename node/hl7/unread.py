@@ -21,6 +21,8 @@ from node.hl7.words import fold
 
 UNREAD = ("results-not-understood", "results-of-type-not-read", "counts-in-text")
 """Codes of what is one problem of the sender, not of each message."""
+UNKNOWN_CODE = "unknown-code"
+"""A row that looks like one of a blood count and is none that is known: one problem of the sender for each such row."""
 LEAST_BARE = 3
 """Rows without a unit and of unknown codes, from which on they may be a blood count."""
 LEAST_IN_TEXT = 2

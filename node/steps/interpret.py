@@ -10,7 +10,7 @@ from analytics.reasons import Reason
 from node.clock import to_text
 from node.hl7.extracts import MergeExtract, SpecimenExtract, UnmergeExtract
 from node.hl7.interpret import PROCEDURE_PROBLEMS, READ_AGAIN, Interpretation, interpret_frame
-from node.hl7.unread import UNREAD
+from node.hl7.unread import UNKNOWN_CODE, UNREAD
 from node.settings import Settings
 from node.steps.identity import resolve_merges
 from node.steps.signs import stated_to_json
@@ -22,7 +22,7 @@ from node.store.pseudonym import pseudonym_key
 from node.store.public_id import public_id
 
 STEP = "interpret"
-TOLD_BY_SENDER = (*(code for code, _ in PROCEDURE_PROBLEMS.values()), *UNREAD)
+TOLD_BY_SENDER = (*(code for code, _ in PROCEDURE_PROBLEMS.values()), *UNREAD, UNKNOWN_CODE)
 """Problems that the view `problems` counts by sender, from the extracts: a message each would bury the others."""
 BATCH_FRAMES = 50
 BATCH_BYTES = 4 * 1024 * 1024
@@ -121,8 +121,8 @@ def _store_interpretations(
         insert(db, "derived_message", [_message_row(frame_id, position, one)])
         if one.error is not None:
             note_failure(db, STEP, f"message {public_id(sha256)}.{position}", one.error)
-        unread = [(code, detail) for code, detail in one.problems if code in UNREAD and one.status != "refused"]
-        for code, detail in unread:
+        unread = {(code, detail) for code, detail in one.problems if code in (*UNREAD, UNKNOWN_CODE)}
+        for code, detail in sorted(unread) if one.status != "refused" else ():
             row = {"frame_id": frame_id, "position": position, "code": code, "detail": detail}
             insert(db, "derived_unread", [row])
         if one.status != "held":

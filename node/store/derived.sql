@@ -224,13 +224,14 @@ CREATE INDEX derived_extract_specimen ON derived_extract (content ->> '$.specime
 CREATE INDEX derived_extract_puzzling ON derived_extract (frame_id, position)
     WHERE kind = 'appointment' AND json_extract(content, '$.understood') IN ('unknown', 'unclear');
 
--- Messages with results of which nothing is understood; detail names a row (no value) and what to do.
+-- Messages with results of which nothing is understood, and rows of unknown codes; detail names a row (no value) and what
+-- to do.
 CREATE TABLE derived_unread (
     frame_id INTEGER NOT NULL REFERENCES fact_frame,
     position INTEGER NOT NULL,
     code TEXT NOT NULL,
     detail TEXT NOT NULL,
-    PRIMARY KEY (frame_id, position, code)
+    PRIMARY KEY (frame_id, position, code, detail)
 ) STRICT;
 
 -- Every patient number seen, and the person it leads to after merges.

@@ -425,7 +425,8 @@ UNION ALL
 SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), u.code,
        count(*) || iif(count(*) = 1, ' message: ', ' messages, for example: ') || min(u.detail), NULL
 FROM derived_unread AS u JOIN derived_message AS m USING (frame_id, position)
-GROUP BY m.sender, u.code
+-- Of an unknown code the detail is its own: one line for each.
+GROUP BY m.sender, u.code, iif(u.code = 'unknown-code', u.detail, '')
 UNION ALL
 -- A sender of blood counts of several patients, of which none has both ratios.
 SELECT 'link', 'sender ' || coalesce(m.sender, ''), 'sender-without-counts',

@@ -166,6 +166,32 @@ def test_suspect_flags_of_analysers(flags: str, expected: tuple[Any, Any]) -> No
     assert ratios(ROWS[0], ROWS[1], f"OBX|3|NM|777-3^P^LN||85|10*9/L||{flags}|||F") == expected
 
 
+def flagged(*rows: tuple[str, str, str, str]) -> tuple[Any, Any]:
+    """Rows of name, value, range and flags."""
+    return ratios(
+        *(
+            f"OBX|{n}|NM|{name}||{value}|10*9/L|{limits}|{flags}|||F"
+            for n, (name, value, limits, flags) in enumerate(rows)
+        )
+    )
+
+
+def test_a_flag_at_all_values_outside_the_range_says_no_more_than_the_range() -> None:
+    """As a BC-5380 and a BC-6800 send them: ~N at values inside, H~A and L~A at those outside."""
+    neutrophils = ("751-8^N^LN", "9.0", "2.00-7.00", "H~A")
+    usual = (("731-0^L^LN", "2.0", "0.80-4.00", "~N"), ("777-3^P^LN", "250", "100-300", "~N"))
+    assert flagged(neutrophils, *usual) == (4.5, 125.0)
+    few = ("777-3^P^LN", "60", "100-300", "L~A")
+    assert flagged(neutrophils, usual[0], few) == (4.5, None), "few platelets may be clumps"
+    assert flagged(neutrophils, usual[0], ("777-3^P^LN", "60", "100-300", "L~N")) == (None, 30.0), "N beside L"
+    assert flagged(neutrophils, ("731-0^L^LN", "2.0", "0.80-4.00", "~A"), usual[1]) == (None, None)
+
+
+@pytest.mark.parametrize(("limits", "expected"), [("0.8-4.0", NEITHER), ("2.5-4.0", BOTH), ("", BOTH), ("< 4", BOTH)])
+def test_abnormal_inside_the_range_is_a_doubt(limits: str, expected: tuple[Any, Any]) -> None:
+    assert ratios(ROWS[0], f"OBX|2|NM|731-0^L^LN||2.0|10*9/L|{limits}|A|||F", ROWS[2]) == expected
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [

@@ -3,19 +3,19 @@
 import pytest
 
 from node.hl7.report import interpretation_json
-from node.settings import Settings
+from node.settings import Hl7, Sender, Settings
 
 HEAD = "MSH|^~\\&|LIS|H|||20260110120000||ORU^R01|1|P|2.5.1\rPID|1||P1^^^H^MR\rOBR|1|O1|F1|CBC|||20260110080000"
 
 
-def count(*rows: str) -> dict[str, object]:
+def count(*rows: str, settings: Settings | None = None) -> dict[str, object]:
     """Each row is ``name|value|unit|reference range``."""
     lines = []
     for number, row in enumerate(rows, start=1):
         name, value, unit, limits = (*row.split("|"), "", "")[:4]
         lines.append(f"OBX|{number}|NM|{name}||{value}|{unit}|{limits}||||F")
     raw = "\r".join((HEAD, *lines)).encode()
-    (message,) = interpretation_json(raw, Settings())
+    (message,) = interpretation_json(raw, settings or Settings())
     (found,) = message["cbcs"]  # type: ignore[misc]
     return found
 
@@ -68,3 +68,37 @@ def test_a_slip_is_held_and_says_why(lymphocytes: str, code: str) -> None:
 def test_platelets_with_a_thousands_sign(platelets: str, held: bool) -> None:
     found = count(NEU, "731-0^L^LN|2.0|10*9/L", f"777-3^P^LN|{platelets}")
     assert (found["status"] == "held") is held
+
+
+BRAZIL = (
+    "LEU^Leucócitos|7.030|/mm3|4.000-10.000",
+    "NEU^Neutrófilos|4.020|/mm3|1.800-7.500",
+    "LIN^Linfócitos|2.010|/mm3|1.000-4.000",
+    "PLA^Plaquetas|251.000|/mm3|150.000-400.000",
+)
+
+
+def test_points_of_thousands_that_the_reference_range_has_as_well_are_read() -> None:
+    """As hospitals of Brazil, Italy and Spain write cells per mm³."""
+    found = count(*BRAZIL, "LINP^Linfócitos %|28,6|%|20,0-45,0")
+    assert (found["status"], found["nlr"], found["plr"]) == ("final", 2.0, pytest.approx(124.88, abs=0.01))
+
+
+def test_points_of_thousands_that_the_reference_range_has_not_are_for_a_person() -> None:
+    without = [row.rsplit("|", maxsplit=1)[0] for row in BRAZIL]
+    assert count(*without)["nlr"] is None
+    other = [row.replace("1.000-4.000", "1.0-4.0") for row in BRAZIL]
+    assert count(*other)["nlr"] is None, "a range in another unit does not say what the point is"
+
+
+def test_of_a_sender_of_decimal_commas_a_point_among_whole_cells_is_one_of_thousands() -> None:
+    rules = Settings(hl7=Hl7(senders={"LIS|H": Sender(decimal_comma=True)}))
+    without = [row.rsplit("|", maxsplit=1)[0] for row in BRAZIL]
+    assert count(*without, settings=rules)["nlr"] == 2.0
+    assert count(*(row.replace("/mm3", "10*9/L") for row in without), settings=rules)["nlr"] is None
+
+
+@pytest.mark.parametrize(("value", "read"), [("28,5", True), ("5,25", True), ("28,5,1", False)])
+def test_a_percentage_has_no_thousands(value: str, read: bool) -> None:
+    found = count("6690-2^W^LN|7.0|10*9/L", "770-8^N^LN|57|%", f"736-9^L^LN|{value}|%", PLT)
+    assert (found["nlr"] is not None) is read

@@ -111,3 +111,14 @@ def test_a_sender_whose_results_never_make_a_count(db: Database) -> None:
     assert "platelets" in detail
     receive(db, [of_patient(50, *COUNT)])
     assert listed(db) == [], "one that makes a count ends it"
+
+
+def test_a_row_of_an_unknown_code_is_one_problem_of_its_sender(db: Database) -> None:
+    for number in range(3):
+        rows = [*COUNT, "OBX|8|NM|XNEUTX^PMNs||4.2|10*9/L|||||F", "OBX|9|NM|XSEGX^Segs||4.0|10*9/L|||||F"]
+        receive(db, [hl7("ORU^R01", OBR.replace("L1", f"L{number}"), *rows, at=f"2026041010000{number}")])
+    found = db.execute("SELECT source, detail FROM problems WHERE code = 'unknown-code' ORDER BY detail").fetchall()
+    assert [source for source, _ in found] == ["sender HIS|H"] * len(found)
+    named = [detail for _, detail in found if "XNEUTX" in detail]
+    assert len(named) == 1
+    assert named[0].startswith("3 messages, for example: XNEUTX PMNs")

@@ -17,6 +17,13 @@ VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model (PS3.4, annex J)."""
 
+ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+JPEG_XL_LOSSLESS = "1.2.840.10008.1.2.4.110"
+JPEG_XL_RECOMPRESSION = "1.2.840.10008.1.2.4.111"
+"""Of a JPEG image, which stays as lossy as it was."""
+JPEG_XL = "1.2.840.10008.1.2.4.112"
+
 UNCOMPRESSED: tuple[str, ...] = (
     uid.ExplicitVRLittleEndian,
     uid.ImplicitVRLittleEndian,
@@ -31,15 +38,24 @@ LOSSLESS: tuple[str, ...] = (
     uid.HTJ2KLossless,
     uid.HTJ2KLosslessRPCL,
     uid.RLELossless,
+    JPEG_XL_LOSSLESS,
+    DEFLATED_FRAMES,
+    ENCAPSULATED_UNCOMPRESSED,
 )
+"""All of them are decoded, and made uncompressed for who takes nothing else."""
 LOSSY: tuple[str, ...] = (
     uid.JPEGBaseline8Bit,
     uid.JPEGExtended12Bit,
     uid.JPEGLSNearLossless,
     uid.JPEG2000,
     uid.HTJ2K,
+    JPEG_XL_RECOMPRESSION,
+    JPEG_XL,
 )
 """Kept as sent. The score of such an image waits for a person; ``accept`` other than ``"all"`` takes no MR in them."""
+LOSSY_NOT_DECODED: tuple[str, ...] = (uid.JPEG2000MC,)
+DECODED = frozenset((*UNCOMPRESSED, *LOSSLESS, *LOSSY))
+"""What pixels are read from; an image in anything else (JPEG 2000 Part 2, video) is kept, and that is said of it."""
 
 OTHER_IMAGES: tuple[str, ...] = (
     uid.EnhancedMRColorImageStorage,
@@ -86,14 +102,20 @@ _NO_FILES = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")
 """MIME and XML, and live video: transfer syntaxes in which no data set is stored."""
 
 NEWER_NAMES = {
-    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
-    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
-    "1.2.840.10008.1.2.4.112": "JPEG XL",
-    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+    ENCAPSULATED_UNCOMPRESSED: "Encapsulated Uncompressed Explicit VR Little Endian",
+    JPEG_XL_LOSSLESS: "JPEG XL Lossless",
+    JPEG_XL_RECOMPRESSION: "JPEG XL JPEG Recompression",
+    JPEG_XL: "JPEG XL",
+    DEFLATED_FRAMES: "Deflated Image Frame Compression",
     "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
     "1.2.840.10008.5.1.4.1.1.66.8": "Height Map Segmentation Storage",
 }
-"""Names of the standard (PS3.6, table A-1, 2024 and 2025) and not in pydicom's dictionary yet."""
+"""Names of the standard (PS3.6, table A-1, 2024 and 2025), not in the dictionary of every pydicom yet."""
+
+
+def uid_name(text: str) -> str:
+    """The standard's name of a SOP class or transfer syntax, or the UID itself where it has none."""
+    return NEWER_NAMES.get(text) or uid.UID(text).name
 
 
 def transfer_syntaxes(sop_class_uid: str, *, accept: Accept, proposed: Sequence[str] = ()) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from analytics.vbq.header import ImageHeader
 from node.dicom.content import content_faults
 from node.dicom.contexts import LOSSY
 from node.dicom.frames import PER_FRAME, Frame, frames_of
+from node.dicom.native_pixels import made_native
 from node.dicom.part10 import require_bounded
 from node.dicom.rejection import Rejection, rejection_of
 from node.errors import DicomReadError
@@ -225,6 +226,8 @@ def decode(path: Path, frames: Sequence[int | None]) -> Iterator[tuple["NDArray[
         if None in frames and (_integer(dataset, "NumberOfFrames") or 1) > 1:
             frames_in_all = _integer(dataset, "NumberOfFrames") or 1
             raise DicomReadError(Reason("many-frames-for-one-slice", {"frames": frames_in_all}))
+        with content_faults(Reason("pixels-not-decodable", {"fault": ""})):
+            made_native(dataset)
         sources = _slice_elements(dataset, frames)
         spacings = [_spacing_mm(source) for source in sources]
         pixels = _frame_pixels(dataset, frames)

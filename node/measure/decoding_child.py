@@ -15,9 +15,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import pydicom
 from pydicom import uid
+from pydicom.dataset import Dataset
 
 from analytics.reasons import Reason, to_dict
 from node.dicom.content import content_faults
+from node.dicom.native_pixels import made_native
 from node.dicom.reader import decode, with_sign
 from node.errors import DicomReadError
 from node.measure.decoding import HEAD
@@ -94,20 +96,26 @@ def _slices(path: Path, frames: list[int | None]) -> tuple[dict[str, Any], list[
 def _decompressed(path: Path) -> tuple[dict[str, Any], list[bytes]]:
     with content_faults(Reason("not-decompressible", {"fault": ""})):
         dataset = pydicom.dcmread(path)
-        # Not pydicom's corrections of the sign: they write into buffers that some decoders give for reading only.
-        dataset.decompress(
-            as_rgb=dataset.PhotometricInterpretation == "YBR_RCT",
-            generate_instance_uid=False,
-            apply_jls_sign_correction=False,
-            apply_j2k_sign_correction=False,
-        )
+        made_native(dataset)
+        if dataset.file_meta.TransferSyntaxUID.is_compressed:
+            _decompress(dataset)
         if dataset.SamplesPerPixel == 1:
             stored = np.frombuffer(dataset.PixelData, dtype=f"<u{(dataset.BitsAllocated + 7) // 8}")
             dataset["PixelData"].value = with_sign(stored, dataset).tobytes()
-        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
         written = BytesIO()
         dataset.save_as(written, enforce_file_format=True)
         return {}, [written.getvalue()]
+
+
+def _decompress(dataset: Dataset) -> None:
+    # Not pydicom's corrections of the sign: they write into buffers that some decoders give for reading only.
+    dataset.decompress(
+        as_rgb=dataset.PhotometricInterpretation == "YBR_RCT",
+        generate_instance_uid=False,
+        apply_jls_sign_correction=False,
+        apply_j2k_sign_correction=False,
+    )
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ from node.clock import now
 from node.errors import PeerError, StoreError
 from node.operate.status import presence_in_words
 from node.settings import Listener, Settings
-from node.store.database import DATABASE_NAME, open_database
+from node.store.database import DATABASE_NAME, WAL_LIMIT_BYTES, open_database
 from node.store.presence import presences
 from node.store.private import open_to_others, require_owner
 
 DAMAGED = "stop the node, keep the file as it is, and bring back a copy"
 """What to do with a database of which a page cannot be read."""
+LONG_WAL_BYTES = 2 * WAL_LIMIT_BYTES
+"""A write-ahead log that the steps could not cut for a while: they do so beyond the limit, between their rounds."""
 LOW_SPACE_BYTES = 2 * 1024**3
 """Free space below which the doctor warns: about four thousand MR images of half a megabyte."""
 
@@ -40,6 +42,7 @@ def examine(settings: Settings) -> list[Finding]:
         _folder(settings.storage.folder),
         _disk(settings.storage.folder),
         _database(settings.storage.folder),
+        _wal(settings.storage.folder),
         *_node(settings.storage.folder),
         *_ports(settings),
         *_peers(settings),
@@ -99,6 +102,22 @@ def _database(folder: Path) -> Finding:
     # Pages are named in it, never what stands on them.
     words = " ".join(answer.removeprefix("*** in database main ***").split())
     return Finding(check="database", ok=False, detail=f"{folder / DATABASE_NAME} is damaged ({words}); {DAMAGED}")
+
+
+def _wal(folder: Path) -> Finding:
+    path = folder / f"{DATABASE_NAME}-wal"
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        size = 0
+    detail = f"{size / 1e6:.0f} MB"
+    if size <= LONG_WAL_BYTES:
+        return Finding(check="write-ahead log", ok=True, detail=detail)
+    detail += (
+        f" ({path}): somebody has been reading the database for long, and until that ends the log grows. End that "
+        "program, and let people query snapshots/node.db instead"
+    )
+    return Finding(check="write-ahead log", ok=False, detail=detail)
 
 
 def _node(folder: Path) -> Iterator[Finding]:

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import uid
 from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
-from node.dicom.contexts import VERIFICATION
+from node.dicom.contexts import VERIFICATION, uid_name
 from node.errors import DecodingError, DicomReadError
 from node.outgoing.kind import DONE, Outcome, Verdict, refused
 from node.outgoing.transcode import CONVERTIBLE, UNCOMPRESSED, uncompressed
@@ -117,14 +116,14 @@ def _not_taken(association: Association, stored: Stored) -> str:
     """What the destination would have to take."""
     results = {one.result for one in association.rejected_contexts if one.abstract_syntax == stored.sop_class_uid}
     if results == {CLASS_NOT_SUPPORTED}:
-        return f"it takes no {uid.UID(stored.sop_class_uid).name}: allow that SOP class there"
+        return f"it takes no {uid_name(stored.sop_class_uid)}: allow that SOP class there"
     if stored.transfer_syntax_uid in CONVERTIBLE:
         return f"it takes no {_sort(stored)} or uncompressed: allow one of them there"
     return f"it takes no {_sort(stored)}, which cannot be converted without a change: allow that syntax there"
 
 
 def _sort(stored: Stored) -> str:
-    return f"{uid.UID(stored.sop_class_uid).name} in {uid.UID(stored.transfer_syntax_uid).name}"
+    return f"{uid_name(stored.sop_class_uid)} in {uid_name(stored.transfer_syntax_uid)}"
 
 
 def _outcome(code: int | None) -> Outcome:

@@ -50,7 +50,7 @@ def uncompressed(path: Path) -> Dataset:
         syntax = dataset.file_meta.TransferSyntaxUID
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-        elif syntax.is_compressed:
+        elif syntax in LOSSLESS:
             _require_exact(dataset)
             dataset = pydicom.dcmread(BytesIO(decoder().decompressed(path)))
         return dataset

@@ -11,9 +11,12 @@ from sqlite_utils import Database
 from analytics.reasons import Reason
 from node.steps.senders import forget_counts
 from node.store.database import writing
+from node.store.failures import barrier, forget_failure
 from node.store.pending import person_key, touch_known
 from node.store.problems import WHOLE, note_problem
 
+UNIT = ("identity", "number merges")
+"""Step and unit of work in which numbers are joined; all at once, because each says something about the others."""
 Number = tuple[str, str]
 """Assigning authority and id, as sent."""
 
@@ -39,7 +42,16 @@ def resolve_merges(db: Database) -> None:
     several merges that retire the same number the newest holds.
     Numbers joined are one person, named after the number that no merge retires (the smallest name when merges
     contradict each other). Persons whose numbers change are left pending, no others.
+
+    A unit of work within one: where it fails, every number leads to whom it led before, and that is a problem until
+    it goes well again.
     """
+    with barrier(db, *UNIT):
+        _resolve(db)
+        forget_failure(db, *UNIT)
+
+
+def _resolve(db: Database) -> None:
     statements = sorted(_statements(db), key=lambda one: one.said)
     newest = {frozenset((one.first, one.second)): one for one in statements}
     # A number is retired once: who merges it into somebody else corrects the merge before.

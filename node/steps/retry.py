@@ -75,6 +75,10 @@ def _interpret(db: Database, settings: Settings, kind: str, name: str) -> None:
     resolve_merges(db)
 
 
+def _identity(db: Database, _: Settings, __: str, ___: str) -> None:
+    resolve_merges(db)
+
+
 def _link(db: Database, _: Settings, kind: str, name: str) -> None:
     where = "pseudonym = ?" if kind == "patient" else "person = (SELECT person FROM derived_link WHERE episode = ?)"
     named = name.partition(",")[0]
@@ -96,6 +100,7 @@ AGAIN: Mapping[str, Callable[[Database, Settings, str, str], None]] = {
     "completeness": _completeness,
     "resent": _resent,
     "interpret": _interpret,
+    "identity": _identity,
     "link": _link,
     "import": _import,
 }

@@ -276,6 +276,27 @@ def test_a_line_of_a_table_that_fails_leaves_the_other_lines(node: Node, monkeyp
     assert node.rows("SELECT source FROM problems WHERE step = 'import'") == []
 
 
+def test_merges_that_fail_leave_every_number_where_it_was_and_the_messages_are_read(node: Node) -> None:
+    """A40: the count of 0001 came under 0009. Nothing of it is in effect until it can be, and all else is."""
+    line = "MSH|^~\\&|ADM|H|NODE|V|20260313090000||ADT^A40|M1|P|2.5\rPID|1||0001^^^H^MR\rMRG|0009^^^H^MR\r"
+    raw = messages("0009")[2].replace(b"4.2", b"7.0").replace(b"20260312", b"20260313")
+    frames = [line.encode(), raw]
+    with writing(node.db):
+        insert(node.db, "fact_frame", [{"sha256": hashlib.sha256(one).hexdigest(), "raw": one} for one in frames])
+    with pytest.MonkeyPatch.context() as patched:
+        break_unit(patched, "node.steps.identity._statements", lambda *_: True, Exception("x"))
+        node.run()
+        assert {number: rest[4] for number, rest in node.complete().items()} == pytest.approx(
+            {"0001": 3, BAD: 3, "0003": 3}
+        )
+        assert ("identity", "number merges") in node.failed()
+        assert pending(node.db)["messages to interpret"] == 0
+    ask_again(node.db)
+    node.run()
+    assert node.complete()["0001"][4] == pytest.approx(5)  # 7.0 / 1.4
+    assert node.rows("SELECT unit FROM state_failure") == []
+
+
 def test_a_step_that_fails_as_a_whole_does_not_keep_the_others_from_their_work(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:

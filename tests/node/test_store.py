@@ -13,6 +13,8 @@ from sqlite_utils.utils import sqlite3
 
 from node.conf import conf_path
 from node.errors import StoreError
+from node.operate.doctor import Finding, examine
+from node.settings import Settings
 from node.store.database import BUSY_TIMEOUT_MS, DATABASE_NAME, bound_wal, insert, open_database, writing
 from node.store.problems import note_problem
 from node.store.snapshot import publish
@@ -149,8 +151,18 @@ def test_the_write_ahead_log_is_bounded_once_nobody_reads_it(tmp_path: Path, mon
     log = tmp_path / f"{DATABASE_NAME}-wal"
     assert log.stat().st_size > 6_000_000
     assert not bound_wal(db, tmp_path), "the reader is not waited for"
+    monkeypatch.setattr("node.operate.doctor.LONG_WAL_BYTES", 2 << 20)
+    settings = Settings.model_validate({"storage": {"folder": tmp_path}})
+
+    def said() -> Finding:
+        (found,) = (one for one in examine(settings) if one.check == "write-ahead log")
+        return found
+
+    assert not said().ok
+    assert str(log) in said().detail
     reader.execute("COMMIT")
     assert bound_wal(db, tmp_path)
+    assert said().ok
     assert log.stat().st_size <= 1 << 20
     assert db.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,)
     reader.close()

@@ -7,31 +7,46 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
+    JPEG2000MC,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEG2000MCLossless,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     MRImageStorage,
     RLELossless,
+    SegmentationStorage,
 )
 
+from analytics.reasons import Reason
 from node.clock import now
 from node.dicom import part10
+from node.dicom.contexts import (
+    DECODED,
+    DEFLATED_FRAMES,
+    ENCAPSULATED_UNCOMPRESSED,
+    JPEG_XL_LOSSLESS,
+    JPEG_XL_RECOMPRESSION,
+    LOSSLESS,
+    LOSSY,
+)
 from node.dicom.part10 import file_header
-from node.dicom.reader import read_header, read_slice
+from node.dicom.reader import read_header, read_slice, read_slices
+from node.dicom.stack import StoredImage, read_stacks
 from node.errors import DicomReadError, ReadingError
-from node.outgoing.transcode import uncompressed
+from node.outgoing.transcode import CONVERTIBLE, uncompressed
 from node.people.readings import add_reading
 from node.settings import Settings
 from node.steps.index import catalogue_studies, index_objects
@@ -44,6 +59,8 @@ from tests.node.world import CIRCLES, painted
 
 HTJ2K = Path(__file__).parent / "data" / "painted.htj2k"
 """The pixels of ``painted()`` by ``ojph_compress -reversible true -num_decomps 2`` of OpenJPH 0.9.0 (Debian)."""
+JPEG_XL = Path(__file__).parent / "data" / "painted.jxl"
+"""The same by ``cjxl -d 0`` of libjxl 0.7.0 (Debian), from a PGM of 16 bits."""
 
 Compress = Callable[[Dataset, Path], Dataset]
 
@@ -62,14 +79,27 @@ def by_openjpeg(image: Dataset, _: Path) -> Dataset:
     return image
 
 
-def by_openjph(syntax: str) -> Compress:
+def encapsulated(syntax: str, code: Callable[[bytes], bytes]) -> Compress:
+    """One fragment, made by ``code`` of the native pixels."""
+
     def compress(image: Dataset, _: Path) -> Dataset:
-        image.PixelData = encapsulate([HTJ2K.read_bytes()])
+        image.PixelData = encapsulate([code(image.PixelData)])
         image["PixelData"].VR = "OB"
+        image["PixelData"].is_undefined_length = True
         image.file_meta.TransferSyntaxUID = syntax
         return image
 
     return compress
+
+
+def by_openjph(syntax: str) -> Compress:
+    return encapsulated(syntax, lambda _: HTJ2K.read_bytes())
+
+
+def deflated(content: bytes) -> bytes:
+    """As RFC 1951 says, without the wrapping of zlib."""
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(content) + deflater.flush()
 
 
 SYNTAXES: dict[str, Compress] = {
@@ -80,6 +110,9 @@ SYNTAXES: dict[str, Compress] = {
     JPEG2000Lossless: by_openjpeg,
     HTJ2KLossless: by_openjph(HTJ2KLossless),
     HTJ2KLosslessRPCL: by_openjph(HTJ2KLosslessRPCL),
+    JPEG_XL_LOSSLESS: encapsulated(JPEG_XL_LOSSLESS, lambda _: JPEG_XL.read_bytes()),
+    DEFLATED_FRAMES: encapsulated(DEFLATED_FRAMES, deflated),
+    ENCAPSULATED_UNCOMPRESSED: encapsulated(ENCAPSULATED_UNCOMPRESSED, bytes),
     DeflatedExplicitVRLittleEndian: by_dcmtk("dcmconv", "+td"),
     ExplicitVRBigEndian: by_dcmtk("dcmconv", "+tb"),
     ImplicitVRLittleEndian: by_dcmtk("dcmconv", "+ti"),
@@ -160,11 +193,6 @@ def test_an_image_that_no_codec_can_read_is_received_and_fails_its_own_series_al
     assert rows(settings, "SELECT series_instance_uid, vbq_mean FROM derived_measurement") == [
         (other.SeriesInstanceUID, 2.5)
     ]
-
-
-def deflated(dataset: bytes) -> bytes:
-    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return deflater.compress(dataset) + deflater.flush()
 
 
 def test_a_deflated_bomb_is_refused_without_being_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -270,3 +298,105 @@ def test_a_patient_number_is_without_the_escapes_of_its_character_set(
         content.replace(b"X" * (len(number) + len(number) % 2), number.ljust(len(number) + len(number) % 2))
     )
     assert read_header(path).patient_id == "0012345"
+
+
+# ---- what pydicom does not decode ------------------------------------------------------------------------------------
+def test_every_lossless_syntax_is_among_those_tried_here():
+    assert set(LOSSLESS) <= SYNTAXES.keys()
+    assert not set(LOSSLESS) & set(LOSSY)
+    assert not DECODED & {JPEG2000MCLossless, JPEG2000MC}
+
+
+def test_twelve_bits_of_jpeg_xl_are_not_spread_over_sixteen(tmp_path: Path):
+    """A decoder may scale a stream of fewer bits to the whole range of its samples, which would be another signal."""
+    stored = np.random.default_rng(1).integers(0, 4096, (64, 64)).astype(np.uint16)
+    code = imagecodecs.jpegxl_encode(stored, lossless=True, bitspersample=12)
+    image = mr_image(Rows=64, Columns=64, PixelData=stored.tobytes())
+    path = write_file(tmp_path / "one.dcm", encapsulated(JPEG_XL_LOSSLESS, lambda _: code)(image, tmp_path))
+    assert np.array_equal(read_slice(path).signal, stored)
+    assert uncompressed(path).PixelData == stored.tobytes()
+
+
+def test_a_recompressed_jpeg_is_read_and_stays_lossy(tmp_path: Path):
+    image = mr_image(Rows=64, Columns=64, BitsAllocated=8, BitsStored=8, HighBit=7)
+    smooth = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
+    image.PixelData = smooth.tobytes()
+    code = imagecodecs.jpegxl_encode_jpeg(imagecodecs.jpeg8_encode(smooth, level=95))
+    path = write_file(tmp_path / "one.dcm", encapsulated(JPEG_XL_RECOMPRESSION, lambda _: code)(image, tmp_path))
+    assert np.abs(read_slice(path).signal - smooth).max() <= 3
+    assert read_header(path).lossy
+    assert JPEG_XL_RECOMPRESSION not in CONVERTIBLE
+
+
+@pytest.mark.parametrize("syntax", [DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED])
+def test_frames_of_single_bits_lie_close_together_once_they_are_native(tmp_path: Path, syntax: str):
+    """A segmentation: 3 × 5 bits are two bytes each in a fragment, and follow each other without a gap natively."""
+    bits = np.random.default_rng(2).integers(0, 2, (3, 15)).astype(np.uint8)
+    image = mr_image(
+        Rows=3, Columns=5, BitsAllocated=1, BitsStored=1, HighBit=0, NumberOfFrames=3, SOPClassUID=SegmentationStorage
+    )
+    frames = [np.packbits(frame, bitorder="little").tobytes() for frame in bits]
+    image.PixelData = encapsulate([deflated(one) if syntax == DEFLATED_FRAMES else one for one in frames])
+    image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
+    image.file_meta.TransferSyntaxUID = syntax
+    sent = uncompressed(write_file(tmp_path / "one.dcm", image))
+    native = np.unpackbits(np.frombuffer(sent.PixelData, np.uint8), bitorder="little")
+    assert np.array_equal(native[:45], bits.ravel())
+    assert len(sent.PixelData) == 6
+    assert not sent["PixelData"].is_undefined_length
+
+
+@pytest.mark.parametrize(
+    "compress",
+    [
+        encapsulated(JPEG_XL_LOSSLESS, lambda _: JPEG_XL.read_bytes()[:40]),
+        encapsulated(DEFLATED_FRAMES, lambda pixels: deflated(pixels)[:40]),
+        encapsulated(DEFLATED_FRAMES, lambda pixels: deflated(pixels[:5000])),
+        encapsulated(ENCAPSULATED_UNCOMPRESSED, lambda pixels: pixels[:5000]),
+        encapsulated(JPEG_XL_LOSSLESS, lambda _: imagecodecs.jpegxl_encode(np.zeros((9, 9), np.uint16))),
+        encapsulated(JPEG_XL_LOSSLESS, lambda _: b"none"),
+    ],
+)
+def test_what_is_cut_off_or_of_another_size_is_no_image(tmp_path: Path, compress: Compress):
+    path = write_file(tmp_path / "one.dcm", compress(painted()[2], tmp_path))
+    with pytest.raises(DicomReadError):
+        read_slice(path)
+    with pytest.raises(DicomReadError):
+        uncompressed(path)
+
+
+def test_no_more_is_inflated_than_the_header_says(tmp_path: Path):
+    compress = encapsulated(DEFLATED_FRAMES, lambda pixels: deflated(pixels + bytes(50_000_000)))
+    path = write_file(tmp_path / "one.dcm", compress(painted()[2], tmp_path))
+    tracemalloc.start()
+    try:
+        assert read_slice(path).signal.shape == (70, 50)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_syntax_that_nothing_decodes_is_named(tmp_path: Path):
+    compress = encapsulated(JPEG2000MCLossless, lambda _: b"\xff\x4f\xff\x51")
+    path = write_file(tmp_path / "one.dcm", compress(painted()[2], tmp_path))
+    with pytest.raises(DicomReadError) as raised:
+        read_slice(path)
+    assert raised.value.reason == Reason(
+        "syntax-not-decoded", {"syntax": "JPEG 2000 Part 2 Multi-component Image Compression (Lossless Only)"}
+    )
+
+
+def test_a_jpeg_ls_image_that_is_cut_off_costs_itself_and_is_not_decoded(tmp_path: Path):
+    """CharLS takes seconds to find that out, and a series of them would stand in the way of all others."""
+    images = painted()
+    whole = [by_dcmtk("dcmcjpls", "+el")(image, tmp_path) for image in images]
+    whole[2].PixelData = encapsulate([pixels(whole[2])[:200]])
+    paths = [write_file(tmp_path / f"{number}.dcm", image) for number, image in enumerate(whole)]
+    with pytest.raises(DicomReadError) as raised:
+        read_slice(paths[2])
+    # A decoder's own word would be "pixels-not-decodable".
+    assert raised.value.reason == Reason("pixels-missing")
+    stored = [StoredImage(path=path, content=str(path), header=read_header(path)) for path in paths]
+    (stack,) = read_stacks(stored, read_slices)
+    assert len(stack.images) == 5
+    assert [doubt.code for doubt in stack.doubts] == ["images-unreadable"]

@@ -64,7 +64,11 @@ def reader_sd(scores: Iterable[Sequence[float]]) -> float:
 
 def as_row(found: AutomaticMeasurement) -> Row:
     """What is kept of a measurement; circles as row, column (native pixels) and mean signal."""
-    row: Row = {"status": found.status.value, "reasons": [str(reason) for reason in found.reasons], "confidence": found.levels_confidence}
+    row: Row = {
+        "status": found.status.value,
+        "reasons": [str(reason) for reason in found.reasons],
+        "confidence": found.levels_confidence,
+    }
     if found.score is not None:
         row |= {"vbq": found.score.vbq_mean, "median": found.score.vbq_median, "sd": found.vbq_sd}
         row["rois"] = {

@@ -19,6 +19,12 @@ from node.store.database import writing
 KIND = "nightly"
 CLOCK = "clock"
 """Stands in the place of the kind for a clock that was ahead."""
+AHEAD_BY = timedelta(hours=1)
+"""A night that was done by a clock so much ahead, or less, is done: as good as nothing has come since."""
+DONE_AHEAD = (
+    "it was done before it came, by a clock that was ahead; what has come since is in the report of the next night, "
+    "which names this one"
+)
 LOCK_NAME = "nightly.lock"
 LOCK_WAIT_S = 120.0
 """How long one night waits for another that a second process is doing; a night takes seconds."""
@@ -66,7 +72,12 @@ def nights(db: Database, *, by: datetime | None = None) -> dict[date, str]:
 
 
 def note_clock(db: Database, now: datetime) -> None:
-    """Keep a problem in the ledger for as long as it holds nights that were entered in the future."""
+    """Keep a problem in the ledger for as long as it holds nights that were entered in the future.
+
+    One of them that has its record cannot be done again, and is not done: the next night catches it up. It is entered
+    so while it can be told from others.
+    """
+    _mark_done_ahead(db, now)
     count, last = db.execute(
         "SELECT count(*), max(night) FROM state_run WHERE kind = ? AND coalesce(finished_at, started_at) > ?",
         [KIND, to_text(now)],
@@ -88,6 +99,17 @@ def note_clock(db: Database, now: datetime) -> None:
                 "VALUES (?, ?, ?, ?, 'failed', ?)",
                 [CLOCK, last, to_text(now), to_text(now), detail],
             )
+
+
+def _mark_done_ahead(db: Database, now: datetime) -> None:
+    which = (
+        "kind = :kind AND status = 'done' AND finished_at > :moment "
+        "AND night IN (SELECT night FROM record_report WHERE kind = :kind)"
+    )
+    values = {"kind": KIND, "moment": to_text(now + AHEAD_BY), "detail": DONE_AHEAD}
+    if db.execute(f"SELECT EXISTS (SELECT 1 FROM state_run WHERE {which})", values).fetchone()[0]:
+        with writing(db):
+            db.execute(f"UPDATE state_run SET status = 'failed', detail = :detail WHERE {which}", values)
 
 
 def last_done(ledger: dict[date, str]) -> date | None:

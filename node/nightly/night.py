@@ -28,7 +28,7 @@ from analytics.pictures.age import age_alt_text, age_figure
 from analytics.pictures.base import png, scatter, scatter_alt_text
 from analytics.pictures.flow import flow_figure
 from node import __version__
-from node.clock import to_text
+from node.clock import from_text, to_text
 from node.errors import NightError
 from node.nightly import flags, ledger
 from node.nightly.analysis import cohort_flow
@@ -148,11 +148,13 @@ def run_night(db: Database, settings: Settings, *, night: date, now: datetime, d
         nights = ledger.nights(db, by=now)
         if nights.get(night) == "done":
             return NightOutcome(night=night, stored=False, fit=None, rendered=None)
-        if _is_recorded(db, night):
-            # Entered in the future; its record stays, and it is the one night of them that is not done again.
-            log.warning("night was done before it came, by a clock that was ahead", night=night.isoformat())
-            with writing(db):
-                ledger.finish(db, night, now, status="done", detail="done before it came, by a clock that was ahead")
+        if (made_at := _recorded_at(db, night)) is not None:
+            # Entered in the future.
+            if made_at <= now + ledger.AHEAD_BY:
+                with writing(db):
+                    ledger.finish(db, night, now, status="done")
+                return NightOutcome(night=night, stored=False, fit=None, rendered=None)
+            _record_ahead(db, settings, night=night, now=now)
             return NightOutcome(night=night, stored=False, fit=None, rendered=None)
         ledger.require_turn(nights, night, today=now.astimezone(settings.site.zone).date())
         with writing(db):
@@ -168,9 +170,10 @@ def run_night(db: Database, settings: Settings, *, night: date, now: datetime, d
     return NightOutcome(night=night, stored=True, fit=prepared.fit, rendered=rendered)
 
 
-def _is_recorded(db: Database, night: date) -> bool:
-    sql = "SELECT EXISTS (SELECT 1 FROM record_report WHERE kind = ? AND night = ?)"
-    return bool(db.execute(sql, [ledger.KIND, night.isoformat()]).fetchone()[0])
+def _recorded_at(db: Database, night: date) -> datetime | None:
+    sql = "SELECT made_at FROM record_report WHERE kind = ? AND night = ?"
+    row = db.execute(sql, [ledger.KIND, night.isoformat()]).fetchone()
+    return from_text(row[0]) if row else None
 
 
 def read_basis(db: Database) -> Basis:
@@ -393,6 +396,16 @@ def _store_fit(db: Database, settings: Settings, prepared: Prepared, *, night: d
         keys = ("term", "b", "se", "t", "p", "ci_low", "ci_high", "beta_std", "vif", "partial_r2")
         rows = [{"fit_id": fit_id, **{key: getattr(term, key) for key in keys}} for term in fitted.terms]
         insert(db, "record_fit_term", rows)
+
+
+def _record_ahead(db: Database, settings: Settings, *, night: date, now: datetime) -> None:
+    """Say that a night was done before it came, by a clock that was ahead; its record stays as it was made."""
+    log.warning("night was done before it came, by a clock that was ahead", night=night.isoformat())
+    text = f"The nightly run of {night}: {ledger.DONE_AHEAD}.\nCheck how the machine sets its clock.\n"
+    with writing(db):
+        ledger.finish(db, night, now, status="failed", detail=ledger.DONE_AHEAD)
+        subject = f"VBQ {settings.site.name} {night}: no report tonight, the clock was ahead"
+        notify_administrator(db, settings, kind="ahead", day=night, subject=subject, text=text, now=now)
 
 
 def _record_failure(db: Database, settings: Settings, *, night: date, now: datetime, error: Exception) -> None:

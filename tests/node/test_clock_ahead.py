@@ -46,6 +46,12 @@ def test_every_night_after_it_is_done_reported_and_written(world: tuple[Database
     for day in (1, 2, 10, 34, 35, 36):
         check_at(settings, first + timedelta(days=day))
         night = (first + timedelta(days=day)).date()
+        if day == 35:
+            # Its record is of the day on which the clock was ahead: it says nothing of what has come since.
+            sql = "SELECT source, code, detail FROM problems WHERE step = 'nightly'"
+            ((source, code, detail),) = db.execute(sql).fetchall()
+            assert (source, code) == ("night 2026-04-06", "failed")
+            assert "by a clock that was ahead" in detail
         if day < 35:
             (code, detail) = db.execute(CLOCK).fetchone()
             assert code == "clock-ahead"
@@ -62,6 +68,10 @@ def test_every_night_after_it_is_done_reported_and_written(world: tuple[Database
         "2026-03-02", "2026-03-03", "2026-03-04", "2026-03-12", "2026-04-05", "2026-04-06", "2026-04-07",
     ]  # fmt: skip
     assert db.execute(CLOCK).fetchall() == [], "over when the last of them has come"
+    (text,) = db.execute("SELECT text FROM record_report WHERE night = '2026-04-07'").fetchone()
+    assert "2026-04-06" in text
+    assert ledger.nights(db)[date(2026, 4, 6)] == "done"
+    assert db.execute("SELECT source FROM problems WHERE step = 'nightly'").fetchall() == []
     assert ledger.nights(db)[date(2026, 4, 5)] == "done"
 
 

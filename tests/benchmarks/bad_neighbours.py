@@ -1,11 +1,12 @@
 """A good patient behind something enormous: how long until the link, beside the same patient with nothing before.
 
 Run by hand: ``python -m tests.benchmarks.bad_neighbours [--repeats 3] [--only NAME]``. The node is the real one in its
-own processes. For each thing of the list a patient is sent alone, and one right behind the thing, in turn; the time is
-from the first byte of the patient's images until the link with all it is made from stands in the database (of some
-drawn images the score waits for a person, which ends the same way), the memory the largest resident set
-of any process of the node since it started. Exit code 1: a median is more than twice the one without the thing, or a
-process was larger than 1 GB.
+own processes. For each thing of the list a patient is sent alone, and one right behind the
+thing, in turn. The time is from the first byte of the patient's images until the link with all it is made from stands
+in the database (of some drawn images the score waits for a person, which ends the same way); beside it the processor
+time of all processes of the node meanwhile, which tells the same on a busy machine. The memory is the largest resident
+set of any process of the node since it started. Exit code 1: the median of the time is more than twice the one without
+the thing, or a process was larger than 1 GB.
 """
 
 import argparse
@@ -155,6 +156,17 @@ def _linked(db: Database) -> int:
     return int(number)
 
 
+def processor_s(node: Node) -> float:
+    """What all processes of the node, and those of them that have ended, have used of a processor so far."""
+    assert node._process is not None
+    ticks = 0
+    for pid in (node._process.pid, *_descendants(node._process.pid)):
+        with contextlib.suppress(OSError):
+            # Behind the name in brackets: utime, stime, cutime and cstime are the 12th to 15th field (proc(5)).
+            ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def peaks(node: Node) -> dict[str, int]:
     """The largest resident set of each process of the node so far, in bytes."""
     assert node._process is not None
@@ -177,14 +189,19 @@ def measured(name: str, repeats: int) -> Mapping[str, object]:
         node.start(PATIENCE_S)
         try:
             linked_after_s(node, patient(99))
-            alone, behind = [], []
+            alone, behind, processor = [], [], []
             for run in range(repeats):
+                marks = [processor_s(node)]
                 alone.append(linked_after_s(node, patient(2 * run)))
+                marks.append(processor_s(node))
                 thing = THINGS[name](run + 1)
                 began = time.monotonic()
                 send_thing(node, thing)
                 sending_s = time.monotonic() - began
+                marks.append(processor_s(node))
                 behind.append(linked_after_s(node, patient(2 * run + 1)))
+                marks.append(processor_s(node))
+                processor.append((marks[1] - marks[0], marks[3] - marks[2]))
                 node.settle(PATIENCE_S)
             largest = peaks(node)
             codes = [row["code"] for row in node.query("SELECT DISTINCT code FROM problems ORDER BY code")]
@@ -193,6 +210,8 @@ def measured(name: str, repeats: int) -> Mapping[str, object]:
     ratio = statistics.median(behind) / statistics.median(alone)
     return {
         "thing": name, "alone_s": rounded(alone), "behind_s": rounded(behind), "ratio": round(ratio, 2),
+        "processor_alone_s": rounded([one for one, _ in processor]),
+        "processor_behind_s": rounded([one for _, one in processor]),
         "thing_sent_in_s": round(sending_s, 1), "largest_mb": round(max(largest.values()) / 1e6),
         "mb": {name: round(size / 1e6) for name, size in largest.items()}, "problems": codes,
         "holds": ratio <= MOST_TIMES and max(largest.values()) <= MOST_BYTES,

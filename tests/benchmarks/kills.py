@@ -28,7 +28,7 @@ from tests.benchmarks.acknowledged import ImageSender, Ledger, MessageSender, co
 ALL, ACCEPTOR, CHILD = "all at once", "a process of dicom", "a child of steps"
 TARGETS = (SUPERVISOR, ALL, *ROLES, ACCEPTOR, CHILD)
 LONGEST_DELAY_S = 0.5
-PATIENCE_S = 180.0
+PATIENCE_S = 600.0
 """Time allowed until something more is acknowledged; roles that die often are started later each time."""
 BAD_EVERY = 20
 MESSAGE_PAUSE_S, IMAGE_PAUSE_S = 0.05, 0.02

@@ -54,15 +54,14 @@ SMALL_DISK = "256k"
 """How much of the tmpfs is left when it is full: less than an image."""
 
 CAUSES = {
-    "every patient": {"unidentified", "candidate"},
+    "every patient": {"unidentified", "candidate", "review"},
     "bad": {
         "unreadable", "contradictory-patient", "too-many-frames", "other-name", "held", "refused", "unknown-procedure",
-        "no-t1", "duplicate-uid", "appointment", "merge", "rejected",
+        "no-t1", "duplicate-uid", "appointment", "merge", "rejected", "held-blood-count", "sender-without-counts",
     },
-    "kills": {"restarts"},
-    "clock": {"clock"},
-    "full": {"no-room", "storage-failed", "disk-full"},
-    "cut": {"cut", "aborted"},
+    "clock": {"clock-ahead"},
+    "full": {"not-stored"},
+    "cut": {"no-association"},
 }  # fmt: skip
 """Codes in ``problems`` by what brings them about."""
 

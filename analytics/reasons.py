@@ -19,6 +19,8 @@ The words are format strings. Beyond the usual format specifications a value may
     Several values or reasons, each value as a term, with commas, the language's word or semicolons between them.
 ``{images:one|image was|images were}``
     The first words for a single one, the second for any other number.
+``{more:some| and 1 more| and # more}``
+    The first words for a single one, the second for others, with the value at ``#``; nothing for 0, a blank or nothing.
 ``{tr_ms:ms}``
     A time in milliseconds, or the term ``unknown`` where there is none.
 """
@@ -57,13 +59,13 @@ class Reason:
 
     def words(self, language: "Language | None" = None) -> str:
         """The sentence; a code that the catalogue does not know (of another version) is shown as it is."""
-        language = language or load_language()
+        language = language or in_use()
         template = language.words.get(self.code)
         return self._unknown() if template is None else language.fill(template, self.values)
 
     def short(self, language: "Language | None" = None) -> str:
         """The words without particulars, so that alike reasons are counted together."""
-        language = language or load_language()
+        language = language or in_use()
         template = language.short.get(self.code)
         return self.words(language) if template is None else language.fill(template, self.values)
 
@@ -100,6 +102,7 @@ class Language:
     short: Mapping[str, str]
     actions: Mapping[str, str]
     terms: Mapping[str, str]
+    decimal_mark: str = "."
 
     def fill(self, template: str, values: Mapping[str, Value]) -> str:
         """A template with its values."""
@@ -121,21 +124,31 @@ class _Filler(string.Formatter):
             return value.words(self.language)
         if format_spec == "term":
             return self.language.term(value)
-        if format_spec.startswith("one|"):
-            _, one, many = format_spec.split("|")
-            return one if value == 1 else many
+        if format_spec.startswith(("one|", "some|")):
+            return _counted(value, *format_spec.split("|"))
         if format_spec == "ms":
-            return f"{value:g} ms" if value else self.language.term("unknown")
+            return self._number(f"{value:g}") + " ms" if value else self.language.term("unknown")
         if format_spec in ("list", "and", "or", "sentences"):
             between = {"list": ", ", "sentences": "; "}.get(format_spec, f" {self.language.term(format_spec)} ")
             said = (one.words(self.language) if isinstance(one, Reason) else self.language.term(one) for one in value)
             return between.join(said)
-        return str(super().format_field(value, format_spec))
+        text = str(super().format_field(value, format_spec))
+        return self._number(text) if isinstance(value, float) else text
+
+    def _number(self, text: str) -> str:
+        return text.replace(".", self.language.decimal_mark)
+
+
+def _counted(value: object, kind: str, one: str, many: str) -> str:
+    if kind == "some" and not value:
+        return ""
+    return one if value == 1 else many.replace("#", str(value))
 
 
 def placeholders(template: str) -> frozenset[str]:
     """The names of the values that a template has a place for."""
-    return frozenset(name for _, name, _, _ in string.Formatter().parse(template) if name is not None)
+    found = [(name, spec or "") for _, name, spec, _ in string.Formatter().parse(template) if name is not None]
+    return frozenset(name for name, _ in found).union(*(placeholders(spec) for _, spec in found if "{" in spec))
 
 
 @lru_cache(maxsize=1)
@@ -161,8 +174,8 @@ def load_language(name_or_file: str = SOURCE_LANGUAGE) -> Language:
     ------
     OSError
         There is no such file.
-    tomllib.TOMLDecodeError
-        The file is not TOML.
+    ValueError
+        The file is not TOML, or its words name values that a reason has not.
     """
     if name_or_file == SOURCE_LANGUAGE:
         catalogue = load_catalogue()
@@ -177,6 +190,9 @@ def load_language(name_or_file: str = SOURCE_LANGUAGE) -> Language:
     shipped = CATALOGUE_FILE.parent / f"reasons.{name_or_file}.toml"
     content = _read(shipped if name_or_file.isalpha() and shipped.is_file() else Path(name_or_file))
     source = load_language()
+    for code, template in content.get("words", {}).items():
+        if code in source.words and not placeholders(template) <= placeholders(source.words[code]):
+            raise ValueError(f"{code}: its words name a value that it has not")
     # What a file does not translate is read in the language of the catalogue.
     return Language(
         name=name_or_file,
@@ -184,7 +200,22 @@ def load_language(name_or_file: str = SOURCE_LANGUAGE) -> Language:
         short={**source.short, **content.get("short", {})},
         actions={**source.actions, **content.get("actions", {})},
         terms={**source.terms, **content.get("terms", {})},
+        decimal_mark=content.get("decimal_mark", source.decimal_mark),
     )
+
+
+_IN_USE = [SOURCE_LANGUAGE]
+
+
+def use_language(name_or_file: str) -> None:
+    """Make the words of this process in a language, from here on; raises as :func:`load_language`."""
+    load_language(name_or_file)
+    _IN_USE[0] = name_or_file
+
+
+def in_use() -> Language:
+    """The language of this process."""
+    return load_language(_IN_USE[0])
 
 
 def words(reasons: Iterable[Reason], language: Language | None = None) -> list[str]:

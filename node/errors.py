@@ -86,7 +86,7 @@ class DicomReadError(ReasonedError):
     """A stored DICOM object cannot be read as what it claims to be."""
 
 
-class MessageError(NodeError):
+class MessageError(ReasonedError):
     """Bytes cannot be read as HL7 v2."""
 
 

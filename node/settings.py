@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from analytics.reasons import SOURCE_LANGUAGE, load_language
 from node.errors import SettingsError
 from node.placeholders import stands_for_nobody
 
@@ -43,6 +44,19 @@ class Site(Section):
 
     name: str = "site"
     time_zone: str = "UTC"
+    language: str = SOURCE_LANGUAGE
+    """Of the reasons' words: a shipped language, or a TOML file of one."""
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, value: str) -> str:
+        try:
+            load_language(value)
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"unknown language {value!r}; use 'en', 'de', or the path of a file like analytics/reasons.de.toml"
+            ) from error
+        return value
 
     @field_validator("time_zone")
     @classmethod

@@ -11,10 +11,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.reasons import Reason
+
 Ratios = Literal["any", "both"]
 """Whether one high ratio suffices or both must be high."""
 
 MARKERS = ("vbq", "nlr", "plr")
+
+ALL_SCANNERS = Reason("cut-of-all-scanners")
 
 KEPT_WITHIN = 0.8
 """Level of the bootstrap interval of a new cut inside which the old one is kept."""
@@ -31,7 +35,7 @@ class StratumCut:
     stratum: str
     n: int
     vbq: float
-    pooled: str | None
+    pooled: Reason | None
     """Why the cut of all scanners holds here; ``None``: the scanner has its own."""
 
 
@@ -50,8 +54,8 @@ class Cuts:
     plr: float
     ratios: Ratios
     strata: tuple[StratumCut, ...] = ()
-    of: str = "all scanners"
-    """Whose VBQ cut this is, in words."""
+    of: Reason = ALL_SCANNERS
+    """Whose VBQ cut this is."""
 
     def at(self, scanner: str | None) -> "Cuts":
         """The cuts for a patient examined at this scanner; ``None`` where it is not known."""
@@ -59,11 +63,11 @@ class Cuts:
             return self
         known = next((one for one in self.strata if one.stratum == scanner), None)
         if known is not None and known.pooled is None:
-            return replace(self, vbq=known.vbq, strata=(), of=f"scanner {known.stratum}")
+            return replace(self, vbq=known.vbq, strata=(), of=Reason("cut-of-scanner", {"scanner": known.stratum}))
         if known is not None:
-            return replace(self, strata=(), of=f"all scanners ({known.pooled})")
-        why = f"scanner {scanner} is not among those of the cut-offs" if scanner else "scanner unknown"
-        return replace(self, strata=(), of=f"all scanners ({why})")
+            return replace(self, strata=(), of=Reason("cut-of-all-because", {"why": known.pooled}))
+        why = Reason("scanner-not-of-cuts", {"scanner": scanner}) if scanner else Reason("scanner-unknown")
+        return replace(self, strata=(), of=Reason("cut-of-all-because", {"why": why}))
 
 
 def institutional_cuts(vbq: float, nlr: float, plr: float, ratios: Ratios = "any") -> Cuts:

@@ -1,4 +1,4 @@
-"""The paper's three tiers, and the words that explain one.
+"""The paper's three tiers, and what explains one.
 
 References
 ----------
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from analytics.episodes.cuts import Cuts
+from analytics.reasons import Reason, Value
 from analytics.records import Tier
 
 VBQ_SEM = 0.075
@@ -79,8 +80,8 @@ def near_cut(vbq: float, cuts: Cuts, *, vbq_sem: float = VBQ_SEM) -> bool:
     return abs(vbq - cuts.vbq) < vbq_sem
 
 
-def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts, vbq_sem: float = VBQ_SEM) -> str:
-    """Each value against its cut, in words, and whether VBQ is nearer to its cut than it can be measured.
+def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts, vbq_sem: float = VBQ_SEM) -> Reason:
+    """Each value against its cut, and whether VBQ is nearer to its cut than it can be measured.
 
     Values close to their cut are written with as many decimals as it takes to tell them apart.
 
@@ -97,24 +98,24 @@ def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts, vbq_sem: float = 
     Examples
     --------
     >>> cuts = Cuts(method="institutional", n=0, vbq=3.02, nlr=3.77, plr=247, ratios="any")
-    >>> explain(vbq=3.21, nlr=4.1, plr=201, cuts=cuts)
+    >>> str(explain(vbq=3.21, nlr=4.1, plr=201, cuts=cuts))
     'VBQ 3.21 is high (cut 3.02), NLR 4.10 is high (cut 3.77), PLR 201 is not high (cut 247)'
     """
     judged = Judged(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts)
-    near = (
-        f", but within its measurement error ±{vbq_sem:.3g} of the cut" if near_cut(vbq, cuts, vbq_sem=vbq_sem) else ""
+    compared = (
+        _compared("VBQ", vbq, cuts.vbq, decimals=2, high=judged.high_vbq, error=vbq_sem),
+        _compared("NLR", nlr, cuts.nlr, decimals=2, high=judged.high_nlr),
+        _compared("PLR", plr, cuts.plr, decimals=0, high=judged.high_plr),
     )
-    return ", ".join(
-        (
-            _compared("VBQ", vbq, cuts.vbq, decimals=2, high=judged.high_vbq, near=near),
-            _compared("NLR", nlr, cuts.nlr, decimals=2, high=judged.high_nlr),
-            _compared("PLR", plr, cuts.plr, decimals=0, high=judged.high_plr),
-        )
-    )
+    return Reason("values-against-cuts", {"compared": compared})
 
 
-def _compared(name: str, value: float, cut: float, *, decimals: int, high: bool, near: str = "") -> str:
+def _compared(name: str, value: float, cut: float, *, decimals: int, high: bool, error: float = 0.0) -> Reason:
     if value != cut:
         while decimals < MOST_DECIMALS and f"{value:.{decimals}f}" == f"{cut:.{decimals}f}":
             decimals += 1
-    return f"{name} {value:.{decimals}f} is {'high' if high else 'not high'}{near} (cut {cut:.{decimals}f})"
+    said: dict[str, Value] = {"marker": name, "value": value, "cut": cut, "decimals": decimals}
+    if abs(value - cut) < error:
+        said["error"] = error
+        return Reason("value-high-near-cut", said) if high else Reason("value-not-high-near-cut", said)
+    return Reason("value-high", said) if high else Reason("value-not-high", said)

@@ -174,8 +174,8 @@ def calibrate(cohort: pd.DataFrame, rule: Rule) -> Calibration | Refusal:
     return Calibration(cuts=cuts, markers=found, n_rows=rows.n_rows, omitted=rows.omitted)
 
 
-def left_behind(old: Cuts, new: Calibration) -> tuple[str, ...]:
-    """Which old cuts the new ones leave behind, in words; none: the old ones still do.
+def left_behind(old: Cuts, new: Calibration) -> tuple[Reason, ...]:
+    """Which old cuts the new ones leave behind; none: the old ones still do.
 
     A cut is left behind when it lies outside the 80 % bootstrap interval of the new one and further from it than
     :data:`HYSTERESIS_SD` standard deviations: either rule alone lets tiers flap in a large or in a small cohort.
@@ -188,8 +188,11 @@ def left_behind(old: Cuts, new: Calibration) -> tuple[str, ...]:
         low, high = one.kept_within
         if low <= cut <= high or abs(cut - one.cut) <= HYSTERESIS_SD * one.sd:
             continue
-        at = f" at scanner {one.stratum}" if one.stratum else ""
-        found.append(f"the {one.marker.upper()} cut {cut:.4g}{at} lies outside {low:.4g} to {high:.4g}")
+        values = {"marker": one.marker.upper(), "cut": cut, "low": low, "high": high}
+        if one.stratum:
+            found.append(Reason("scanner-cut-left-behind", {**values, "scanner": one.stratum}))
+        else:
+            found.append(Reason("cut-left-behind", values))
     return tuple(found)
 
 
@@ -340,7 +343,8 @@ def _scanners(frame: pd.DataFrame, rule: Rule, *, pooled: MarkerCut) -> Iterator
         part = frame[(names == name).to_numpy()]
         found, why = _of_scanner(part, rule, name)
         if found is None:
-            yield StratumCut(stratum=name, n=len(part), vbq=pooled.cut, pooled=f"scanner {name}: {why}"), None
+            own = Reason("scanner-without-cut", {"scanner": name, "why": why})
+            yield StratumCut(stratum=name, n=len(part), vbq=pooled.cut, pooled=own), None
         else:
             yield StratumCut(stratum=name, n=len(part), vbq=found.cut, pooled=None), found
 

@@ -38,6 +38,9 @@ FEWEST_OF_A_SEX = 30
 
 POINTS = 61
 OTHERS = tuple(name for name in PREDICTORS if name not in ("age", "sex_male"))
+AGE = ("age", *(f"age bend {number}" for number in range(1, SPLINE_DF)))
+MEN = tuple(f"men: {name}" for name in AGE)
+"""Coefficients of the curve of women, and of what that of men differs by."""
 SEXES = (("women", 0.0), ("men", 1.0))
 
 
@@ -92,7 +95,8 @@ def age_curves(cohort: pd.DataFrame) -> AgeCurves | Refusal:
     if len(set(knots)) < len(knots):
         return rows.refusal(Reason("too-few-ages"))
     others = rows.frame[list(OTHERS)].to_numpy(dtype=np.float64)
-    names, columns = _columns(age, male, others - others.mean(axis=0), knots)
+    columns = _columns(age, male, others - others.mean(axis=0), knots)
+    names = (INTERCEPT, *AGE, "sex_male", *MEN, *OTHERS)
     if len(age) < ROWS_PER_COEFFICIENT * len(names):
         needed = ROWS_PER_COEFFICIENT * len(names)
         return rows.refusal(Reason("too-few-rows-for-curves", {"rows": len(age), "needed": needed}))
@@ -104,25 +108,23 @@ def age_curves(cohort: pd.DataFrame) -> AgeCurves | Refusal:
         n_used=len(age),
         curves=tuple(_curve(fit, sex, age[male == value], value, knots) for sex, value in SEXES),
         knots=knots,
-        bends=joint_test(fit, [name for name in names if "bend" in name]),
-        differ=joint_test(fit, [name for name in names if name.startswith("men: ")]),
+        bends=joint_test(fit, [*AGE[1:], *MEN[1:]]),
+        differ=joint_test(fit, MEN),
         omitted=rows.omitted,
     )
 
 
-def _columns(age: Array, male: Array, others: Array, knots: tuple[float, ...]) -> tuple[tuple[str, ...], Array]:
-    """Names and columns of the model; ``others`` are centred, so that a row of zeros is the average patient."""
+def _columns(age: Array, male: Array, others: Array, knots: tuple[float, ...]) -> Array:
+    """Columns of the model; ``others`` are centred, so that a row of zeros is the average patient."""
     curve = np.column_stack([age - knots[0], natural_spline(age, knots)])
-    named = ("age", *(f"age bend {i + 1}" for i in range(curve.shape[1] - 1)))
-    names = (INTERCEPT, *named, "sex_male", *(f"men: {name}" for name in named), *OTHERS)
-    return names, np.column_stack([np.ones(len(age)), curve, male, curve * male[:, None], others])
+    return np.column_stack([np.ones(len(age)), curve, male, curve * male[:, None], others])
 
 
 def _curve(fit: LinearFit, sex: str, ages: Array, male: float, knots: tuple[float, ...]) -> SexCurve:
     from scipy import stats
 
     grid = np.linspace(ages.min(), ages.max(), POINTS)
-    _, at = _columns(grid, np.full(POINTS, male), np.zeros((POINTS, len(OTHERS))), knots)
+    at = _columns(grid, np.full(POINTS, male), np.zeros((POINTS, len(OTHERS))), knots)
     expected = at @ fit.b
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, fit.df_resid)) * fit.sigma
     half = half * np.sqrt(np.einsum("ij,jk,ik->i", at, fit.cov_unscaled, at))

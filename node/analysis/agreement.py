@@ -14,9 +14,6 @@ from sqlite_utils import Database
 from analytics.paper.readers import AUTOMATIC
 from node.errors import InputError
 
-AUTOMATIC_SOURCE = "auto"
-READING_PREFIX = "reading:"
-
 
 @dataclass(frozen=True, kw_only=True)
 class StoredReadings:
@@ -105,19 +102,20 @@ def stored_readings(db: Database, *, form: Literal["mean", "median"]) -> StoredR
         There are fewer than two readers.
     """
     rows = db.execute(
-        f"SELECT series_instance_uid, source, vbq_mean, vbq_median, vbq_{form} FROM derived_measurement "
-        "WHERE status = 'measured' AND current = 1 ORDER BY series_instance_uid, source, reading_id, rowid"
+        f"SELECT m.series_instance_uid, r.reader, m.vbq_mean, m.vbq_median, m.vbq_{form} "
+        "FROM derived_measurement AS m LEFT JOIN fact_reading AS r USING (reading_id) "
+        "WHERE m.status = 'measured' AND m.current = 1 ORDER BY m.series_instance_uid, m.reading_id, m.rowid"
     ).fetchall()
-    newest = {(series, source): (mean, median, vbq) for series, source, mean, median, vbq in rows}
+    # Without a reader it is the automatic measurement.
+    newest = {(series, reader): (mean, median, vbq) for series, reader, mean, median, vbq in rows}
     cells: dict[str, dict[str, float]] = {}
     approved = 0
-    for (series, source), (mean, median, vbq) in newest.items():
-        automatic = newest.get((series, AUTOMATIC_SOURCE))
-        if source != AUTOMATIC_SOURCE and automatic is not None and automatic[:2] == (mean, median):
+    for (series, reader), (mean, median, vbq) in newest.items():
+        automatic = newest.get((series, None))
+        if reader is not None and automatic is not None and automatic[:2] == (mean, median):
             approved += 1
             continue
-        reader = AUTOMATIC if source == AUTOMATIC_SOURCE else source.removeprefix(READING_PREFIX)
-        cells.setdefault(series, {})[reader] = vbq
+        cells.setdefault(series, {})[AUTOMATIC if reader is None else reader] = vbq
     readers = sorted({reader for row in cells.values() for reader in row})
     if len(readers) < 2:
         raise InputError(

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlite_utils import Database
 
+from analytics.reasons import use_language
 from node.logs import configure_logging
 from node.settings import Settings, load_settings
 from node.store.archive import Archive
@@ -36,8 +37,9 @@ err = Console(stderr=True)
 
 
 def read_settings(config: Path | None) -> Settings:
-    """The settings a command works with; logging follows them."""
+    """The settings a command works with; logging and the language of this process follow them."""
     settings = load_settings(config)
+    use_language(settings.site.language)
     configure_logging(settings.logging)
     return settings
 

@@ -91,7 +91,7 @@ def _ending(db: Database, patient: LivePatient) -> Ending:
     if flag is not None:
         tier, vbq, nlr, plr, method, n, vbq_cut, nlr_cut, plr_cut, ratios = flag
         cuts = Cuts(method=method, n=n, vbq=vbq_cut, nlr=nlr_cut, plr=plr_cut, ratios=ratios)
-        why.append(explain(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts))
+        why.append(str(explain(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts)))
     if part.key in EVIDENCE:
         evidence = db.execute(EVIDENCE[part.key], {"patient": pseudonym}).fetchone()
         why += [str(evidence[0])] if evidence else []

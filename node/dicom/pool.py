@@ -160,7 +160,7 @@ class Pool:
 
     def _make_room(self, address: str) -> None:
         for worker in self._workers:
-            worker.say("make room", address)
+            worker.say("make-room", address)
 
     def tend(self) -> None:
         """Start anew what has ended."""
@@ -227,7 +227,7 @@ class _Parent:
             elif kind == "slot":
                 self._entry = Entry(values[0])
                 self._answered.set()
-            elif kind == "make room":
+            elif kind == "make-room":
                 acceptor.make_room(values[0])
             elif kind == "refused":
                 acceptor.turn_away(values[0])

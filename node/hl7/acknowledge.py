@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from analytics.reasons import SOURCE_LANGUAGE, Reason, load_language
 from node.errors import MessageError
 from node.hl7.interpret import PRODUCTION
 from node.hl7.messages import NO_RULES, Header, codec_of, split_headers
@@ -68,7 +69,8 @@ def receive(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_
     headers = [one.header for one in messages if one.header is not None]
     refusal = None
     if not headers:
-        refusal = messages[0].problem or "no MSH segment"
+        # In English to every sender: their interfaces may look for it.
+        refusal = (messages[0].problem or Reason("message-without-header")).words(load_language(SOURCE_LANGUAGE))
     elif all(one.processing_id not in ("", PRODUCTION) for one in headers):
         refusal = f"processing id {headers[0].processing_id[:10]} is not {PRODUCTION}"
     return Reception(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from analytics.reasons import Reason
 from node.hl7.extracts import AppointmentExtract
 from node.hl7.segments import Segment
 from node.hl7.surgery import Procedures, Service, understand
@@ -70,7 +71,7 @@ class _Booked:
 
 def read_appointment(
     kind: str, trigger: str, segments: list[Segment], *, procedures: Procedures, zone: ZoneInfo
-) -> AppointmentExtract | str:
+) -> AppointmentExtract | Reason:
     """What a message says about its appointment, or why it cannot be used.
 
     The time is that of the service (AIS-4, also AIL-6, AIG-8, AIP-6), else TQ1-7, else SCH-11 or ARQ-11: the last is
@@ -78,10 +79,10 @@ def read_appointment(
     """
     event = EVENTS.get(kind, {}).get(trigger)
     if event is None:
-        return f"{kind}^{trigger} changes no appointment that is kept"
+        return Reason("appointment-unchanged", {"type": f"{kind}^{trigger}"})
     schedule = next((one for one in segments if one.name in ("SCH", "ARQ")), None)
     if schedule is None or not (schedule.text(1) or schedule.text(2)):
-        return "the appointment has no number (SCH-1, SCH-2)"
+        return Reason("appointment-without-number")
     booked = _booked(segments, schedule, all_taken_back=trigger in SERVICES_TAKEN_BACK[kind])
     understood = understand(booked.standing, booked.texts, procedures)
     if _is_cancelled(schedule, 25) or (
@@ -91,7 +92,7 @@ def read_appointment(
         event = "cancelled"
     planned = _planned(segments, schedule, zone)
     if planned is None and event != "cancelled":
-        return "the appointment has no time (AIS-4, TQ1-7, SCH-11)"
+        return Reason("appointment-without-time")
     shown = [one.shown for one in booked.standing or booked.taken_back] or list(booked.texts[:1])
     order = (26, 27) if schedule.name == "SCH" else (24, 25)
     return AppointmentExtract(

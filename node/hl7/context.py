@@ -6,6 +6,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from analytics.counts.results import FINALITY
+from analytics.reasons import Reason
 from node.hl7.catalogue import Analytes, ObservationTerm
 from node.hl7.extracts import Diagnosis, Medication, MergeExtract, Observation, PatientExtract
 from node.hl7.segments import Delimiters, Segment, part, scan_segment
@@ -54,12 +55,12 @@ def is_order_number(patient: PatientNumber, lines: Iterable[str], delimiters: De
     )
 
 
-def missing_number_reason(pid: Segment) -> str:
+def missing_number_reason(pid: Segment) -> Reason:
     """Why a PID names no patient."""
-    elsewhere = [f"PID-{field}" for field in (2, 4, 18) if pid.text(field)]
-    hint = f"; {' and '.join(elsewhere)} hold a number, which is not taken for it" if elsewhere else ""
-    sent = " (what stands there names a stay, or nobody)" if pid.text(3) not in ("", '""') else ""
-    return f"no patient number in PID-3{sent}{hint}"
+    sent = pid.text(3) not in ("", '""')
+    found = Reason("patient-number-of-nobody") if sent else Reason("patient-number-missing")
+    elsewhere = tuple(f"PID-{field}" for field in (2, 4, 18) if pid.text(field))
+    return Reason("patient-number-elsewhere", {"what": found, "fields": elsewhere}) if elsewhere else found
 
 
 def read_merge(mrg: Segment, identity: IdentitySettings) -> MergeExtract | None:

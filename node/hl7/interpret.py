@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Literal
 
+from analytics.reasons import Reason
 from node.errors import MessageError
 from node.hl7.appointments import SEGMENTS, read_appointment
 from node.hl7.catalogue import load_analytes, load_eligibility
@@ -42,8 +43,6 @@ KNOWN_MESSAGES = (*RESULT_MESSAGES, *DRUG_MESSAGES, *ORDER_MESSAGES, *BOOKING_ME
 MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
 UNDO_EVENTS = ("A37",)
 
-READ_AGAIN = "; a newer one reads it again, and so does `vbq-node messages replay`"
-
 MAX_SEGMENTS = 50_000
 """Most segments of a message; the longest of a laboratory have some hundred."""
 STRUCTURED = ("PID", "MRG", "SCH", "PV1", "AIS", "PR1", "TQ1", "RXE", "RXA")
@@ -52,6 +51,8 @@ MAX_STRUCTURED = 500
 other."""
 
 Status = Literal["used", "held", "refused", "ignored"]
+Problem = tuple[str, Reason]
+"""Code under which people see it, and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +72,11 @@ class Interpretation:
     header: Header | None
     sent_at: datetime | None
     status: Status
-    reason: str | None
+    reasons: tuple[Reason, ...]
+    """Why it is not used; none where it is."""
     items: tuple[Item, ...]
-    problems: tuple[tuple[str, str], ...]
-    """Code and detail of what a person should see, beside ``reason``; without patient data."""
+    problems: tuple[Problem, ...]
+    """What a person should see beside ``reasons``; without patient data."""
     error: Exception | None = None
     """What was raised where the software failed on the message, which is then held."""
 
@@ -90,7 +92,7 @@ def interpret_frame(raw: bytes, settings: Settings) -> list[Interpretation]:
 
 def failed(header: Header | None, error: Exception) -> Interpretation:
     """What stands for a message that nobody foresaw; it must not keep the others from being read."""
-    held = _kept(header, None, "held", f"this version cannot read the message ({type(error).__name__}){READ_AGAIN}")
+    held = _kept(header, None, "held", Reason("message-failed", {"fault": type(error).__name__}))
     return replace(held, error=error)
 
 
@@ -98,7 +100,7 @@ def interpret_message(message: Message, settings: Settings) -> Interpretation:
     """Understand one message. Pure: the same message and settings always give the same."""
     header = message.header
     if header is None or message.problem:
-        return _kept(header, None, "held", message.problem or "no MSH segment")
+        return _kept(header, None, "held", message.problem or Reason("message-without-header"))
     if too_long := _too_long(message):
         return _kept(header, None, "held", too_long)
     rules = settings.hl7.senders.get(header.sender, Sender())
@@ -110,44 +112,46 @@ def interpret_message(message: Message, settings: Settings) -> Interpretation:
     try:
         items, problems = _read(header, message, settings, sent_at)
     except MessageError as error:
-        return _kept(header, sent_at, "held", str(error))
-    status, reason = _status(header, items, problems)
+        return _kept(header, sent_at, "held", error.reason)
+    status, reasons = _status(header, items, problems)
     return Interpretation(
         header=header,
         sent_at=sent_at,
         status=status,
-        reason=reason,
+        reasons=reasons,
         items=tuple(items),
         problems=tuple(dict.fromkeys(problems)),
     )
 
 
-def _too_long(message: Message) -> str | None:
-    """Why a message is not read although it could be: its segments, in words."""
+def _too_long(message: Message) -> Reason | None:
+    """Why a message is not read although it could be: its segments."""
     names = Counter(line[:3] for line in message.lines)
-    limits = {"segments": (names.total(), MAX_SEGMENTS)}
-    limits |= {f"segments {name}": (names[name], MAX_STRUCTURED) for name in STRUCTURED}
-    over = [f"{number} {what}; at most {most} are read" for what, (number, most) in limits.items() if number > most]
-    return f"the message has {over[0]}" if over else None
+    if names.total() > MAX_SEGMENTS:
+        return Reason("message-too-long", {"number": names.total(), "limit": MAX_SEGMENTS})
+    over = next((name for name in STRUCTURED if names[name] > MAX_STRUCTURED), None)
+    if over is None:
+        return None
+    return Reason("message-repeats-segment", {"number": names[over], "segment": over, "limit": MAX_STRUCTURED})
 
 
-def _kept(header: Header | None, sent_at: datetime | None, status: Status, reason: str) -> Interpretation:
-    return Interpretation(header=header, sent_at=sent_at, status=status, reason=reason, items=(), problems=())
+def _kept(header: Header | None, sent_at: datetime | None, status: Status, reason: Reason) -> Interpretation:
+    return Interpretation(header=header, sent_at=sent_at, status=status, reasons=(reason,), items=(), problems=())
 
 
-def _status(header: Header, items: list[Item], problems: list[tuple[str, str]]) -> tuple[Status, str | None]:
+def _status(header: Header, items: list[Item], problems: list[Problem]) -> tuple[Status, tuple[Reason, ...]]:
     if header.processing_id and header.processing_id != PRODUCTION:
-        return "refused", f"processing id {header.processing_id[:10]}: only production messages (MSH-11 P) are used"
+        return "refused", (Reason("message-not-production", {"id": header.processing_id[:10]}),)
     if not header.processing_id:
-        return "held", "no processing id (MSH-11): not known to be a production message"
+        return "held", (Reason("message-perhaps-not-production"),)
     if any(item.patient is not None for item in items):
-        return "used", None
-    holding = [detail for code, detail in problems if code not in UNREAD]
+        return "used", ()
+    holding = [reason for code, reason in problems if code not in UNREAD]
     if holding:
-        return "held", "; ".join(dict.fromkeys(holding))
+        return "held", tuple(dict.fromkeys(holding))
     if header.message_code in KNOWN_MESSAGES:
-        return "ignored", f"{header.type[:20]} says nothing that is kept"
-    return "ignored", f"{header.type[:20]} is not a message that is used"
+        return "ignored", (Reason("message-says-nothing", {"type": header.type[:20]}),)
+    return "ignored", (Reason("message-of-type-not-used", {"type": header.type[:20]}),)
 
 
 def _source(header: Header) -> Source:
@@ -159,16 +163,16 @@ def _source(header: Header) -> Source:
 
 def _read(
     header: Header, message: Message, settings: Settings, sent_at: datetime | None
-) -> tuple[list[Item], list[tuple[str, str]]]:
+) -> tuple[list[Item], list[Problem]]:
     if header.message_code not in KNOWN_MESSAGES:
         return [], _unread(header, message, [], settings)
     items: list[Item] = []
-    problems: list[tuple[str, str]] = []
+    problems: list[Problem] = []
     booking = header.message_code in BOOKING_MESSAGES
     appointment = _appointment(message, header, settings, problems) if booking else None
     groups = list(_patients(message, header))
     if not groups and header.message_code != "ADT" and any(line[:3] in ("OBX", "SCH") for line in message.lines):
-        problems.append(("no-patient", "no PID segment"))
+        problems.append(("no-patient", Reason("message-without-patient")))
         groups = [(None, list(message.lines))]
     for pid, lines in groups:
         extracts = _patient_items(header, pid, lines, settings, appointment, problems)
@@ -177,13 +181,13 @@ def _read(
     if header.message_code == "ADT" and header.trigger in UNDO_EVENTS:
         undone = _unmerge(header, groups, settings)
         if undone is None:
-            problems.append(("unmerge", f"ADT^{header.trigger} does not say, with a time, which two numbers part"))
+            problems.append(("unmerge", Reason("unmerge-unclear", {"type": f"ADT^{header.trigger}"})))
         else:
             items.append(undone)
     return items, [*problems, *_unread(header, message, items, settings)]
 
 
-def _unread(header: Header, message: Message, items: list[Item], settings: Settings) -> list[tuple[str, str]]:
+def _unread(header: Header, message: Message, items: list[Item], settings: Settings) -> list[Problem]:
     """What is to be said of results that nobody hears."""
     reason = unread_results(
         "" if header.message_code in RESULT_MESSAGES else header.type,
@@ -193,7 +197,7 @@ def _unread(header: Header, message: Message, items: list[Item], settings: Setti
         analytes=load_analytes(),
         zone=settings.site.zone,
     )
-    return [(reason.code, reason.words())] if reason else []
+    return [(reason.code, reason)] if reason else []
 
 
 def _unmerge(header: Header, groups: list[tuple[Segment | None, list[str]]], settings: Settings) -> Item | None:
@@ -212,7 +216,7 @@ def _unmerge(header: Header, groups: list[tuple[Segment | None, list[str]]], set
 
 
 def _appointment(
-    message: Message, header: Header, settings: Settings, problems: list[tuple[str, str]]
+    message: Message, header: Header, settings: Settings, problems: list[Problem]
 ) -> AppointmentExtract | None:
     told = read_appointment(
         header.message_code,
@@ -228,29 +232,19 @@ def _appointment(
     return None
 
 
-PROCEDURE_PROBLEMS = {
-    "unknown": (
-        "unknown-procedure",
-        "is of no code and no word that conf/procedures.toml has; if it is an operation at the lumbar spine, "
-        "add its code to [local] there",
-    ),
-    "unclear": (
-        "unclear-procedure",
-        "names an operation or the lumbar spine, but not surely both; "
-        "add its code to [local] in conf/procedures.toml: lumbar or other",
-    ),
-}
-"""Code and words of a procedure that is not understood: kept with the booking, one problem for each sender."""
+PROCEDURE_PROBLEMS = {"unknown": "unknown-procedure", "unclear": "unclear-procedure"}
+"""Code of a procedure that is not understood: kept with the booking, one problem for each sender."""
 
 
-def _not_understood(told: AppointmentExtract) -> list[tuple[str, str]]:
+def _not_understood(told: AppointmentExtract) -> list[Problem]:
     """The problem of a booking whose procedure nobody knows; where an order is named, that tells."""
-    known = told.understood not in PROCEDURE_PROBLEMS or told.event == "cancelled"
-    if known or told.order_placer or told.order_filler:
+    code = PROCEDURE_PROBLEMS.get(told.understood)
+    if code is None or told.event == "cancelled" or told.order_placer or told.order_filler:
         return []
-    code, words = PROCEDURE_PROBLEMS[told.understood]
-    named = f"the procedure {told.procedure[:80]!r}" if told.procedure else "a booking without a procedure"
-    return [(code, f"{named} {words}")]
+    values = {"procedure": told.procedure[:80]}
+    if told.understood == "unclear":
+        return [(code, Reason("procedure-unclear", values))]
+    return [(code, Reason("procedure-unknown", values) if told.procedure else Reason("procedure-missing"))]
 
 
 def _patients(message: Message, header: Header) -> Iterator[tuple[Segment | None, list[str]]]:
@@ -274,7 +268,7 @@ def _patient_items(
     lines: list[str],
     settings: Settings,
     appointment: AppointmentExtract | None,
-    problems: list[tuple[str, str]],
+    problems: list[Problem],
 ) -> list[Item]:
     patient = patient_number(pid, 3, settings.identity) if pid else None
     zone, analytes = settings.site.zone, load_analytes()
@@ -284,7 +278,7 @@ def _patient_items(
         if patient is None:
             problems.append(("no-patient", missing_number_reason(pid)))
         elif is_order_number(patient, lines, header.delimiters):
-            problems.append(("no-patient", "the number in PID-3 is that of the order or specimen, not of a patient"))
+            problems.append(("no-patient", Reason("patient-number-of-order")))
             patient = None
         medications: tuple[Medication, ...] = ()
         if header.message_code in DRUG_MESSAGES:
@@ -302,7 +296,7 @@ def _patient_items(
     if header.message_code in RESULT_MESSAGES:
         specimens = read_specimens(lines, header.delimiters, analytes, zone, rules)
         problems.extend(
-            (UNKNOWN_CODE, f"{one.label[:60]}: {one.reason} (conf/analytes.toml)")
+            (UNKNOWN_CODE, Reason("code-not-known", {"label": one.label[:60], "why": one.reason}))
             for specimen in specimens
             for one in specimen.results
             if one.analyte in ("unknown", "unnamed")
@@ -321,5 +315,5 @@ def _patient_items(
         retired = [read_merge(mrg, settings.identity) for mrg in merges]
         extracts.extend(merge for merge in retired if merge is not None)
         if not merges or None in retired:
-            problems.append(("merge", f"ADT^{header.trigger} does not say which number is retired (MRG-1)"))
+            problems.append(("merge", Reason("merge-unclear", {"type": f"ADT^{header.trigger}"})))
     return [Item(patient=patient, extract=extract) for extract in extracts]

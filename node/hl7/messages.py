@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from analytics.reasons import Reason
 from node.errors import MessageError
 from node.hl7.segments import SEGMENT_START, Delimiters, Segment, part, read_segment
 
@@ -120,7 +121,7 @@ class Message:
     header: Header | None
     lines: tuple[str, ...] = ()
     """The segments after MSH."""
-    problem: str | None = None
+    problem: Reason | None = None
 
     def segments(self, *names: str) -> list[Segment]:
         """The segments of these names in their order, read through hl7apy.
@@ -191,7 +192,7 @@ def _declared_codec(names: Sequence[str]) -> str:
     for name in names:
         codec = CHARSETS.get(re.sub(r"[^A-Z0-9]", "", name.upper()))
         if codec is None:
-            raise MessageError(f"unknown character set {name[:40]!r} in MSH-18")
+            raise MessageError(Reason("message-charset-unknown", {"name": name[:40]}))
         codecs.append(codec)
     return JAPANESE if JAPANESE in codecs else codecs[0]
 
@@ -223,7 +224,7 @@ def decode(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_R
     try:
         return raw.decode(codec)
     except UnicodeDecodeError as error:
-        raise MessageError(f"byte {error.start} does not fit the character set {codec}") from error
+        raise MessageError(Reason("message-charset-does-not-fit", {"byte": error.start, "charset": codec})) from error
 
 
 def split_messages(text: str) -> list[Message]:
@@ -281,15 +282,15 @@ def _logical_lines(text: str) -> list[str]:
 
 def _message(lines: list[str]) -> Message:
     if not lines or not lines[0].startswith("MSH"):
-        return Message(header=None, lines=tuple(lines), problem="no MSH segment: this is not HL7 v2")
+        return Message(header=None, lines=tuple(lines), problem=Reason("message-not-hl7"))
     try:
         header = read_header(lines[0])
     except MessageError as error:
-        return Message(header=None, lines=tuple(lines[1:]), problem=str(error))
+        return Message(header=None, lines=tuple(lines[1:]), problem=error.reason)
     if header.message_code:
         return Message(header=header, lines=tuple(lines[1:]))
     header = replace(header, content_code=_content_code(lines))
-    untyped = None if header.message_code else "malformed MSH: no message type (MSH-9)"
+    untyped = None if header.message_code else Reason("message-without-type")
     return Message(header=header if header.message_code else None, lines=tuple(lines[1:]), problem=untyped)
 
 
@@ -306,4 +307,4 @@ def read_frame(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = 
     except MessageError as error:
         # The header is all ASCII in practice: read it, so that the message can be named.
         shown = split_messages(raw.decode("latin-1"))
-        return [Message(header=one.header, problem=one.problem or str(error)) for one in shown]
+        return [Message(header=one.header, problem=one.problem or error.reason) for one in shown]

@@ -33,7 +33,8 @@ def _bodies(raw: bytes) -> list[bytes]:
 def _shown(one: Interpretation) -> dict[str, object]:
     header = one.header
     outcome = "rejected" if one.status == "refused" or header is None else "accepted"
-    reasons = [one.reason] if one.reason and one.status != "ignored" else []
+    reasons = one.reasons if one.status != "ignored" else ()
+    problems = list(dict.fromkeys([*reasons, *(reason for _, reason in one.problems)]))
     return {
         "message": {
             "control_id": header.control_id if header else None,
@@ -44,7 +45,8 @@ def _shown(one: Interpretation) -> dict[str, object]:
         "status": one.status,
         "cbcs": [_cbc(patient, count) for patient in _patients(one.items) for count in _counts(one, patient)],
         "events": [event for item in one.items if (event := _event(item)) is not None],
-        "problems": list(dict.fromkeys([*reasons, *(detail for _, detail in one.problems)])),
+        "problems": words(problems),
+        "problem_codes": codes(problems),
     }
 
 

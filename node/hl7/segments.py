@@ -7,6 +7,7 @@ from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.exceptions import HL7apyException
 from hl7apy.parser import parse_segment
 
+from analytics.reasons import Reason
 from node.errors import MessageError
 
 STRUCTURE_VERSION = "2.6"
@@ -40,10 +41,10 @@ class Delimiters:
         field = header[3:4]
         encoding = header[4:].split(field, 1)[0] if field else ""
         if len(encoding) < 2:
-            raise MessageError("malformed MSH: MSH-1 or MSH-2 is missing")
+            raise MessageError(Reason("message-delimiters-missing"))
         chosen = _four(encoding)
         if len({field, *chosen}) != 5 or any(one.isalnum() or one.isspace() for one in field + chosen):
-            raise MessageError("malformed MSH: the delimiters in MSH-1 and MSH-2 are not five different signs")
+            raise MessageError(Reason("message-delimiters-alike"))
         return cls(field=field, component=chosen[0], repetition=chosen[1], escape=chosen[2], subcomponent=chosen[3])
 
 
@@ -109,7 +110,9 @@ def read_segment(line: str, delimiters: Delimiters) -> Segment:
     signs = (delimiters.field, delimiters.component, delimiters.subcomponent, delimiters.repetition)
     parts = 1 + sum(line.count(sign) for sign in set(signs))
     if parts > MAX_PARTS:
-        raise MessageError(f"segment {line[:_NAME_LENGTH]} has {parts} parts; at most {MAX_PARTS} are read")
+        raise MessageError(
+            Reason("segment-too-long", {"segment": line[:_NAME_LENGTH], "parts": parts, "limit": MAX_PARTS})
+        )
     characters = {
         "FIELD": delimiters.field,
         "COMPONENT": delimiters.component,
@@ -129,7 +132,8 @@ def read_segment(line: str, delimiters: Delimiters) -> Segment:
         )
         read = [(field.name, field.to_er7(encoding_chars=characters)) for field in parsed.children]
     except (HL7apyException, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
-        raise MessageError(f"segment {name} cannot be read ({type(error).__name__})") from error
+        fault = type(error).__name__
+        raise MessageError(Reason("segment-not-readable", {"segment": name, "fault": fault})) from error
     # Fields beyond the structure version have no name; none of them is used.
     fields: dict[int, list[str]] = {}
     for place, value in read:
@@ -144,7 +148,7 @@ def read_segment(line: str, delimiters: Delimiters) -> Segment:
     )
     kept = sum(1 for _, value in read if value.strip(empty))
     if kept != sent:
-        raise MessageError(f"segment {name} cannot be read: {kept} of its {sent} values are understood")
+        raise MessageError(Reason("segment-not-understood", {"segment": name, "kept": kept, "sent": sent}))
     return Segment(
         name=name, fields={number: tuple(values) for number, values in fields.items()}, delimiters=delimiters
     )

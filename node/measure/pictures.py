@@ -33,6 +33,9 @@ SAME = 1e-9
 STORED = """
 SELECT source, status, reasons, reason_codes, sop_instance_uid, instance_number, frame_number, vbq_mean, vbq_median,
        vbq_sd, levels_confidence, rois, algorithm_name || ' ' || algorithm_version, approved_algorithm, in_effect,
+       (SELECT r.reader FROM derived_measurement AS p JOIN fact_reading AS r USING (reading_id)
+        WHERE p.series_instance_uid = m.series_instance_uid AND p.source = m.source AND p.current = 1
+        ORDER BY p.reading_id DESC),
        (SELECT a.instances_sha256 FROM derived_measurement AS a WHERE a.series_instance_uid = m.series_instance_uid
         AND a.reading_id IS NULL AND a.current = 1)
 FROM measurements AS m WHERE series_instance_uid = ? AND current = 1 AND iif(?, source = 'auto', in_effect = 1)
@@ -107,8 +110,7 @@ def stored_reading(db: Database, series_uid: str, *, automatic: bool = False) ->
             "'series' says what it is and waits for"
         )
     source, status, reasons, codes, sop_uid, number, frame, mean, median, sd, confidence, rois, *last = row
-    algorithm, approved, effect, inputs = last
-    reader = str(source).removeprefix("reading:")
+    algorithm, approved, effect, reader, inputs = last
     by_person = f"{algorithm} under the circles of {approved}, approved by {reader}" if approved else None
     return StoredReading(
         series_uid=series_uid,

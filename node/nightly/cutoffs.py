@@ -5,10 +5,11 @@ from datetime import date, datetime
 
 from sqlite_utils import Database
 
-from analytics.episodes.cuts import Cuts
+from analytics.episodes.cuts import ALL_SCANNERS, Cuts
 from analytics.methods.rows import Refusal
 from analytics.night.calibration import Calibration, Outcome, Rule, left_behind
 from analytics.night.drift import Drift
+from analytics.reasons import Reason
 from node.people import thresholds
 from node.settings import Settings
 
@@ -56,31 +57,32 @@ def decide_thresholds(
     )
     if newest is None and settings.thresholds.adopt != "manual":
         # Nobody has a tier yet, so nobody changes.
-        thresholds.record_adoption(db, version.version, rule="first", now=now)
+        thresholds.record_adoption(db, version.version, rule="first", why="first", now=now)
     return version
 
 
 def _adopt_announced(db: Database, settings: Settings, tonight: Tonight, *, night: date, now: datetime) -> None:
     announced, current = thresholds.announced_before(db, night), thresholds.in_force(db)
     # Tonight's cohort has to say so as well: one night's rows may be withdrawn by the next.
-    if announced is not None and current is not None and _rule_of_adoption(db, settings, tonight, current) is not None:
-        thresholds.record_adoption(db, announced.version, rule=str(announced.announced), now=now)
+    if announced is not None and current is not None and _rule_of_adoption(db, settings, tonight, current):
+        why = str(announced.announced)
+        thresholds.record_adoption(db, announced.version, rule="left-behind", why=why, now=now)
 
 
 def _rule_of_adoption(
     db: Database, settings: Settings, tonight: Tonight, current: thresholds.Version | None
-) -> str | None:
-    """Why tonight's cuts may replace those in force without a person; ``None``: they may not."""
+) -> tuple[Reason, ...]:
+    """Why tonight's cuts may replace those in force without a person; none: they may not."""
     found = tonight.proposal
     # Other limits than before are a decision of a person, and after a drift the cohort may not be what it was.
     drifting = isinstance(tonight.drift, Drift) and tonight.drift.alarm
     if settings.thresholds.adopt != "rule" or isinstance(found, Refusal) or current is None or drifting:
-        return None
+        return ()
     if (current.cuts.method, current.cuts.ratios) != (found.cuts.method, found.cuts.ratios):
-        return None
+        return ()
     if thresholds.declined(db, current) or not _found_alike(current, found):
-        return None
-    return "; ".join(left_behind(current.cuts, found)) or None
+        return ()
+    return left_behind(current.cuts, found)
 
 
 def _found_alike(current: thresholds.Version, found: Calibration) -> bool:
@@ -100,7 +102,8 @@ def would_change(
 
 def _same_cuts(one: Cuts, other: Cuts) -> bool:
     def bare(cuts: Cuts) -> Cuts:
-        strata = tuple(replace(stratum, n=0, pooled=None if stratum.pooled is None else "") for stratum in cuts.strata)
-        return replace(cuts, n=0, strata=strata)
+        # Why a scanner has no cut of its own may change from night to night; that it has none may not.
+        strata = (replace(one, n=0, pooled=None if one.pooled is None else ALL_SCANNERS) for one in cuts.strata)
+        return replace(cuts, n=0, strata=tuple(strata))
 
     return bare(one) == bare(other)

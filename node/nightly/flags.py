@@ -6,7 +6,6 @@ silence. An episode about which the steps have still to derive something keeps w
 change nobody's tier.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal
@@ -15,12 +14,12 @@ from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts
 from analytics.episodes.tiers import explain, near_cut, tier
-from analytics.reasons import Reason
+from analytics.reasons import Reason, to_dict
 from analytics.reasons import words as in_words
 from analytics.records import Tier
 from node.people.thresholds import Version, get
 from node.store.database import insert
-from node.store.reasons import loaded
+from node.store.reasons import loaded, stored
 
 MARKERS = (("VBQ", "vbq"), ("NLR", "nlr"), ("PLR", "plr"))
 """Name and column."""
@@ -47,7 +46,7 @@ class Values:
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """One change of the list; ``explanation`` holds the values against the cuts, in words."""
+    """One change of the list; ``explanation`` holds the values against the cuts."""
 
     episode: str
     change: Literal["new", "changed", "resolved"]
@@ -60,11 +59,11 @@ class Flag:
     nlr: float | None
     plr: float | None
     version: int | None
-    explanation: str
+    explanation: Reason
     scanner: str | None = None
     vbq_cut: float | None = None
-    cut_of: str | None = None
-    """Whose VBQ cut it was, in words: a scanner's own, or that of all and why."""
+    cut_of: Reason | None = None
+    """Whose VBQ cut it was: a scanner's own, or that of all and why."""
     vbq_sd: float | None = None
     near_cut: bool | None = None
 
@@ -93,16 +92,18 @@ class Standing:
     values: Values
     version: int
     cuts: Limits
-    cut_of: str
-    explanation: str
+    cut_of: Reason
+    explanation: Reason
     vbq_error: float
     """Standard error of measurement of this VBQ, in its units."""
     near_cut: bool
     """VBQ lies within its own measurement error of the cut."""
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Plain dicts, strings and numbers."""
-        return asdict(self)
+        """Plain dicts, strings and numbers; the reasons in words, and beside them as they are."""
+        said = {"cut_of": self.cut_of, "explanation": self.explanation}
+        words = {name: str(reason) for name, reason in said.items()}
+        return {**asdict(self), **words, "reasons": {name: to_dict(reason) for name, reason in said.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +157,7 @@ def find_changes(
                     nlr=None,
                     plr=None,
                     version=None,
-                    explanation="; ".join(in_words(causes)),
+                    explanation=Reason("tier-resolved", {"why": causes}),
                 )
             )
     return flags, standing
@@ -175,6 +176,7 @@ def store(db: Database, flags: list[Flag], *, night: date) -> None:
                 "tier": flag.tier.value if flag.tier else None,
                 "previous_tier": flag.previous.value if flag.previous else None,
                 "cause": flag.cause,
+                "cause_reasons": stored(flag.causes),
                 "surgery_date": flag.surgery_date,
                 "vbq": flag.vbq,
                 "nlr": flag.nlr,
@@ -182,7 +184,8 @@ def store(db: Database, flags: list[Flag], *, night: date) -> None:
                 "scanner_stratum": flag.scanner,
                 "threshold_version": flag.version,
                 "vbq_cut": flag.vbq_cut,
-                "cut_of": flag.cut_of,
+                "cut_of": None if flag.cut_of is None else str(flag.cut_of),
+                "cut_of_reasons": None if flag.cut_of is None else stored([flag.cut_of]),
                 "vbq_sd": flag.vbq_sd,
                 "near_cut": None if flag.near_cut is None else int(flag.near_cut),
             }
@@ -216,15 +219,15 @@ class _Upcoming:
     surgery_date: str
     values: Values
     vbq_sd: float | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
 
 
 def _upcoming(db: Database, night: date) -> list[_Upcoming]:
     """Every linked and eligible operation of this date or later, in order of dates."""
     rows = db.execute(
         "SELECT l.episode, l.surgery_date, l.vbq, l.nlr, l.plr, l.scanner_stratum, l.vbq_sd, "
-        "(SELECT m.reasons FROM measurements AS m "
-        f" WHERE m.series_instance_uid = l.series_instance_uid AND m.in_effect = 1) FROM {DERIVED_LINKS} "
+        "(SELECT m.reasons FROM derived_measurement AS m WHERE m.series_instance_uid = l.series_instance_uid "
+        f" AND m.current = 1 ORDER BY m.reading_id DESC LIMIT 1) FROM {DERIVED_LINKS} "
         "WHERE l.status = 'linked' AND l.eligible = 1 AND l.surgery_date >= ? ORDER BY l.surgery_date, l.episode",
         [night.isoformat()],
     )
@@ -234,7 +237,7 @@ def _upcoming(db: Database, night: date) -> list[_Upcoming]:
             surgery_date=day,
             values=Values(vbq=vbq, nlr=nlr, plr=plr, scanner=scanner),
             vbq_sd=sd,
-            notes=tuple(json.loads(reasons or "[]")),
+            notes=loaded(reasons or "[]"),
         )
         for episode, day, vbq, nlr, plr, scanner, sd, reasons in rows
     ]
@@ -246,8 +249,9 @@ def _tiered(
     values, cuts = one.values, version.cuts.at(one.values.scanner)
     now_tier = values.tier(version.cuts)
     error = one.vbq_sd if one.vbq_sd is not None else vbq_sem
-    words = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=cuts, vbq_sem=error)
-    words += f"; of the MRI: {'; '.join(one.notes)}" if one.notes else ""
+    said = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=cuts, vbq_sem=error)
+    if one.notes:
+        said = Reason("values-of-doubtful-mri", {"compared": said, "notes": one.notes})
     near = near_cut(values.vbq, cuts, vbq_sem=error)
     standing = Standing(
         episode=one.episode,
@@ -257,7 +261,7 @@ def _tiered(
         version=version.version,
         cuts=Limits(vbq=cuts.vbq, nlr=cuts.nlr, plr=cuts.plr),
         cut_of=cuts.of,
-        explanation=words,
+        explanation=said,
         vbq_error=error,
         near_cut=near,
     )
@@ -274,7 +278,7 @@ def _tiered(
         nlr=values.nlr,
         plr=values.plr,
         version=version.version,
-        explanation=words,
+        explanation=said,
         scanner=values.scanner,
         vbq_cut=cuts.vbq,
         cut_of=cuts.of,

@@ -32,7 +32,7 @@ from node.settings import Settings
 from node.steps.lock import deriving
 from node.store.database import open_database
 from node.store.derivation import again_since
-from node.store.failures import barrier, note_recovery
+from node.store.failures import Unit, barrier, note_recovery
 from node.store.snapshot import publish
 
 PATIENCE = timedelta(minutes=30)
@@ -122,13 +122,13 @@ def check(settings: Settings, started_at: datetime) -> None:
 
 def _do(db: Database, name: str, do: Callable[[], object]) -> None:
     """One part of the work; what it raises stands in ``problems`` until it goes well again, and the others are done."""
-    with barrier(db, "nightly", name):
+    with barrier(db, "nightly", Unit(name)):
         try:
             do()
         except NightError as error:
             # The ledger and the administrator know already.
             log.error("nightly check failed", error=str(error))
-        note_recovery(db, "nightly", name)
+        note_recovery(db, "nightly", Unit(name))
 
 
 def _run_due(db: Database, settings: Settings, started_at: datetime) -> None:

@@ -7,7 +7,12 @@ from node.hl7.messages import decode
 from node.hl7.report import interpretation_json
 from node.settings import Settings
 from node.steps.replay import find_frame
-from node.store.public_id import public_id
+from node.store.public_id import public_id, public_id_sql
+
+PROBLEMS = f"""
+SELECT code, detail FROM problems
+WHERE source IN (SELECT 'message ' || id FROM messages WHERE {public_id_sql("id")} = ?) ORDER BY code, detail
+"""
 
 
 def show_message(db: Database, settings: Settings, message_id: str) -> dict[str, object]:
@@ -25,14 +30,8 @@ def show_message(db: Database, settings: Settings, message_id: str) -> dict[str,
     return {
         "sha256": sha256,
         "receipts": list(db.query(receipts, [frame_id])),
-        "messages": list(
-            db.query("SELECT * FROM messages WHERE id = ? OR id LIKE ? ORDER BY id", [short, f"{short}.%"])
-        ),
-        "problems": list(
-            db.query(
-                "SELECT code, detail FROM problems WHERE source LIKE ? ORDER BY code, detail", [f"message {short}.%"]
-            )
-        ),
+        "messages": list(db.query(f"SELECT * FROM messages WHERE {public_id_sql('id')} = ? ORDER BY id", [short])),
+        "problems": list(db.query(PROBLEMS, [short])),
         "read_today": interpretation_json(raw, settings),
         "text": _text(raw, settings).splitlines(),
     }

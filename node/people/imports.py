@@ -19,14 +19,13 @@ from sqlite_utils import Database
 from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS, OPTIONAL_COLUMNS, CheckedRow, check_row
 from analytics.episodes.whole_table import row_doubts
 from analytics.reasons import Reason, codes, words
-from node import __version__
 from node.clock import to_text
 from node.errors import CohortError
 from node.people.cohort_rows import CohortRow, CohortTable, Problem, by_reason, exclusions_by_reason, in_lines
 from node.people.files.mapping import read_mapping
 from node.people.files.tables import Understood, is_summary, understand
 from node.store.database import insert, writing
-from node.store.failures import barrier, in_words, tried
+from node.store.failures import Unit, barrier, in_words, note_outcome, tried
 from node.store.problems import note_problem
 from node.store.reasons import stored
 
@@ -198,7 +197,7 @@ def _derive_all(db: Database, *, site: str) -> int:
         "LEFT JOIN fact_import_mapping AS m USING (import_id) ORDER BY f.import_id"
     ).fetchall()
     for import_id, content, mapping in files:
-        with barrier(db, "import", f"import {import_id}", instead=partial(_unreadable, db, import_id)):
+        with barrier(db, "import", Unit("import", str(import_id)), instead=partial(_unreadable, db, import_id)):
             try:
                 table = _read_table(content, mapping)
             except CohortError as error:
@@ -237,15 +236,8 @@ def _derive(db: Database, import_id: int, table: CohortTable, *, site: str) -> N
     )
     for problem in table.problems:
         note_problem(db, "import", "import", str(import_id), problem.code, [problem.reason], part=problem.line)
-    db.conn.executemany(
-        "INSERT OR IGNORE INTO state_failure (step, unit, version, attempts, final, detail) "
-        "VALUES ('import', ?, ?, 1, 1, ?)",
-        [
-            (f"import {import_id} line {problem.line}", __version__, str(problem.reason))
-            for problem in table.problems
-            if problem.code == FAILED
-        ],
-    )
+    for failed in (problem for problem in table.problems if problem.code == FAILED):
+        note_outcome(db, "import", Unit("import", str(import_id), str(failed.line)), failed.reason)
     for (other,) in db.execute(
         "SELECT import_id FROM fact_import WHERE import_id NOT IN (SELECT import_id FROM derived_import_row) "
         "AND import_id < ?",

@@ -6,20 +6,25 @@ a rule adopt a version, it is announced with who would change, and adopted a nig
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts, Ratios, StratumCut
 from analytics.episodes.tiers import tier
 from analytics.night.calibration import Calibration
+from analytics.reasons import Reason, from_dict, to_dict, words
 from analytics.records import Tier
 from node.clock import to_text
 from node.errors import InputError
 from node.store.database import insert, writing
+from node.store.reasons import stored
+
+AdoptionRule = Literal["first", "left-behind"]
+"""By which rule of the settings a version is adopted: nobody had a tier, or its cuts have left the old ones behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +102,39 @@ def get(db: Database, version: int) -> Version:
             nlr=nlr,
             plr=plr,
             ratios=rule,
-            strata=tuple(StratumCut(**one) for one in json.loads(strata)),
+            strata=tuple(_stratum(one) for one in json.loads(strata)),
         ),
         evidence=json.loads(evidence),
         announced=announced,
     )
 
 
+def stratum_json(cut: StratumCut) -> dict[str, Any]:
+    """A scanner's cut as plain values: why it has none of its own in words, and beside them as it is."""
+    words = {"pooled": None if cut.pooled is None else str(cut.pooled)}
+    return {**asdict(cut), **words, "pooled_reason": None if cut.pooled is None else to_dict(cut.pooled)}
+
+
+def _stratum(stored_cut: Mapping[str, Any]) -> StratumCut:
+    """A scanner's cut of a record; those of before have the words alone."""
+    words, reason = stored_cut["pooled"], stored_cut.get("pooled_reason")
+    pooled = None if words is None else Reason("said-before", {"words": words})
+    return StratumCut(
+        stratum=stored_cut["stratum"],
+        n=stored_cut["n"],
+        vbq=stored_cut["vbq"],
+        pooled=from_dict(reason) if reason else pooled,
+    )
+
+
 def propose(
-    db: Database, found: Calibration, *, night: date, snapshot_sha256: str, announced: str | None, now: datetime
+    db: Database,
+    found: Calibration,
+    *,
+    night: date,
+    snapshot_sha256: str,
+    announced: Sequence[Reason],
+    now: datetime,
 ) -> Version:
     """Record tonight's cuts as a new version; inside the night's unit of work."""
     last = newest(db)
@@ -120,9 +149,10 @@ def propose(
         "nlr": cuts.nlr,
         "plr": cuts.plr,
         "ratios": cuts.ratios,
-        "strata": json.dumps([asdict(one) for one in cuts.strata], ensure_ascii=False),
+        "strata": json.dumps([stratum_json(one) for one in cuts.strata], ensure_ascii=False),
         "evidence": json.dumps(found.to_json_dict(), ensure_ascii=False, sort_keys=True, allow_nan=False),
-        "announced": announced,
+        "announced": "; ".join(words(announced)) or None,
+        "announced_reasons": stored(announced) if announced else None,
         "snapshot_sha256": snapshot_sha256,
         "proposed_at": to_text(now),
     }
@@ -149,7 +179,8 @@ def night_accepted(db: Database) -> str | None:
         return None
     row = db.execute(
         "SELECT t.night FROM fact_threshold_decision AS d JOIN record_threshold AS t USING (version) "
-        "WHERE d.decision = 'adopted' AND (d.decided_by NOT LIKE 'rule: %' OR d.decided_by = 'rule: first') "
+        "LEFT JOIN fact_threshold_rule AS r USING (decision_id) "
+        "WHERE d.decision = 'adopted' AND (r.rule IS NULL OR r.rule = 'first') "
         "ORDER BY d.decision_id DESC LIMIT 1"
     ).fetchone()
     return None if row is None else str(row[0])
@@ -197,19 +228,31 @@ def retire(db: Database, version: int, *, by: str, now: datetime) -> None:
         _decide(db, version, "retired", by=by, now=now)
 
 
-def record_adoption(db: Database, version: int, *, rule: str, now: datetime) -> None:
-    """Adopt by a rule of the settings, in place of the one in force; for the night, inside its unit of work."""
+def record_adoption(db: Database, version: int, *, rule: AdoptionRule, why: str, now: datetime) -> None:
+    """Adopt by a rule of the settings, in place of the one in force; for the night, inside its unit of work.
+
+    Parameters
+    ----------
+    why
+        The rule in words, for people who ask who decided.
+    """
     current = in_force(db)
     if current is not None:
-        _decide(db, current.version, "retired", by=f"rule: {rule} (adopted version {version})", now=now)
-    _decide(db, version, "adopted", by=f"rule: {rule}", now=now)
+        by = f"rule: {why} (adopted version {version})"
+        _decide(db, current.version, "retired", by=by, now=now, rule=rule)
+    _decide(db, version, "adopted", by=f"rule: {why}", now=now, rule=rule)
 
 
-def _decide(db: Database, version: int, decision: str, *, by: str, now: datetime) -> None:
+def _decide(
+    db: Database, version: int, decision: str, *, by: str, now: datetime, rule: AdoptionRule | None = None
+) -> None:
     if not by.strip():
         raise InputError("say who decides (--by NAME)")
     row = {"version": version, "decision": decision, "decided_at": to_text(now), "decided_by": by.strip()}
     insert(db, "fact_threshold_decision", [row])
+    if rule is not None:
+        (decision_id,) = db.execute("SELECT last_insert_rowid()").fetchone()
+        insert(db, "fact_threshold_rule", [{"decision_id": decision_id, "rule": rule}])
 
 
 def would_change(db: Database, version: int, *, night: date | None = None) -> list[TierChange]:
@@ -259,7 +302,7 @@ def show(db: Database, version: int) -> dict[str, Any]:
     )
     return {
         **row,
-        "strata": [asdict(one) for one in found.cuts.strata],
+        "strata": [stratum_json(one) for one in found.cuts.strata],
         "evidence": dict(found.evidence),
         "rests_on": describe(found),
         "decisions": list(decisions),

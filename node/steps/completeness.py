@@ -14,7 +14,7 @@ from sqlite_utils import Database
 from analytics.reasons import Reason, Value
 from node.steps.unsent import note_unsent
 from node.store.database import insert, writing
-from node.store.failures import barrier, forget_failure
+from node.store.failures import Unit, barrier, forget_failure
 from node.store.pending import touch
 from node.store.reasons import loaded, stored
 
@@ -160,7 +160,7 @@ def take_answers(db: Database) -> int:
         return 0
     with writing(db):
         for study_uid in sorted({study_uid for _, study_uid in new}):
-            with barrier(db, "completeness", f"study {study_uid}"):
+            with barrier(db, "completeness", Unit("study", study_uid)):
                 judge_again(db, study_uid)
         insert(db, "derived_study_query", [{"query_id": query_id} for query_id, _ in new])
     return len(new)
@@ -229,4 +229,4 @@ def judge_again(db: Database, study_uid: str) -> None:
             {**columns, "series": series_uid},
         )
     note_unsent(db, study_uid)
-    forget_failure(db, "completeness", f"study {study_uid}")
+    forget_failure(db, "completeness", Unit("study", study_uid))

@@ -11,11 +11,11 @@ from sqlite_utils import Database
 from analytics.reasons import Reason
 from node.steps.senders import forget_counts
 from node.store.database import writing
-from node.store.failures import barrier, forget_failure
+from node.store.failures import Unit, barrier, forget_failure
 from node.store.pending import person_key, touch_known
 from node.store.problems import WHOLE, note_problem
 
-UNIT = ("identity", "number merges")
+UNIT = ("identity", Unit("number", "merges"))
 """Step and unit of work in which numbers are joined; all at once, because each says something about the others."""
 Number = tuple[str, str]
 """Assigning authority and id, as sent."""

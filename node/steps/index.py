@@ -36,11 +36,10 @@ from node.steps.stale import make_stale, take_away, take_claims_away
 from node.steps.unsent import note_unsent
 from node.store.archive import Archive
 from node.store.database import insert, writing
-from node.store.failures import barrier, forget_failure, note_failure, tried
+from node.store.failures import Unit, barrier, forget_failure, note_failure, tried
 from node.store.pending import touch, touch_known
 from node.store.problems import forget_problems, note_problem
 from node.store.pseudonym import pseudonym_key
-from node.store.public_id import public_id
 from node.store.reasons import loaded, stored, stored_verdict
 
 BATCH = 64
@@ -85,7 +84,7 @@ WHERE uid IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p WHERE p.step = 'catalogue' AND p.unit_kind = 'study'
                   AND p.unit_key = uid)
   AND NOT EXISTS (SELECT 1 FROM state_failure AS f
-                  WHERE f.step = 'catalogue' AND f.unit = 'study ' || uid AND f.final = 1)
+                  WHERE f.step = 'catalogue' AND f.unit_kind = 'study' AND f.unit_key = uid AND f.final = 1)
   AND NOT EXISTS (SELECT 1 FROM derived_instance AS i JOIN derived_resent USING (sop_instance_uid)
                   WHERE i.study_instance_uid = uid)
   AND (SELECT max(coalesce(i.settled_at,
@@ -126,7 +125,7 @@ def index_objects(db: Database, archive: Archive) -> int:
         named = {object_id: rest for object_id, _, *rest in rows}
         with writing(db):
             for object_id, sha256, header in read:
-                with barrier(db, "index", f"object {public_id(sha256)}", instead=partial(_note_unreadable, db, sha256)):
+                with barrier(db, "index", Unit("object", sha256), instead=partial(_note_unreadable, db, sha256)):
                     _store(db, object_id, sha256, header.result())
                     if header.value is not None:
                         _note_other_names(db, sha256, header.value, *named[object_id])
@@ -233,7 +232,7 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
     quiet_since = to_text(now - timedelta(seconds=settings.dicom.quiet_s) + timedelta(microseconds=1))
     studies = [uid for (uid,) in db.execute(QUIET_STUDIES, {"quiet_since": quiet_since, "now": to_text(now)})]
     for uid in studies:
-        with barrier(db, "catalogue", f"study {uid}", instead=partial(_forget_series, db, uid)):
+        with barrier(db, "catalogue", Unit("study", uid), instead=partial(_forget_series, db, uid)):
             _catalogue(db, settings, uid)
     return len(studies)
 
@@ -272,9 +271,10 @@ def _catalogue(db: Database, settings: Settings, uid: str) -> None:
             _store_withdrawn(db, settings, uid, one, images)
         for series_uid, error in failed.items():
             take_away(db, series_uid)
-            note_failure(db, "catalogue", f"series {series_uid}", error)
-        forget_failure(db, "catalogue", f"study {uid}", *(f"series {one}" for one in series))
-        forget_failure(db, "measure", f"study {uid}", *(f"reading {one}" for one in _readings(db, series)))
+            note_failure(db, "catalogue", Unit("series", series_uid), error)
+        study = Unit("study", uid)
+        forget_failure(db, "catalogue", study, *(Unit("series", one) for one in series))
+        forget_failure(db, "measure", study, *(Unit("reading", str(one)) for one in _readings(db, series)))
         note_unsent(db, uid)
         _forget_measurements(db, [*series, *withdrawn], candidates)
         if patient.authority is not None and patient.patient_id is not None:

@@ -9,20 +9,20 @@ from sqlite_utils import Database
 from analytics.reasons import Reason
 from node.clock import to_text
 from node.hl7.extracts import MergeExtract, SpecimenExtract, UnmergeExtract
-from node.hl7.interpret import PROCEDURE_PROBLEMS, READ_AGAIN, Interpretation, interpret_frame
+from node.hl7.interpret import PROCEDURE_PROBLEMS, Interpretation, interpret_frame
 from node.hl7.unread import UNKNOWN_CODE, UNREAD
 from node.settings import Settings
 from node.steps.identity import resolve_merges
 from node.steps.signs import stated_to_json
 from node.store.database import insert, writing
-from node.store.failures import barrier, note_failure
+from node.store.failures import Unit, barrier, forget_failures, note_failure
 from node.store.pending import touch, touch_specimen
 from node.store.problems import forget_problems, note_problem
 from node.store.pseudonym import pseudonym_key
-from node.store.public_id import public_id
+from node.store.reasons import stored
 
 STEP = "interpret"
-TOLD_BY_SENDER = (*(code for code, _ in PROCEDURE_PROBLEMS.values()), *UNREAD, UNKNOWN_CODE)
+TOLD_BY_SENDER = (*PROCEDURE_PROBLEMS.values(), *UNREAD, UNKNOWN_CODE)
 """Problems that the view `problems` counts by sender, from the extracts: a message each would bury the others."""
 BATCH_FRAMES = 50
 BATCH_BYTES = 4 * 1024 * 1024
@@ -77,15 +77,15 @@ def store_frame(db: Database, frame_id: int, sha256: str, interpretations: list[
         Under which names are hashed.
     """
     merged: list[bool] = []
-    with barrier(db, STEP, f"message {public_id(sha256)}.1", instead=partial(_store_unstorable, db, frame_id)):
+    with barrier(db, STEP, Unit("message", sha256, "1"), instead=partial(_store_unstorable, db, frame_id)):
         merged.append(_store_interpretations(db, frame_id, sha256, interpretations, key))
     return any(merged)
 
 
 def _store_unstorable(db: Database, frame_id: int, _: Reason) -> None:
     """One held message stands for a frame whose messages the database does not take."""
-    reason = f"this version cannot store the message{READ_AGAIN}"
-    row = {"frame_id": frame_id, "position": 1, "status": "held", "reason": reason}
+    reasons = stored([Reason("message-not-stored")])
+    row = {"frame_id": frame_id, "position": 1, "status": "held", "reasons": reasons}
     insert(db, "derived_message", [row])
 
 
@@ -109,7 +109,7 @@ def read_anew(db: Database, settings: Settings, frame_id: int) -> None:
     for table in ("derived_unread", "derived_extract", "derived_message"):
         db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
     forget_problems(db, STEP, "message", sha256)
-    db.execute("DELETE FROM state_failure WHERE step = ? AND unit LIKE ?", [STEP, f"message {public_id(sha256)}.%"])
+    forget_failures(db, STEP, "message", sha256)
     store_frame(db, frame_id, sha256, interpretations, key=pseudonym_key(db))
 
 
@@ -120,16 +120,15 @@ def _store_interpretations(
     for position, one in enumerate(interpretations, start=1):
         insert(db, "derived_message", [_message_row(frame_id, position, one)])
         if one.error is not None:
-            note_failure(db, STEP, f"message {public_id(sha256)}.{position}", one.error)
-        unread = {(code, detail) for code, detail in one.problems if code in (*UNREAD, UNKNOWN_CODE)}
-        for code, detail in sorted(unread) if one.status != "refused" else ():
-            row = {"frame_id": frame_id, "position": position, "code": code, "detail": detail}
+            note_failure(db, STEP, Unit("message", sha256, str(position)), one.error)
+        unread = [(code, reason) for code, reason in one.problems if code in (*UNREAD, UNKNOWN_CODE)]
+        for code, reason in unread if one.status != "refused" else ():
+            row = {"frame_id": frame_id, "position": position, "code": code, "reasons": stored([reason])}
             insert(db, "derived_unread", [row])
         if one.status != "held":
-            for code, detail in one.problems:
+            for code, reason in one.problems:
                 if code not in TOLD_BY_SENDER:
-                    remark = Reason("message-remark", {"text": detail})
-                    note_problem(db, STEP, "message", sha256, code, [remark], part=position)
+                    note_problem(db, STEP, "message", sha256, code, [reason], part=position)
         if one.status == "used":
             merged |= _store_extracts(db, frame_id, position, one, key)
     return merged
@@ -147,7 +146,7 @@ def _message_row(frame_id: int, position: int, one: Interpretation) -> dict[str,
         "sent_at": to_text(one.sent_at) if one.sent_at else None,
         "processing_id": header.processing_id if header else None,
         "status": one.status,
-        "reason": one.reason,
+        "reasons": stored(one.reasons),
     }
 
 

@@ -32,7 +32,7 @@ from node.steps.person import Person, blood_counts, moved_specimens, read_person
 from node.steps.senders import compare_counts, forget_counts
 from node.steps.whose import Whose, demographics
 from node.store.database import insert, writing
-from node.store.failures import barrier, note_failure, tried
+from node.store.failures import Unit, barrier, forget_failures, note_failure, tried
 from node.store.problems import forget_problems, note_problem
 from node.store.pseudonym import pseudonym, pseudonym_key
 from node.store.reasons import stored
@@ -58,7 +58,7 @@ def link_persons(db: Database, settings: Settings) -> int:
             # Asked again inside the unit of work: a merge may have renamed the person meanwhile.
             persons = [person for person in pending if _is_pending(db, person)]
             for person in persons:
-                unit = f"patient {pseudonym(pseudonym_key(db), 'P', person)}"
+                unit = Unit("patient", pseudonym(pseudonym_key(db), "P", person))
                 with barrier(db, "link", unit, instead=partial(_store_failed, db, person)):
                     _derive(db, settings, eligibility, read_person(db, settings, person))
         done += len(persons)
@@ -94,8 +94,8 @@ def _store_failed(db: Database, person: str, _: Reason) -> None:
 
 def _forget_derived(db: Database, person: str) -> None:
     db.execute(
-        "DELETE FROM state_failure WHERE step = 'link' AND unit IN "
-        "(SELECT 'episode ' || episode FROM derived_link WHERE person = ?)",
+        "DELETE FROM state_failure WHERE step = 'link' AND unit_kind = 'episode' AND unit_key IN "
+        "(SELECT episode FROM derived_link WHERE person = ?)",
         [person],
     )
     for table in ("derived_blood_count", "derived_operation", "derived_link", "derived_doubt"):
@@ -107,7 +107,7 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
     key = pseudonym_key(db)
     name = pseudonym(key, "P", person.key)
     _forget_derived(db, person.key)
-    db.execute("DELETE FROM state_failure WHERE step = 'link' AND unit GLOB ?", [f"patient {name}*"])
+    forget_failures(db, "link", "patient", name)
     owned = demographics(person)
     said = moved_specimens(owned.said, person.elsewhere)
     sure = [one for one in said if one.doubt is None]
@@ -151,9 +151,9 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
     rows, failed = linker.rows(operations.planned)
     insert(db, "derived_link", rows)
     for episode, error in failed.items():
-        note_failure(db, "link", f"episode {episode}", error)
+        note_failure(db, "link", Unit("episode", episode), error)
     for specimen, error in {**failed_doubtful, **failed_specimens}.items():
-        note_failure(db, "link", f"patient {name}, specimen {specimen}", error)
+        note_failure(db, "link", Unit("patient", name, specimen), error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -417,9 +417,9 @@ def _forget_problems(db: Database) -> None:
     """Take away the problems of persons who are no more, because a merge has made them somebody else."""
     with writing(db):
         db.execute(
-            "DELETE FROM state_failure WHERE step = 'link' "
-            "AND substr(unit, 1, 19) NOT IN (SELECT 'patient ' || pseudonym FROM derived_person) "
-            "AND unit NOT IN (SELECT 'episode ' || episode FROM derived_link)"
+            "DELETE FROM state_failure WHERE step = 'link' AND ("
+            "unit_kind = 'patient' AND unit_key NOT IN (SELECT pseudonym FROM derived_person) "
+            "OR unit_kind = 'episode' AND unit_key NOT IN (SELECT episode FROM derived_link))"
         )
         db.execute(
             "DELETE FROM derived_problem WHERE step = 'link' AND NOT EXISTS "

@@ -17,7 +17,7 @@ from node.people.reading_checks import NEVER_LIFTED
 from node.people.readings import FoundSlice, find_slice, load_slice, parse_rois
 from node.store.archive import Archive
 from node.store.database import insert, writing
-from node.store.failures import barrier, forget_failure
+from node.store.failures import Unit, barrier, forget_failure
 from node.store.pending import touch
 from node.store.reasons import loaded, loaded_against, stored
 
@@ -41,7 +41,8 @@ LEFT JOIN derived_measurement AS m
 WHERE m.reading_id IS NULL AND s.stale = 0
   AND r.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)
   AND NOT EXISTS (SELECT 1 FROM state_failure AS f
-                  WHERE f.step = 'measure' AND f.unit = 'reading ' || r.reading_id AND f.final = 1)
+                  WHERE f.step = 'measure' AND f.unit_kind = 'reading'
+                    AND f.unit_key = CAST(r.reading_id AS TEXT) AND f.final = 1)
 ORDER BY r.reading_id
 """
 
@@ -81,7 +82,7 @@ def measure_readings(db: Database, archive: Archive) -> int:
     """Measure every reading whose series has changed or that is new; returns how many."""
     rows = db.execute(PENDING, [ALGORITHM_NAME, ALGORITHM_VERSION]).fetchall()
     for row in rows:
-        unit = f"reading {row[0]}"
+        unit = Unit("reading", str(row[0]))
         pending = _pending(row)
         with barrier(db, "measure", unit, instead=partial(_store_failure, db, pending)):
             result = _measure(db, archive, pending)

@@ -20,7 +20,7 @@ from node.steps.shared_pixels import note_pixels
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.derivation import keep_measurements
-from node.store.failures import barrier, begin_attempt, forget_failure, note_failure
+from node.store.failures import Unit, barrier, begin_attempt, forget_failure, note_failure
 from node.store.pending import touch
 from node.store.reasons import stored
 
@@ -31,7 +31,8 @@ PENDING = """
 FROM derived_series AS s
 WHERE s.chosen = 1 AND s.stale = 0
   AND NOT EXISTS (SELECT 1 FROM state_failure AS f
-                  WHERE f.step = 'measure' AND f.unit = 'study ' || s.study_instance_uid AND f.final = 1)
+                  WHERE f.step = 'measure' AND f.unit_kind = 'study' AND f.unit_key = s.study_instance_uid
+                    AND f.final = 1)
   AND NOT EXISTS (SELECT 1 FROM derived_measurement AS m WHERE m.series_instance_uid = s.series_instance_uid
                   AND m.reading_id IS NULL AND m.current = 1 AND m.instances_sha256 = s.inputs_sha256
                   AND m.algorithm_name = ? AND m.algorithm_version = ?)
@@ -59,7 +60,7 @@ def measure_automatically(db: Database, archive: Archive, settings: Settings, me
         )
     ]
     for uid in studies:
-        unit = f"study {uid}"
+        unit = Unit("study", uid)
         if not begin_attempt(db, "measure", unit, at=now()):
             continue
         with barrier(db, "measure", unit, instead=partial(_without, db, uid)):
@@ -85,10 +86,11 @@ def _measure(db: Database, archive: Archive, settings: Settings, measure: Measur
     with writing(db):
         _replace(db, study_uid, [_row(result, inputs, current=inputs == newest) for result, inputs in results])
         note_pixels(db, study_uid, [result for result, inputs in results if inputs == newest])
-        forget_failure(db, "measure", f"study {study_uid}", *(f"series {result.series_uid}" for result, _ in results))
+        series = (Unit("series", result.series_uid) for result, _ in results)
+        forget_failure(db, "measure", Unit("study", study_uid), *series)
         for result, inputs in results:
             if result.error is not None and inputs == newest:
-                note_failure(db, "measure", f"series {result.series_uid}", result.error)
+                note_failure(db, "measure", Unit("series", result.series_uid), result.error)
 
 
 def _without(db: Database, study_uid: str, _: Reason) -> None:

@@ -17,7 +17,7 @@ PENDING = {
           AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
                           WHERE p.step = 'catalogue' AND p.unit_kind = 'study' AND p.unit_key = uid)
           AND NOT EXISTS (SELECT 1 FROM state_failure AS f
-                          WHERE f.step = 'catalogue' AND f.unit = 'study ' || uid AND f.final = 1)""",
+                          WHERE f.step = 'catalogue' AND f.unit_kind = 'study' AND f.unit_key = uid AND f.final = 1)""",
     "messages to interpret": """
         SELECT count(*) FROM fact_frame AS f
         WHERE NOT EXISTS (SELECT 1 FROM derived_message AS m WHERE m.frame_id = f.frame_id)""",

@@ -22,7 +22,7 @@ from node.settings import Dicom, Settings
 from node.steps.stale import forget_empty, make_stale
 from node.store.archive import Archive
 from node.store.database import writing
-from node.store.failures import barrier, tried
+from node.store.failures import Unit, barrier, tried
 
 BATCH = 64
 """SOP Instance UIDs judged between two units of work."""
@@ -110,12 +110,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Sender:
+    """Who sent an object: a peer of the settings, or an address that is none of theirs."""
+
+    peer: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Event:
     """A receipt of an object, or (``object_id`` is ``None``) a person's decision for what came last."""
 
     at: str
     object_id: int | None = None
-    sender: str | None = None
+    sender: _Sender | None = None
     calling_ae: str = ""
 
 
@@ -149,7 +157,7 @@ def settle_resent(db: Database, archive: Archive, settings: Settings) -> int:
         with writing(db):
             for uid, found in judged:
                 db.execute("DELETE FROM derived_resent WHERE sop_instance_uid = ?", [uid])
-                with barrier(db, "resent", f"image {uid}"):
+                with barrier(db, "resent", Unit("image", uid)):
                     _apply(db, *found.result())
         done += len(uids)
     return done
@@ -201,7 +209,7 @@ def _events(db: Database, settings: Dicom, members: Sequence[Member]) -> list[_E
     return sorted(found, key=lambda one: (one.at, one.object_id is None))
 
 
-def _sender(settings: Dicom, address: str, calling_ae: str) -> str | None:
+def _sender(settings: Dicom, address: str, calling_ae: str) -> _Sender | None:
     """Who sent it: a peer of the settings (also what was fetched from it), else its address; ``None``: not known."""
     if not address:
         return None
@@ -209,14 +217,14 @@ def _sender(settings: Dicom, address: str, calling_ae: str) -> str | None:
     for other, peer in settings.peers.items():
         if name is None and peer.query and (peer.query.ae_title, peer.query.host) == (calling_ae, address):
             name = other
-    return f"peer {name}" if name else f"address {address}"
+    return _Sender(peer=name) if name else _Sender(address=address)
 
 
 def judge(members: Sequence[Member], events: Iterable[_Event], settings: Dicom) -> Verdict:
     """Go through receipts and decisions in their order; the objects that came first are in ``members``."""
     by_id = {one.object_id: one for one in members}
     compared = _Compared(by_id)
-    senders: dict[int, set[str]] = {}
+    senders: dict[int, set[_Sender]] = {}
     verdict: Verdict | None = None
     last: _Event | None = None
     for event in events:
@@ -237,8 +245,8 @@ def judge(members: Sequence[Member], events: Iterable[_Event], settings: Dicom) 
     return verdict
 
 
-def _may_correct(settings: Dicom, sender: str | None, senders_of_earlier: set[str]) -> bool:
-    peer = settings.peers.get(sender.removeprefix("peer ")) if sender else None
+def _may_correct(settings: Dicom, sender: _Sender | None, senders_of_earlier: set[_Sender]) -> bool:
+    peer = settings.peers.get(sender.peer) if sender and sender.peer else None
     corrects = peer.corrects if peer else "own"
     return sender is not None and (corrects == "any" or (corrects == "own" and sender in senders_of_earlier))
 

@@ -11,9 +11,9 @@ from node.steps.completeness import judge_again
 from node.steps.identity import forget_unused_numbers, resolve_merges
 from node.steps.interpret import read_anew
 from node.store.database import writing
-from node.store.failures import barrier, forget_failure, outdated, rested
+from node.store.failures import Unit, barrier, forget_failure, outdated, rested
 from node.store.pending import touch
-from node.store.public_id import public_id_sql
+from node.store.problems import forget_problems
 
 
 def retry_failed(db: Database, settings: Settings, *, at: datetime) -> int:
@@ -29,71 +29,67 @@ def retry_failed(db: Database, settings: Settings, *, at: datetime) -> int:
             renew = AGAIN.get(step)
             if renew is not None:
                 with barrier(db, step, unit):
-                    renew(db, settings, *unit.split(" ", 1))
+                    renew(db, settings, unit)
     return len(found) + again
 
 
-def _index(db: Database, _: Settings, kind: str, name: str) -> None:
-    db.execute(
-        f"DELETE FROM derived_problem WHERE step = 'index' AND unit_kind = ? AND {public_id_sql('unit_key')} = ?",
-        [kind, name],
-    )
+def _index(db: Database, _: Settings, unit: Unit) -> None:
+    forget_problems(db, "index", unit.kind, unit.key)
 
 
-def _catalogue(db: Database, _: Settings, kind: str, name: str) -> None:
+def _catalogue(db: Database, _: Settings, unit: Unit) -> None:
     """A study that was not judged is pending by itself; with a series its study is judged again."""
-    if kind == "series":
+    if unit.kind == "series":
         db.execute(
             "UPDATE derived_series SET stale = 1 WHERE study_instance_uid IN "
             "(SELECT study_instance_uid FROM derived_instance WHERE series_instance_uid = ?)",
-            [name],
+            [unit.key],
         )
 
 
-def _measure(db: Database, _: Settings, kind: str, name: str) -> None:
-    column = {"series": "series_instance_uid", "reading": "reading_id"}.get(kind)
+def _measure(db: Database, _: Settings, unit: Unit) -> None:
+    column = {"series": "series_instance_uid", "reading": "reading_id"}.get(unit.kind)
     if column is not None:
         db.execute(
-            f"DELETE FROM derived_measurement WHERE {column} = ? AND (source = 'auto') = (? = 'series')", [name, kind]
+            f"DELETE FROM derived_measurement WHERE {column} = ? AND (reading_id IS NULL) = ?",
+            [unit.key, unit.kind == "series"],
         )
 
 
-def _completeness(db: Database, _: Settings, kind: str, name: str) -> None:
-    judge_again(db, name)
+def _completeness(db: Database, _: Settings, unit: Unit) -> None:
+    judge_again(db, unit.key)
 
 
-def _resent(db: Database, _: Settings, __: str, name: str) -> None:
-    db.execute("INSERT OR IGNORE INTO derived_resent VALUES (?)", [name])
+def _resent(db: Database, _: Settings, unit: Unit) -> None:
+    db.execute("INSERT OR IGNORE INTO derived_resent VALUES (?)", [unit.key])
 
 
-def _interpret(db: Database, settings: Settings, kind: str, name: str) -> None:
-    for (frame_id,) in db.execute(
-        f"SELECT frame_id FROM fact_frame WHERE {public_id_sql('sha256')} = ?", [name.partition(".")[0]]
-    ).fetchall():
+def _interpret(db: Database, settings: Settings, unit: Unit) -> None:
+    for (frame_id,) in db.execute("SELECT frame_id FROM fact_frame WHERE sha256 = ?", [unit.key]).fetchall():
         read_anew(db, settings, frame_id)
     forget_unused_numbers(db)
     resolve_merges(db)
 
 
-def _identity(db: Database, _: Settings, __: str, ___: str) -> None:
+def _identity(db: Database, _: Settings, __: Unit) -> None:
     resolve_merges(db)
 
 
-def _link(db: Database, _: Settings, kind: str, name: str) -> None:
-    where = "pseudonym = ?" if kind == "patient" else "person = (SELECT person FROM derived_link WHERE episode = ?)"
-    named = name.partition(",")[0]
-    for (person,) in db.execute(f"SELECT person FROM derived_person WHERE {where}", [named]).fetchall():
+def _link(db: Database, _: Settings, unit: Unit) -> None:
+    of_episode = "person = (SELECT person FROM derived_link WHERE episode = ?)"
+    where = "pseudonym = ?" if unit.kind == "patient" else of_episode
+    for (person,) in db.execute(f"SELECT person FROM derived_person WHERE {where}", [unit.key]).fetchall():
         for number in db.execute(
             "SELECT authority, patient_id FROM derived_identifier WHERE person = ?", [person]
         ).fetchall():
             touch(db, *number)
 
 
-def _import(db: Database, settings: Settings, kind: str, name: str) -> None:
+def _import(db: Database, settings: Settings, _: Unit) -> None:
     derive_again(db, site=settings.site.name)
 
 
-AGAIN: Mapping[str, Callable[[Database, Settings, str, str], None]] = {
+AGAIN: Mapping[str, Callable[[Database, Settings, Unit], None]] = {
     "index": _index,
     "catalogue": _catalogue,
     "measure": _measure,

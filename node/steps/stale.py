@@ -2,7 +2,7 @@
 
 from sqlite_utils import Database
 
-from node.store.failures import forget_failure
+from node.store.failures import Unit, forget_failure
 from node.store.pending import touch, touch_known
 from node.store.problems import forget_problems
 
@@ -21,7 +21,7 @@ def make_stale(db: Database, *, study: str, series: str) -> None:
     for uid in studies:
         db.execute("UPDATE derived_series SET stale = 1 WHERE study_instance_uid = ?", [uid])
         forget_problems(db, "catalogue", "study", uid)
-        forget_failure(db, "catalogue", f"study {uid}")
+        forget_failure(db, "catalogue", Unit("study", uid))
 
 
 def take_away(db: Database, series: str) -> None:
@@ -50,7 +50,7 @@ def forget_empty(db: Database, *, study: str, series: str) -> None:
     if not db.execute("SELECT 1 FROM derived_instance WHERE series_instance_uid = ? LIMIT 1", [series]).fetchone():
         take_away(db, series)
         db.execute("DELETE FROM derived_measurement WHERE series_instance_uid = ?", [series])
-        forget_failure(db, "catalogue", f"series {series}")
+        forget_failure(db, "catalogue", Unit("series", series))
     if not db.execute("SELECT 1 FROM derived_instance WHERE study_instance_uid = ? LIMIT 1", [study]).fetchone():
         take_claims_away(db, study)
         db.execute("DELETE FROM derived_unsent_series WHERE study_instance_uid = ?", [study])

@@ -200,7 +200,7 @@ CREATE TABLE derived_message (
     sent_at TEXT,
     processing_id TEXT,
     status TEXT NOT NULL CHECK (status IN ('used', 'held', 'refused', 'ignored')),
-    reason TEXT,
+    reasons TEXT NOT NULL CHECK (json_valid(reasons)),
     PRIMARY KEY (frame_id, position)
 ) STRICT;
 
@@ -224,14 +224,13 @@ CREATE INDEX derived_extract_specimen ON derived_extract (content ->> '$.specime
 CREATE INDEX derived_extract_puzzling ON derived_extract (frame_id, position)
     WHERE kind = 'appointment' AND json_extract(content, '$.understood') IN ('unknown', 'unclear');
 
--- Messages with results of which nothing is understood, and rows of unknown codes; detail names a row (no value) and what
--- to do.
+-- Messages with results of which nothing is understood, and rows of unknown codes; the reasons name a row (no value).
 CREATE TABLE derived_unread (
     frame_id INTEGER NOT NULL REFERENCES fact_frame,
     position INTEGER NOT NULL,
     code TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    PRIMARY KEY (frame_id, position, code, detail)
+    reasons TEXT NOT NULL CHECK (json_valid(reasons)),
+    PRIMARY KEY (frame_id, position, code, reasons)
 ) STRICT;
 
 -- Every patient number seen, and the person it leads to after merges.

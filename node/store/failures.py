@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 from sqlite_utils import Database
@@ -24,6 +24,8 @@ from node import __version__
 from node.clock import to_text
 from node.errors import NodeError, StoreError
 from node.store.database import writing
+from node.store.public_id import public_id
+from node.store.reasons import stored
 
 ON_REQUEST = ""
 """Stands in the place of the version of a unit that a person wants to be tried again."""
@@ -33,13 +35,29 @@ OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFI
 DEATHS_AT_ONCE = 6
 """Times that a unit on which the process ended is tried again at once: an operator or the system may have ended it. The
 supervisor waits longer each time before it starts the role again."""
-AT_WORK, RESTED = "at work", "rested"
-"""Details of a unit that is being worked on, or on which the process ended, and of one to be tried after that."""
 FIRST_REST = timedelta(seconds=10)
 LONGEST_REST = timedelta(hours=4)
 MOST_DOUBLINGS = 20
-ALL = "all"
-"""Names the unit of work that a step is as a whole."""
+OF_BYTES = ("object", "message")
+"""Kinds whose key is the SHA-256 of bytes, of which people see the first digits."""
+
+
+class Unit(NamedTuple):
+    """A unit of work as problems name it; without a key there is one of the kind. No patient's number or name."""
+
+    kind: str
+    key: str = ""
+    part: str = ""
+    """A message of a frame, a line of a file, a specimen of a patient; empty: all of it."""
+
+    def __str__(self) -> str:
+        key = public_id(self.key) if self.kind in OF_BYTES else self.key
+        return " ".join(one for one in (self.kind, key, self.part) if one)
+
+
+ALL = Unit("all")
+"""A step as a whole."""
+THE_UNIT = "step = ? AND unit_kind = ? AND unit_key = ? AND unit_part = ?"
 
 T = TypeVar("T")
 
@@ -91,14 +109,12 @@ def in_words(error: BaseException) -> str:
 
 @contextmanager
 def barrier(
-    db: Database, step: str, unit: str, *, instead: Callable[[Reason], None] = lambda reason: None
+    db: Database, step: str, unit: Unit, *, instead: Callable[[Reason], None] = lambda reason: None
 ) -> Iterator[None]:
     """Let what is raised in a unit of work cost that unit only; within a transaction or outside of one.
 
     Parameters
     ----------
-    unit
-        Names it, as the source of a problem: ``study 1.2.3``. No patient's number or name.
     instead
         Called with the reason when the unit has failed, in the transaction that notes it: for what must
         not stay as it was.
@@ -123,7 +139,7 @@ def barrier(
             db.conn.execute("RELEASE unit")
 
 
-def _settle(db: Database, step: str, unit: str, error: Exception, instead: Callable[[Reason], None]) -> None:
+def _settle(db: Database, step: str, unit: Unit, error: Exception, instead: Callable[[Reason], None]) -> None:
     """Note the failure and do what was asked for in its place; should that fail too, the failure stands by itself."""
     reason = note_failure(db, step, unit, error)
     db.conn.execute("SAVEPOINT instead")
@@ -133,54 +149,56 @@ def _settle(db: Database, step: str, unit: str, error: Exception, instead: Calla
         if of_the_machine(second):
             raise
         db.conn.execute("ROLLBACK TO instead")
-        log.error("and so did what should stand in its place", step=step, unit=unit, error=in_words(second))
+        log.error("and so did what should stand in its place", step=step, unit=str(unit), error=in_words(second))
     db.conn.execute("RELEASE instead")
 
 
-def note_failure(db: Database, step: str, unit: str, error: Exception) -> Reason:
+def note_failure(db: Database, step: str, unit: Unit, error: Exception) -> Reason:
     """Note within a unit of work that this version failed on something; returns that as a reason."""
     words = in_words(error)
-    log.error("a unit of work failed", step=step, unit=unit, error=words)
+    log.error("a unit of work failed", step=step, unit=str(unit), error=words)
     reason = Reason("unit-failed", {"fault": words})
-    db.execute(
-        "INSERT INTO state_failure (step, unit, version, attempts, final, detail) VALUES (?, ?, ?, 1, 1, ?) "
-        "ON CONFLICT DO UPDATE SET version = excluded.version, attempts = attempts + 1, final = 1, "
-        "detail = excluded.detail, next_attempt_at = NULL",
-        [step, unit, __version__, str(reason)],
-    )
+    note_outcome(db, step, unit, reason)
     return reason
 
 
-def begin_attempt(db: Database, step: str, unit: str, *, at: datetime) -> bool:
+def note_outcome(db: Database, step: str, unit: Unit, reason: Reason) -> None:
+    """Note within a unit of work why this version fails on something."""
+    db.execute(
+        "INSERT INTO state_failure (step, unit_kind, unit_key, unit_part, version, attempts, at_work, final, reasons) "
+        "VALUES (?, ?, ?, ?, ?, 1, 0, 1, ?) ON CONFLICT DO UPDATE SET version = excluded.version, "
+        "attempts = attempts + 1, at_work = 0, final = 1, reasons = excluded.reasons, next_attempt_at = NULL",
+        [step, *unit, __version__, stored([reason])],
+    )
+
+
+def begin_attempt(db: Database, step: str, unit: Unit, *, at: datetime) -> bool:
     """Note, durably, that work on a unit begins that may end this process; whether it is to be done now.
 
     Whoever finishes the work forgets the note. A unit that has it already has ended its process: after
     :data:`DEATHS_AT_ONCE` times it rests, ever longer, and the others are done meanwhile.
     """
     with writing(db):
-        deaths, before = db.execute(
-            "SELECT coalesce(max(attempts), 0), max(detail) FROM state_failure WHERE step = ? AND unit = ?",
-            [step, unit],
+        deaths, at_work = db.execute(
+            f"SELECT coalesce(max(attempts), 0), max(at_work) FROM state_failure WHERE {THE_UNIT}", [step, *unit]
         ).fetchone()
-        rests = deaths >= DEATHS_AT_ONCE and before == AT_WORK
+        rests = deaths >= DEATHS_AT_ONCE and at_work == 1
         rest = (
             min(FIRST_REST * float(2 ** min(deaths - DEATHS_AT_ONCE, MOST_DOUBLINGS)), LONGEST_REST) if rests else None
         )
-        again = at + rest if rest else None
-        detail = (
-            f"this process ended {deaths} times while it was at work on it; it is left out until it is tried again at "
-            f"{to_text(again)[:19].replace('T', ' ')} UTC, or by `vbq-node problems --retry`"
-            if again
-            else AT_WORK
-        )
-        values = [step, unit, __version__, deaths + (not rests), int(rests), detail, to_text(again) if again else None]
+        again = to_text(at + rest) if rest else None
+        reasons = []
+        if again is not None:
+            until = again[:19].replace("T", " ")
+            reasons = [Reason("unit-ends-process", {"times": int(deaths), "until": until})]
         db.execute(
-            "INSERT OR REPLACE INTO state_failure (step, unit, version, attempts, final, detail, next_attempt_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            values,
+            "INSERT OR REPLACE INTO state_failure "
+            "(step, unit_kind, unit_key, unit_part, version, attempts, at_work, final, reasons, next_attempt_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [step, *unit, __version__, deaths + (not rests), int(not rests), int(rests), stored(reasons), again],
         )
     if rests:
-        log.error("a unit of work ends its process", step=step, unit=unit, times=deaths)
+        log.error("a unit of work ends its process", step=step, unit=str(unit), times=deaths)
     return not rests
 
 
@@ -192,21 +210,26 @@ def rested(db: Database, *, at: datetime) -> int:
     with writing(db):
         return len(
             db.execute(
-                "UPDATE state_failure SET final = 0, next_attempt_at = NULL, detail = ? WHERE next_attempt_at <= ? "
-                "RETURNING unit",
-                [RESTED, *due],
+                "UPDATE state_failure SET final = 0, next_attempt_at = NULL, reasons = '[]' WHERE next_attempt_at <= ? "
+                "RETURNING step",
+                due,
             ).fetchall()
         )
 
 
-def forget_failure(db: Database, step: str, *units: str) -> None:
+def forget_failure(db: Database, step: str, *units: Unit) -> None:
     """Units that are done, or changed: they are no problem any more. Inside a unit of work."""
-    db.conn.executemany("DELETE FROM state_failure WHERE step = ? AND unit = ?", [(step, unit) for unit in units])
+    db.conn.executemany(f"DELETE FROM state_failure WHERE {THE_UNIT}", [(step, *unit) for unit in units])
 
 
-def note_recovery(db: Database, step: str, unit: str) -> None:
+def forget_failures(db: Database, step: str, kind: str, key: str) -> None:
+    """A unit and all parts of it are done, or changed. Inside a unit of work."""
+    db.execute("DELETE FROM state_failure WHERE step = ? AND unit_kind = ? AND unit_key = ?", [step, kind, key])
+
+
+def note_recovery(db: Database, step: str, unit: Unit) -> None:
     """Forget the failure of a unit that goes well again, if there is one."""
-    found = db.execute("SELECT EXISTS (SELECT 1 FROM state_failure WHERE step = ? AND unit = ?)", [step, unit])
+    found = db.execute(f"SELECT EXISTS (SELECT 1 FROM state_failure WHERE {THE_UNIT})", [step, *unit])
     if found.fetchone()[0]:
         with writing(db):
             forget_failure(db, step, unit)
@@ -214,19 +237,23 @@ def note_recovery(db: Database, step: str, unit: str) -> None:
 
 def failing_steps(db: Database) -> list[str]:
     """The steps that failed as a whole in their last round."""
-    return [step for (step,) in db.execute("SELECT step FROM state_failure WHERE unit = ? ORDER BY step", [ALL])]
+    rows = db.execute("SELECT step FROM state_failure WHERE unit_kind = ? ORDER BY step", [ALL.kind])
+    return [step for (step,) in rows]
 
 
-def outdated(db: Database) -> list[tuple[str, str]]:
+def outdated(db: Database) -> list[tuple[str, Unit]]:
     """Step and unit of the failures to be tried again: those of another version, or that a person asked for."""
-    return db.execute(
-        "SELECT step, unit FROM state_failure WHERE final = 1 AND version <> ? ORDER BY step, unit", [__version__]
-    ).fetchall()
+    rows = db.execute(
+        "SELECT step, unit_kind, unit_key, unit_part FROM state_failure WHERE final = 1 AND version <> ? "
+        "ORDER BY step, unit_kind, unit_key, unit_part",
+        [__version__],
+    )
+    return [(step, Unit(*unit)) for step, *unit in rows.fetchall()]
 
 
 def ask_again(db: Database) -> int:
     """Have everything that this version failed on tried again by the roles; returns how many units."""
     with writing(db):
         return len(
-            db.execute("UPDATE state_failure SET version = ? WHERE final = 1 RETURNING unit", [ON_REQUEST]).fetchall()
+            db.execute("UPDATE state_failure SET version = ? WHERE final = 1 RETURNING step", [ON_REQUEST]).fetchall()
         )

@@ -17,7 +17,7 @@ from sqlite_utils.utils import sqlite3
 
 from node.clock import now, to_text
 from node.errors import StoreError
-from node.store import derivation, earlier, schema
+from node.store import derivation, earlier, schema, wording
 from node.store.private import make_file, make_folder
 
 LOCK_NAME = "migrate.lock"
@@ -176,7 +176,8 @@ def _copy(connection: sqlite3.Connection, path: Path, found: _Found) -> Path:
 
 def _is_current(connection: sqlite3.Connection) -> bool:
     views, guards = _in_place(connection, "view"), _in_place(connection, "trigger")
-    return derivation.is_current(connection) and views == _views() and guards.items() >= _guards(connection).items()
+    in_place = views == _views() and guards.items() >= _guards(connection).items()
+    return in_place and derivation.is_current(connection) and wording.is_current(connection)
 
 
 def _migrate(connection: sqlite3.Connection, found: _Found, pseudonym_key: str) -> None:
@@ -195,6 +196,8 @@ def _migrate(connection: sqlite3.Connection, found: _Found, pseudonym_key: str) 
         derivation.make_anew(connection)
         if not found.empty:
             log.info("everything derived is derived again by the steps; the receivers go on")
+    if not wording.is_current(connection):
+        wording.write(connection)
     for sql in [*_views().values(), *_guards(connection).values()]:
         connection.execute(sql.replace("CREATE TRIGGER ", "CREATE TRIGGER IF NOT EXISTS ", 1))
     connection.executemany(

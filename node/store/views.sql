@@ -29,7 +29,8 @@ CREATE VIEW flags AS
 SELECT f.flag_id, f.night, f.episode AS id, p.pseudonym AS patient, f.change, f.tier, f.previous_tier, f.cause,
        f.surgery_date, f.vbq, f.nlr, f.plr, f.threshold_version,
        f.vbq_cut, t.nlr AS nlr_cut, t.plr AS plr_cut, f.cut_of, f.scanner_stratum, f.vbq_sd, f.near_cut,
-       f.flag_id = (SELECT max(flag_id) FROM record_flag AS later WHERE later.episode = f.episode) AS latest
+       f.flag_id = (SELECT max(flag_id) FROM record_flag AS later WHERE later.episode = f.episode) AS latest,
+       (SELECT json_group_array(value ->> 'code') FROM json_each(f.cause_reasons)) AS reason_codes
 FROM record_flag AS f
 LEFT JOIN record_threshold AS t ON t.version = f.threshold_version
 LEFT JOIN derived_link AS l ON l.episode = f.episode
@@ -169,7 +170,9 @@ SELECT substr(f.sha256, 1, 12) || coalesce('.' || m.position, '') AS id,
        (SELECT min(received_at) FROM fact_frame_receipt AS r WHERE r.frame_id = f.frame_id) AS received_at,
        (SELECT count(*) FROM fact_frame_receipt AS r WHERE r.frame_id = f.frame_id) AS times_received,
        m.type, m.version, m.control_id, m.sender, m.sent_at, m.processing_id,
-       coalesce(m.status, 'pending') AS status, m.reason
+       coalesce(m.status, 'pending') AS status,
+       (SELECT group_concat(value ->> 'words', '; ') FROM json_each(m.reasons)) AS reason,
+       (SELECT json_group_array(value ->> 'code') FROM json_each(m.reasons)) AS reason_codes
 FROM fact_frame AS f
 LEFT JOIN derived_message AS m USING (frame_id);
 
@@ -201,129 +204,127 @@ GROUP BY i.series_instance_uid
 UNION ALL
 SELECT u.series_instance_uid, min(u.study_instance_uid), NULL, NULL, NULL, NULL, min(u.modality), min(u.description),
        NULL, 0, 'incomplete', max(u.instances),
-       json_group_array(u.peer || ' counts ' || u.instances || ' images, none has come'),
+       json_group_array((
+           SELECT group_concat(CASE part.value ->> 0 WHEN 'text' THEN part.value ->> 1
+                               ELSE json_object('peer', u.peer, 'images', u.instances) ->> (part.value ->> 1) END, '')
+           FROM state_words AS w, json_each(w.parts) AS part
+           WHERE w.kind = 'reason' AND w.key = 'nothing-of-it-came')),
        json_group_array('nothing-of-it-came'), NULL, NULL, NULL, NULL, NULL, NULL, 'not sent', NULL
 FROM (SELECT * FROM derived_unsent_series ORDER BY series_instance_uid, peer) AS u
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.series_instance_uid = u.series_instance_uid)
 GROUP BY u.series_instance_uid;
 
 CREATE VIEW problems AS
--- reason_codes: those of the reasons in the detail, else the code of the problem itself.
-SELECT step, source, code, detail, coalesce(reason_codes, json_array(code)) AS reason_codes FROM (
+-- Words of reasons that are kept stand beside them; those of reasons made here are filled in from state_words. advice: of
+-- the problem, behind its reasons. codes: those of the reasons, else the code of the problem itself stands for them.
+WITH found (step, source, code, reasons, advice, codes) AS (
 SELECT step,
        CASE unit_kind
            WHEN 'object' THEN 'object ' || substr(unit_key, 1, 12)
            WHEN 'message' THEN 'message ' || substr(unit_key, 1, 12) || '.' || unit_part
            WHEN 'import' THEN 'import ' || unit_key || iif(unit_part = 0, '', ' line ' || unit_part)
-           ELSE unit_kind || ' ' || unit_key
+           WHEN 'patient' THEN 'patient ' || unit_key || iif(unit_part IN (0, ''), '', ', specimen ' || unit_part)
+           ELSE unit_kind || iif(unit_key = '', '', ' ' || unit_key)
        END AS source,
-       code, coalesce((SELECT group_concat(value ->> 'words', '; ') FROM json_each(reasons)), '') AS detail,
-       -- What a reader of messages remarks is told apart by the code of the problem alone.
-       (SELECT nullif(json_group_array(value ->> 'code'), '[]') FROM json_each(reasons)
-        WHERE value ->> 'code' <> 'message-remark') AS reason_codes
-FROM derived_problem WHERE code <> 'corrected'
-UNION ALL
--- Of an object in quarantine and of an imported file it is said above.
-SELECT step, unit, 'failed', detail, NULL FROM state_failure WHERE final = 1 AND step NOT IN ('index', 'import')
+       code, reasons, NULL AS advice,
+       (SELECT nullif(json_group_array(value ->> 'code'), '[]') FROM json_each(reasons)) AS codes
+FROM (SELECT step, unit_kind, unit_key, unit_part, code, reasons FROM derived_problem WHERE code <> 'corrected'
+      UNION ALL
+      -- Of an object in quarantine and of an imported file the problem says it.
+      SELECT step, unit_kind, unit_key, unit_part, 'failed', reasons FROM state_failure
+      WHERE final = 1 AND step NOT IN ('index', 'import'))
 UNION ALL
 -- Bookings of procedures that nobody knows: once for each sender, until conf/procedures.toml knows them.
-SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), p.understood || '-procedure',
-       count(DISTINCT p.procedure) || iif(count(DISTINCT p.procedure) = 1, ' procedure', ' procedures') || ' of '
-       || count(*) || iif(count(*) = 1, ' booking', ' bookings')
-       || iif(p.understood = 'unknown', ' of no code and no word that conf/procedures.toml has',
-              ' that may be an operation at the lumbar spine, but do not surely say so')
-       || ', for example "' || coalesce(min(nullif(substr(p.procedure, 1, 80), '')), '')
-       || '": add the code of each to [local] in conf/procedures.toml, lumbar or other, then `vbq-node messages replay`', NULL
-FROM (SELECT frame_id, position, json_extract(content, '$.understood') AS understood,
+SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), p.code,
+       json_array(json_object('code', p.code, 'values', json_object(
+           'procedures', count(DISTINCT p.procedure), 'bookings', count(*),
+           'example', coalesce(min(nullif(substr(p.procedure, 1, 80), '')), '')))), NULL, NULL
+FROM (SELECT frame_id, position,
+             iif(json_extract(content, '$.understood') = 'unknown', 'unknown-procedure', 'unclear-procedure') AS code,
              json_extract(content, '$.procedure') AS procedure
       FROM derived_extract
       WHERE kind = 'appointment' AND json_extract(content, '$.understood') IN ('unknown', 'unclear')
         AND json_extract(content, '$.event') <> 'cancelled' AND json_extract(content, '$.source') <> 'order'
         AND json_extract(content, '$.order_placer') = '' AND json_extract(content, '$.order_filler') = '') AS p
 JOIN derived_message AS m USING (frame_id, position)
-GROUP BY m.sender, p.understood
+GROUP BY m.sender, p.code
 UNION ALL
 SELECT 'receive', 'series ' || u.series_instance_uid, 'duplicate-uid',
-       count(DISTINCT u.sop_instance_uid) || iif(count(DISTINCT u.sop_instance_uid) = 1, ' image', ' images')
-       || ' of it came in several versions, '
-       || iif(min(u.why) = 'peer', 'the later one from a peer that may not correct the earlier', 'with other pixels')
-       || '; all are kept and stand beside each other. `vbq-node study use-newest ' || u.study_instance_uid
-       || ' --by NAME` says that what came last holds', NULL
+       json_array(json_object('code', 'duplicate-uid', 'values', json_object(
+           'images', count(DISTINCT u.sop_instance_uid), 'study', u.study_instance_uid,
+           'why', iif(min(u.why) = 'peer', 'the later one from a peer that may not correct the earlier', 'with other pixels')))),
+       NULL, NULL
 FROM derived_undecided AS u GROUP BY u.series_instance_uid, u.study_instance_uid
 UNION ALL
 -- One line per study: what came last holds, and is other than what was known.
 SELECT 'receive', 'study ' || i.study_instance_uid, 'replaced',
-       count(DISTINCT s.sop_instance_uid) || iif(count(DISTINCT s.sop_instance_uid) = 1, ' image', ' images')
-       || ' came again from ' || group_concat(DISTINCT s.sent_by) || ' with another '
-       || (SELECT group_concat(value, ', ') FROM (
-               SELECT DISTINCT c.value FROM derived_superseded AS t
+       json_array(json_object('code', 'replaced', 'values', json_object(
+           'images', count(DISTINCT s.sop_instance_uid), 'peers', group_concat(DISTINCT s.sent_by), 'study', i.study_instance_uid,
+           'changed', (SELECT group_concat(coalesce(w.parts ->> '$', changed), ', ') FROM (
+               SELECT DISTINCT c.value AS changed FROM derived_superseded AS t
                JOIN derived_instance AS j ON j.object_id = t.replaced_by, json_each(t.changed) AS c
-               WHERE t.told = 1 AND j.study_instance_uid = i.study_instance_uid ORDER BY c.value))
-       || '; what came last holds, the earlier ones are kept. `vbq-node study use-newest ' || i.study_instance_uid
-       || ' --by NAME` confirms it', NULL
+               WHERE t.told = 1 AND j.study_instance_uid = i.study_instance_uid ORDER BY c.value)
+               LEFT JOIN state_words AS w ON w.kind = 'term' AND w.key = changed)))), NULL, NULL
 FROM derived_superseded AS s JOIN derived_instance AS i ON i.object_id = s.replaced_by
 WHERE s.told = 1 GROUP BY i.study_instance_uid
 UNION ALL
-SELECT 'link', 'series ' || p.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words', NULL
+SELECT 'link', 'series ' || p.series_instance_uid, r.value ->> '$.code', json_array(json(r.value)), NULL, NULL
 FROM derived_shared_pixels AS p, json_each(p.reason) AS r
 UNION ALL
-SELECT 'catalogue', 'series ' || s.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words', NULL
+SELECT 'catalogue', 'series ' || s.series_instance_uid, r.value ->> '$.code', json_array(json(r.value)), NULL, NULL
 FROM derived_series AS s, json_each(s.rejections) AS r
 WHERE s.stale = 0 AND (s.withdrawn = 1 AND s.modality = 'MR' OR s.role <> 'other')
 UNION ALL
-SELECT 'completeness', 'series ' || s.series_instance_uid, r.value ->> '$.code', r.value ->> '$.words', NULL
+SELECT 'completeness', 'series ' || s.series_instance_uid, r.value ->> '$.code', json_array(json(r.value)), NULL, NULL
 FROM derived_series AS s, json_each(s.fewer) AS r
 WHERE s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
 UNION ALL
 SELECT 'receive', 'object ' || substr(sha256, 1, 12), state,
-       CASE state
-           WHEN 'missing' THEN 'its file was not in the archive when the receiver started; '
-           WHEN 'damaged' THEN 'its file was damaged when the receiver started; '
-           WHEN 'foreign' THEN 'a file of this name lies in the archive, but it is not what its name says; take it away, or '
-       END || 'bring it back from a backup or have it sent again, then start the receiver anew', NULL
-FROM state_archive
+       json_array(json_object('code', state, 'values', json_object())), NULL, NULL
+FROM state_archive WHERE state IN ('missing', 'damaged', 'foreign')
 UNION ALL
 SELECT 'receive', 'peer ' || peer_address, code,
-       reason || iif(calling_ae = '', '', ' (calls itself ' || calling_ae || ', calls for ' || called_ae || ')')
-       || '; ' || times || iif(times = 1, ' time', ' times') || ', last at ' || replace(substr(last_at, 1, 19), 'T', ' ')
-       || ' UTC; `vbq-node refusals` lists them', NULL
+       json_array(json_object('code', iif(calling_ae = '', 'turned-away', 'turned-away-by-name'), 'values', json_object(
+           'why', reason, 'calling', calling_ae, 'called', called_ae, 'times', times,
+           'last', replace(substr(last_at, 1, 19), 'T', ' ')))), NULL, NULL
 FROM state_refusal WHERE settled_at IS NULL
 UNION ALL
 -- Of one peer in one line, the newest five by name.
 SELECT 'receive', 'peer ' || peer_address, 'context-refused',
-       'it (calling itself ' || calling_ae || ') offered what is not taken'
-       || iif(max(aborted) > 0, ', and aborted ' || max(aborted) || iif(max(aborted) = 1, ' time', ' times') || ' then', '')
-       || ': ' || group_concat(iif(nearness <= 5, offer, NULL), ', ')
-       || iif(count(*) > 5, ' and ' || (count(*) - 5) || ' more', '')
-       || '; ' || max(times) || iif(max(times) = 1, ' time', ' times')
-       || ', last at ' || replace(substr(max(last_at), 1, 19), 'T', ' ')
-       || ' UTC; the setting dicom.accept says what is taken, `vbq-node refusals` lists each', NULL
-FROM (SELECT *, row_number() OVER (PARTITION BY peer_address, calling_ae ORDER BY offer NOT LIKE '%MR Image Storage%',
+       json_array(json_object('code', 'context-refused', 'values', json_object(
+           'calling', calling_ae, 'aborted', max(aborted), 'offers', group_concat(iif(nearness <= 5, offer, NULL), ', '),
+           'more', max(count(*) - 5, 0), 'times', max(times), 'last', replace(substr(max(last_at), 1, 19), 'T', ' ')))), NULL, NULL
+FROM (SELECT *, row_number() OVER (PARTITION BY peer_address, calling_ae ORDER BY sop_class_uid NOT IN (
+                                       '1.2.840.10008.5.1.4.1.1.4', '1.2.840.10008.5.1.4.1.1.4.1', '1.2.840.10008.5.1.4.1.1.4.4'),
                                    last_at DESC, offer) AS nearness
       FROM state_refused_context WHERE problem = 1 AND settled_at IS NULL ORDER BY nearness)
 GROUP BY peer_address, calling_ae
 UNION ALL
 SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
-       iif(EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.study_instance_uid = s.study_instance_uid
-                   AND i.headers ->> '$.patient_id' IS NOT NULL),
-           'the PatientID of the images stands for nobody', 'the images carry no PatientID')
-       || '; kept, but they cannot be linked to a patient', NULL
+       json_array(json_object('code',
+           iif(EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.study_instance_uid = s.study_instance_uid
+                       AND i.headers ->> '$.patient_id' IS NOT NULL), 'patient-id-of-nobody', 'unidentified'),
+           'values', json_object())), NULL, NULL
 FROM derived_series AS s
 WHERE s.patient_id IS NULL AND s.withheld = 0
   AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
                   WHERE p.step = 'catalogue' AND p.unit_kind = 'study' AND p.unit_key = s.study_instance_uid)
 UNION ALL
 SELECT 'completeness', 'series ' || s.series_instance_uid, 'incomplete',
-       (SELECT group_concat(value ->> 'words', '; ') FROM json_each(s.completeness_reasons))
-       || '; have the PACS send the study again, or bring it with `vbq-node fetch --peer PACS --study ' || s.study_instance_uid || '`',
+       s.completeness_reasons,
+       json_array(json_object('code', 'bring-study', 'values', json_object('study', s.study_instance_uid))),
        (SELECT json_group_array(value ->> 'code') FROM json_each(s.completeness_reasons))
 FROM derived_series AS s
 WHERE s.completeness = 'incomplete' AND s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
 UNION ALL
 SELECT 'completeness', 'study ' || u.study_instance_uid, 'not-sent',
-       u.peer || ' has MR series of it that never came: '
-       || group_concat(coalesce(u.description, 'one without a name') || ' (' || u.instances || ' images)', ', ')
-       || '; have it send them, or bring them with `vbq-node fetch --peer ' || u.peer || ' --study ' || u.study_instance_uid || '`', NULL
+       json_array(json_object('code', 'not-sent', 'values', json_object(
+           'peer', u.peer, 'study', u.study_instance_uid, 'series', group_concat(
+               coalesce(u.description, (SELECT parts ->> '$' FROM state_words WHERE kind = 'term' AND key = 'one without a name'),
+                        'one without a name')
+               || ' (' || u.instances || ' '
+               || coalesce((SELECT parts ->> '$' FROM state_words WHERE kind = 'term' AND key = 'images'), 'images') || ')', ', ')))),
+       NULL, NULL
 FROM (SELECT * FROM derived_unsent_series ORDER BY study_instance_uid, peer, series_instance_uid) AS u
 WHERE u.of_use = 1
   AND (u.t1_sagittal = 1
@@ -332,41 +333,45 @@ WHERE u.of_use = 1
 GROUP BY u.study_instance_uid, u.peer
 UNION ALL
 SELECT 'completeness', 'peer ' || peer, 'no-answer',
-       count(*) || ' studies wait for its count of images; it said last: ' || max(last_error), NULL
+       json_array(json_object('code', 'no-answer', 'values', json_object('studies', count(*), 'fault', max(last_error)))), NULL, NULL
 FROM state_outgoing WHERE kind = 'study_query' AND status = 'waiting' AND attempts >= 3 GROUP BY peer
 UNION ALL
-SELECT 'fetch', 'series ' || series_instance_uid, 'not-fetched', 'from ' || peer || ': ' || error, NULL FROM state_fetch
+SELECT 'fetch', 'series ' || series_instance_uid, 'not-fetched',
+       json_array(json_object('code', 'not-fetched', 'values', json_object('peer', peer, 'fault', error))), NULL, NULL
+FROM state_fetch
 UNION ALL
 SELECT kind, 'peer ' || peer, 'unreachable',
-       'nothing can be sent on to it since ' || failing_since || ': ' || last_error, NULL
+       json_array(json_object('code', 'unreachable', 'values', json_object('since', failing_since, 'fault', last_error))), NULL, NULL
 FROM state_outgoing_peer WHERE failures >= 3
 UNION ALL
 SELECT 'forward', 'object ' || substr(o.sha256, 1, 12), 'undeliverable',
-       f.peer || ' did not take it in ' || f.attempts || ' attempts: ' || f.last_error
-       || iif(f.status = 'dead', '; `vbq-node forward retry` tries it again', '; it is tried on'), NULL
+       json_array(json_object('code', iif(f.status = 'dead', 'object-given-up', 'object-not-taken'), 'values', json_object(
+           'peer', f.peer, 'attempts', f.attempts, 'fault', f.last_error))), NULL, NULL
 FROM state_outgoing AS f JOIN fact_object AS o ON o.object_id = CAST(f.key AS INTEGER)
 WHERE f.kind = 'forward' AND (f.status = 'dead' OR f.status = 'waiting' AND f.attempts >= 12)
 UNION ALL
 SELECT 'commitment', 'request ' || r.request_id, 'undeliverable',
-       r.calling_ae || ' asked whether ' || json_array_length(r.instances) || ' objects are kept; the answer was not heard in '
-       || s.attempts || ' attempts: ' || s.last_error, NULL
+       json_array(json_object('code', 'answer-not-heard', 'values', json_object(
+           'calling', r.calling_ae, 'objects', json_array_length(r.instances), 'attempts', s.attempts, 'fault', s.last_error))),
+       NULL, NULL
 FROM state_outgoing AS s JOIN fact_commitment_request AS r ON r.request_id = CAST(s.key AS INTEGER)
 WHERE s.kind = 'commitment' AND s.attempts >= 2
 UNION ALL
 -- Of kinds that have no words of their own above or below.
 SELECT kind, kind || ' ' || key, 'undeliverable',
-       iif(peer = '', 'it', peer || ': it') || ' was not taken in ' || attempts || ' attempts: ' || coalesce(last_error, '') || iif(status = 'dead', '; it is given up', '; it is tried on'), NULL
+       json_array(json_object('code', iif(status = 'dead', 'given-up', 'not-taken'), 'values', json_object(
+           'peer', peer, 'attempts', attempts, 'fault', coalesce(last_error, '')))), NULL, NULL
 FROM state_outgoing
 WHERE kind NOT IN ('study_query', 'forward', 'commitment', 'mail') AND (status = 'dead' OR status = 'waiting' AND attempts >= 12)
 UNION ALL
 SELECT 'commitment', 'request ' || r.request_id, 'not-kept',
-       r.calling_ae || ' asked whether ' || json_array_length(r.instances) || ' objects are kept; it was told that '
-       || json_array_length(c.failed) || ' are not here or are damaged', NULL
+       json_array(json_object('code', 'not-kept', 'values', json_object(
+           'calling', r.calling_ae, 'objects', json_array_length(r.instances), 'failed', json_array_length(c.failed)))), NULL, NULL
 FROM fact_commitment_request AS r JOIN record_commitment AS c USING (request_id) WHERE json_array_length(c.failed) > 0
 UNION ALL
 SELECT 'link', 'patient ' || p.pseudonym, 'candidate',
-       'number ' || a.patient_id || ' of ' || a.authority || ' differs from ' || b.patient_id
-       || ' in leading zeros only; they are not linked: `vbq-node identity confirm` or `reject` says whether they are one patient', NULL
+       json_array(json_object('code', 'candidate', 'values', json_object(
+           'number', a.patient_id, 'authority', a.authority, 'other', b.patient_id))), NULL, NULL
 FROM derived_identifier AS a
 JOIN derived_identifier AS b ON b.authority = a.authority AND ltrim(b.patient_id, '0') = ltrim(a.patient_id, '0')
                              AND length(b.patient_id) > length(a.patient_id) AND b.person <> a.person
@@ -374,18 +379,20 @@ JOIN derived_person AS p ON p.person = a.person
 WHERE NOT EXISTS (SELECT 1 FROM fact_identity_decision AS d WHERE d.authority = a.authority
                   AND d.patient_id = b.patient_id AND d.other_patient_id = a.patient_id)
 UNION ALL
-SELECT 'interpret', 'message ' || substr(f.sha256, 1, 12) || '.' || m.position, m.status, m.reason, NULL
+SELECT 'interpret', 'message ' || substr(f.sha256, 1, 12) || '.' || m.position, m.status,
+       m.reasons, NULL, (SELECT json_group_array(value ->> 'code') FROM json_each(m.reasons))
 FROM derived_message AS m JOIN fact_frame AS f USING (frame_id)
 WHERE m.status IN ('held', 'refused')
   AND NOT EXISTS (SELECT 1 FROM state_failure AS x WHERE x.step = 'interpret' AND x.final = 1
-                  AND x.unit = 'message ' || substr(f.sha256, 1, 12) || '.' || m.position)
+                  AND x.unit_kind = 'message' AND x.unit_key = f.sha256 AND x.unit_part = CAST(m.position AS TEXT))
 UNION ALL
 SELECT 'measure', 'series ' || m.series_instance_uid, m.status,
-       (SELECT group_concat(value, '; ') FROM json_each(m.reasons)), m.reason_codes
+       (SELECT json_group_array(json_object('code', c.value, 'words', m.reasons ->> c.key)) FROM json_each(m.reason_codes) AS c),
+       NULL, m.reason_codes
 FROM measurements AS m
 WHERE m.status IN ('review', 'rejected') AND m.in_effect = 1
   AND NOT EXISTS (SELECT 1 FROM state_failure AS x WHERE x.step = 'measure' AND x.final = 1
-                  AND x.unit = 'series ' || m.series_instance_uid)
+                  AND x.unit_kind = 'series' AND x.unit_key = m.series_instance_uid)
   -- The image of one candidate was rejected, that of the next was not: the study has its score, or waits for it there.
   AND NOT (m.status = 'rejected' AND m.source = 'auto' AND EXISTS (
       SELECT 1 FROM derived_series AS s JOIN derived_measurement AS other USING (series_instance_uid)
@@ -393,8 +400,8 @@ WHERE m.status IN ('review', 'rejected') AND m.in_effect = 1
 UNION ALL
 -- A lumbar examination of which nothing is measured, with what speaks against the series that comes nearest.
 SELECT 'measure', 'study ' || s.study_instance_uid, 'no-t1',
-       'none of its series can be the plain sagittal T1; nearest is series ' || s.series_instance_uid || ': '
-       || (SELECT group_concat(value ->> 'plain', '; ') FROM json_each(s.reasons) WHERE value ->> 'holds' = 0),
+       json_array(json_object('code', 'no-t1', 'values', json_object('series', s.series_instance_uid, 'against',
+           (SELECT group_concat(value ->> 'plain', '; ') FROM json_each(s.reasons) WHERE value ->> 'holds' = 0)))), NULL,
        (SELECT json_group_array(value ->> 'code') FROM json_each(s.reasons) WHERE value ->> 'holds' = 0)
 FROM (SELECT study_instance_uid, series_instance_uid, reasons,
              row_number() OVER (PARTITION BY study_instance_uid ORDER BY
@@ -409,9 +416,9 @@ WHERE s.nearness = 1
                   WHERE other.study_instance_uid = s.study_instance_uid)
 UNION ALL
 SELECT 'link', 'patient ' || b.patient, 'held-blood-count',
-       (SELECT group_concat(value, '; ') FROM json_each(b.notes))
-       || iif(EXISTS (SELECT 1 FROM json_each(b.reason_codes) WHERE value = 'specimen-under-newer-number'), '',
-              '; `vbq-node counts approve "' || b.specimen || '" --by NAME` uses it, as it is or with correct values'),
+       (SELECT json_group_array(json_object('code', c.value, 'words', b.notes ->> c.key)) FROM json_each(b.reason_codes) AS c),
+       iif(EXISTS (SELECT 1 FROM json_each(b.reason_codes) WHERE value = 'specimen-under-newer-number'), NULL,
+           json_array(json_object('code', 'approve-count', 'values', json_object('specimen', b.specimen)))),
        b.reason_codes
 FROM blood_counts AS b
 WHERE b.status = 'held' AND NOT EXISTS (SELECT 1 FROM json_each(b.reason_codes) WHERE value IN (
@@ -423,38 +430,41 @@ WHERE b.status = 'held' AND NOT EXISTS (SELECT 1 FROM json_each(b.reason_codes) 
                          WHERE o.sender = c.sender AND o.doubt IS NOT NULL) >= 3)
 UNION ALL
 SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), u.code,
-       count(*) || iif(count(*) = 1, ' message: ', ' messages, for example: ') || min(u.detail), NULL
+       json_array(json_object('code', 'not-read-of-sender', 'values', json_object(
+           'messages', count(*), 'example', min(u.reasons ->> '$[0].words')))), NULL, NULL
 FROM derived_unread AS u JOIN derived_message AS m USING (frame_id, position)
--- Of an unknown code the detail is its own: one line for each.
-GROUP BY m.sender, u.code, iif(u.code = 'unknown-code', u.detail, '')
+-- Of an unknown code the reason is its own: one line for each.
+GROUP BY m.sender, u.code, iif(u.code = 'unknown-code', u.reasons -> '$[0].values', '')
 UNION ALL
 -- A sender of blood counts of several patients, of which none has both ratios.
 SELECT 'link', 'sender ' || coalesce(m.sender, ''), 'sender-without-counts',
-       'blood-count results of ' || count(DISTINCT e.authority || '|' || e.patient_id)
-       || ' patients make no count with NLR and PLR, for example: '
-       || coalesce((SELECT group_concat(n.value ->> 'words', '; ') FROM json_each((
+       json_array(json_object('code', 'sender-without-counts', 'values', json_object(
+           'patients', count(DISTINCT e.authority || '|' || e.patient_id), 'example', coalesce((SELECT group_concat(n.value ->> 'words', '; ') FROM json_each((
                SELECT min(b.notes) FROM derived_blood_count AS b JOIN derived_identifier AS i USING (person)
                JOIN derived_extract AS x ON x.authority = i.authority AND x.patient_id = i.patient_id AND x.kind = 'specimen'
                JOIN derived_message AS y ON y.frame_id = x.frame_id AND y.position = x.position
-               WHERE y.sender IS m.sender)) AS n), 'no row is understood')
-       || '. Name its codes and units in conf/analytes.toml or its rules in [hl7.senders], then `vbq-node messages replay`',
-       NULL
+               WHERE y.sender IS m.sender)) AS n),
+           (SELECT parts ->> '$' FROM state_words WHERE kind = 'term' AND key = 'no row is understood'), 'no row is understood')))),
+       NULL, NULL
 FROM derived_extract AS e JOIN derived_message AS m USING (frame_id, position)
 WHERE e.kind = 'specimen'
   AND NOT EXISTS (SELECT 1 FROM derived_sender_count AS c WHERE c.sender = coalesce(m.sender, '') AND c.ratios = 1)
 GROUP BY m.sender HAVING count(DISTINCT e.authority || '|' || e.patient_id) >= 3
 UNION ALL
 SELECT 'link', 'sender ' || c.sender, 'sender-counts-off',
-       count(DISTINCT c.person) || ' of ' || (SELECT count(DISTINCT a.person) FROM derived_sender_count AS a WHERE a.sender = c.sender)
-       || ' patients of this sender have blood counts far from what is usual ('
-       || (SELECT group_concat(what, ', ') FROM (
-               SELECT DISTINCT (d.doubt ->> '$.values.what') || coalesce(' ' || (d.doubt ->> '$.values.way'), '') AS what
-               FROM derived_sender_count AS d WHERE d.sender = c.sender AND d.doubt IS NOT NULL ORDER BY 1))
-       || '), and no second measurement confirms them: a unit may have slipped. They are held: '
-       || (SELECT group_concat(pseudonym, ', ') FROM (
+       json_array(json_object('code', 'sender-counts-off', 'values', json_object(
+           'people', count(DISTINCT c.person),
+           'of', (SELECT count(DISTINCT a.person) FROM derived_sender_count AS a WHERE a.sender = c.sender),
+           'what', (SELECT group_concat(what, ', ') FROM (
+               SELECT DISTINCT coalesce(w.parts ->> '$', d.doubt ->> '$.values.what')
+                      || coalesce(' ' || coalesce(y.parts ->> '$', d.doubt ->> '$.values.way'), '') AS what
+               FROM derived_sender_count AS d
+               LEFT JOIN state_words AS w ON w.kind = 'term' AND w.key = d.doubt ->> '$.values.what'
+               LEFT JOIN state_words AS y ON y.kind = 'term' AND y.key = d.doubt ->> '$.values.way'
+               WHERE d.sender = c.sender AND d.doubt IS NOT NULL ORDER BY 1)),
+           'held', (SELECT group_concat(pseudonym, ', ') FROM (
                SELECT DISTINCT p.pseudonym FROM derived_sender_count AS d JOIN derived_person AS p USING (person)
-               WHERE d.sender = c.sender AND d.doubt IS NOT NULL ORDER BY 1))
-       || '. Ask the laboratory; corrected results settle it, and `vbq-node counts approve` uses a single one',
+               WHERE d.sender = c.sender AND d.doubt IS NOT NULL ORDER BY 1))))), NULL,
        (SELECT json_group_array(code) FROM (
                SELECT DISTINCT d.doubt ->> '$.code' AS code FROM derived_sender_count AS d
                WHERE d.sender = c.sender AND d.doubt IS NOT NULL ORDER BY 1))
@@ -465,27 +475,46 @@ UNION ALL
 SELECT 'link', 'patient ' || p.pseudonym,
        CASE d.kind WHEN 'number' THEN 'number-of-several-people' WHEN 'merge' THEN 'merge-of-different-people'
                    ELSE 'another-person' END,
-       d.sources ->> '$[0]'
-       || iif(json_array_length(d.sources) = 1, '', ' and ' || (json_array_length(d.sources) - 1) || ' more')
-       || ': ' || (SELECT group_concat(value ->> 'words', '; ') FROM json_each(d.reason))
-       || '. `vbq-node identity list` shows whose number it is; `vbq-node identity confirm` says that it is the same person, '
-       || '`reject` or `split` that it is not',
+       json_array(json_object('code', 'whose-it-is', 'values', json_object(
+           'source', d.sources ->> '$[0]', 'more', json_array_length(d.sources) - 1,
+           'why', (SELECT group_concat(value ->> 'words', '; ') FROM json_each(d.reason))))), NULL,
        (SELECT json_group_array(value ->> 'code') FROM json_each(d.reason))
 FROM derived_doubt AS d JOIN derived_person AS p USING (person)
 WHERE NOT EXISTS (SELECT 1 FROM derived_link AS l WHERE l.person = d.person AND l.status = 'held'
-                  AND instr(l.reasons, '"' || (d.reason ->> '$[0].code') || '"') > 0)
+                  -- Also where it is why a blood count is in doubt.
+                  AND EXISTS (SELECT 1 FROM json_tree(l.reasons) WHERE key = 'code' AND atom = d.reason ->> '$[0].code'))
 UNION ALL
-SELECT 'link', 'episode ' || l.episode, 'held', (SELECT group_concat(value ->> 'words', '; ') FROM json_each(l.reasons)),
+SELECT 'link', 'episode ' || l.episode, 'held', l.reasons, NULL,
        (SELECT json_group_array(value ->> 'code') FROM json_each(l.reasons))
 FROM derived_link AS l WHERE l.status = 'held'
   AND NOT EXISTS (SELECT 1 FROM state_failure AS x
-                  WHERE x.step = 'link' AND x.final = 1 AND x.unit = 'episode ' || l.episode)
+                  WHERE x.step = 'link' AND x.final = 1 AND x.unit_kind = 'episode' AND x.unit_key = l.episode)
 UNION ALL
-SELECT 'mail', 'mail ' || m.message_id, 'undeliverable', coalesce(d.last_error, ''), NULL
+SELECT 'mail', 'mail ' || m.message_id, 'undeliverable',
+       json_array(json_object('code', 'mail-not-taken', 'values', json_object('fault', coalesce(d.last_error, '')))), NULL, NULL
 FROM state_outgoing AS d JOIN record_mail AS m ON m.mail_id = CAST(d.key AS INTEGER)
 WHERE d.kind = 'mail' AND d.status = 'dead'
 UNION ALL
 SELECT 'nightly', iif(kind = 'clock', 'clock', 'night ' || night), iif(kind = 'clock', 'clock-ahead', 'failed'),
-       coalesce(detail, ''), NULL
+       json_array(json_object('code', iif(kind = 'clock', 'clock-ahead', 'night-failed'), 'values', json_object(
+           'fault', coalesce(detail, '')))), NULL, NULL
 FROM state_run WHERE status = 'failed'
-);
+)
+SELECT step, source, code,
+       coalesce((SELECT group_concat(coalesce(r.value ->> 'words', (
+           SELECT group_concat(CASE part.value ->> 0
+               WHEN 'text' THEN part.value ->> 1
+               WHEN 'value' THEN r.value -> 'values' ->> (part.value ->> 1)
+               WHEN 'term' THEN coalesce((SELECT t.parts ->> '$' FROM state_words AS t WHERE t.kind = 'term'
+                                          AND t.key = r.value -> 'values' ->> (part.value ->> 1)),
+                                         r.value -> 'values' ->> (part.value ->> 1))
+               WHEN 'one' THEN iif(r.value -> 'values' ->> (part.value ->> 1) = 1, part.value ->> 2, part.value ->> 3)
+               WHEN 'some' THEN CASE coalesce(r.value -> 'values' ->> (part.value ->> 1), '')
+                   WHEN '' THEN '' WHEN 0 THEN '' WHEN 1 THEN part.value ->> 2
+                   ELSE replace(part.value ->> 3, '#', r.value -> 'values' ->> (part.value ->> 1)) END
+               END, '')
+           FROM state_words AS w, json_each(w.parts) AS part
+           WHERE w.kind = 'reason' AND w.key = r.value ->> 'code'), r.value ->> 'code'), '; ')
+        FROM (SELECT value FROM json_each(found.reasons) UNION ALL SELECT value FROM json_each(found.advice)) AS r), '') AS detail,
+       coalesce(codes, json_array(code)) AS reason_codes
+FROM found;

@@ -141,15 +141,15 @@ def test_a_scanner_with_enough_patients_has_its_own_cut_another_the_pooled_one()
     assert (own.stratum, own.n, own.pooled) == ("A", 300, None)
     assert own.vbq == np.quantile(table.vbq[table.scanner_stratum == "A"], 0.75)
     assert (pooled.stratum, pooled.n, pooled.vbq) == ("B", 100, found.cuts.vbq)
-    assert pooled.pooled == "scanner B: 100 patients, 101 are needed for a cut of its own"
-    assert (found.cuts.at("A").vbq, found.cuts.at("A").of) == (own.vbq, "scanner A")
+    assert str(pooled.pooled) == "scanner B: 100 patients, 101 are needed for a cut of its own"
+    assert (found.cuts.at("A").vbq, str(found.cuts.at("A").of)) == (own.vbq, "scanner A")
     for scanner, of in (
         ("B", "all scanners (scanner B: 100 patients, 101 are needed for a cut of its own)"),
         ("C", "all scanners (scanner C is not among those of the cut-offs)"),
         (None, "all scanners (scanner unknown)"),
     ):
         cuts = found.cuts.at(scanner)
-        assert (cuts.vbq, cuts.of) == (found.cuts.vbq, of)
+        assert (cuts.vbq, str(cuts.of)) == (found.cuts.vbq, of)
     assert {found.cuts.at(name).nlr for name in ("A", "B", None)} == {found.cuts.nlr}, "blood knows no scanner"
 
 
@@ -157,7 +157,7 @@ def test_one_scanner_alone_is_the_whole_cohort() -> None:
     found = calibrate(cohort(100, scanner_stratum="A"), rule())
     assert isinstance(found, Calibration)
     assert found.cuts.strata == ()
-    assert found.cuts.at("A").of == "all scanners"
+    assert str(found.cuts.at("A").of) == "all scanners"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,10 @@ def test_only_cuts_outside_the_interval_are_left_behind() -> None:
     new = calibrate(rows, rule())
     assert isinstance(new, Calibration)
     assert left_behind(near, new) == ()
-    assert [word.split(" lies")[0] for word in left_behind(far, new)] == ["the VBQ cut 2.85", "the PLR cut 167"]
+    assert [(one.code, one.values["marker"], one.values["cut"]) for one in left_behind(far, new)] == [
+        ("cut-left-behind", "VBQ", 2.76 + 0.09),
+        ("cut-left-behind", "PLR", 167.0),
+    ]
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:

@@ -168,7 +168,7 @@ CUTS = institutional_cuts(3.0, 4.0, 250.0, "any")
 def test_a_tier_and_its_words_say_the_same_at_the_cuts(vbq: float, nlr: float, plr: float) -> None:
     """VBQ is high at its cut and above, a ratio above only."""
     high = (vbq >= 3.0, nlr > 4.0, plr > 250.0)
-    words = explain(vbq=vbq, nlr=nlr, plr=plr, cuts=CUTS, vbq_sem=0.0).split(", ")
+    words = str(explain(vbq=vbq, nlr=nlr, plr=plr, cuts=CUTS, vbq_sem=0.0)).split(", ")
     assert tuple("is high" in part for part in words) == high
     expected = {(True, True): Tier.FLAGGED, (False, False): Tier.LOWER}.get(
         (high[0], high[1] or high[2]), Tier.INTERMEDIATE
@@ -181,7 +181,7 @@ def test_a_tier_and_its_words_say_the_same_at_the_cuts(vbq: float, nlr: float, p
     [(4.000002, "NLR 4.000002 is high (cut 4.000000)"), (4.0000002, "NLR 4.000000 is high (cut 4.000000)")],
 )
 def test_values_are_told_apart_with_six_decimals_at_most(nlr: float, words: str) -> None:
-    assert words in explain(vbq=3.5, nlr=nlr, plr=200.0, cuts=CUTS)
+    assert words in str(explain(vbq=3.5, nlr=nlr, plr=200.0, cuts=CUTS))
 
 
 @pytest.mark.parametrize(("vbq", "near"), [(2.875, False), (2.9375, True), (3.0625, True), (3.125, False)])

@@ -113,3 +113,24 @@ def test_a_code_of_another_version_is_shown_as_it_is() -> None:
 @pytest.mark.parametrize("code", ["incomplete-data", "no-degenerative-diagnosis"])
 def test_what_later_data_can_complete(code: str) -> None:
     assert Reason(code).transient
+
+
+def test_german_words_have_a_decimal_comma_and_their_own_plurals() -> None:
+    far = Reason("far-from-automatic", {"distance": 3.25, "automatic": 2.5})
+    assert "3.2 " in far.words()
+    assert "3,2 " in far.words(GERMAN)
+    assert "2,50" in far.words(GERMAN)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [(0, "S: w."), (1, "S and 1 more: w."), (3, "S and 3 more: w."), ("", "S: w.")]
+)
+def test_words_for_some_are_said_only_where_there_are_some(more: int | str, said: str) -> None:
+    assert Reason("whose-it-is", {"source": "S", "more": more, "why": "w"}).words().startswith(said)
+
+
+def test_a_file_whose_words_name_a_value_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "fr.toml"
+    file.write_text('[words]\nno-mri = "aucune IRM de {qui}"\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="no-mri"):
+        load_language(str(file))

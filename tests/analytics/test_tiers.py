@@ -42,14 +42,14 @@ def test_without_a_value_there_is_no_tier(missing: str) -> None:
 
 
 def test_the_words_name_values_and_cuts() -> None:
-    assert explain(vbq=3.21, nlr=4.1, plr=201, cuts=ANY) == (
+    assert str(explain(vbq=3.21, nlr=4.1, plr=201, cuts=ANY)) == (
         "VBQ 3.21 is high (cut 3.02), NLR 4.10 is high (cut 3.77), PLR 201 is not high (cut 247)"
     )
 
 
 def test_values_close_to_the_cut_are_told_apart() -> None:
     cuts = Cuts(method="quantile 0.75", n=200, vbq=2.99374, nlr=3.8924, plr=253.05, ratios="any")
-    assert explain(vbq=2.9936, nlr=3.893, plr=253.05, cuts=cuts) == (
+    assert str(explain(vbq=2.9936, nlr=3.893, plr=253.05, cuts=cuts)) == (
         "VBQ 2.9936 is not high, but within its measurement error ±0.075 of the cut (cut 2.9937), "
         "NLR 3.893 is high (cut 3.892), PLR 253 is not high (cut 253)"
     )
@@ -67,7 +67,7 @@ def test_the_measurement_error_is_that_of_the_paper() -> None:
 )  # fmt: skip
 def test_a_value_within_its_own_error_of_the_cut_is_said_to_be_so(vbq: float, vbq_sem: float, near: bool) -> None:
     assert near_cut(vbq, ANY, vbq_sem=vbq_sem) is near
-    words = explain(vbq=vbq, nlr=4.1, plr=201, cuts=ANY, vbq_sem=vbq_sem)
+    words = str(explain(vbq=vbq, nlr=4.1, plr=201, cuts=ANY, vbq_sem=vbq_sem))
     assert (f"within its measurement error ±{vbq_sem:g} of the cut" in words) is near
 
 
@@ -80,5 +80,5 @@ def test_a_value_within_its_own_error_of_the_cut_is_said_to_be_so(vbq: float, vb
 )
 def test_the_words_judge_at_the_cuts_as_the_tier_does(vbq: float, nlr: float, plr: float, words: str) -> None:
     """The paper's logistic model counts VBQ ≥ its cut as high; a ratio must exceed its own."""
-    explained = explain(vbq=vbq, nlr=nlr, plr=plr, cuts=ANY, vbq_sem=0.0)
+    explained = str(explain(vbq=vbq, nlr=nlr, plr=plr, cuts=ANY, vbq_sem=0.0))
     assert re.sub(r" \(cut [^)]*\)", "", explained) == words

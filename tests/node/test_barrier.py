@@ -32,6 +32,8 @@ from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
 from node.store.failures import ask_again
+from node.store.public_id import public_id
+from node.store.reasons import loaded
 from tests.node.dicom_samples import NOON, encode, mr_image, receive, write_file
 from tests.node.known_circles import KnownCircles
 from tests.node.test_cohort_import import HEADER, A, B
@@ -187,11 +189,17 @@ def test_what_a_unit_raises_costs_that_unit_and_it_is_tried_again(node: Node, un
         node.run()
         assert sorted(node.complete()) == list(GOOD)
         assert len(node.rows("SELECT id FROM derived_import_row")) == 2
-        failed = node.rows("SELECT step, unit, detail FROM state_failure")
+        failed = node.rows("SELECT unit_kind, unit_key, reasons FROM state_failure")
         assert len(failed) == units
-        shown = node.rows("SELECT source FROM problems WHERE code IN ('failed', 'unreadable')")
-        assert {unit for _, unit, _ in failed} <= {source for (source,) in shown}
-        assert all(type(error).__name__ in detail and "'x'" not in detail for _, _, detail in failed)
+        shown = [
+            source for (source,) in node.rows("SELECT source FROM problems WHERE code IN ('failed', 'unreadable')")
+        ]
+        for kind, key, reasons in failed:
+            assert any(one.startswith(f"{kind} {public_id(key) if len(key) == 64 else key}") for one in shown)
+            ((code, fault),) = [(one.code, str(one.values["fault"])) for one in loaded(reasons)]
+            assert code == "unit-failed"
+            assert type(error).__name__ in fault
+            assert "'x'" not in fault
         assert not any(number for name, number in pending(node.db).items() if name != "studies arriving")
         counted = status(node.db, node.folder, now=LATER)["counts"]
         assert isinstance(counted, dict)
@@ -203,7 +211,7 @@ def test_what_a_unit_raises_costs_that_unit_and_it_is_tried_again(node: Node, un
     assert ask_again(node.db) == units
     node.run()
     assert sorted(node.complete()) == sorted([BAD, *GOOD])
-    assert node.rows("SELECT unit FROM state_failure") == []
+    assert node.rows("SELECT step FROM state_failure") == []
     assert node.rows("SELECT source FROM problems WHERE code IN ('failed', 'unreadable')") == []
 
 
@@ -219,7 +227,7 @@ def test_another_version_of_the_software_tries_it_again(node: Node, unit: str, m
     monkeypatch.setattr("node.store.failures.__version__", "0.2.0")
     node.run()
     assert sorted(node.complete()) == sorted([BAD, *GOOD])
-    assert node.rows("SELECT unit FROM state_failure") == []
+    assert node.rows("SELECT step FROM state_failure") == []
 
 
 def test_a_failure_leaves_nothing_of_before_in_effect(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,9 +266,10 @@ def test_a_specimen_that_fails_leaves_the_others_of_the_person(node: Node, monke
     node.run()
     # NLR of the counts of 12 March, 4.2 / 1.4, and of the one of 10 March, 2.8 / 1.4.
     assert {number: round(rest[4], 9) for number, rest in node.complete().items()} == {"0001": 3, BAD: 2, "0003": 3}
-    ((unit,),) = node.rows("SELECT unit FROM state_failure")
-    assert f", specimen order:Y{BAD}" in unit
-    assert BAD not in unit.partition(",")[0]
+    ((kind, key, part),) = node.rows("SELECT unit_kind, unit_key, unit_part FROM state_failure")
+    assert (kind, part) == ("patient", f"order:Y{BAD}@2026-03-12T08:30:00+00:00")
+    assert BAD not in key
+    assert ("link", f"patient {key}, specimen {part}") in node.failed()
 
 
 def test_a_line_of_a_table_that_fails_leaves_the_other_lines(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +303,7 @@ def test_merges_that_fail_leave_every_number_where_it_was_and_the_messages_are_r
     ask_again(node.db)
     node.run()
     assert node.complete()["0001"][4] == pytest.approx(5)  # 7.0 / 1.4
-    assert node.rows("SELECT unit FROM state_failure") == []
+    assert node.rows("SELECT step FROM state_failure") == []
 
 
 def test_a_step_that_fails_as_a_whole_does_not_keep_the_others_from_their_work(
@@ -315,7 +324,7 @@ def test_a_full_disk_is_no_fault_of_a_unit(node: Node, monkeypatch: pytest.Monke
     break_unit(monkeypatch, "node.steps.index.read_header", lambda _: True, full)
     with pytest.raises(OSError, match="No space left"):
         index_objects(node.db, node.archive)
-    assert node.rows("SELECT unit FROM state_failure") == []
+    assert node.rows("SELECT step FROM state_failure") == []
 
 
 def test_after_a_rebuild_everything_is_tried_again(node: Node) -> None:
@@ -324,7 +333,7 @@ def test_after_a_rebuild_everything_is_tried_again(node: Node) -> None:
         node.run()
     rebuild(node.db, node.archive, node.settings)
     assert sorted(node.complete()) == sorted([BAD, *GOOD])
-    assert node.rows("SELECT unit FROM state_failure") == []
+    assert node.rows("SELECT step FROM state_failure") == []
 
 
 # ---- content that pydicom stumbles over --------------------------------------------------------------------------

@@ -301,4 +301,4 @@ def test_a_study_that_kills_the_role_rests_and_the_others_are_done(node: Node, t
         run_pending(node.db, node.archive, node.settings, at=LATER + timedelta(days=400 * hours))
         node.run()
     assert sorted(node.complete()) == sorted([BAD, *GOOD])
-    assert node.rows("SELECT unit FROM state_failure") == []
+    assert node.rows("SELECT step FROM state_failure") == []

@@ -17,7 +17,7 @@ def medications(kind: str, *segments: str) -> tuple[Medication, ...]:
     msh = f"MSH|^~\\&|PHARM|H|NODE|V|20260302090000||{kind}|1|P|2.5"
     raw = "\r".join([msh, "PID|1||0042^^^H^MR||||19600229|F", *segments, ""]).encode()
     (one,) = interpret_frame(raw, SETTINGS)
-    assert one.status == "used", one.reason
+    assert one.status == "used", one.reasons
     (patient,) = [item.extract for item in one.items]
     assert isinstance(patient, PatientExtract)
     return patient.medications

@@ -14,6 +14,7 @@ from node.settings import Settings, Site
 from node.steps.interpret import interpret_frames
 from node.steps.link import link_persons
 from node.store.database import insert, open_database, writing
+from node.store.reasons import loaded
 
 SETTINGS = Settings(site=Site(time_zone="Europe/Vienna"))
 KEY = "00" * 32
@@ -48,7 +49,8 @@ def receive(db: Database, *frames: bytes) -> None:
 
 
 def messages(db: Database) -> list[tuple[str | None, str, str | None]]:
-    return db.execute("SELECT type, status, reason FROM derived_message ORDER BY frame_id, position").fetchall()
+    rows = db.execute("SELECT type, status, reasons FROM derived_message ORDER BY frame_id, position").fetchall()
+    return [(kind, status, "; ".join(map(str, loaded(reasons))) or None) for kind, status, reasons in rows]
 
 
 def counts(db: Database) -> list[tuple[object, ...]]:

@@ -148,8 +148,8 @@ def test_a_message_of_too_many_repetitions_is_held_and_the_next_is_used(monkeypa
     parsed = calls(monkeypatch, segments, "parse_segment")
     (held,) = interpret_frame(bad, settings)
     assert (held.status, held.items, parsed) == ("held", (), [])
-    assert held.reason is not None
-    assert held.reason.startswith("segment PID has ")
+    ((code, segment),) = [(one.code, one.values["segment"]) for one in held.reasons]
+    assert (code, segment) == ("segment-too-long", "PID")
     (used,) = interpret_frame(cbc("0043", 4.2), settings)
     assert used.status == "used"
 
@@ -165,7 +165,7 @@ def test_a_message_of_too_many_segments_is_held_unread(
     frame = "\r".join(["MSH|^~\\&|L|H|N|V|20260302090000||ADT^A08|1|P|2.5", *[segment] * number, ""]).encode()
     (held,) = interpret_frame(frame, Settings())
     assert (held.status, parsed) == ("held", [])
-    assert f" {words}; at most " in str(held.reason)
+    assert f" {words}; at most " in str(held.reasons[0])
 
 
 def test_many_diagnoses_are_split_and_not_made_objects(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,7 +192,7 @@ def test_nothing_is_left_open_when_storing_fails(world: World):
         "CREATE TEMP TRIGGER full BEFORE INSERT ON main.derived_measurement BEGIN SELECT RAISE(ABORT, 'full'); END"
     )
     assert measure(world) == 1
-    assert world.rows("SELECT unit FROM state_failure") == [("reading 1",)]
+    assert world.rows("SELECT unit_kind, unit_key FROM state_failure") == [("reading", "1")]
     world.db.execute("DROP TRIGGER temp.full")
     with writing(world.db):
         pass
@@ -200,7 +200,7 @@ def test_nothing_is_left_open_when_storing_fails(world: World):
     assert ask_again(world.db) == 1
     assert retry_failed(world.db, world.settings, at=LATER) == 1
     assert measure(world) == 1
-    assert world.rows("SELECT unit FROM state_failure") == []
+    assert world.rows("SELECT step FROM state_failure") == []
 
 
 def test_both_readers_of_the_real_series(world: World):

@@ -263,7 +263,7 @@ def test_nothing_is_half_stored_when_storing_fails(world: World):
     assert pending_studies(world.db) == 1
     measure(world)
     assert pending_studies(world.db) == 0
-    assert world.rows("SELECT unit FROM state_failure") == []
+    assert world.rows("SELECT step FROM state_failure") == []
 
 
 # ---- what a person decides -------------------------------------------------------------------------------------

@@ -186,7 +186,9 @@ def test_who_waits_for_a_person_and_who_waits_for_nobody(tmp_path: Path) -> None
         ):
             put_unread_series(db, uid, received)
         db.execute("UPDATE derived_link SET exclusion_reasons = ? WHERE episode = 'E2'", [stored([_too_young(45)])])
-        note_problem(db, "interpret", "message", "1", "odd", [Reason("message-remark", {"text": "about Mr Secret"})])
+        note_problem(
+            db, "interpret", "message", "1", "odd", [Reason("procedure-unknown", {"procedure": "of Mr Secret"})]
+        )
     _, text, _ = report(db, settings)
     waiting = text.partition("WAITING FOR A PERSON\n")[2].partition("\n\n")[0]
     assert waiting.splitlines() == [

@@ -1,14 +1,18 @@
 """Problems as they are kept, by unit and reason, and as the view shows them."""
 
 import json
+import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlite_utils import Database
 
-from analytics.reasons import Reason
+from analytics.reasons import Reason, load_language, use_language
+from node.store import wording
 from node.store.database import open_database, writing
+from node.store.migrate import VIEWS_FILE
 from node.store.problems import forget_problems, note_problem
 
 SHA256 = "3fa2bc91d0e4" + "5" * 52
@@ -49,14 +53,6 @@ def test_several_reasons_are_shown_in_one_line_with_each_code(db: Database) -> N
     ((_, _, detail, codes),) = shown(db)
     assert detail == "the file is missing from the archive; id A stands again on line 4; that row is not used"
     assert json.loads(codes) == ["file-missing", "row-repeated"]
-
-
-def test_what_a_message_says_otherwise_goes_by_the_code_of_the_problem(db: Database) -> None:
-    with writing(db):
-        note_problem(
-            db, "interpret", "message", SHA256, "unit", [Reason("message-remark", {"text": "odd unit"})], part=1
-        )
-    assert shown(db) == [("message 3fa2bc91d0e4.1", "unit", "odd unit", '["unit"]')]
 
 
 def test_problems_of_a_part_a_unit_and_a_step_are_forgotten_apart(db: Database) -> None:
@@ -120,3 +116,46 @@ def test_words_made_by_the_view_are_those_of_the_catalogue(
         db.conn.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
     ((_, code, detail, codes),) = shown(db)
     assert (code, detail, json.loads(codes)) == (reason.code, str(reason), [reason.code])
+
+
+VIEWS = VIEWS_FILE.read_text(encoding="utf-8")
+MADE = re.findall(
+    r"'code',\s+(?:'([a-z0-9-]+)'|iif\(.*?'([a-z0-9-]+)', '([a-z0-9-]+)'\),\s+'values')", VIEWS, re.DOTALL
+)
+"""The codes that views make reasons with: one, or one of two."""
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_views_can_fill_all_words_that_they_make(language: str) -> None:
+    codes = {code for found in MADE for code in found if code}
+    assert {"unreachable", "object-given-up", "context-refused"} <= codes
+    words = load_language(language).words
+    assert [code for code in sorted(codes) if wording.parts(words[code]) is None] == []
+
+
+@pytest.fixture
+def german() -> Iterator[None]:
+    use_language("de")
+    yield
+    use_language("en")
+
+
+def test_another_language_is_that_of_all_words_from_the_next_start_on(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    fault = Reason("file-missing")
+    with closing(open_database(tmp_path, create=True)) as db, writing(db):
+        note_problem(db, "s", "study", "1.2", "c", [fault])
+        db.execute("INSERT INTO state_fetch VALUES ('pacs', '1.2', '1.2.3', '2026-03-02', ?)", [FAULT])
+        before = shown(db)
+    request.getfixturevalue("german")
+    with closing(open_database(tmp_path, create=True)) as db:
+        after = shown(db)
+        (kept,) = db.execute("SELECT reasons FROM derived_problem").fetchone()
+    assert [(source, code, codes) for source, code, _, codes in after] == [(s, c, codes) for s, c, _, codes in before]
+    assert [detail for _, _, detail, _ in before] == [f"from pacs: {FAULT}", "the file is missing from the archive"]
+    assert [detail for _, _, detail, _ in after] == [f"von pacs: {FAULT}", "die Datei fehlt im Archiv"]
+    assert json.loads(kept) == [{"code": "file-missing", "values": {}, "words": "die Datei fehlt im Archiv"}]
+    use_language("en")
+    with closing(open_database(tmp_path, create=True)) as db:
+        assert shown(db) == before

@@ -45,6 +45,7 @@ def test_a_relative_folder_is_relative_to_the_file(tmp_path: Path) -> None:
         ("[dicom]\nprot = 1\n", "dicom.prot is not a setting"),
         ("[dicom]\nport = 70000\n", "dicom.port"),
         ("[site]\ntime_zone = 'Mars/Olympus'\n", "unknown time zone 'Mars/Olympus'"),
+        ("[site]\nlanguage = 'klingon'\n", "unknown language 'klingon'"),
         ("[hl7]\ndefault_charset = 'klingon'\n", "unknown character set 'klingon'"),
         ("[hl7.senders.'LAB|H']\ncharset = 'klingon'\n", "unknown character set 'klingon'"),
         ("[hl7.senders.'LAB|H']\ncharset = 'utf-16'\n", "does not contain ASCII"),

@@ -76,11 +76,6 @@ class Audience:
         number = self.numbers.get(episode)
         return f"{episode} [{number}]" if number else episode
 
-    def with_number(self, what: str) -> str:
-        """Words that begin with an episode, with the patient's number where this recipient gets it."""
-        episode, comma, rest = what.partition(",")
-        return f"{self.named(episode)}{comma}{rest}"
-
     @property
     def only(self) -> str:
         """The tiers whose changes alone are listed, in words; empty: all."""

@@ -18,10 +18,12 @@ SHOWN_ELSEWHERE = ("unidentified", "review", "held")
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """Something that waits for a person; ``what`` names a study id, a series or a kind, never a patient."""
+    """Something that waits for a person: an operation by its study id, a series or a kind, never a patient."""
 
     what: str
     why: str
+    episode: str | None = None
+    """The study id of the operation, of which ``what`` says the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ def _operations(db: Database, night: date) -> list[Waiting]:
         if status == "held" or completable:
             # In this order and once each: a held episode repeats its reasons among the exclusions.
             why = "; ".join(words(dict.fromkeys([*reasons, *exclusions])))
-            found.append(Waiting(what=f"{episode}, operation {day}", why=why))
+            found.append(Waiting(what=f"operation {day}", why=why, episode=episode))
     return found
 
 

@@ -251,7 +251,7 @@ def from_dict(content: Mapping[str, Any]) -> Reason:
 def _value(content: Any) -> Value:
     if isinstance(content, dict):
         return from_dict(content)
-    return tuple(_value(one) for one in content) if isinstance(content, list) else content  # type: ignore[return-value]
+    return tuple(_value(one) for one in content) if isinstance(content, list) else content  # type: ignore[return-value]  # JSON
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def over_time(days: Sequence[date], vbq: Array, scanners: Sequence[str]) -> "Fig
         lower.step(moment[own], np.arange(1, len(own) + 1), where="post", color=colour, linewidth=1.6, label=label)
     upper.tick_params(labelbottom=False)
     lower.locator_params(axis="y", nbins=4)
-    lower.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=6))  # type: ignore[no-untyped-call]
+    lower.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=6))  # type: ignore[no-untyped-call]  # matplotlib's
     lower.tick_params(axis="x", labelsize=9)
     figure.legend(loc="upper left", bbox_to_anchor=(0.11, 0.99), ncols=2, fontsize=9, frameon=False)
     return figure

@@ -248,7 +248,7 @@ def _patient(part: Part, index: int, seed: int, night: date, zone: ZoneInfo) -> 
     )
     phantom = PhantomSpec(
         vbq=part.vbq,
-        level_factors=tuple(float(value) for value in rng.uniform(0.96, 1.04, 4)),  # type: ignore[arg-type]  # four
+        level_factors=tuple(float(value) for value in rng.uniform(0.96, 1.04, 4)),  # type: ignore[arg-type]  # four of them
         spine=Spine(
             lordosis=float(rng.uniform(0.8, 1.15)),
             scoliosis_mm=float(rng.uniform(0, 1.5)),

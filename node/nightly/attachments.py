@@ -123,7 +123,7 @@ def _text_page(pages: "PdfPages", lines: list[_Line], foot: str) -> None:
             MARGIN_INCHES / PAGE_INCHES[0], y, line.text, family="DejaVu Sans Mono", fontsize=TEXT_POINTS, va="top",
             fontweight="bold" if line.heading else "normal", color="#1b1f24", parse_math=False,
         )  # fmt: skip
-    pages.savefig(page)  # type: ignore[no-untyped-call]
+    pages.savefig(page)  # type: ignore[no-untyped-call]  # matplotlib's PdfPages has no types
 
 
 def _figure_page(pages: "PdfPages", figures: tuple[Figure, ...], foot: str) -> None:
@@ -137,7 +137,7 @@ def _figure_page(pages: "PdfPages", figures: tuple[Figure, ...], foot: str) -> N
         axes = page.add_axes((side, bottom + 0.01, 1 - 2 * side, share - 0.02))
         axes.imshow(imread(io.BytesIO(figure.png), format="png"), interpolation="antialiased")
         axes.set_axis_off()
-    pages.savefig(page)  # type: ignore[no-untyped-call]
+    pages.savefig(page)  # type: ignore[no-untyped-call]  # matplotlib's PdfPages has no types
 
 
 def _page(foot: str) -> "MatplotlibFigure":

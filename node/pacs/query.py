@@ -11,7 +11,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # it makes these names when it is loaded
+    StudyRootQueryRetrieveInformationModelFind,
+)
 
 from node.errors import PeerError, UnreachableError
 from node.pacs.peer import associated

@@ -145,9 +145,9 @@ def _judged(row: Sequence[object]) -> Judged:
         specimen=str(specimen),
         sender=str(sender),
         taken_at=from_text(str(taken_at)) if taken_at else None,
-        lymphocytes=lymphocytes,  # type: ignore[arg-type]  # REAL columns
-        platelets=platelets,  # type: ignore[arg-type]
-        plr=plr,  # type: ignore[arg-type]
+        lymphocytes=lymphocytes,  # type: ignore[arg-type]  # a REAL column
+        platelets=platelets,  # type: ignore[arg-type]  # a REAL column
+        plr=plr,  # type: ignore[arg-type]  # a REAL column
         confirmed=bool(confirmed),
     )
 

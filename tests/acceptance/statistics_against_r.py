@@ -153,7 +153,7 @@ def ols_logratios(cohort: pd.DataFrame, expected: Json) -> Json:
 def winsor_hc3(cohort: pd.DataFrame, expected: Json) -> Json:
     fits: Json = {}
     for name in expected["fits"]:
-        share, which = re.fullmatch(r"p(\d+)_(\w+)", name).groups()  # type: ignore[union-attr]
+        share, which = re.fullmatch(r"p(\d+)_(\w+)", name).groups()
         columns = RATIOS if which == "ratios" else CONTINUOUS
         fit: Any = winsorised_model(cohort, share=int(share) / 100, columns=columns)
         limits = {column: list(pair) for column, pair in fit.limits.items()}
@@ -499,7 +499,7 @@ def correct_digits(found: Any, certified: Any) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Check every file of the expected folder; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=Path, required=True)
     parser.add_argument("--expected", type=Path, required=True)
     given = parser.parse_args(arguments)

@@ -126,7 +126,7 @@ def test_lumbar_studies_of_a_period_are_got_once(getting: Node) -> None:
         },
         {"study_instance_uid": f"{ROOT}20", "study_date": "2026-03-20", "series": {f"{ROOT}1.20.1": 11}},
     ]
-    assert [(one["study_instance_uid"], one["reason"]) for one in planned["skipped"]] == [  # type: ignore[union-attr,index]
+    assert [(one["study_instance_uid"], one["reason"]) for one in planned["skipped"]] == [
         (f"{ROOT}2", "another part of the body is named (brain, head)"),
         (f"{ROOT}3", "no part of the body is named (--unnamed brings it)"),
     ]
@@ -192,7 +192,7 @@ def test_what_the_node_cannot_keep_is_said_and_brought_later(getting: Node) -> N
     )
     brought = fetch(getting, "--study", f"{ROOT}5", exit_code=3)
     assert brought["images_brought"] == 0
-    (failure,) = brought["failures"]  # type: ignore[misc]
+    (failure,) = brought["failures"]
     assert failure["series_uid"] == f"{ROOT}1.5.1"
     (problem,) = getting.query("SELECT source, code FROM problems")
     assert problem == {"source": f"series {ROOT}1.5.1", "code": "not-fetched"}
@@ -226,5 +226,5 @@ def test_a_pacs_that_does_not_know_where_to_move_to_is_named(pacs: Orthanc, tmp_
     node.config.write_text(node.config.read_text().replace("[dicom]\n", "[dicom]\nae_title = 'STRANGER'\n"))
     with receiver(node.settings):
         brought = fetch(node, "--study", f"{ROOT}20", exit_code=3)
-    (failure,) = brought["failures"]  # type: ignore[misc]
+    (failure,) = brought["failures"]
     assert "can it reach this node as STRANGER?" in failure["error"]

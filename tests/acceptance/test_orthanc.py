@@ -139,7 +139,7 @@ def test_a_study_job_that_permits_no_failure_brings_all_of_a_mixed_study(node: N
     ]
     pacs.put_in([*others, *stack(11)])
     node.start()
-    (study,) = pacs.get("/studies")  # type: ignore[misc]
+    (study,) = pacs.get("/studies")
     job = pacs.post("/modalities/node/store", {"Resources": [study], "Permissive": False, "Synchronous": True})
     assert isinstance(job, dict)
     assert (job["FailedInstancesCount"], job["InstancesCount"]) == (0, 16)

@@ -5,7 +5,7 @@ headers say what a scanner would say. All identities are synthetic.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,10 @@ def axial(images: Sequence[Dataset], volume: Volume, number: int, name: str, **h
 def whole_study(images: Sequence[Dataset]) -> dict[str, list[Dataset]]:
     """The examination, by the name of each series; ``t1_tse_sag_320`` is the one to be measured."""
     volume = volume_of(images)
-    fluid: Callable[[Volume], Volume] = lambda signal: 900.0 - 0.8 * np.minimum(signal, 1000.0)  # noqa: E731
+
+    def fluid(signal: Volume) -> Volume:
+        return 900.0 - 0.8 * np.minimum(signal, 1000.0)
+
     middle = len(images) // 2
     gadolinium = {"ContrastBolusAgent": "GADOTERATE"}
     return {

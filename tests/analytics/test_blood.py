@@ -362,7 +362,7 @@ def test_ratios_only_of_numbers_that_are_there(messages: Sequence[SpecimenResult
     for count in combine(messages):
         cells = (count.neutrophils_10e9_per_l, count.lymphocytes_10e9_per_l)
         if count.nlr is not None and None not in cells and count.basis != "percent":
-            assert count.nlr == pytest.approx(cells[0] / cells[1])  # type: ignore[operator]  # None is excluded above
+            assert count.nlr == pytest.approx(cells[0] / cells[1])
         if count.plr is not None:
             assert count.platelets_10e9_per_l and count.lymphocytes_10e9_per_l
         if count.nlr is None or count.plr is None:

@@ -30,9 +30,7 @@ def count(*specimens: SpecimenResults, **values: float | tuple[float, ...]) -> C
         analyte, _, percent = name.partition("_")
         for number, value in enumerate(given if isinstance(given, tuple) else (given,)):
             scale = "percent" if percent else "absolute"
-            results.append(
-                Result(analyte=analyte, scale=scale, value=value, status="F", code=f"{name}{number}")  # type: ignore[arg-type]
-            )
+            results.append(Result(analyte=analyte, scale=scale, value=value, status="F", code=f"{name}{number}"))
     said = SpecimenResults(
         specimen="S", taken_at=TAKEN, date_only=False, results=tuple(results), sent_at=TAKEN, tie_break="a"
     )

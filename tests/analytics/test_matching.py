@@ -147,8 +147,8 @@ def test_properties_of_any_match(day: date, mris: list[Mri], counts: list[BloodC
     if found.mri is None or found.blood_count is None:
         assert found.reasons, "why not is always said"
     shuffled_mris, shuffled_counts = list(mris), list(counts)
-    random.shuffle(shuffled_mris)  # type: ignore[attr-defined]
-    random.shuffle(shuffled_counts)  # type: ignore[attr-defined]
+    random.shuffle(shuffled_mris)
+    random.shuffle(shuffled_counts)
     assert match(planned, shuffled_mris, shuffled_counts, zone=VIENNA) == found
 
 

@@ -92,7 +92,7 @@ def quantities(
 ) -> Quantities:
     counted: Mapping[str, float | None] = {"neutrophils": neutrophils, "lymphocytes": lymphocytes}
     return Quantities(
-        counted=counted,  # type: ignore[arg-type]
+        counted=counted,
         percent={"neutrophils": None, "lymphocytes": percent},
         leukocytes=leukocytes,
         indices={},

@@ -40,7 +40,7 @@ def measured(circles: dict[str, tuple[float, float, float]], outline: np.ndarray
         "made_by": "vbq-auto 1",
         **changes,
     }
-    return Measured(**given)  # type: ignore[arg-type]
+    return Measured(**given)
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -57,7 +57,7 @@ T1 = ImageHeader(
 
 def stack(slices: int = 11, **changes: object) -> list[ImageHeader]:
     """A stack along the left-right axis, 4.8 mm apart."""
-    image = replace(T1, **changes)  # type: ignore[arg-type]
+    image = replace(T1, **changes)
     return [replace(image, position_mm=(4.8 * number, -140.0, 140.0)) for number in range(slices)]
 
 
@@ -342,7 +342,7 @@ OTHERS = {
 @pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
 def test_one_image_of_another_kind_is_left_out_and_said(change: dict[str, object]):
     images = stack(10)
-    images.insert(4, replace(T1, **change))  # type: ignore[arg-type]
+    images.insert(4, replace(T1, **change))
     verdict = judge(images)
     assert verdict.sagittal_t1, said(verdict)
     assert verdict.foreign == {images[4]}

@@ -151,9 +151,9 @@ def is_accepted(answer: bytes) -> bool:
 def send_bad(dicom_port: int, hl7_port: int, ledger: Ledger, run: int, stop: threading.Event | None = None) -> None:
     """Send each bad thing until the node has taken it, or has refused it for what it is."""
     for one in bad_objects(run):
-        until_acknowledged(lambda one=one: _bad_object(dicom_port, one, ledger), stop)  # type: ignore[misc]
+        until_acknowledged(lambda one=one: _bad_object(dicom_port, one, ledger), stop)
     for message in bad_messages(run):
-        until_acknowledged(lambda message=message: _bad_message(hl7_port, message, ledger), stop)  # type: ignore[misc]
+        until_acknowledged(lambda message=message: _bad_message(hl7_port, message, ledger), stop)
 
 
 def _bad_object(port: int, one: BadObject, ledger: Ledger) -> bool:

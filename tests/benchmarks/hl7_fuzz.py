@@ -71,7 +71,7 @@ def faults_of(raw: bytes, settings: Settings) -> tuple[list[str], int]:
     if not messages:
         faults.append("no interpretation")
     for shown in messages:
-        for count in shown["cbcs"]:  # type: ignore[attr-defined]  # a list in the JSON
+        for count in shown["cbcs"]:
             faults += _garbage(count, raw)
             ratios += count["nlr"] is not None
     return faults, ratios
@@ -150,7 +150,7 @@ def main() -> int:
         if number in (asked.inputs // 10, asked.inputs // 2, asked.inputs):
             memory[number] = round(resident_mib(), 1)
     report = {"inputs": asked.inputs, "seed": asked.seed, "ratios": ratios, "slowest_s": round(slowest, 3)}
-    report |= {"memory_mib_after": memory, "faults": list(faults)[:20], "faulty": len(faults)}  # type: ignore[dict-item]
+    report |= {"memory_mib_after": memory, "faults": list(faults)[:20], "faulty": len(faults)}
     json.dump(report, sys.stdout, indent=2)
     return int(bool(faults) or slowest > SLOW_S)
 

@@ -216,7 +216,7 @@ SAME_AS_PLAIN = ("Table 1", "model", "validation", "ln ratios", "logistic", "ROC
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[200, 2000, 20000, 200000])
     parser.add_argument("--plain-most", type=int, default=2000)
     parser.add_argument("--child", choices=("ours", "plain"))

@@ -55,9 +55,9 @@ class Outcome:
 
 def quiet() -> None:
     """Draw no figures and log errors only, in this process."""
-    night_module._draw = lambda cohort: ()  # type: ignore[assignment]
+    night_module._draw = lambda cohort: ()
     drawn = Figure(name=FLOW, png=b"", alt_text="")
-    night_module._draw_flow = lambda basis, fit: drawn  # type: ignore[assignment]
+    night_module._draw_flow = lambda basis, fit: drawn
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
 
 

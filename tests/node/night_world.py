@@ -19,7 +19,7 @@ RECIPIENTS = ("surgeon@site.invalid", "second@site.invalid")
 def settings_for(folder: Path, **sections: object) -> Settings:
     """Settings of a node in this folder; the mail server does not exist unless given."""
     mail = Mail(port=1, recipients=RECIPIENTS, administrator="admin@site.invalid", timeout_s=2)
-    return Settings(storage=Storage(folder=folder), **({"mail": mail} | sections))  # type: ignore[arg-type]
+    return Settings(storage=Storage(folder=folder), **({"mail": mail} | sections))
 
 
 def open_world(folder: Path, *, rows: int = 120) -> Database:

@@ -31,7 +31,7 @@ def booking(
 
 def told(raw: bytes) -> dict[str, Any]:
     (shown,) = interpretation_json(raw, SETTINGS)
-    (event,) = [one for one in shown["events"] if one["kind"] == "appointment"]  # type: ignore[attr-defined]
+    (event,) = [one for one in shown["events"] if one["kind"] == "appointment"]
     return {**event, "problems": shown["problems"]}
 
 

@@ -122,7 +122,7 @@ def count(moment: datetime, *, date_only: bool = False) -> BloodCount:
 
 
 def codes(found: object) -> list[str]:
-    return [one.code for one in found.reasons if not one.code.startswith("no-")]  # type: ignore[attr-defined]
+    return [one.code for one in found.reasons if not one.code.startswith("no-")]
 
 
 def test_the_mri_of_the_evening_and_postop_never_go_before_the_good_one() -> None:

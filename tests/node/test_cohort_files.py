@@ -150,7 +150,7 @@ def test_counts_of_a_tenth_are_held_all_nineteen_and_no_other_row() -> None:
     assert len(held) == 19
     assert not any(row.checked.eligible for row in held)
     assert {code for row in held for code in codes(row.checked.problems)} == {"value-in-another-unit"}
-    assert all(float(row.checked.values["lymphocytes"]) < 0.45 for row in held)  # type: ignore[arg-type]
+    assert all(float(row.checked.values["lymphocytes"]) < 0.45 for row in held)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -44,7 +44,7 @@ OBX|5|NM|{monocytes}
 def count(monocytes: str) -> dict[str, object]:
     raw = MESSAGE.format(monocytes=monocytes).replace("\n", "\r").encode()
     (message,) = interpretation_json(raw, Settings())
-    (found,) = message["cbcs"]  # type: ignore[misc]
+    (found,) = message["cbcs"]
     return found
 
 

@@ -278,11 +278,11 @@ def killed_while_measuring(node: Node) -> int:
         def deadly(stack: object, **about: bool) -> object:
             if of_bad_pixels(stack):
                 os.kill(os.getpid(), signal.SIGKILL)
-            return known(stack, **about)  # type: ignore[arg-type]
+            return known(stack, **about)
 
-        import node.steps.worker as worker  # noqa: PLR0402
+        from node.steps import worker
 
-        worker.measure_stack = deadly  # type: ignore[assignment]
+        worker.measure_stack = deadly
         again = Node.reopened(node)
         again.run()
         os._exit(0)

@@ -53,7 +53,7 @@ def over_tls(data: Path, folder: Path, *, clients: bool = False, **more: object)
 def test_plain_and_tls_beside_each_other(tmp_path: Path, folder: Path) -> None:
     settings, tls_port = over_tls(tmp_path, folder)
     with listening(settings) as port, Peer(port) as plain, TlsPeer(tls_port, client(folder)) as secure:
-        version = secure.socket.version()  # type: ignore[attr-defined]  # a socket of ssl
+        version = secure.socket.version()
         assert version in ("TLSv1.2", "TLSv1.3")
         secure.send(frame(adt("S1")) + frame(adt("S2")))
         plain.send(frame(adt("P")))

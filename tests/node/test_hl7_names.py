@@ -231,7 +231,7 @@ def test_two_counts_of_one_day_are_not_mixed() -> None:
 def test_the_time_of_the_observation_is_said_to_stand_for_the_specimen() -> None:
     rows = [f"{obx(code, value)}|||20260302083000" for code, value in (("NEU#", "4.2"), ("LYM#", "1.4"))]
     raw = "\r".join([*HEAD[:2], *rows, ""]).encode()
-    (found,) = interpretation_json(raw, SETTINGS)[0]["cbcs"]  # type: ignore[misc]  # a list in the JSON
+    (found,) = interpretation_json(raw, SETTINGS)[0]["cbcs"]
     assert found["specimen_time"] == "2026-03-02T08:30:00+01:00"
     assert any("OBX-14" in note for note in found["notes"])
 
@@ -239,7 +239,7 @@ def test_the_time_of_the_observation_is_said_to_stand_for_the_specimen() -> None
 def test_chinese_without_a_declared_character_set() -> None:
     rows = [obx("a^中性粒细胞绝对值", "4.2"), obx("b^淋巴细胞绝对值", "1.4"), obx("c^血小板计数", "210")]
     raw = "\r".join([*HEAD, *rows, ""]).encode("gbk")
-    (found,) = interpretation_json(raw, SETTINGS)[0]["cbcs"]  # type: ignore[misc]  # a list in the JSON
+    (found,) = interpretation_json(raw, SETTINGS)[0]["cbcs"]
     assert (found["nlr"], found["plr"]) == (pytest.approx(3), pytest.approx(150))
 
 

@@ -42,7 +42,7 @@ def read(name: str) -> list[dict[str, object]]:
 
 
 def counts(name: str) -> list[dict[str, object]]:
-    found = [count for message in read(name) for count in message["cbcs"]]  # type: ignore[attr-defined]  # JSON list
+    found = [count for message in read(name) for count in message["cbcs"]]
     return list(found)
 
 
@@ -143,13 +143,13 @@ def test_told_again_it_is_one_count_and_the_later_message_holds(first: str, agai
 
 @needs_samples
 def test_merges_and_appointments() -> None:
-    (merge,) = read("67_ms_adt_a40.hl7")[0]["events"][1:]  # type: ignore[index]  # the first is the patient
+    (merge,) = read("67_ms_adt_a40.hl7")[0]["events"][1:]
     assert merge["retired"] == {"id": "56789", "authority": "BCBS"}
     assert merge["patient"] == {"id": "12345", "authority": "BCBS"}
     chain = [
         event
         for name in ("68_ms_siu_s12.hl7", "69_ms_siu_s13.hl7", "70_ms_siu_s15_cancel.hl7")
-        for event in read(name)[0]["events"]  # type: ignore[attr-defined]  # JSON list
+        for event in read(name)[0]["events"]
         if event["kind"] == "appointment"
     ]
     assert [event["event"] for event in chain] == ["booked", "moved", "cancelled"]
@@ -166,5 +166,5 @@ def test_batch_with_a_malformed_message_keeps_the_others() -> None:
 
 @needs_samples
 def test_number_of_the_hospital_is_chosen_among_several() -> None:
-    (patient,) = read("56_simhospital_adt_a01_12.hl7")[0]["events"]  # type: ignore[misc]  # JSON list
+    (patient,) = read("56_simhospital_adt_a01_12.hl7")[0]["events"]
     assert patient["patient"] == {"id": "4104857070", "authority": "SIMULATOR MRN"}

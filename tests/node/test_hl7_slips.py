@@ -55,7 +55,7 @@ def test_a_right_count_is_used(lymphocytes: str) -> None:
 def test_a_slip_is_held_and_says_why(lymphocytes: str, code: str) -> None:
     found = count(NEU, lymphocytes, PLT)
     assert found["status"] == "held"
-    words = " ".join(found["notes"])  # type: ignore[arg-type]
+    words = " ".join(found["notes"])
     expected = {"cells-not-whole": "no whole number", "reference-range-of-other-unit": "reference range ends at",
                 "ratio-not-plausible": "not plausible"}[code]  # fmt: skip
     assert expected in words

@@ -95,7 +95,7 @@ def test_recording_of_several_frames() -> None:
     raw = message("OBR|1||F1|CBC|||202603010830", obx("NEUT#", 4.2), obx("LYM#", 1.4))
     recorded = b"\r\n" + frame(raw) + frame(raw.replace(b"|C1|", b"|C2|")) + b"\x0b" + raw.replace(b"|C1|", b"|C3|")
     shown = [one["message"] for one in interpretation_json(recorded, SETTINGS)]
-    assert [one["control_id"] for one in shown] == ["C1", "C2", "C3"]  # type: ignore[index]  # JSON objects
+    assert [one["control_id"] for one in shown] == ["C1", "C2", "C3"]
 
 
 WHOLE = message(

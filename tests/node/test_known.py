@@ -26,7 +26,7 @@ def known(*extracts: PatientExtract, sent_at: datetime | None = NOON) -> Known:
 
 
 def seen(name: str, value: float, at: datetime | None) -> PatientExtract:
-    return PatientExtract(observations=(Observation(name=name, value=value, observed_at=at),))  # type: ignore[arg-type]
+    return PatientExtract(observations=(Observation(name=name, value=value, observed_at=at),))
 
 
 @pytest.mark.parametrize(("days", "counts"), [(-366, False), (-365, True), (365, True), (366, False)])
@@ -75,7 +75,7 @@ def test_the_newest_observation_holds_and_of_the_same_moment_the_last_that_was_s
 
 def test_a_visit_that_was_opened_by_mistake_brings_no_diagnosis() -> None:
     diagnosis = (Diagnosis(code="M48.06", text="", recorded_at=NOON),)
-    opened = PatientExtract(visit="V1", visit_event="opened", diagnoses=diagnosis)  # type: ignore[arg-type]
+    opened = PatientExtract(visit="V1", visit_event="opened", diagnoses=diagnosis)
     cancelled = PatientExtract(visit="V1", visit_event="cancelled")
     assert known(opened).diagnosis(SURGERY) == "LSS"
     assert known(opened, cancelled).diagnosis(SURGERY) is None

@@ -230,7 +230,7 @@ def query(association: Endless) -> Query:
         {"dicom": {"peers": {"p": {"query": {"ae_title": "PACS", "host": "localhost", "port": 104}}}}}
     ).dicom.peers["p"]
     assert peer.query is not None
-    return Query(peer.query, association)  # type: ignore[arg-type]
+    return Query(peer.query, association)
 
 
 def test_answers_without_end_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:

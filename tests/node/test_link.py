@@ -82,7 +82,7 @@ def blood(taken_at: datetime, neutrophils: float, status: str = "F") -> Specimen
         taken_at=taken_at,
         date_only=False,
         results=tuple(
-            Result(analyte=analyte, scale="absolute", value=value, status=status, code=analyte)  # type: ignore[arg-type]
+            Result(analyte=analyte, scale="absolute", value=value, status=status, code=analyte)
             for analyte, value in values.items()
         ),
     )
@@ -92,7 +92,7 @@ def appointment(event: str, planned_at: datetime | None, booking: str = "P1/F1")
     return AppointmentExtract(
         placer=booking.split("/", maxsplit=1)[0],
         filler=booking.split("/")[1],
-        event=event,  # type: ignore[arg-type]
+        event=event,
         planned_at=planned_at,
         date_only=False,
         procedure="Lumbar decompression and fusion L4/5" if event == "booked" else "",
@@ -166,7 +166,7 @@ def test_the_setting_names_the_form_that_enters(db: Database, form: str) -> None
         receive(db, name, sent_at, extract)
     with writing(db):
         touch(db, "LOCAL", NUMBER)
-    link_persons(db, SETTINGS.model_copy(update={"measurement": Measurement(form=form)}))  # type: ignore[arg-type]
+    link_persons(db, SETTINGS.model_copy(update={"measurement": Measurement(form=form)}))
     assert link_rows(db)[0]["vbq"] == {"mean": 3.1, "median": 3.6}[form]
 
 
@@ -396,7 +396,7 @@ def test_what_cuts_are_judged_against_is_that_nearest_to_the_operation(db: Datab
         ("event", 1.0, utc(2, 1)),
         ("event", 0.0, utc(3, 20)),
     ]
-    seen = tuple(Observation(name=name, value=value, observed_at=at) for name, value, at in told)  # type: ignore[arg-type]
+    seen = tuple(Observation(name=name, value=value, observed_at=at) for name, value, at in told)
     receive(db, "dxa", utc(3, 21), PatientExtract(observations=seen))
     columns = "t_score, hu, bmd_g_per_cm2, event"
     assert db.execute(f"SELECT {columns} FROM cohort").fetchone() == (-2.7, None, None, 0)

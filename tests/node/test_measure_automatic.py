@@ -237,7 +237,7 @@ def test_a_fault_costs_one_series_its_score_and_nothing_else(world: World):
     def faulty(*_: object, **__: object) -> None:
         raise ValueError("unforeseen")
 
-    measure_automatically(world.db, world.archive, world.settings, faulty)  # type: ignore[arg-type]
+    measure_automatically(world.db, world.archive, world.settings, faulty)
     (row,) = shown(world)
     assert (row["status"], row["reasons"]) == ("rejected", '["the automatic measurement failed (ValueError)"]')
     assert pending_studies(world.db) == 0

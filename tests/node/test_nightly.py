@@ -155,7 +155,7 @@ def test_who_leaves_the_list_is_said_with_the_cause(tmp_path: Path, change: dict
     db, settings = open_world(tmp_path), settings_for(tmp_path)
     put_operation(db, "E1", **HIGH)
     run(db, settings)
-    put_operation(db, "E1", **(HIGH | change))  # type: ignore[arg-type]
+    put_operation(db, "E1", **(HIGH | change))
     run(db, settings, NIGHT + timedelta(days=1))
     assert flags(db)[-1][2:] == ("resolved", None, "flagged", cause)
     assert cause in db.execute("SELECT text FROM reports ORDER BY night DESC").fetchone()[0]
@@ -312,7 +312,7 @@ def test_what_arrives_while_the_model_is_computed_belongs_into_the_night(
 
     def prepare_while_data_arrive(*arguments: object) -> object:
         calls.append(1)
-        prepared = prepare(*arguments)  # type: ignore[arg-type]
+        prepared = prepare(*arguments)
         if len(calls) == 1:
             put_operation(db, "E1", **HIGH)
         return prepared

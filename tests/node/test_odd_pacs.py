@@ -102,7 +102,7 @@ def test_answers_that_never_end_are_ended_by_the_time_they_take(monkeypatch: pyt
 
 
 def test_a_pacs_that_never_answers_a_question_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = peer.associated.__wrapped__  # type: ignore[attr-defined]
+    given = peer.associated.__wrapped__
     monkeypatch.setattr(query, "associated", contextmanager(lambda *a, **k: given(*a, **k, answer_timeout_s=0.5)))
     pacs = Pacs(silent)
     with pytest.raises(UnreachableError, match="did not answer a query in time, or hung up"):

@@ -314,7 +314,7 @@ def test_mails_are_encrypted_for_a_verified_server_only(
     password.write_text("s3cret\n")
     mail = Mail(
         port=port, security=security, user="node", password_file=password, recipients=RECIPIENTS[:1], timeout_s=5,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     settings = settings_for(tmp_path, mail=mail)
     db = open_world(tmp_path, rows=5)
     try:

@@ -66,7 +66,7 @@ class World:
             self.tried.append(item.key)
             return send(batch, item)
 
-        return replace(FRAMES, opened=each(noted), **others)  # type: ignore[arg-type]  # fields of Kind
+        return replace(FRAMES, opened=each(noted), **others)
 
     def send(self, kind: Kind, *, minutes: float = 0) -> Tally:
         at = NOON + timedelta(minutes=minutes)
@@ -333,7 +333,7 @@ def test_a_claimed_item_is_left_to_its_claimant_until_the_lease_runs_out(world: 
     assert world.send(kind, minutes=59).done == 0
     # Past it somebody else has it: what the first one has to say no longer counts.
     (second,) = queue.claim(world.db, FRAMES, world.settings, PEER, at=NOON + timedelta(minutes=60))
-    batch = Batch(db=world.db, archive=None, settings=world.settings, peer=PEER, items=())  # type: ignore[arg-type]
+    batch = Batch(db=world.db, archive=None, settings=world.settings, peer=PEER, items=())
     assert queue.settle(batch, FRAMES, [(first, refused("no"))], at=NOON) == [""]
     assert world.rows() == [("a", "waiting", 0)]
     assert queue.claim(world.db, FRAMES, world.settings, PEER, at=NOON + timedelta(minutes=61)) == ()

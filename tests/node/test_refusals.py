@@ -12,7 +12,7 @@ import pytest
 import time_machine
 from pydicom.uid import MRImageStorage
 from pynetdicom import AE
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from node import cli
 from node.clock import now

@@ -41,7 +41,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 def settings(folder: Path, **rules: object) -> Settings:
-    hl7_settings = Hl7(senders={"LAB|H": Sender(**rules)} if rules else {})  # type: ignore[arg-type]
+    hl7_settings = Hl7(senders={"LAB|H": Sender(**rules)} if rules else {})
     return Settings(site=Site(time_zone="Europe/Vienna"), storage=Storage(folder=folder), hl7=hl7_settings)
 
 
@@ -76,9 +76,9 @@ def test_all_read_anew_is_all_built_anew(db: Database, tmp_path: Path, rules: di
 
 def test_a_message_is_shown_as_it_was_received_and_is_read(db: Database, tmp_path: Path) -> None:
     shown = show_message(db, settings(tmp_path, decimal_comma=True), message_id(COMMAS))
-    assert shown["text"][1].startswith("PID|1||0042")  # type: ignore[index]  # a list in the JSON
-    assert [row["status"] for row in shown["messages"]] == ["used"]  # type: ignore[attr-defined]  # a list in the JSON
-    (today,) = shown["read_today"]  # type: ignore[misc]  # a list in the JSON
+    assert shown["text"][1].startswith("PID|1||0042")
+    assert [row["status"] for row in shown["messages"]] == ["used"]
+    (today,) = shown["read_today"]
     assert today["cbcs"][0]["nlr"] == pytest.approx(3.0), "what the rules of today would make of it"
 
 

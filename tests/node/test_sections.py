@@ -44,7 +44,7 @@ def test_a_further_section_speaks_at_the_top_in_the_body_and_in_the_subject(
         "weather.html.j2": '{% block body %}<p>{{ "<rain>" }}</p>{% endblock %}',
     }
     environment = report._environment()
-    loaders = [*environment.loader.loaders, DictLoader(templates)]  # type: ignore[union-attr]  # a ChoiceLoader
+    loaders = [*environment.loader.loaders, DictLoader(templates)]
     monkeypatch.setattr(environment.loader, "loaders", loaders)
     monkeypatch.setattr(night, "SECTIONS", (*SECTIONS, lambda _db, _findings: Weather()))
     db = open_world(tmp_path, rows=5)

@@ -15,7 +15,7 @@ UNITS = Path(__file__).resolve().parents[2] / "systemd"
 
 def unit(name: str) -> configparser.ConfigParser:
     parsed = configparser.ConfigParser(interpolation=None, strict=False)
-    parsed.optionxform = str  # type: ignore[assignment,method-assign]  # as configparser documents it
+    parsed.optionxform = str
     parsed.read(UNITS / name)
     return parsed
 

@@ -124,12 +124,12 @@ def test_what_changed_a_tier_is_named(
     put_version(db, 1, vbq=3.0, nlr=3.0)
     thresholds.adopt(db, 1, by="Dr A", now=NOW)
     values = {"vbq": 3.1, "nlr": 2.5, "plr": 100.0}
-    put_operation(db, "E1", **values)  # type: ignore[arg-type]  # numbers only
+    put_operation(db, "E1", **values)
     run(db, settings, 0)
     assert last_flag(db)[1] == "intermediate"
     put_version(db, 2, **new_cuts)
     thresholds.adopt(db, 2, by="Dr A", now=NOW)
-    put_operation(db, "E1", **(values | new_values))  # type: ignore[arg-type]  # numbers only
+    put_operation(db, "E1", **(values | new_values))
     run(db, settings, 1)
     assert last_flag(db) == flag
     db.close()

@@ -341,7 +341,7 @@ def test_a_booking_of_another_person_is_settled_by_a_later_one(db: Database) -> 
 )  # fmt: skip
 def test_images_of_another_person_hold(db: Database, image_of: dict[str, str], held: bool) -> None:
     receive(db, stay(), booking(), count())
-    image(db, **image_of)  # type: ignore[arg-type]
+    image(db, **image_of)
     assert status(db)[0] == ("held" if held else "linked")
     if held:
         assert status(db)[1] == ["contradictory-person"]

@@ -22,7 +22,7 @@ CHECK_EVERY_S = 1
 class _Schedule(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Loads the schedule of the nights, then has it look more often, and wake by the system's clock."""
 
-    def find_spec(self, fullname, path, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, fullname, path, target=None):
         if fullname != SCHEDULE:
             return None
         self._real = importlib.machinery.PathFinder.find_spec(fullname, path)
@@ -36,15 +36,15 @@ class _Schedule(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         assert self._real.loader is not None
         module.__file__ = self._real.origin
         self._real.loader.exec_module(module)
-        module.CHECK_EVERY_S = CHECK_EVERY_S  # type: ignore[attr-defined]
+        module.CHECK_EVERY_S = CHECK_EVERY_S
 
-        class Scheduler(module.BackgroundScheduler):  # type: ignore[name-defined,misc]
+        class Scheduler(module.BackgroundScheduler):
             """Wakes by the system's clock: every second since another year would be made up for at once."""
 
-            def add_job(self, *given, **named):  # type: ignore[no-untyped-def]
+            def add_job(self, *given, **named):
                 return super().add_job(*given, **{**named, "next_run_time": datetime.now(UTC)})
 
-        module.BackgroundScheduler = Scheduler  # type: ignore[attr-defined]
+        module.BackgroundScheduler = Scheduler
 
 
 def _move() -> None:

@@ -327,21 +327,9 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     nlr, nlr_notes = _nlr(reader, differential)
     plr, plr_notes = _ratio("PLR", platelets, differential.lymphocytes)
     found = _quantities(differential, leukocytes, nlr=nlr, plr=plr)
-    warnings, impossible = oddities(found), contradictions(found)
-    complete = nlr is not None and plr is not None
-    spare = [
-        result
-        for result in reader.results
-        if result.doubtful and any(_stands_for(other, result) for other in reader.results)
-    ]
-    warnings += [Reason("result-not-used", _told(result)) for result in spare]
-    doubts = [
-        Reason("result-doubtful", _told(result))
-        for result in reader.results
-        # What nobody knows may be what is missing; beside a complete count it is none of its parts.
-        if result.doubtful and result not in spare and not (result.analyte in NO_PART and result.unclear)
-        if not (complete and result.analyte == "unknown")
-    ]
+    impossible = contradictions(found)
+    unused, doubts = _doubtful(reader.results, complete=nlr is not None and plr is not None)
+    warnings = [*oddities(found), *unused]
     said = [*(cell.reason for cell in (*differential.counted, platelets, leukocytes)), *notes]
     doubts += [reason for reason in said if reason is not None and _is_conflict(reason)]
     used = [*_sources(differential), *platelets.sources]
@@ -363,6 +351,23 @@ def _count(specimen: Specimen) -> CombinedCount | None:
         notes=tuple(dict.fromkeys(status_notes if void else all_notes)),
         sender=specimen.sender,
         confirmed=measured_twice(found, differential.lymphocytes.value),
+    )
+
+
+def _doubtful(results: Sequence[Result], *, complete: bool) -> tuple[list[Reason], list[Reason]]:
+    """The doubtful results that another one stands for, and those that hold the count."""
+    doubtful = [result for result in results if result.doubtful]
+    spare = [result for result in doubtful if any(_stands_for(other, result) for other in results)]
+    holding = [
+        result
+        for result in doubtful
+        # What nobody knows may be what is missing; beside a complete count it is none of its parts.
+        if result not in spare and not (result.analyte in NO_PART and result.unclear)
+        if not (complete and result.analyte == "unknown")
+    ]
+    return (
+        [Reason("result-not-used", _told(result)) for result in spare],
+        [Reason("result-doubtful", _told(result)) for result in holding],
     )
 
 

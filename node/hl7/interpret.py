@@ -1,11 +1,12 @@
 """What a message says: which patients, which blood counts, which appointments and merges; or why it cannot be used."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from analytics.reasons import Reason
 from node.errors import MessageError
@@ -39,7 +40,6 @@ ORDER_MESSAGES = ("ORM", "OMG", "OMI")
 BOOKING_MESSAGES = ("SIU", "SRM", "SRR")
 STAY_MESSAGES = ("ADT", "BAR")
 """They may tell of procedures (PR1) and diagnoses (DG1) of a stay."""
-KNOWN_MESSAGES = (*RESULT_MESSAGES, *DRUG_MESSAGES, *ORDER_MESSAGES, *BOOKING_MESSAGES, *STAY_MESSAGES)
 MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
 UNDO_EVENTS = ("A37",)
 
@@ -149,7 +149,7 @@ def _status(header: Header, items: list[Item], problems: list[Problem]) -> tuple
     holding = [reason for code, reason in problems if code not in UNREAD]
     if holding:
         return "held", tuple(dict.fromkeys(holding))
-    if header.message_code in KNOWN_MESSAGES:
+    if header.message_code in READERS:
         return "ignored", (Reason("message-says-nothing", {"type": header.type[:20]}),)
     return "ignored", (Reason("message-of-type-not-used", {"type": header.type[:20]}),)
 
@@ -164,7 +164,7 @@ def _source(header: Header) -> Source:
 def _read(
     header: Header, message: Message, settings: Settings, sent_at: datetime | None
 ) -> tuple[list[Item], list[Problem]]:
-    if header.message_code not in KNOWN_MESSAGES:
+    if header.message_code not in READERS:
         return [], _unread(header, message, [], settings)
     items: list[Item] = []
     problems: list[Problem] = []
@@ -175,9 +175,9 @@ def _read(
         problems.append(("no-patient", Reason("message-without-patient")))
         groups = [(None, list(message.lines))]
     for pid, lines in groups:
-        extracts = _patient_items(header, pid, lines, settings, appointment, problems)
+        part = _Part(header=header, pid=pid, lines=lines, settings=settings, appointment=appointment, problems=problems)
         stated = read_stated(pid, _source(header), sent_at) if pid is not None else None
-        items.extend(replace(item, stated=stated) for item in extracts)
+        items.extend(replace(item, stated=stated) for item in _patient_items(part))
     if header.message_code == "ADT" and header.trigger in UNDO_EVENTS:
         undone = _unmerge(header, groups, settings)
         if undone is None:
@@ -262,58 +262,114 @@ def _patients(message: Message, header: Header) -> Iterator[tuple[Segment | None
         yield read_segment(pid, header.delimiters), lines
 
 
-def _patient_items(
-    header: Header,
-    pid: Segment | None,
-    lines: list[str],
-    settings: Settings,
-    appointment: AppointmentExtract | None,
-    problems: list[Problem],
-) -> list[Item]:
-    patient = patient_number(pid, 3, settings.identity) if pid else None
-    zone, analytes = settings.site.zone, load_analytes()
-    rules = settings.hl7.senders.get(header.sender, Sender())
-    extracts: list[Extract] = []
-    if pid is not None:
-        if patient is None:
-            problems.append(("no-patient", missing_number_reason(pid)))
-        elif is_order_number(patient, lines, header.delimiters):
-            problems.append(("no-patient", Reason("patient-number-of-order")))
-            patient = None
-        medications: tuple[Medication, ...] = ()
-        if header.message_code in DRUG_MESSAGES:
-            medications = read_medications(lines, header.delimiters, drugs=load_eligibility().drugs, zone=zone)
-        known = read_patient(
-            pid,
-            lines,
-            analytes=analytes,
-            zone=zone,
-            decimal_comma=rules.decimal_comma,
-            medications=medications,
-            visit=visit_of(header.trigger, lines, header.delimiters) if header.message_code == "ADT" else ("", None),
-        )
-        extracts.extend([known] if known else [])
-    if header.message_code in RESULT_MESSAGES:
-        specimens = read_specimens(lines, header.delimiters, analytes, zone, rules)
-        problems.extend(
-            (UNKNOWN_CODE, Reason("code-not-known", {"label": one.label[:60], "why": one.reason}))
-            for specimen in specimens
-            for one in specimen.results
-            if one.analyte in ("unknown", "unnamed")
-        )
-        extracts.extend(specimens)
-    if appointment is not None:
-        extracts.append(appointment)
-    if header.message_code in ORDER_MESSAGES:
-        extracts.extend(read_orders(lines, header.delimiters, procedures=load_procedures(), zone=zone))
-    if header.message_code in STAY_MESSAGES:
-        stays = read_procedures(header.trigger, lines, header.delimiters, procedures=load_procedures(), zone=zone)
-        problems.extend(problem for one in stays for problem in _not_understood(one))
-        extracts.extend(stays)
-    if header.message_code == "ADT" and header.trigger in MERGE_EVENTS:
-        merges = [read_segment(line, header.delimiters) for line in lines if line[:3] == "MRG"]
-        retired = [read_merge(mrg, settings.identity) for mrg in merges]
-        extracts.extend(merge for merge in retired if merge is not None)
-        if not merges or None in retired:
-            problems.append(("merge", Reason("merge-unclear", {"type": f"ADT^{header.trigger}"})))
-    return [Item(patient=patient, extract=extract) for extract in extracts]
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One patient's part of a message, as its readers need it; what is wrong with it goes to ``problems``."""
+
+    header: Header
+    pid: Segment | None
+    lines: list[str]
+    settings: Settings
+    appointment: AppointmentExtract | None
+    """What the message books, for each of its patients."""
+    problems: list[Problem]
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """In which times without an offset are read."""
+        return self.settings.site.zone
+
+    @property
+    def rules(self) -> Sender:
+        """Those for its sender."""
+        return self.settings.hl7.senders.get(self.header.sender, Sender())
+
+
+def _patient_items(part: _Part) -> list[Item]:
+    patient = _numbered(part)
+    readers = READERS[part.header.message_code]
+    return [Item(patient=patient, extract=extract) for reader in readers for extract in reader(part)]
+
+
+def _numbered(part: _Part) -> PatientNumber | None:
+    """The patient's number, unless it stands for nobody."""
+    if part.pid is None:
+        return None
+    patient = patient_number(part.pid, 3, part.settings.identity)
+    if patient is None:
+        part.problems.append(("no-patient", missing_number_reason(part.pid)))
+    elif is_order_number(patient, part.lines, part.header.delimiters):
+        part.problems.append(("no-patient", Reason("patient-number-of-order")))
+        return None
+    return patient
+
+
+def _person(part: _Part) -> Iterator[Extract]:
+    """What the message says of the patient, with the drugs and the visit of the messages that have them."""
+    if part.pid is None:
+        return
+    delimiters, code = part.header.delimiters, part.header.message_code
+    medications: tuple[Medication, ...] = ()
+    if code in DRUG_MESSAGES:
+        medications = read_medications(part.lines, delimiters, drugs=load_eligibility().drugs, zone=part.zone)
+    known = read_patient(
+        part.pid,
+        part.lines,
+        analytes=load_analytes(),
+        zone=part.zone,
+        decimal_comma=part.rules.decimal_comma,
+        medications=medications,
+        visit=visit_of(part.header.trigger, part.lines, delimiters) if code == "ADT" else ("", None),
+    )
+    if known:
+        yield known
+
+
+def _specimens(part: _Part) -> Iterator[Extract]:
+    specimens = read_specimens(part.lines, part.header.delimiters, load_analytes(), part.zone, part.rules)
+    part.problems.extend(
+        (UNKNOWN_CODE, Reason("code-not-known", {"label": one.label[:60], "why": one.reason}))
+        for specimen in specimens
+        for one in specimen.results
+        if one.analyte in ("unknown", "unnamed")
+    )
+    yield from specimens
+
+
+def _booking(part: _Part) -> Iterator[Extract]:
+    if part.appointment is not None:
+        yield part.appointment
+
+
+def _orders(part: _Part) -> Iterator[Extract]:
+    yield from read_orders(part.lines, part.header.delimiters, procedures=load_procedures(), zone=part.zone)
+
+
+def _stays(part: _Part) -> Iterator[Extract]:
+    header = part.header
+    stays = read_procedures(header.trigger, part.lines, header.delimiters, procedures=load_procedures(), zone=part.zone)
+    part.problems.extend(problem for one in stays for problem in _not_understood(one))
+    yield from stays
+
+
+def _merges(part: _Part) -> Iterator[Extract]:
+    header = part.header
+    if header.trigger not in MERGE_EVENTS:
+        return
+    merges = [read_segment(line, header.delimiters) for line in part.lines if line[:3] == "MRG"]
+    retired = [read_merge(mrg, part.settings.identity) for mrg in merges]
+    if not merges or None in retired:
+        part.problems.append(("merge", Reason("merge-unclear", {"type": f"ADT^{header.trigger}"})))
+    yield from (merge for merge in retired if merge is not None)
+
+
+_Reader = Callable[[_Part], Iterable[Extract]]
+READERS: dict[str, tuple[_Reader, ...]] = {
+    **dict.fromkeys(RESULT_MESSAGES, (_person, _specimens)),
+    **dict.fromkeys(DRUG_MESSAGES, (_person,)),
+    **dict.fromkeys(ORDER_MESSAGES, (_person, _orders)),
+    **dict.fromkeys(BOOKING_MESSAGES, (_person, _booking)),
+    "ADT": (_person, _stays, _merges),
+    "BAR": (_person, _stays),
+}
+"""What reads each patient's part of a message, by message code (MSH-9.1)."""

@@ -49,18 +49,30 @@ def _orders(lines: Iterable[str], delimiters: Delimiters) -> Iterator[tuple[list
 
 def _medication(order: list[Segment], drug: Segment, drugs: Drugs, zone: ZoneInfo) -> Medication | None:
     named = [one for one in drug.components(2 if drug.name == "RXE" else 5) if one]
-    routes = [one for segment in order if segment.name == "RXR" for one in segment.components(1) if one]
-    cancelled = any(one.name == "ORC" and one.text(1).upper() in CANCELLED_ORDERS for one in order)
-    not_given = drug.name == "RXA" and drug.text(20).upper() in NOT_GIVEN
-    if cancelled or not_given or not drugs.lists(named) or drugs.is_local(routes):
+    routes = [one for segment in _of(order, "RXR") for one in segment.components(1) if one]
+    if not _stands(order, drug) or not drugs.lists(named) or drugs.is_local(routes):
         return None
-    timing = [(one.text(7), one.text(8)) for one in order if one.name == "TQ1"]
-    if drug.name == "RXE":
-        timing.append((drug.text(1, 4), drug.text(1, 5)))
-        timing += [(one.text(7, 4) or one.text(15) or one.text(9), "") for one in order if one.name == "ORC"]
-    else:
-        timing.insert(0, (drug.text(3), drug.text(4)))
-    moments = [(read_time(start, zone), read_time(end, zone)) for start, end in timing]
+    moments = [(read_time(start, zone), read_time(end, zone)) for start, end in _timing(order, drug)]
     started = next((start.at for start, _ in moments if start), None)
     ended = next((end.at for _, end in moments if end), None)
     return Medication(drug="^".join(named[:2]), started_at=started, ended_at=ended)
+
+
+def _of(order: list[Segment], name: str) -> list[Segment]:
+    return [one for one in order if one.name == name]
+
+
+def _stands(order: list[Segment], drug: Segment) -> bool:
+    """Whether nothing says that the order was cancelled or the drug not given."""
+    if any(orc.text(1).upper() in CANCELLED_ORDERS for orc in _of(order, "ORC")):
+        return False
+    return drug.name != "RXA" or drug.text(20).upper() not in NOT_GIVEN
+
+
+def _timing(order: list[Segment], drug: Segment) -> list[tuple[str, str]]:
+    """Where start and end of a drug may stand, the most telling first."""
+    ordered = [(one.text(7), one.text(8)) for one in _of(order, "TQ1")]
+    if drug.name == "RXA":
+        return [(drug.text(3), drug.text(4)), *ordered]
+    of_order = [(one.text(7, 4) or one.text(15) or one.text(9), "") for one in _of(order, "ORC")]
+    return [*ordered, (drug.text(1, 4), drug.text(1, 5)), *of_order]

@@ -9,7 +9,7 @@ from typing import get_args
 from analytics.columns import Analyte
 from analytics.counts.results import Method, Scale
 from analytics.reasons import Reason
-from node.hl7.catalogue import Analytes, Term, code_key
+from node.hl7.catalogue import Analytes, Term, Words, code_key
 from node.hl7.words import fold
 
 LOINC = re.compile(r"\d{1,5}-\d")
@@ -40,43 +40,92 @@ def identify(components: list[str], analytes: Analytes) -> Identity | None:
     return _remembered(told, analytes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """The components of OBX-3 by what they are, folded."""
+
+    first: str
+    names: list[str]
+    loincs: list[str]
+    codes: list[str]
+    """All that may be a code and is no LOINC."""
+    texts: list[str]
+    """Names and codes, to be searched for words."""
+
+    @classmethod
+    def of(cls, components: tuple[str, ...], analytes: Analytes) -> "_Parts":
+        """As the components have them, original and alternate."""
+        lowered = [fold(one) for one in components] + [""] * _CODED_COMPONENTS
+        names = [one for one in (lowered[1], lowered[4]) if one and not LOINC.fullmatch(one)] or [lowered[0]]
+        loincs = [one for one in lowered if LOINC.fullmatch(one)]
+        codes = [one for one in (lowered[0], lowered[1], lowered[3], lowered[4]) if one and one not in loincs]
+        texts = [
+            analytes.denominator.without(re.sub(r"\[[^]]*]", " ", one).replace("_", " "))
+            for one in dict.fromkeys([*names, *codes])
+        ]
+        return cls(first=lowered[0], names=names, loincs=loincs, codes=codes, texts=texts)
+
+    def match(self, words: Words, *, in_texts: bool = True) -> bool:
+        """Whether a list of codes and words has one of these."""
+        return words.match(self.loincs, self.codes, self.texts if in_texts else [])
+
+    def have(self, words: Words) -> bool:
+        """Whether a list of words has one of the texts, whatever the codes are."""
+        return words.match([], [], self.texts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Meaning:
+    """The quantities that the parts of OBX-3 mean, one beside the other."""
+
+    by_loinc: list[Term]
+    coded: list[Term]
+    """By LOINC and by local code."""
+    by_name: set[Analyte]
+
+    @classmethod
+    def of(cls, parts: _Parts, analytes: Analytes) -> "_Meaning":
+        """As the table of analytes has the parts."""
+        by_loinc = [analytes.by_loinc[one] for one in parts.loincs if one in analytes.by_loinc]
+        by_code = [analytes.by_code[key] for key in map(code_key, parts.codes) if key in analytes.by_code]
+        return cls(by_loinc=by_loinc, coded=[*by_loinc, *by_code], by_name=_kinds_in_names(parts.texts, analytes))
+
+    @property
+    def kinds(self) -> set[Analyte]:
+        """All of them; segmented neutrophils are also called neutrophils."""
+        kinds = {term.analyte for term in self.coded} | self.by_name
+        return kinds - {"neutrophils"} if "segmented" in kinds else kinds
+
+    def scales(self, parts: _Parts, analytes: Analytes, *, share: bool) -> set[Scale]:
+        """Whether it is a count or a percentage, by codes and words; of a share that says neither, a percentage."""
+        scales = {term.scale for term in self.coded if term.scale} | _scale_words(
+            [*parts.texts, *parts.names], analytes
+        )
+        return scales or ({"percent"} if share else set())
+
+
 def _identified(components: tuple[str, ...], analytes: Analytes) -> Identity | None:
-    lowered = [fold(one) for one in components] + [""] * _CODED_COMPONENTS
-    names = [one for one in (lowered[1], lowered[4]) if one and not LOINC.fullmatch(one)] or [lowered[0]]
-    loincs = [one for one in lowered if LOINC.fullmatch(one)]
-    codes = [one for one in (lowered[0], lowered[1], lowered[3], lowered[4]) if one and one not in loincs]
-    texts = [
-        analytes.denominator.without(re.sub(r"\[[^]]*]", " ", one).replace("_", " "))
-        for one in dict.fromkeys([*names, *codes])
-    ]
-    by_loinc = [analytes.by_loinc[one] for one in loincs if one in analytes.by_loinc]
-    excluded = analytes.never.match(loincs, codes, texts) or analytes.flags.match(loincs, codes, texts)
-    if excluded and not by_loinc:
+    parts = _Parts.of(components, analytes)
+    meaning = _Meaning.of(parts, analytes)
+    excluded = any(parts.match(words) for words in (analytes.never, analytes.flags))
+    if excluded and not meaning.by_loinc:
         return None
-    terms = [*by_loinc, *(analytes.by_code[key] for key in map(code_key, codes) if key in analytes.by_code)]
-    by_name = _kinds_in_names(texts, analytes)
-    kinds = {term.analyte for term in terms} | by_name
-    if "segmented" in kinds:
-        kinds.discard("neutrophils")
-    coded_other = analytes.other.match(loincs, codes, [])
-    other = excluded or coded_other or analytes.other.match([], [], texts)
-    if not kinds or (other and not coded_other and not terms):
-        denied = any(term.denied(text) for term in analytes.named for text in texts)
-        suspect = not other and not denied and analytes.suspect.match([], [], texts)
-        return _unknown(texts, analytes) if suspect else None
-    share = analytes.share.match([], [], texts)
-    if share and not by_loinc and (len(kinds) > 1 or kinds & {"platelets", "leukocytes"}):
+    coded_other = parts.match(analytes.other, in_texts=False)
+    other = excluded or parts.match(analytes.other)
+    kinds = meaning.kinds
+    if not kinds or (other and not coded_other and not meaning.coded):
+        return None if other else _unknown(parts, analytes)
+    share = parts.have(analytes.share)
+    if share and not meaning.by_loinc and (len(kinds) > 1 or kinds & {"platelets", "leukocytes"}):
         return None
-    scales = {term.scale for term in terms if term.scale} | _scale_words([*texts, *names], analytes)
-    if share and not scales:
-        scales = {"percent"}
+    scales = meaning.scales(parts, analytes, share=share)
     return Identity(
-        analyte=next(kind for kind in get_args(Analyte) if kind in (by_name & kinds or kinds)),
-        scale=next(iter(scales)) if len(scales) == 1 else None,
-        method=_method(terms, " ".join(names), analytes),
+        analyte=next(kind for kind in get_args(Analyte) if kind in (meaning.by_name & kinds or kinds)),
+        scale=_only(scales),
+        method=_method(meaning.coded, " ".join(parts.names), analytes),
         conflict=_conflict(kinds, scales, other=other),
-        certain=bool(by_loinc or by_name or len(set(names) - {lowered[0]}) == 0),
-        secondary=any(term.secondary for term in terms),
+        certain=bool(meaning.by_loinc or meaning.by_name or set(parts.names) <= {parts.first}),
+        secondary=any(term.secondary for term in meaning.coded),
     )
 
 
@@ -99,15 +148,22 @@ _remembered = lru_cache(maxsize=4096)(_identified)
 """A laboratory sends the same few hundred codes over and over."""
 
 
-def _unknown(texts: list[str], analytes: Analytes) -> Identity:
-    scales = _scale_words(texts, analytes)
+def _unknown(parts: _Parts, analytes: Analytes) -> Identity | None:
+    """What sounds like a quantity of a blood count and is none that is known."""
+    denied = any(term.denied(text) for term in analytes.named for text in parts.texts)
+    if denied or not parts.have(analytes.suspect):
+        return None
     return Identity(
         analyte="unknown",
-        scale=next(iter(scales)) if len(scales) == 1 else None,
+        scale=_only(_scale_words(parts.texts, analytes)),
         method="unknown",
         conflict=Reason("analyte-not-known"),
         certain=False,
     )
+
+
+def _only(scales: set[Scale]) -> Scale | None:
+    return next(iter(scales)) if len(scales) == 1 else None
 
 
 def _kinds_in_names(names: Iterable[str], analytes: Analytes) -> set[Analyte]:

@@ -48,32 +48,23 @@ def read_result(
 ) -> Result | None:
     """Read one OBX under the rules for its sender; ``None`` when it is not a blood-count result."""
     identity = identify(obx.components(3), analytes)
-    if identity is None:
-        return None
-    words = f"{panel.words} {fold(' '.join([*obx.components(3), *obx.components(6)]))}"
-    if analytes.not_blood.found(words):
+    if identity is None or _not_blood(obx, panel, analytes):
         return None
     spellings = _unit_spellings(obx)
     unit = read_unit(spellings, analytes.units)
-    if unit is None and any(spellings) and not identity.certain:
+    if unit is None and spellings and not identity.certain:
         return None
     reading = _value_of(obx, identity.analyte, unit, rules)
     if identity.analyte == "unknown" and (unit is None or reading.value is None):
         return None
-    if reading.value is None and not reading.doubtful:
-        reading, unit = _value_with_unit(obx, reading, unit, sent=any(spellings), analytes=analytes)
-    if reading.value is None and not reading.doubtful and obx.text(2).upper() != "SN":
-        text = " ".join(obx.components(5))
-        reading = read_marked(text, load_doubts(), decimal_comma=rules.decimal_comma) or reading
-    if unit is None and not any(spellings):
+    reading, unit = _looked_closer(obx, reading, unit, unit_sent=bool(spellings), rules=rules, analytes=analytes)
+    if unit is None and not spellings:
         unit = _unit_not_sent(obx, identity, reading, rules, analytes)
     unclear = identity.conflict is None and (unit is None or reading.value is None)
     doubt = identity.conflict or _other_unit(obx, identity.analyte, reading.value, unit, rules)
-    scale, reading = _scaled(identity, unit, reading, doubt=doubt, unit_sent=any(spellings))
+    scale, reading = _scaled(identity, unit, reading, doubt=doubt, unit_sent=bool(spellings))
     status_at = read_time(panel.order.text(22), zone) if panel.order else None
-    method = identity.method
-    if method == "unknown" and analytes.method_words.manual.found(panel.words):
-        method = "manual"
+    by_hand = identity.method == "unknown" and analytes.method_words.manual.found(panel.words)
     return Result(
         analyte=identity.analyte,
         scale=scale,
@@ -84,7 +75,7 @@ def read_result(
         secondary=identity.secondary,
         status=rules.statuses.get(obx.text(11).upper(), obx.text(11).upper()),
         status_at=status_at.at if status_at else None,
-        method=method,
+        method="manual" if by_hand else identity.method,
         code=_code(obx),
         name=_name(obx),
         order=panel.number,
@@ -168,6 +159,23 @@ def _usual_in_thousands(obx: Segment, analyte: Analyte) -> bool:
     if limit is None or usual is None:
         return False
     return 1 / UPPER_LIMIT_TOLERANCE <= limit * CELLS_PER_UL / usual <= UPPER_LIMIT_TOLERANCE
+
+
+def _not_blood(obx: Segment, panel: Panel, analytes: Analytes) -> bool:
+    """Whether the words say that it is of another material."""
+    return analytes.not_blood.found(f"{panel.words} {fold(' '.join([*obx.components(3), *obx.components(6)]))}")
+
+
+def _looked_closer(
+    obx: Segment, reading: Reading, unit: Unit | None, *, unit_sent: bool, rules: Sender, analytes: Analytes
+) -> tuple[Reading, Unit | None]:
+    """What is no number, read with the unit or the mark of the laboratory that stands beside the number."""
+    if reading.value is None and not reading.doubtful:
+        reading, unit = _value_with_unit(obx, reading, unit, sent=unit_sent, analytes=analytes)
+    if reading.value is None and not reading.doubtful and obx.text(2).upper() != "SN":
+        text = " ".join(obx.components(5))
+        reading = read_marked(text, load_doubts(), decimal_comma=rules.decimal_comma) or reading
+    return reading, unit
 
 
 def _value_with_unit(

@@ -34,24 +34,22 @@ def read_specimens(
     number and the day of the observations (OBX-14): an order number alone may be that of several specimens. What the
     laboratory says against a specimen or a result is heard: such a result has no value.
     """
-    doubts = load_doubts()
     found: dict[tuple[str, str], _Group] = {}
     elsewhere: list[Doubt] = []
     for panel, observations in read_panels(lines, delimiters):
-        read = _read_rows(panel, observations, analytes, zone, rules)
-        against = [*specimen_doubts(panel, doubts), *(one for row in read for one in row.doubts)]
+        rows = _read_rows(panel, observations, analytes, zone, rules)
+        against = [*specimen_doubts(panel, load_doubts()), *(one for row in rows for one in row.doubts)]
         collected = panel.collected(zone)
-        observed = _earliest([row.observed for row in read if row.result is not None])
-        day = _day(collected or observed, zone)
-        name = _specimen_name(panel, collected, day)
-        if not name and collected and not collected.date_only:
-            day = collected.at.astimezone(UTC).isoformat()
-        results = [row.result for row in read if row.result is not None]
-        if results or name:
-            group = found.setdefault((name, "" if name else day), _Group())
-            group.entries += [_Entry(result=one, collected=collected, observed=observed) for one in results]
+        observed = _earliest(row.observed for row in rows if row.result is not None)
+        entries = [
+            _Entry(result=row.result, collected=collected, observed=observed) for row in rows if row.result is not None
+        ]
+        key = _specimen_key(panel, collected, observed, zone)
+        if entries or key[0]:
+            group = found.setdefault(key, _Group())
+            group.entries += entries
             group.doubts += against
-        if not results:
+        if not entries:
             elsewhere += only_of_blood_counts(against)
     groups = {key: group for key, group in found.items() if group.entries}
     beside = elsewhere if len(groups) == 1 else []
@@ -140,10 +138,12 @@ def _digest(taken_at: datetime | None, results: tuple[Result, ...]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _specimen_name(panel: Panel, collected: Moment | None, day: str) -> str:
-    """The same for the same specimen in every message; empty where nothing but the results tells it."""
+def _specimen_key(panel: Panel, collected: Moment | None, observed: Moment | None, zone: ZoneInfo) -> tuple[str, str]:
+    """A name that is the same for the same specimen in every message, or when it is of where nothing names it."""
     if panel.specimen is not None and panel.specimen.text(2):
-        return f"specimen:{panel.specimen.text(2)}"
-    if not panel.number:
-        return ""
-    return f"order:{panel.number}@{collected.at.astimezone(UTC).isoformat() if collected else day}"
+        return f"specimen:{panel.specimen.text(2)}", ""
+    day = _day(collected or observed, zone)
+    moment = collected.at.astimezone(UTC).isoformat() if collected else day
+    if panel.number:
+        return f"order:{panel.number}@{moment}", ""
+    return "", day if collected and collected.date_only else moment

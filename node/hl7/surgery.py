@@ -186,26 +186,36 @@ def understand(services: Iterable[Service], further: Sequence[str], procedures: 
 
 def _understood(services: tuple[Service, ...], procedures: Procedures) -> Understood:
     words = procedures.words
-    groups = [group for one in services for code, system in one.codes for group in procedures.groups(code, system)]
-    groups += [group for one in services for group in procedures.bare_groups(one.text)]
+    groups = _groups_of(services, procedures)
     text = words.beside.without(fold("; ".join(one.text for one in services)))
     named = words.levels(text)
     levels = named | {group.level for group in groups if group.addon and group.level}
     coded = [_coded(group, named, levels) for group in groups if group.kind and not group.addon]
     in_words = [_in_words(clause, named, groups, words) for clause in _CLAUSES.split(text)]
-    spine = any(one != "other" for one in (*coded, *in_words) if one) or bool(levels)
     if words.visit.found(text) or words.other_disease.found(text):
         return "unclear" if "operation" in coded and not words.other_disease.found(text) else "other"
+    spine = bool(levels) or bool({*coded, *in_words} - {"other", None})
     if spine and "repeat" not in coded and words.repeat.found(text):
         return _repeated(levels | {group.level for group in groups if group.level})
-    for verdict in _WEIGHTIEST:
-        if verdict in coded or (verdict in in_words and not (verdict == "unclear" and coded)):
-            return verdict
-    return _otherwise(groups, levels, text, words)
+    return _weightiest(coded, in_words) or _otherwise(groups, levels, text, words)
 
 
 _remembered = lru_cache(maxsize=1024)(_understood)
 """A hospital books the same few hundred procedures over and over."""
+
+
+def _groups_of(services: Iterable[Service], procedures: Procedures) -> list[Group]:
+    """The groups of codes that the services name, as codes or in their texts."""
+    groups = [group for one in services for code, system in one.codes for group in procedures.groups(code, system)]
+    return groups + [group for one in services for group in procedures.bare_groups(one.text)]
+
+
+def _weightiest(coded: Sequence[Understood], in_words: Sequence[Understood | None]) -> Understood | None:
+    """The weightiest of what codes and words say; beside a code, unclear words say nothing."""
+    for verdict in _WEIGHTIEST:
+        if verdict in coded or (verdict in in_words and not (verdict == "unclear" and coded)):
+            return verdict
+    return None
 
 
 def _coded(group: Group, named: set[Level], levels: set[Level]) -> Understood:

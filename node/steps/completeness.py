@@ -11,7 +11,7 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from analytics.reasons import Reason, Value
+from analytics.reasons import Reason
 from node.steps.unsent import note_unsent
 from node.store.database import insert, writing
 from node.store.failures import Unit, barrier, forget_failure
@@ -95,15 +95,7 @@ def judge_completeness(
         reasons.append(Reason("gaps-between-slices", {"room": missing_slices}))
     counts = {answer: answer.instances for answer in answers if answer.instances is not None}
     expected = max(counts.values(), default=None)
-    for answer, count in counts.items():
-        late = answer.asked_at < last_received_at
-        if count > instances:
-            about: dict[str, Value] = {"missing": count - instances, "images": count, "peer": answer.peer}
-            reasons.append(Reason("fewer-than-counted", about))
-        elif late:
-            reasons.append(Reason("came-after-the-count", {"peer": answer.peer}))
-        else:
-            reasons.append(Reason("as-many-as-counted", {"peer": answer.peer, "images": count, "here": instances}))
+    reasons += [_counted(answer, count, instances, last_received_at) for answer, count in counts.items()]
     unknown = [answer.peer for answer in answers if answer.instances is None]
     if not counts:
         reasons.append(Reason("not-known-to-peer", {"peers": tuple(unknown)}) if unknown else Reason("nobody-asked"))
@@ -117,6 +109,15 @@ def judge_completeness(
         expected=expected,
         fewer=() if any(answer.instances == instances for answer in newer) else tuple(_fewer(instances, newer)),
     )
+
+
+def _counted(answer: Answer, count: int, instances: int, last_received_at: str) -> Reason:
+    """What the number of images that a peer counted says of those that are here."""
+    if count > instances:
+        return Reason("fewer-than-counted", {"missing": count - instances, "images": count, "peer": answer.peer})
+    if answer.asked_at < last_received_at:
+        return Reason("came-after-the-count", {"peer": answer.peer})
+    return Reason("as-many-as-counted", {"peer": answer.peer, "images": count, "here": instances})
 
 
 def _fewer(instances: int, newer: Iterable[Answer]) -> Iterator[Reason]:

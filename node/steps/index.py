@@ -348,8 +348,7 @@ def _patient(
     study_uid: str, series: Collection[StudySeries], settings: Settings, *, contested_with: Collection[str] = ()
 ) -> _Patient:
     """Whose the study is: what its MR images say; other objects only where there is no MR image."""
-    headers = [image.header for one in series for image in one.images if image.header.study_instance_uid == study_uid]
-    headers = [header for header in headers if header.image.modality == "MR"] or headers
+    headers = _deciding(study_uid, series)
     # An image without a number contradicts one that has one; what else is missing contradicts nothing.
     numbers = {_number(header, settings) for header in headers}
     issuers = {header.issuer for header in headers} - {None}
@@ -371,6 +370,11 @@ def _patient(
         sex=consensus(sexes),
         names=tuple(sorted({one for told in names for one in told}, key=repr)),
     )
+
+
+def _deciding(study_uid: str, series: Iterable[StudySeries]) -> list[Header]:
+    headers = [image.header for one in series for image in one.images if image.header.study_instance_uid == study_uid]
+    return [header for header in headers if header.image.modality == "MR"] or headers
 
 
 def _number(header: Header, settings: Settings) -> str | None:

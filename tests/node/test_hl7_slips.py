@@ -16,7 +16,7 @@ def count(*rows: str, settings: Settings | None = None) -> dict[str, object]:
         lines.append(f"OBX|{number}|NM|{name}||{value}|{unit}|{limits}||||F")
     raw = "\r".join((HEAD, *lines)).encode()
     (message,) = interpretation_json(raw, settings or Settings())
-    (found,) = message["cbcs"]  # type: ignore[misc]
+    (found,) = message["cbcs"]
     return found
 
 

@@ -161,15 +161,7 @@ def _assigned(raw: RawTable, grid: Sequence[Sequence[str]], mapping: FileMapping
         own = named(part.source)
         as_named = own.as_named if own is not None and own.column == name else name
         found[name] = header.index(part.source), Named(column=name, as_named=as_named, unit=part.unit)
-    taken = {index for index, _ in found.values()}
-    candidates: dict[str, list[tuple[int, Named]]] = {}
-    for index, text in enumerate(header):
-        if index in taken or not text or text in mapping.ignore:
-            continue
-        meant = named(text) or named(raw.titles.get(text, ""))
-        if meant is not None and meant.column not in found:
-            candidates.setdefault(meant.column, []).append((index, meant))
-    for name, several in candidates.items():
+    for name, several in _candidates(raw, mapping, found).items():
         exact = [one for one in several if one[1].exact]
         if len(several) > 1 and len(exact) != 1:
             raise CohortError(
@@ -180,6 +172,21 @@ def _assigned(raw: RawTable, grid: Sequence[Sequence[str]], mapping: FileMapping
     if "id" not in found and "" in header and _row_names(grid[header.index("")]):
         found["id"] = header.index(""), Named(column="id", as_named="id")
     return found
+
+
+def _candidates(
+    raw: RawTable, mapping: FileMapping, found: Mapping[str, tuple[int, Named]]
+) -> dict[str, list[tuple[int, Named]]]:
+    """What each column of the cohort table that has not been found yet may be made from, by the names of the header."""
+    taken = {index for index, _ in found.values()}
+    candidates: dict[str, list[tuple[int, Named]]] = {}
+    for index, text in enumerate(raw.header):
+        if index in taken or not text or text in mapping.ignore:
+            continue
+        meant = named(text) or named(raw.titles.get(text, ""))
+        if meant is not None and meant.column not in found:
+            candidates.setdefault(meant.column, []).append((index, meant))
+    return candidates
 
 
 def _row_names(cells: Sequence[str]) -> bool:
@@ -282,18 +289,8 @@ def _column(name: str, source: Source, become: Become, unit: str, factored: Frac
 def _of_percentages(found: dict[str, TableColumn]) -> dict[str, TableColumn]:
     """Counts from percentages and leukocytes; without leukocytes the ratio of the two, and no counts."""
     shares = [name for name, one in found.items() if one.unit == PERCENT and name in CELLS]
-    if not shares:
-        return found
-    made = dict(found)
     leukocytes = found.get("leukocytes")
-    for name in shares:
-        cells = found[name].cells
-        if leukocytes is not None and leukocytes.unit != PERCENT:
-            pairs = zip(_values(leukocytes.cells), _values(cells), strict=True)
-            counts = [None if total is None or share is None else total * share / 100 for total, share in pairs]
-            made[name] = replace(found[name], cells=tuple("" if one is None else repr(one) for one in counts))
-        else:
-            made[name] = replace(found[name], cells=("",) * len(cells))
+    made = found | {name: _counts_of(found[name], leukocytes) for name in shares}
     if leukocytes is None and {"neutrophils", "lymphocytes"} <= set(shares) and "nlr" in found:
         # The ratio needs no counts: it is that of the percentages.
         quotients = _quotients(found["neutrophils"].cells, found["lymphocytes"].cells)
@@ -301,12 +298,25 @@ def _of_percentages(found: dict[str, TableColumn]) -> dict[str, TableColumn]:
         made["nlr"] = replace(found["nlr"], cells=cells)
     if leukocytes is None and "lymphocytes" in shares and {"plr", "platelets"} <= found.keys():
         quotients = _quotients(found["platelets"].cells, found["lymphocytes"].cells)
-        pairs_of = zip(_values(found["plr"].cells), _values(quotients), strict=True)
-        same = [a is not None and b is not None and abs(a - b) <= SAME_SHARE * b for a, b in pairs_of]
-        if sum(same) > len(same) / 2:
+        if _mostly_same(_values(found["plr"].cells), _values(quotients)):
             doubt = Reason("ratio-of-percentages", {"column": "plr"})
             made["plr"] = replace(made["plr"], doubts=(*made["plr"].doubts, doubt))
     return made
+
+
+def _counts_of(share: TableColumn, leukocytes: TableColumn | None) -> TableColumn:
+    """The counts that a column of percentages stands for; blank where there are no leukocytes."""
+    if leukocytes is None or leukocytes.unit == PERCENT:
+        return replace(share, cells=("",) * len(share.cells))
+    pairs = zip(_values(leukocytes.cells), _values(share.cells), strict=True)
+    cells = ("" if total is None or percent is None else repr(total * percent / 100) for total, percent in pairs)
+    return replace(share, cells=tuple(cells))
+
+
+def _mostly_same(stated: Sequence[float | None], computed: Sequence[float | None]) -> bool:
+    pairs = zip(stated, computed, strict=True)
+    same = [a is not None and b is not None and abs(a - b) <= SAME_SHARE * b for a, b in pairs]
+    return sum(same) > len(same) / 2
 
 
 def _values(cells: Sequence[str]) -> list[float | None]:

@@ -87,15 +87,7 @@ def answers(source: Source) -> Become:
     become = Become(cells=[_answer(cell, known) for cell in cells])
     become.codes = {text: str(known[text]) for text in sorted(seen) if text in known}
     unknown = {text: n for text, n in seen.items() if text not in known and text not in MISSING_CODES}
-    doubt: Reason | None = None
-    if source.as_named == NEUTRAL and seen.keys() & {"0", "1"}:
-        doubt = Reason("sex-coding-unclear", {"column": source.header, "texts": _texts(seen)})
-    elif coded_one_and_two(cells):
-        doubt = Reason("column-coded-one-and-two", {"column": source.column})
-    elif any(n >= RECURRING for n in unknown.values()):
-        doubt = Reason("column-coding-unclear", {"column": source.column, "texts": _texts(unknown)})
-    elif _only_yes(source, become.cells):
-        doubt = Reason("blank-answers-unclear", {"column": source.column, "blanks": become.cells.count("")})
+    doubt = _coding_doubt(source, cells, become.cells, seen, unknown)
     if doubt is not None:
         become.doubts.append(doubt)
         asked = seen if doubt.code == "column-coded-one-and-two" else unknown or seen
@@ -103,6 +95,21 @@ def answers(source: Source) -> Become:
         if "" in become.cells and set(become.codes.values()) <= {OPEN, "1"}:
             become.codes[""] = OPEN  # nobody answers no: a blank may be it
     return become
+
+
+def _coding_doubt(
+    source: Source, cells: Sequence[str], read: Sequence[str], seen: Mapping[str, int], unknown: Mapping[str, int]
+) -> Reason | None:
+    """Why it is not sure which answers the cells of a column are, by how often each text stands there."""
+    if source.as_named == NEUTRAL and seen.keys() & {"0", "1"}:
+        return Reason("sex-coding-unclear", {"column": source.header, "texts": _texts(seen)})
+    if coded_one_and_two(cells):
+        return Reason("column-coded-one-and-two", {"column": source.column})
+    if any(n >= RECURRING for n in unknown.values()):
+        return Reason("column-coding-unclear", {"column": source.column, "texts": _texts(unknown)})
+    if _only_yes(source, read):
+        return Reason("blank-answers-unclear", {"column": source.column, "blanks": read.count("")})
+    return None
 
 
 def diagnoses(source: Source) -> Become:

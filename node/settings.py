@@ -344,6 +344,50 @@ class Metrics(Listener):
     port: Port = 9112
 
 
+class WebTls(Section):
+    """HTTPS on the port of the pages."""
+
+    certificate: Path
+    key: SecretFile
+
+
+class WebProxy(Section):
+    """A reverse proxy that says in a header who it is; nobody else is believed, and nobody logs in by a password."""
+
+    addresses: Annotated[tuple[str, ...], Field(min_length=1)]
+    header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "X-Remote-User"
+
+    @field_validator("addresses")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            ipaddress.ip_network(entry, strict=False)
+        return value
+
+    def vouches_from(self, address: str) -> bool:
+        """Whether this is the address of the proxy."""
+        return _is_in(address, self.addresses)
+
+
+class Web(Listener):
+    """The pages: worklist, reading room, the surgeon's list."""
+
+    port: Port = 9180
+    idle_minutes: Annotated[int, Field(ge=1)] = 30
+    session_hours: Annotated[int, Field(ge=1)] = 10
+    tls: WebTls | None = None
+    proxy: WebProxy | None = None
+
+    @model_validator(mode="after")
+    def _encrypted_beyond_loopback(self) -> "Web":
+        if not is_loopback(self.host) and not (self.tls or self.proxy):
+            raise ValueError(
+                f"host {self.host!r} is reachable from other machines: give web.tls (certificate and key), or "
+                "web.proxy (the addresses of a reverse proxy that does TLS)"
+            )
+        return self
+
+
 class Identity(Section):
     """How the patient numbers of the PACS and of the laboratory are brought together."""
 
@@ -455,6 +499,7 @@ class Settings(Section):
     dicom: Dicom = Dicom()
     hl7: Hl7 = Hl7()
     metrics: Metrics = Metrics()
+    web: Web = Web()
     identity: Identity = Identity()
     measurement: Measurement = Measurement()
     thresholds: Thresholds = Thresholds()

@@ -30,6 +30,8 @@ def _announce(settings: Settings) -> None:
         f"vbq-node is up. Data: {folder}\n"
         f"  DICOM    {settings.dicom.host}:{settings.dicom.port}  AE title {settings.dicom.ae_title}\n"
         f"  HL7 MLLP {settings.hl7.host}:{settings.hl7.port}\n"
+        f"  pages    {'https' if settings.web.tls else 'http'}://{settings.web.host}:{settings.web.port}/"
+        " (accounts: vbq-node users add)\n"
         f"  metrics  http://{settings.metrics.host}:{settings.metrics.port}/metrics\n"
         f"  night    every day at {settings.nightly.at:%H:%M} {settings.site.time_zone}, "
         f"report to {', '.join(settings.mail.recipients) or 'nobody yet (mail.recipients)'}\n"
@@ -72,6 +74,12 @@ def steps(config: Config = None, supervised: Supervised = False) -> None:
 def outgoing(config: Config = None, supervised: Supervised = False) -> None:
     """Run the outgoing part alone: ask PACS how many images a series has, and send on what goes to others."""
     _run_role("outgoing", config, supervised)
+
+
+@app.command()
+def web(config: Config = None, supervised: Supervised = False) -> None:
+    """Run the pages alone: worklist, reading room, the surgeon's list."""
+    _run_role("web", config, supervised)
 
 
 @app.command()

@@ -52,7 +52,7 @@ def empty_folder(folder: Path) -> Path:
 
 def write_settings(folder: Path, *, mail_port: int, time_zone: str, quiet_s: float) -> Path:
     """Write ``node.toml`` for a node on free ports of loopback; returns its path."""
-    dicom, hl7, metrics = _free_ports(3)
+    dicom, hl7, metrics, web = _free_ports(4)
     # The demo does its night by itself; the node's own is put off to where the demo will be long over.
     at = (datetime.now(UTC) + timedelta(hours=12)).astimezone(ZoneInfo(time_zone))
     sections: dict[str, dict[str, object]] = {
@@ -61,6 +61,7 @@ def write_settings(folder: Path, *, mail_port: int, time_zone: str, quiet_s: flo
         "dicom": {"port": dicom, "quiet_s": quiet_s},
         "hl7": {"port": hl7},
         "metrics": {"port": metrics},
+        "web": {"port": web},
         "mail": {"host": "127.0.0.1", "port": mail_port, "sender": "vbq-node@demo.invalid", "recipients": [RECIPIENT]},
     }
     lines = []

@@ -9,7 +9,7 @@ from math import isfinite
 from sqlite_utils import Database
 
 from analytics.reasons import Reason, Value
-from analytics.records import Circle
+from analytics.records import Circle, VbqScore
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.score import REGIONS, ScoreError, score
 from node.clock import to_text
@@ -53,6 +53,15 @@ class AddedReading:
     vbq_median: float
     doubts: tuple[Reason, ...] = ()
     """Checks that it failed and with which its reader has confirmed it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """A reading, the score of its circles, and the checks that they fail."""
+
+    reading: Reading
+    score: VbqScore
+    doubts: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +219,24 @@ def add_reading(
         circles give no score, or fail a check that is not confirmed. Nothing is stored.
     """
     name = _reader_name(reader)
+    examined = examine(db, archive, series_uid=series_uid, rois_text=rois_text, approves=approves is not None)
+    reading, result, doubts = examined.reading, examined.score, examined.doubts
+    kept = require_confirmed(doubts, confirmed)
+    with writing(db):
+        reading_id, new = _store(db, series_uid, name, to_canonical_json(reading), approves, kept, now)
+    return AddedReading(
+        reading_id=reading_id, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median, doubts=kept
+    )
+
+
+def examine(db: Database, archive: Archive, *, series_uid: str, rois_text: str, approves: bool = False) -> Examined:
+    """What the circles of a reading give, and which checks they fail; nothing is stored.
+
+    Raises
+    ------
+    ReadingError, SliceError
+        As :func:`add_reading`, but that failed checks are returned.
+    """
     reading = parse_rois(rois_text)
     if not db.execute("SELECT 1 FROM derived_instance WHERE series_instance_uid = ? LIMIT 1", [series_uid]).fetchone():
         raise ReadingError(
@@ -221,16 +248,11 @@ def add_reading(
         result = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
     except (DicomReadError, ScoreError) as error:
         raise ReadingError(f"slice {reading.instance_number}: {error}") from error
-    if approves is None:
-        doubts = check_circles(db, series_uid=series_uid, read=_read(found, pixels, reading), score=result)
-    else:
+    if approves:
         doubts = check_approval(db, series_uid)
-    kept = require_confirmed(doubts, confirmed)
-    with writing(db):
-        reading_id, new = _store(db, series_uid, name, to_canonical_json(reading), approves, kept, now)
-    return AddedReading(
-        reading_id=reading_id, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median, doubts=kept
-    )
+    else:
+        doubts = check_circles(db, series_uid=series_uid, read=_read(found, pixels, reading), score=result)
+    return Examined(reading=reading, score=result, doubts=tuple(doubts))
 
 
 def _reader_name(reader: str) -> str:

@@ -1,4 +1,4 @@
-"""The roles of a node, each one process: dicom, hl7, steps, outgoing, nightly."""
+"""The roles of a node, each one process: dicom, hl7, steps, outgoing, nightly, web."""
 
 import os
 import signal
@@ -65,6 +65,12 @@ def _outgoing(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
     run_outgoing(settings, stop, ready=ready)
 
 
+def _web(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
+    from node.web.server import run_web
+
+    run_web(settings, stop, ready=ready)
+
+
 # Each role imports its libraries only when it runs: the receiver needs no statsmodels.
 ROLES: dict[str, Role] = {
     "dicom": _dicom,
@@ -72,6 +78,7 @@ ROLES: dict[str, Role] = {
     "steps": _steps,
     "outgoing": _outgoing,
     "nightly": _nightly,
+    "web": _web,
 }
 
 

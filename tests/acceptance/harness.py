@@ -47,11 +47,12 @@ class Node:
 
     @staticmethod
     def _write_config(folder: Path, extra: str) -> Path:
-        dicom, hl7, metrics = free_ports(3)
+        dicom, hl7, metrics, web = free_ports(4)
         config = folder / "node.toml"
         config.write_text(
             f"[site]\ntime_zone = 'Europe/Vienna'\n[storage]\nfolder = '{folder / 'data'}'\nsnapshot_every_s = 1\n"
-            f"[dicom]\nport = {dicom}\nquiet_s = 1.0\n[hl7]\nport = {hl7}\n[metrics]\nport = {metrics}\n{extra}"
+            f"[dicom]\nport = {dicom}\nquiet_s = 1.0\n[hl7]\nport = {hl7}\n[metrics]\nport = {metrics}\n"
+            f"[web]\nport = {web}\n{extra}"
         )
         return config
 

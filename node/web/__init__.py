@@ -1,0 +1,1 @@
+"""The pages: worklist, reading room, the surgeon's list. They write through ``node.people`` alone."""

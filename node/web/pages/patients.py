@@ -1,0 +1,103 @@
+"""The surgeon's list: upcoming operations, and one patient on one page."""
+
+from datetime import date
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from node.errors import ReadingError
+from node.measure.pictures import draw, stored_reading
+from node.store.reasons import loaded
+from node.web.render import page
+from node.web.visit import Visit, public_id
+
+UPCOMING = """
+SELECT l.episode, p.pseudonym, l.person, l.surgery_date, l.status, l.reasons, l.exclusion_reasons, l.eligible,
+       l.series_instance_uid, l.mri_date, l.specimen, l.cbc_date, l.vbq, l.vbq_sd, l.nlr, l.plr, l.age, l.sex_male,
+       f.tier, f.previous_tier, f.night, f.change, f.near_cut, f.vbq_cut, t.nlr AS nlr_cut, t.plr AS plr_cut
+FROM derived_link AS l JOIN derived_person AS p USING (person)
+LEFT JOIN record_flag AS f ON f.flag_id = (SELECT max(n.flag_id) FROM record_flag AS n WHERE n.episode = l.episode)
+LEFT JOIN record_threshold AS t ON t.version = f.threshold_version
+WHERE l.status IN ('linked', 'incomplete', 'held') AND l.surgery_date >= :today
+  AND (:episode IS NULL OR l.episode = :episode)
+ORDER BY l.surgery_date, l.episode
+"""
+COUNTS = """
+SELECT taken_at, status, neutrophils_10e9_per_l AS neutrophils, lymphocytes_10e9_per_l AS lymphocytes,
+       platelets_10e9_per_l AS platelets, nlr, plr, notes
+FROM derived_blood_count WHERE person = ? ORDER BY taken_at DESC LIMIT 20
+"""
+HISTORY = """
+SELECT night, change, tier, previous_tier, cause, vbq, nlr, plr FROM record_flag WHERE episode = ?
+ORDER BY flag_id DESC
+"""
+READINGS = """
+SELECT reader, added_at, vbq_mean, previous_vbq_mean, in_effect FROM readings
+WHERE series_instance_uid = ? ORDER BY reading_id DESC
+"""
+
+
+def show_list(visit: Visit) -> Response:
+    """Upcoming operations, the soonest first."""
+    visit.note("list opened", "")
+    return page(visit, "patients.html", {"rows": [_row(visit, one) for one in _upcoming(visit, None)]})
+
+
+def show_one(visit: Visit) -> Response:
+    """One patient and operation."""
+    row = _one(visit)
+    visit.note("patient opened", row["pseudonym"])
+    counts = [{**one, "notes": visit.words.of(loaded(one["notes"]))} for one in visit.db.query(COUNTS, [row["person"]])]
+    return page(
+        visit,
+        "patient.html",
+        {
+            "row": _row(visit, row),
+            "counts": counts,
+            "history": list(visit.db.query(HISTORY, [row["episode"]])),
+            "readings": list(visit.db.query(READINGS, [row["series_instance_uid"]])),
+            "series": public_id(row["series_instance_uid"]) if row["series_instance_uid"] else None,
+            "printed": visit.now.astimezone(visit.settings.site.zone),
+        },
+    )
+
+
+def picture(visit: Visit) -> Response:
+    """The slice with its circles, as PNG."""
+    row = _one(visit)
+    if not row["series_instance_uid"]:
+        raise HTTPException(404)
+    try:
+        reading = stored_reading(visit.db, row["series_instance_uid"])
+        drawn = draw(visit.db, visit.stores.archive, reading)
+    except ReadingError as error:
+        raise HTTPException(404) from error
+    visit.note("picture opened", row["pseudonym"])
+    return Response(drawn, media_type="image/png")
+
+
+def _upcoming(visit: Visit, episode: str | None) -> list[dict[str, Any]]:
+    today = visit.now.astimezone(visit.settings.site.zone).date().isoformat()
+    return list(visit.db.query(UPCOMING, {"today": today, "episode": episode}))
+
+
+def _one(visit: Visit) -> dict[str, Any]:
+    found = _upcoming(visit, visit.parameter("episode"))
+    if not found:
+        raise HTTPException(404)
+    return found[0]
+
+
+def _row(visit: Visit, row: dict[str, Any]) -> dict[str, Any]:
+    today = visit.now.astimezone(visit.settings.site.zone).date()
+    authority, _, number = str(row["person"]).partition("|")
+    return {
+        **row,
+        "days": (date.fromisoformat(row["surgery_date"][:10]) - today).days,
+        "number": number if visit.who.may("surgeon") else None,
+        "authority": authority,
+        "missing": visit.words.of(loaded(row["reasons"])),
+        "excluded": visit.words.of(loaded(row["exclusion_reasons"])),
+        "interval": 1.96 * row["vbq_sd"] if row["vbq_sd"] else None,
+    }

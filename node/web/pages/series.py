@@ -1,0 +1,245 @@
+"""The reading room: a series, its slices as the decoder gives them, circles, checks, and what a reader decides."""
+
+import json
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from analytics.vbq.automatic import SagittalImage
+from analytics.vbq.score import REGIONS
+from node.errors import ReadingError
+from node.measure.pictures import StoredReading, stored_reading
+from node.people.readings import (
+    SAGITTAL,
+    add_reading,
+    examine,
+)
+from node.people.readings import (
+    approve as approve_reading,
+)
+from node.people.readings import (
+    withdraw as withdraw_reading,
+)
+from node.people.unreadable import set_unreadable, withdraw_unreadable
+from node.store.failures import tried
+from node.web.render import page
+from node.web.slices import Placed, find_series, same_place, slices_of, t2_beside
+from node.web.visit import Visit, public_id
+
+READINGS = """
+SELECT reading_id, reader, added_at, status, vbq_mean, vbq_sd, previous_source, previous_vbq_mean, in_effect,
+       withdrawn_at, withdrawn_by, withdrawn_why
+FROM readings WHERE series_instance_uid = ? ORDER BY reading_id DESC
+"""
+UNREADABLE = """
+SELECT why, decided_at, decided_by FROM fact_series_decision
+WHERE series_instance_uid = :uid AND decision = 'unreadable'
+  AND decision_id = (SELECT max(decision_id) FROM fact_series_decision WHERE series_instance_uid = :uid)
+"""
+
+
+def show(visit: Visit) -> Response:
+    """The page; what it draws comes from :func:`pixels`."""
+    uid = _uid(visit)
+    slices = slices_of(visit.db, uid)
+    reading = _in_effect(visit, uid)
+    t2 = t2_beside(visit.db, uid)
+    beside = slices_of(visit.db, t2) if t2 else []
+    start = {
+        "series": visit.parameter("series"),
+        "regions": list(REGIONS),
+        "slices": [_named(one) for one in slices],
+        "spacing_mm": _spacing(slices),
+        "start": _number_of(slices, reading),
+        "circles": {name: [one.row, one.col, one.radius_px] for name, one in reading.circles.items()}
+        if reading
+        else {},
+        "beside": {"series": public_id(t2), "slices": same_place(slices, beside)} if t2 else None,
+        "token": visit.who.form_token,
+    }
+    visit.note("series opened", visit.parameter("series"))
+    row = visit.db.execute(UNREADABLE, {"uid": uid}).fetchone()
+    return page(
+        visit,
+        "series.html",
+        {
+            "series": visit.parameter("series"),
+            "start": json.dumps(start),
+            "texts": json.dumps({name: text for name, text in visit.words.texts.items() if name.startswith("js_")}),
+            "reading": reading,
+            "readings": list(visit.db.query(READINGS, [uid])),
+            "unreadable": dict(zip(("why", "at", "by"), row, strict=True)) if row else None,
+            "has_slices": bool(slices),
+        },
+    )
+
+
+def pixels(visit: Visit) -> Response:
+    """The signal of a slice: raw numbers, little-endian, in the smallest type that holds them; shape in headers."""
+    one = _slice(visit)
+    signal = one.pixels(visit.stores.archive).signal
+    packed, kind = _packed(signal)
+    rows, columns = signal.shape
+    return Response(
+        packed.tobytes(),
+        media_type="application/octet-stream",
+        headers={"x-rows": str(rows), "x-columns": str(columns), "x-type": kind},
+    )
+
+
+def outlines(visit: Visit) -> Response:
+    """What the networks see on a slice: outlines as rows and columns, by name."""
+    from analytics.vbq.measure import measure_stack
+
+    found = tried(partial(measure_stack, [_image(_slice(visit), visit)]))
+    shown = {} if found.error is not None else found.result().outlines
+    return JSONResponse({name: np.round(line, 2).tolist() for name, line in shown.items()})
+
+
+def check(visit: Visit) -> Response:
+    """The score of circles and the checks that they fail; nothing is stored."""
+    found = examine(visit.db, visit.stores.archive, series_uid=_uid(visit), rois_text=_text(visit.body))
+    return JSONResponse(
+        {
+            "vbq_mean": found.score.vbq_mean,
+            "vbq_median": found.score.vbq_median,
+            "rois": {
+                name: {"mean": roi.mean, "sd": roi.sd, "pixels": roi.pixels} for name, roi in found.score.rois.items()
+            },
+            "levels": {
+                name: found.score.rois[name].mean / found.score.rois["CSF"].mean for name in REGIONS if name != "CSF"
+            },
+            "doubts": [{"code": one.code, "words": one.words(visit.words.reasons)} for one in found.doubts],
+        }
+    )
+
+
+def store(visit: Visit) -> Response:
+    """Keep circles as the reading of who is logged in; failed checks must be confirmed by their codes."""
+    content, confirmed = _circles(visit.body)
+    added = add_reading(
+        visit.db,
+        visit.stores.archive,
+        series_uid=_uid(visit),
+        reader=visit.name,
+        rois_text=json.dumps(content),
+        now=visit.now,
+        confirmed=confirmed,
+    )
+    visit.note("reading stored", visit.parameter("series"))
+    return JSONResponse({"reading_id": added.reading_id, "vbq_mean": added.vbq_mean, "new": added.new})
+
+
+def approve(visit: Visit) -> Response:
+    """Take the automatic circles as they are, of the picture that the page showed."""
+    approve_reading(
+        visit.db,
+        visit.stores.archive,
+        series_uid=_uid(visit),
+        reader=visit.name,
+        now=visit.now,
+        picture=visit.form.get("picture") or None,
+        confirmed=visit.form.get("confirm", "").split(),
+    )
+    return _done(visit, "reading approved")
+
+
+def unreadable(visit: Visit) -> Response:
+    """Say that the series cannot be read, or take that back."""
+    if visit.form.get("do") == "withdraw":
+        withdraw_unreadable(visit.db, _uid(visit), reader=visit.name, now=visit.now)
+        return _done(visit, "unreadable withdrawn")
+    set_unreadable(visit.db, _uid(visit), reader=visit.name, why=visit.form.get("why", ""), now=visit.now)
+    return _done(visit, "series unreadable")
+
+
+def withdraw(visit: Visit) -> Response:
+    """Take a reading back."""
+    number = visit.form.get("reading_id", "")
+    if not number.isdecimal():
+        raise ReadingError(visit.words("no_reading"))
+    withdraw_reading(visit.db, reading_id=int(number), reader=visit.name, why=visit.form.get("why", ""), now=visit.now)
+    return _done(visit, "reading withdrawn")
+
+
+def _done(visit: Visit, action: str) -> Response:
+    visit.note(action, visit.parameter("series"))
+    return RedirectResponse("/" if action != "reading withdrawn" else f"/series/{visit.parameter('series')}", 303)
+
+
+def _uid(visit: Visit) -> str:
+    uid = find_series(visit.db, visit.parameter("series"))
+    if uid is None:
+        raise HTTPException(404)
+    return uid
+
+
+def _slice(visit: Visit) -> Placed:
+    slices = slices_of(visit.db, _uid(visit))
+    number = int(visit.parameter("number"))
+    if number >= len(slices):
+        raise HTTPException(404)
+    return slices[number]
+
+
+def _image(one: Placed, visit: Visit) -> SagittalImage:
+    found = one.pixels(visit.stores.archive)
+    return SagittalImage(
+        signal=found.signal, spacing_mm=found.spacing_mm, position_mm=(0.0, 0.0, 0.0), orientation=SAGITTAL
+    )
+
+
+def _in_effect(visit: Visit, uid: str) -> StoredReading | None:
+    try:
+        return stored_reading(visit.db, uid)
+    except ReadingError:
+        return None
+
+
+def _named(one: Placed) -> dict[str, int | None]:
+    return {"slice": one.instance_number, "frame": one.frame_number}
+
+
+def _spacing(slices: list[Placed]) -> list[float]:
+    spacing = slices[0].image.pixel_spacing_mm if slices else None
+    return list(spacing) if spacing and len(spacing) == 2 else [1.0, 1.0]
+
+
+def _number_of(slices: list[Placed], reading: StoredReading | None) -> int:
+    """The slice that was read, else the middle one."""
+    if reading is not None:
+        for number, one in enumerate(slices):
+            if (one.instance_number, one.frame_number) == (reading.instance_number, reading.frame_number):
+                return number
+    return len(slices) // 2
+
+
+def _packed(signal: NDArray[np.float64]) -> tuple[NDArray[np.generic], str]:
+    whole = np.array_equal(signal, np.rint(signal))
+    for kind in ("uint16", "int16"):
+        limits = np.iinfo(kind)
+        if whole and signal.min() >= limits.min and signal.max() <= limits.max:
+            return signal.astype(np.dtype(kind).newbyteorder("<")), kind
+    return signal.astype("<f4"), "float32"
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ReadingError(str(error)) from error
+
+
+def _circles(body: bytes) -> tuple[dict[str, object], list[str]]:
+    """Circles, and the codes that are confirmed with them."""
+    try:
+        content = json.loads(_text(body))
+    except (ValueError, RecursionError) as error:
+        raise ReadingError(f"not JSON: {error}") from error
+    confirmed = content.pop("confirm", []) if isinstance(content, dict) else None
+    if not isinstance(confirmed, list):
+        raise ReadingError("a JSON object is needed, with a list of what is confirmed")
+    return content, [str(code) for code in confirmed]

@@ -1,0 +1,215 @@
+"""The pages in a real browser: a reading by mouse and one by keys, what is drawn is what is stored, nothing leaves."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from node.clock import now
+from node.settings import Settings
+from node.steps.worker import run_pending
+from node.store.archive import Archive
+from node.store.database import open_database
+from node.web.visit import public_id
+from tests.acceptance.whole_study import t1_series
+from tests.node.dicom_samples import receive
+from tests.node.web_world import PASSWORD, make_node, serving
+
+OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--window-size=1280,900", "--lang=en",
+)  # fmt: skip
+PATIENCE_S = 60
+"""A machine that runs other tests beside this one is slow."""
+
+
+class Pages:
+    """A browser that is logged in."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        options = webdriver.ChromeOptions()
+        for one in OPTIONS:
+            options.add_argument(one)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+        self.base = f"http://127.0.0.1:{settings.web.port}"
+        self.open("/login")
+        self.find("input[name=name]").send_keys(name)
+        self.find("input[name=password]").send_keys(PASSWORD, Keys.ENTER)
+        self.until(lambda: self.path == "/")
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        return self.driver.current_url.removeprefix(self.base)
+
+    def open(self, path: str) -> None:
+        """Go there."""
+        self.driver.get(self.base + path)
+
+    def find(self, selector: str) -> WebElement:
+        """The element, as soon as it is there."""
+        self.until(lambda: self.driver.find_elements(By.CSS_SELECTOR, selector))
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def until(self, holds: Any) -> None:
+        """Wait."""
+        WebDriverWait(self.driver, PATIENCE_S).until(lambda _: holds())
+
+    def checked(self) -> str:
+        """The checks of the circles, once the node has answered."""
+        self.find("#doubts[aria-busy=false]")
+        return self.find("#doubts").text
+
+    def on_screen(self, row: float, col: float) -> tuple[int, int]:
+        """Where pixel (row, col) is shown: its centre, rounded to a pixel of the screen."""
+        x, y = self.driver.execute_script(
+            "const m = document.querySelector('#view svg').getScreenCTM();"
+            "const p = new DOMPoint(arguments[1] + 0.5, arguments[0] + 0.5).matrixTransform(m); return [p.x, p.y];",
+            row, col,
+        )  # fmt: skip
+        return round(x), round(y)
+
+    def pixel_at(self, x: int, y: int) -> tuple[float, float]:
+        """The (row, col) that lies under a point of the screen, by the place of the picture on it alone."""
+        box, shape = self.driver.execute_script(
+            "const b = document.querySelector('#view canvas').getBoundingClientRect();"
+            "const c = document.querySelector('#view canvas');"
+            "return [[b.x, b.y, b.width, b.height], [c.height, c.width]];"
+        )
+        rows, columns = shape
+        size = min(box[2] / columns, box[3] / rows)
+        left, top = box[0] + (box[2] - size * columns) / 2, box[1] + (box[3] - size * rows) / 2
+        return (y - top) / size - 0.5, (x - left) / size - 0.5
+
+    def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """With the mouse."""
+        chain = ActionChains(self.driver)
+        chain.w3c_actions.pointer_action.move_to_location(*start)
+        chain.w3c_actions.pointer_action.pointer_down()
+        chain.w3c_actions.pointer_action.move_to_location(*end)
+        chain.w3c_actions.pointer_action.pointer_up()
+        chain.perform()
+
+    def requested(self) -> list[str]:
+        """Every address that the pages asked for."""
+        events = [json.loads(one["message"])["message"] for one in self.driver.get_log("performance")]
+        return [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Settings]:
+    for tool in ("chromium", "chromedriver"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}: apt-get install chromium chromium-driver")
+    made = make_node(tmp_path_factory.mktemp("pages"))
+    receive(made.storage.folder, *t1_series(shared_data / "t1-tse-dicom/patient1"), at=now() - timedelta(days=1))
+    derive(made)
+    with serving(made):
+        yield made
+
+
+@pytest.fixture
+def reader(settings: Settings) -> Iterator[Pages]:
+    pages = Pages(settings, "reader")
+    yield pages
+    pages.driver.quit()
+
+
+def derive(settings: Settings) -> None:
+    with closing(open_database(settings.storage.folder)) as db:
+        while run_pending(db, Archive(settings.storage.folder), settings, at=now()):
+            pass
+
+
+def newest(settings: Settings) -> dict[str, Any]:
+    with closing(open_database(settings.storage.folder)) as db:
+        row = next(iter(db.query("SELECT * FROM fact_reading ORDER BY reading_id DESC LIMIT 1")))
+    return {**row, "circles": json.loads(row["rois"])}
+
+
+def real_series(settings: Settings) -> str:
+    """The address of the series from a scanner."""
+    with closing(open_database(settings.storage.folder)) as db:
+        (uid,) = db.execute(
+            "SELECT series_instance_uid FROM derived_series WHERE scanner_stratum LIKE '%ESSENZA%'"
+        ).fetchone()
+    return f"/series/{public_id(uid)}"
+
+
+def test_a_real_series_is_read_by_mouse_and_what_is_drawn_is_what_is_stored(reader: Pages, settings: Settings) -> None:
+    reader.open(real_series(settings))
+    assert "All checks passed" in reader.checked()
+    circle = reader.find('circle.roi[data-name="L2"]')
+    at = [float(circle.get_attribute(name) or "nan") - 0.5 for name in ("cy", "cx")]
+    start = reader.on_screen(*at)
+    end = (start[0] + 4, start[1] + 3)
+    grabbed, dropped = reader.pixel_at(*start), reader.pixel_at(*end)
+    reader.drag(start, end)
+    reader.checked()
+    reader.find("#store").click()
+    reader.until(lambda: reader.path == "/")
+    row, col, _ = newest(settings)["circles"]["L2"]
+    # Rounded to a tenth of a pixel, as readings are kept.
+    assert row == pytest.approx(at[0] + dropped[0] - grabbed[0], abs=0.06)
+    assert col == pytest.approx(at[1] + dropped[1] - grabbed[1], abs=0.06)
+    assert newest(settings)["reader"] == "reader"
+    assert not [one for one in reader.driver.get_log("browser") if one["level"] in {"SEVERE", "WARNING"}]
+    assert {url for url in reader.requested() if not url.startswith((reader.base, "data:", "chrome:"))} == set()
+
+
+def test_a_doubtful_series_from_the_worklist_by_keys_alone(reader: Pages, settings: Settings) -> None:
+    body = reader.find("body")
+    for _ in range(20):
+        body.send_keys("j")
+        focused = reader.driver.switch_to.active_element
+        if "/series/" in (focused.get_attribute("href") or ""):
+            break
+    focused.send_keys(Keys.ENTER)
+    reader.until(lambda: reader.path.startswith("/series/"))
+    reader.checked()
+    before = reader.find('circle.roi[data-name="CSF"]').get_attribute("aria-valuetext")
+    assert before
+    row, col, radius = (float(part) for part in before.split(", "))
+    for _ in range(60):
+        ActionChains(reader.driver).send_keys(Keys.TAB).perform()
+        if reader.driver.switch_to.active_element.get_attribute("data-name") == "CSF":
+            break
+    ActionChains(reader.driver).send_keys(Keys.ARROW_DOWN).key_down(Keys.SHIFT).send_keys(Keys.ARROW_LEFT).key_up(
+        Keys.SHIFT
+    ).perform()
+    after = reader.find('circle.roi[data-name="CSF"]').get_attribute("aria-valuetext")
+    assert after == f"{row + 1:.1f}, {col - 0.1:.1f}, {radius:.1f}"
+    ActionChains(reader.driver).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    ActionChains(reader.driver).key_down(Keys.CONTROL).send_keys("y").key_up(Keys.CONTROL).perform()
+    assert reader.find('circle.roi[data-name="CSF"]').get_attribute("aria-valuetext") == after
+    button = reader.find("#store" if "All checks" in reader.checked() else "#store-confirmed")
+    button.send_keys(Keys.ENTER)
+    reader.until(lambda: reader.path == "/")
+    assert newest(settings)["circles"]["CSF"] == pytest.approx([row + 1, col - 0.1, radius], abs=0.051)
+
+
+def test_a_role_that_may_not_and_a_patient_on_one_page(settings: Settings) -> None:
+    surgeon = Pages(settings, "surgeon")
+    try:
+        surgeon.open(real_series(settings))
+        assert "needs one of these roles" in surgeon.find("main").text
+        surgeon.open("/patients")
+        surgeon.find(".list a").click()
+        assert surgeon.driver.execute_script("return document.querySelector('figure img').naturalWidth") > 100
+        assert "0040010" in surgeon.find("h1").text
+        pdf = surgeon.driver.print_page()
+        assert pdf.startswith("JVBERi"), "a PDF"
+    finally:
+        surgeon.driver.quit()

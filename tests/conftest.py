@@ -5,12 +5,16 @@ import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 
 from tests.certificates import Certificates, make_certificates
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers share the cores; NumPy is not imported yet
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes is the machine's load
+hypothesis.settings.load_profile("any machine")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 """Real series, messages, readings and R's numbers; not part of the project."""

@@ -6,9 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import pytest
 
@@ -16,18 +16,10 @@ from node.run.supervisor import STOP_TIMEOUT_S
 from node.store.database import DATABASE_NAME, insert, open_database, writing
 from node.store.presence import presences
 from tests.acceptance.harness import Node, _descendants, vbq_node
+from tests.waiting import eventually
 
 WAIT_S = 90.0
 BACKLOG = 40_000
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = monotonic() + WAIT_S
-    while monotonic() < deadline:
-        if condition():
-            return True
-        sleep(0.02)
-    return False
 
 
 @pytest.fixture
@@ -86,7 +78,7 @@ def test_a_role_that_dies_before_all_are_up_is_started_again(node: Node) -> None
                 killed.add(pid)
             return bool(found)
 
-        assert eventually(kill_one)
+        assert eventually(kill_one, WAIT_S)
         assert process.stdout is not None
         assert "vbq-node is up" in process.stdout.readline()
         assert {one.name for one in presences(node.data) if one.running} == {
@@ -102,7 +94,7 @@ def test_a_role_that_dies_before_all_are_up_is_started_again(node: Node) -> None
 def test_a_backlog_holds_up_neither_the_end_nor_what_follows_a_kill(node: Node) -> None:
     fill(node)
     node.start(WAIT_S)
-    assert eventually(lambda: node.query("SELECT count(*) AS n FROM derived_message")[0]["n"] != 0)
+    assert eventually(lambda: node.query("SELECT count(*) AS n FROM derived_message")[0]["n"] != 0, WAIT_S)
     assert node._process is not None
     os.kill(node._process.pid, signal.SIGKILL)
     node._process.wait(WAIT_S)

@@ -347,7 +347,7 @@ MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MESSAGES, st.data())
 def test_order_and_repetition_do_not_matter(messages: Sequence[SpecimenResults], data: st.DataObject) -> None:
     shuffled = data.draw(
@@ -356,7 +356,7 @@ def test_order_and_repetition_do_not_matter(messages: Sequence[SpecimenResults],
     assert combine(shuffled) == combine(messages)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MESSAGES)
 def test_ratios_only_of_numbers_that_are_there(messages: Sequence[SpecimenResults]) -> None:
     for count in combine(messages):

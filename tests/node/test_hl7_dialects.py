@@ -3,13 +3,14 @@
 import socket
 import struct
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 
 from node.hl7.report import interpretation_json
 from node.settings import Settings
 from tests.node.test_hl7_listener import Peer, adt, frame, free_port, listening, settings_for, stored
+from tests.waiting import eventually
 
 ROWS = (
     "PID|1||P1^^^H^MR",
@@ -108,13 +109,6 @@ def test_an_unknown_set_in_any_repetition_is_held() -> None:
 # On the wire -----------------------------------------------------------------------------------------------------
 
 
-def wait_for(folder: Path, number: int) -> list[bytes]:
-    until = monotonic() + 20
-    while len(found := stored(folder)) < number and monotonic() < until:
-        sleep(0.05)
-    return found
-
-
 @pytest.mark.parametrize("end", [b"\x1c", b"\x1c\r", b"\x1c\x0c", b"\x1c\x00", b"\x1c\n"])
 def test_a_frame_is_answered_at_once_however_it_ends(tmp_path: Path, end: bytes) -> None:
     with listening(settings_for(tmp_path, free_port())) as port, Peer(port) as peer:
@@ -144,7 +138,7 @@ def test_a_frame_without_cr_before_a_close_is_stored(tmp_path: Path, reset: bool
             if reset:
                 sleep(0.1)
                 peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        assert wait_for(tmp_path, 2) == [adt("M0"), adt("M1")]
+        assert eventually(lambda: stored(tmp_path) == [adt("M0"), adt("M1")])
 
 
 def test_an_acknowledgement_is_kept_and_not_acknowledged(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ def feed(decoder: FrameDecoder, pieces: list[bytes]) -> list[bytes]:
     return [one for piece in pieces for one in decoder.feed(piece)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(BODY, max_size=6), st.data())
 def test_any_split_gives_the_same_frames(bodies: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(frame(body) for body in bodies)

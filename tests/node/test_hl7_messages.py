@@ -143,7 +143,7 @@ def test_not_hl7() -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_end_in_an_interpretation(raw: bytes) -> None:
     for frame in (raw, b"MSH|^~\\&|" + raw, cbc().encode()[: len(raw)] + raw):
         assert interpret_frame(frame, SETTINGS)

@@ -226,7 +226,7 @@ def test_the_story_as_it_was_meant(in_order: dict[str, list[Any]]) -> None:
     assert row[8] == "LDH"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_order_repetition_and_interleaving_gives_the_same(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, in_order: dict[str, list[Any]]

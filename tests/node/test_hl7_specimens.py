@@ -119,7 +119,7 @@ CUTS = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(CUTS, min_size=1, max_size=6))
 def test_no_mutilated_message_is_beyond_this_version(cuts: list[tuple[int, int, bytes]]) -> None:
     raw = bytearray(WHOLE)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,6 +37,7 @@ from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import NOON, encode, mr_image, receive, stack
 from tests.ports import free_port
+from tests.waiting import eventually
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 QUIET = NOON + timedelta(minutes=2)
@@ -499,19 +500,11 @@ def test_the_role_asks_and_sends_by_itself_and_is_alone(world: World) -> None:
             assert ready.wait(20)
             with pytest.raises(StoreError, match="another process asks and sends"):
                 run_outgoing(world.settings, threading.Event())
-            wait_until(lambda: world.rows("SELECT series FROM fact_study_query"))
-            wait_until(lambda: len(world.archived.stored) == 5)
+            assert eventually(lambda: world.rows("SELECT series FROM fact_study_query"))
+            assert eventually(lambda: len(world.archived.stored) == 5)
         finally:
             stop.set()
             thread.join(20)
     assert not thread.is_alive()
     (answer,) = world.rows("SELECT series FROM fact_study_query")
     assert {uid: said["images"] for uid, said in json.loads(str(answer[0])).items()} == {f"{STUDY}.1": 5}
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    for _ in range(400):
-        if holds():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("it has not come about in time")

@@ -6,6 +6,7 @@ kinds hold many images each, nobody can say which is the series, and nothing is 
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ PARALLEL_COSINE = 0.99
 MOST_FOREIGN = 0.25
 """Largest share of foreign images; beyond, a series is of several kinds (an echo of two is half, a plane of three a
 third)."""
+MOST_DIRECTIONS = 500
+"""So many directions may be the usual one of a series; no stack that is measured has more slices."""
 SAME_TIME = 0.05
 """Relative; repetition and echo times of one series differ by no more."""
 
@@ -49,12 +52,22 @@ def not_original(image: ImageHeader) -> tuple[str, ...]:
 
 def unit_normal(image: ImageHeader) -> NDArray[np.float64] | None:
     """The normal of the slice; ``None`` where the image does not say how it lies."""
-    if image.orientation is None or len(image.orientation) != 6:
+    return None if image.orientation is None else _normal(image.orientation)
+
+
+@lru_cache(maxsize=1024)
+def _normal(orientation: tuple[float, ...]) -> NDArray[np.float64] | None:
+    """Most images of a series lie the same way; it is computed once."""
+    if len(orientation) != 6:
         return None
-    normal = np.cross(image.orientation[:3], image.orientation[3:])
+    normal = np.cross(orientation[:3], orientation[3:])
     length = float(np.linalg.norm(normal))
     # Unit vectors at right angles span 1; a zeroed or skewed orientation does not.
-    return normal / length if abs(length - 1) < 0.01 else None
+    if not abs(length - 1) < 0.01:
+        return None
+    normal /= length
+    normal.setflags(write=False)
+    return normal
 
 
 def stack_normal(images: Sequence[ImageHeader]) -> NDArray[np.float64] | None:
@@ -83,14 +96,21 @@ def _of_other_kinds(images: Sequence[ImageHeader]) -> set[ImageHeader]:
 
 
 def _not_parallel(images: Sequence[ImageHeader]) -> set[ImageHeader]:
-    """Those that are not parallel to most; the direction with the most images is the usual one."""
-    normals = [(image, normal) for image in images if (normal := unit_normal(image)) is not None]
-    if not normals:
+    """Those that are not parallel to most; the direction with the most images is the usual one.
+
+    Directions are compared, not images, and of more than :data:`MOST_DIRECTIONS` the commonest with all: the effort
+    grows with the number of images alone.
+    """
+    lie = Counter(image.orientation or () for image in images if unit_normal(image) is not None)
+    if not lie:
         return set()
-    cosines = np.abs(np.array([normal for _, normal in normals]) @ np.array([normal for _, normal in normals]).T)
-    parallel = cosines >= PARALLEL_COSINE
-    usual = max(range(len(normals)), key=lambda at: (int(parallel[at].sum()), normals[at][0].orientation or ()))
-    return {image for (image, _), alike in zip(normals, parallel[usual], strict=True) if not alike}
+    directions = sorted(lie, key=lambda one: (-lie[one], one))
+    normals = np.array([_normal(one) for one in directions])
+    alike = np.abs(normals[:MOST_DIRECTIONS] @ normals.T) >= PARALLEL_COSINE
+    count = alike @ np.array([lie[one] for one in directions])
+    usual = max(range(len(alike)), key=lambda at: (int(count[at]), directions[at]))
+    others = {one for one, same in zip(directions, alike[usual], strict=True) if not same}
+    return {image for image in images if image.orientation in others}
 
 
 def _of_other_times(images: Sequence[ImageHeader]) -> set[ImageHeader]:

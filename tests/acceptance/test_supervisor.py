@@ -82,7 +82,7 @@ def test_a_role_that_dies_before_all_are_up_is_started_again(node: Node) -> None
         assert process.stdout is not None
         assert "vbq-node is up" in process.stdout.readline()
         assert {one.name for one in presences(node.data) if one.running} == {
-            "node", "dicom", "hl7", "steps", "outgoing", "nightly",
+            "node", "dicom", "hl7", "steps", "outgoing", "nightly", "web",
         }  # fmt: skip
     finally:
         process.terminate()

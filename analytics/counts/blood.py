@@ -326,7 +326,7 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     platelets, leukocytes = reader.cell("platelets", "absolute"), reader.leukocytes()
     nlr, nlr_notes = _nlr(reader, differential)
     plr, plr_notes = _ratio("PLR", platelets, differential.lymphocytes)
-    found = _quantities(differential, leukocytes, nlr=nlr, plr=plr)
+    found = _quantities(differential, leukocytes, _monocytes_percent(reader, differential), nlr=nlr, plr=plr)
     impossible = contradictions(found)
     unused, doubts = _doubtful(reader.results, complete=nlr is not None and plr is not None)
     warnings = [*oddities(found), *unused]
@@ -355,9 +355,11 @@ def _count(specimen: Specimen) -> CombinedCount | None:
 
 
 def _doubtful(results: Sequence[Result], *, complete: bool) -> tuple[list[Reason], list[Reason]]:
-    """The doubtful results that another one stands for, and those that hold the count."""
+    """The doubtful results that another one stands for or that are no part of a complete count, and those that hold it."""
     doubtful = [result for result in results if result.doubtful]
     spare = [result for result in doubtful if any(_stands_for(other, result) for other in results)]
+    if complete:
+        spare += [one for one in doubtful if one.analyte in NO_PART and not one.unclear and one not in spare]
     holding = [
         result
         for result in doubtful
@@ -450,7 +452,24 @@ def _nlr(reader: _Reader, differential: _Differential) -> tuple[float | None, li
     return _ratio("NLR", differential.neutrophils, differential.lymphocytes)
 
 
-def _quantities(differential: _Differential, leukocytes: _Cell, *, nlr: float | None, plr: float | None) -> Quantities:
+def _monocytes_percent(reader: _Reader, differential: _Differential) -> float | None:
+    """Monocytes in % of the leukocytes, counted or as such, of the same differential."""
+    methods: set[Method] = {*differential.methods, "unknown"}
+    percent = reader.cell("monocytes", "percent", methods).value
+    counted, leukocytes = reader.cell("monocytes", "absolute", methods).value, reader.leukocytes().value
+    if percent is None and counted is not None and leukocytes:
+        return 100 * counted / leukocytes
+    return percent
+
+
+def _quantities(
+    differential: _Differential,
+    leukocytes: _Cell,
+    monocytes_percent: float | None,
+    *,
+    nlr: float | None,
+    plr: float | None,
+) -> Quantities:
     counted: dict[Cell, float | None] = {
         cell: found.value for cell, found in zip(DIFFERENTIAL, differential.counted, strict=True)
     }
@@ -458,7 +477,13 @@ def _quantities(differential: _Differential, leukocytes: _Cell, *, nlr: float | 
         "neutrophils": differential.neutrophils_percent.value,
         "lymphocytes": differential.lymphocytes_percent.value,
     }
-    return Quantities(counted=counted, percent=percent, leukocytes=leukocytes.value, indices={"nlr": nlr, "plr": plr})
+    return Quantities(
+        counted=counted,
+        percent=percent,
+        leukocytes=leukocytes.value,
+        monocytes_percent=monocytes_percent,
+        indices={"nlr": nlr, "plr": plr},
+    )
 
 
 def _status(current: tuple[Result, ...], used: list[Result], *, held: bool) -> tuple[ResultStatus, list[Reason]]:

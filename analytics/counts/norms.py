@@ -44,6 +44,10 @@ AGREES_FACTOR = 1.5
 EXTREME_LEUKOCYTES_10E9_PER_L = 40.0
 """Leukaemia or a leukaemoid reaction: lymphocytes may be anything."""
 USUAL_LEUKOCYTES_10E9_PER_L = 7.0
+REVERSED_NLR = 0.75
+"""Fewer than 2.5 % of people over 45 have an NLR below 0.83 (Fest); exchanged, most have one below this."""
+ROW_PERSONS, ROW_REVERSED = 8, 7
+"""So many patients in a row of whom so many have such an NLR: of a sender of adults, once in millennia by chance."""
 SLIPPED_LEUKOCYTES_FACTOR = 5.0
 """Leukocytes this many times off into the same direction, with usual percentages, have slipped with their cells."""
 USUAL_LYMPHOCYTES_PERCENT = (10.0, 50.0)
@@ -83,9 +87,13 @@ class Norm:
     centres: Mapping[Quantity, Centre]
     off: tuple[Quantity, ...] = ()
     """Quantities whose median shows that all of the sender's counts have another unit."""
+    exchanged: tuple[tuple[datetime, datetime], ...] = ()
+    """First and last time of collection of spells in which neutrophils and lymphocytes look exchanged."""
 
 
 NO_COUNTS = Norm(persons=0, centres=PRIOR)
+UNLIKE = ("sender-off", "sender-exchanged", "count-unlike-sender", "count-unlike-patient", "count-exchanged")
+"""Codes of the reasons why a count is held for what is usual."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +107,7 @@ class Judged:
     """In 10⁹/L."""
     platelets: float | None
     plr: float | None
+    nlr: float | None = None
     confirmed: bool
     """A second measurement confirms the lymphocytes."""
 
@@ -148,6 +157,8 @@ def unlike_sender(count: Judged, norm: Norm) -> Reason | None:
     for quantity in norm.off:
         if count.value(quantity) is not None:
             return Reason("sender-off", {"what": quantity})
+    if count.nlr and count.taken_at and any(first <= count.taken_at <= last for first, last in norm.exchanged):
+        return Reason("sender-exchanged", {"what": "nlr", "way": "below"})
     for quantity, centre in norm.centres.items():
         value = count.value(quantity)
         if value is None:
@@ -175,6 +186,8 @@ def unlike_patient(count: Judged, others: Sequence[Judged]) -> Reason | None:
     Of two that are far apart the one further from what is usual of people is meant.
     """
     near = [one for one in others if one.specimen != count.specimen and _near(count, one)]
+    if _exchanged(count, near):
+        return Reason("count-exchanged")
     for what, usual in (("lymphocytes", exp(PRIOR["lymphocytes"].median)), ("platelets", USUAL_PLATELETS_10E9_PER_L)):
         value = getattr(count, what)
         known = [getattr(one, what) for one in near if getattr(one, what)]
@@ -186,6 +199,55 @@ def unlike_patient(count: Judged, others: Sequence[Judged]) -> Reason | None:
             way = "below" if log(value) < own else "above"
             return Reason("count-unlike-patient", {"what": what, "value": value, "way": way})
     return None
+
+
+def exchanged_spells(
+    counts: Iterable[tuple[str, datetime | None, float | None]],
+) -> tuple[tuple[datetime, datetime], ...]:
+    """Spells in which a sender has neutrophils and lymphocytes in each other's place.
+
+    Count and percentage may be exchanged alike, so that nothing in a message tells, and one patient may have such
+    ratios: not nearly all patients in a row.
+
+    Parameters
+    ----------
+    counts
+        Person, time of collection and NLR of every count of the sender.
+    """
+    times: list[datetime] = []
+    low: list[bool] = []
+    before = ""
+    for taken_at, person, nlr in sorted((at, who, ratio) for who, at, ratio in counts if at and ratio):
+        if person != before:
+            times.append(taken_at)
+            low.append(nlr < REVERSED_NLR)
+        before = person
+    spells: list[tuple[datetime, datetime]] = []
+    for start in range(len(low) - ROW_PERSONS + 1):
+        row = low[start : start + ROW_PERSONS]
+        if sum(row) < ROW_REVERSED:
+            continue
+        first, last = start + row.index(True), start + ROW_PERSONS - 1 - row[::-1].index(True)
+        if spells and times[first] <= spells[-1][1]:
+            spells[-1] = (spells[-1][0], times[last])
+        else:
+            spells.append((times[first], times[last]))
+    return tuple(spells)
+
+
+def _exchanged(count: Judged, near: Sequence[Judged]) -> bool:
+    """Whether each of neutrophils and lymphocytes is what the other one is in the patient's other counts."""
+    known = [one for one in near if one.nlr and one.lymphocytes]
+    if not count.nlr or not count.lymphocytes or not known or count.nlr >= REVERSED_NLR:
+        return False
+    neutrophils = log(count.nlr * count.lymphocytes)
+    own_lymphocytes = median(log(one.lymphocytes or 1.0) for one in known)
+    own_neutrophils = median(log((one.nlr or 1.0) * (one.lymphocytes or 1.0)) for one in known)
+    return (
+        abs(neutrophils - own_lymphocytes) < log(AGREES_FACTOR)
+        and abs(log(count.lymphocytes) - own_neutrophils) < log(AGREES_FACTOR)
+        and own_neutrophils - own_lymphocytes > log(AGREES_FACTOR)
+    )
 
 
 def _near(one: Judged, other: Judged) -> bool:

@@ -22,6 +22,10 @@ LIKE_PERCENT_SUM = 60.0
 MIN_SHARE = 0.15
 """Neutrophils and lymphocytes together are at least this share of the leukocytes, but for leukaemias with almost only
 blasts and for eosinophilia: a person looks at those."""
+MIN_SHARE_OF_THREE_PERCENT = 65.0
+"""Neutrophils, lymphocytes and monocytes together; the rest is more only in eosinophilia and with blasts,"""
+MANY_LEUKOCYTES_10E9_PER_L = 15.0
+"""which both come with leukocytes from about here on."""
 SUM_TOLERANCE_SHARE = 0.05
 SUM_TOLERANCE_10E9_PER_L = 0.1
 """Largest excess of N + L over the leukocytes: the counts are rounded and may be of different channels."""
@@ -45,6 +49,7 @@ class Quantities:
     percent: Mapping[Cell, float | None]
     leukocytes: float | None
     indices: Mapping[str, float | None]
+    monocytes_percent: float | None = None
 
     def expected(self, cell: Cell) -> float | None:
         """The count that the percentage stands for."""
@@ -67,6 +72,7 @@ def oddities(found: Quantities) -> list[Reason]:
 def contradictions(found: Quantities) -> list[Reason]:
     """What cannot be; a count with any of these is held."""
     reasons = [*_percentages(found), *_sum(found)]
+    reasons = reasons or _rest(found)
     reasons += [
         Reason("count-and-percentage-far-apart", {"analyte": cell, "count": counted, "expected": expected})
         for cell in DIFFERENTIAL
@@ -109,6 +115,25 @@ def _sum(found: Quantities) -> list[Reason]:
     if both and together < MIN_SHARE * found.leukocytes and found.leukocytes - together > ROUNDING_10E9_PER_L:
         return [Reason("counts-far-below-leukocytes", about)]
     return []
+
+
+def _rest(found: Quantities) -> list[Reason]:
+    """Three of the five kinds that leave too much to eosinophils and basophils, of leukocytes that are not many."""
+    if found.monocytes_percent is None or not found.leukocytes or found.leukocytes >= MANY_LEUKOCYTES_10E9_PER_L:
+        return []
+    for shares in (found.percent, {cell: _share(found, cell) for cell in DIFFERENTIAL}):
+        neutrophils, lymphocytes = (shares[cell] for cell in DIFFERENTIAL)
+        if neutrophils is None or lymphocytes is None:
+            continue
+        together = neutrophils + lymphocytes + found.monocytes_percent
+        if together < MIN_SHARE_OF_THREE_PERCENT:
+            return [Reason("differential-incomplete", {"percent": together})]
+    return []
+
+
+def _share(found: Quantities, cell: Cell) -> float | None:
+    counted = found.counted[cell]
+    return 100 * counted / found.leukocytes if counted is not None and found.leukocytes else None
 
 
 def _disagreement(found: Quantities, cell: Cell) -> Reason | None:

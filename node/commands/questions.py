@@ -31,7 +31,11 @@ def interpret(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the listener would make of HL7 files; nothing is stored. One JSON object a message, a line each."""
+    """Show what the listener would make of HL7 files; nothing is stored. One JSON object a message, a line each.
+
+    Each message is judged by itself: what is usual of its sender and of the patient, and whose it is, the node judges
+    once it is received.
+    """
     from node.hl7.report import interpretation_json
 
     settings = read_settings(config)
@@ -108,7 +112,7 @@ def refusals(
     as_json: AsJson = False,
     forget: Annotated[bool, typer.Option("--forget", help="Forget them once they are shown.")] = False,
 ) -> None:
-    """List who the DICOM receiver did not let in and what it did not take: why, how often, when (30 days)."""
+    """List whom the receivers did not let in and what they did not take: why, how often, when (30 days)."""
     from node.dicom.refusals import forget_refusals, list_refusals
 
     db, _ = open_node(read_settings(config))

@@ -17,13 +17,14 @@ from node.dicom.association import Association
 from node.dicom.commitment import Report, RequestSink, heard_now, report_now
 from node.dicom.intake import Intake, Peer, Sink
 from node.dicom.recorder import Recorder
-from node.dicom.refusals import NO_ASSOCIATION, REJECTED, TOO_MANY, Refusal, Refusals
+from node.dicom.refusals import NO_ASSOCIATION, REJECTED, TOO_MANY, Refusals
 from node.dicom.refused_contexts import RefusedContext, Sender, classes_of, refused_contexts
 from node.dicom.slots import Entry
 from node.dicom.upper_layer import Context, Proposal
 from node.errors import StoreError
 from node.settings import Settings
 from node.store.archive import Archive
+from node.store.refusals import Refusal
 from node.tls import secure, server_context
 
 MAX_WAITING = 256

@@ -6,9 +6,9 @@ Counts of the last second before a kill are lost; the log has every single one.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +16,7 @@ import structlog
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
-from node.clock import now, to_text
+from node.clock import now
 from node.dicom.recorder import Recorder
 from node.dicom.refused_contexts import (
     ContextCount,
@@ -28,21 +28,13 @@ from node.dicom.refused_contexts import (
 )
 from node.errors import StoreError
 from node.store.database import writing
+from node.store.refusals import Count, Refusal, add_counts, gather, settle, store_counts
 
 PAUSE_S = 1.0
 """Pause between two times of writing."""
 PAUSE_AFTER_FAILURE_S = 30.0
-MAX_PENDING = 200
-"""Rows gathered between two times of writing; what goes beyond is counted under :data:`OTHERS`."""
 MAX_PENDING_CONTEXTS = 2000
 """Refused contexts gathered between two times of writing; what goes beyond is not counted."""
-MAX_ROWS_OF_ADDRESS = 20
-"""Most rows of one address; what else it calls itself and asks for is counted together under :data:`OTHERS`."""
-MAX_ROWS = 500
-"""Most rows in all; the oldest go first."""
-KEPT_FOR = timedelta(days=30)
-"""How long a row is kept after it was last seen."""
-OTHERS = "(others)"
 
 REJECTED, TOO_MANY, NO_ASSOCIATION, NOTHING_TAKEN, NOT_STORED = (
     "rejected", "too-many", "no-association", "nothing-taken", "not-stored",
@@ -50,51 +42,17 @@ REJECTED, TOO_MANY, NO_ASSOCIATION, NOTHING_TAKEN, NOT_STORED = (
 """Codes: rejected for who it is, or for now; did not ask for an association, or not over TLS as it should; proposes
 nothing that is taken; an object that was answered with a failure."""
 
-UPSERT = """
-INSERT INTO state_refusal (peer_address, calling_ae, called_ae, reason, code, times, first_at, last_at)
-VALUES (:address, :calling, :called, :reason, :code, :times, :first, :last)
-ON CONFLICT DO UPDATE SET times = times + excluded.times, last_at = excluded.last_at, settled_at = NULL
-"""
-IS_NEW_OF_MANY = """
-SELECT (SELECT count(*) FROM state_refusal WHERE peer_address = :address) >= :most
-   AND NOT EXISTS (SELECT 1 FROM state_refusal WHERE peer_address = :address AND calling_ae = :calling
-                   AND called_ae = :called AND reason = :reason)
-"""
-# Whoever is let in later has been helped; that there was no room, or that something talked no DICOM, is not undone.
-SETTLE = f"""
-UPDATE state_refusal SET settled_at = :at
-WHERE settled_at IS NULL AND code IN ('{REJECTED}', '{NOTHING_TAKEN}', '{NOT_STORED}')
-  AND peer_address = :address AND calling_ae = :calling AND last_at <= :at
-"""
+SETTLED_BY_ENTRY = (REJECTED, NOTHING_TAKEN, NOT_STORED)
+"""Whoever is let in later has been helped; that there was no room, or that something talked no DICOM, is not undone."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """Who was refused, and why; the AE titles are empty where it came to none."""
-
-    address: str
-    calling_ae: str = ""
-    called_ae: str = ""
-    code: str
-    reason: str
-
-
-@dataclass(kw_only=True)
-class _Count:
-    """How often, and when first and last."""
-
-    times: int
-    first_at: datetime
-    last_at: datetime
 
 
 @dataclass(kw_only=True)
 class _Gathered:
     """What is to be written: refusals, who was let in, and what was refused and taken in negotiations."""
 
-    counts: dict[Refusal, _Count] = field(default_factory=dict)
+    counts: dict[Refusal, Count] = field(default_factory=dict)
     let_in: dict[tuple[str, str], datetime] = field(default_factory=dict)
     contexts: dict[RefusedContext, ContextCount] = field(default_factory=dict)
     taken: dict[tuple[Sender, str], datetime] = field(default_factory=dict)
@@ -105,11 +63,7 @@ class _Gathered:
 
     def add(self, later: "_Gathered") -> None:
         """What was gathered after it."""
-        for refusal, count in later.counts.items():
-            known = self.counts.setdefault(refusal, count)
-            if known is not count:
-                known.times += count.times
-                known.last_at = count.last_at
+        add_counts(self.counts, later.counts)
         for context, number in later.contexts.items():
             before = self.contexts.setdefault(context, number)
             if before is not number:
@@ -147,12 +101,7 @@ class Refusals:
         """Count a refusal; never waits for the database."""
         moment = now()
         with self._lock:
-            counts = self._gathered.counts
-            if refusal not in counts and len(counts) >= MAX_PENDING:
-                refusal = Refusal(address=OTHERS, code=refusal.code, reason=refusal.reason)
-            count = counts.setdefault(refusal, _Count(times=0, first_at=moment, last_at=moment))
-            count.times += 1
-            count.last_at = moment
+            gather(self._gathered.counts, refusal, moment)
         self._news.set()
 
     def let_in(self, *, address: str, calling_ae: str) -> None:
@@ -223,40 +172,9 @@ class Refusals:
 def _store_all(db: Database, gathered: _Gathered, *, at: datetime) -> None:
     store_contexts(db, gathered.contexts, at=at)
     settle_contexts(db, gathered.taken, gathered.ended)
-    _store(db, gathered.counts, gathered.let_in, at=at)
-
-
-def _store(
-    db: Database, counts: Mapping[Refusal, _Count], let_in: Mapping[tuple[str, str], datetime], *, at: datetime
-) -> None:
-    for refusal, count in counts.items():
-        row = {
-            "address": refusal.address,
-            "calling": _printable(refusal.calling_ae),
-            "called": _printable(refusal.called_ae),
-            "reason": refusal.reason,
-            "code": refusal.code,
-            "times": count.times,
-            "first": to_text(count.first_at),
-            "last": to_text(count.last_at),
-        }
-        if db.execute(IS_NEW_OF_MANY, row | {"most": MAX_ROWS_OF_ADDRESS}).fetchone()[0]:
-            row |= {"calling": OTHERS, "called": OTHERS}
-        db.execute(UPSERT, row)
-    for (address, calling_ae), moment in let_in.items():
-        db.execute(SETTLE, {"address": address, "calling": _printable(calling_ae), "at": to_text(moment)})
-    if counts:
-        db.execute("DELETE FROM state_refusal WHERE last_at < ?", [to_text(at - KEPT_FOR)])
-        db.execute(
-            "DELETE FROM state_refusal WHERE rowid IN "
-            "(SELECT rowid FROM state_refusal ORDER BY last_at DESC LIMIT -1 OFFSET ?)",
-            [MAX_ROWS],
-        )
-
-
-def _printable(text: str) -> str:
-    """An AE title as sent by a stranger, for a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    store_counts(db, gathered.counts, at=at)
+    for (address, calling_ae), moment in gathered.let_in.items():
+        settle(db, SETTLED_BY_ENTRY, address=address, calling_ae=calling_ae, at=moment)
 
 
 def list_refusals(db: Database) -> list[dict[str, object]]:

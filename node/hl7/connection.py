@@ -13,6 +13,7 @@ import structlog
 from node.clock import now
 from node.hl7.acknowledge import Outcome, Reception, build_reply, receive, reply_code
 from node.hl7.framing import FrameDecoder, frame
+from node.hl7.refusals import BROKEN_OFF, NOT_FRAMED, TOO_LONG, Refusals
 from node.hl7.storing import Arrival
 from node.settings import Settings
 
@@ -65,6 +66,7 @@ class Server(Protocol):
 
     settings: Settings
     places: set[Place]
+    refusals: Refusals
 
     @property
     def is_full(self) -> bool:
@@ -137,9 +139,15 @@ class Connection(asyncio.Protocol):
                 timer.cancel()
         if exc:
             log.info("connection ended", peer=self._peer, reason=f"{type(exc).__name__}: {exc}")
-        if self._decoder.junk_bytes or self._decoder.cut_frames:
-            junk, cut = self._decoder.junk_bytes, self._decoder.cut_frames
+        unfinished = bool(self._decoder.pending_bytes) and not self._decoder.too_long
+        junk, cut = self._decoder.junk_bytes, self._decoder.cut_frames + unfinished
+        if junk or cut:
             log.warning("bytes outside frames", peer=self._peer, junk=junk, cut_frames=cut)
+            if cut:
+                self._server.refusals.note(self._peer, BROKEN_OFF, "a message broke off before its end")
+            elif not self._has_delivered:
+                reason = "what it sends is no MLLP: no block begins (0x0B)"
+                self._server.refusals.note(self._peer, NOT_FRAMED, reason)
 
     def data_received(self, data: bytes) -> None:
         """Hand in the frames that these bytes complete."""
@@ -178,6 +186,7 @@ class Connection(asyncio.Protocol):
             arrival = Arrival(raw=raw, sha256=reception.sha256, peer_address=self._peer, ack=ack)
             self._unanswered_bytes += len(raw)
             self._has_delivered = True
+            self._server.refusals.delivered(self._peer)
             self._server.hand_in(Waiting(connection=self, reception=reception, arrival=arrival))
         self.regulate()
 
@@ -211,6 +220,7 @@ class Connection(asyncio.Protocol):
         """Answer what came before, then refuse the message that is too long: its end cannot be found."""
         reason = f"the message is longer than the {self._hl7.max_frame_bytes} bytes allowed (hl7.max_frame_bytes)"
         log.warning("connection closed", peer=self._peer, reason=reason)
+        self._server.refusals.note(self._peer, TOO_LONG, reason)
         reception = receive(self._decoder.pending[:READ_BYTES], self._hl7.default_charset, self._hl7.charsets)
         if self._transport:
             self._transport.pause_reading()

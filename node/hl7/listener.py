@@ -11,7 +11,7 @@ import ssl
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -21,6 +21,7 @@ import structlog
 from node.crowding import gives_way
 from node.errors import ListenError, StoreError
 from node.hl7.connection import Connection, Place, Waiting
+from node.hl7.refusals import NO_TLS, NOT_ALLOWED, PAUSE_S, TOO_LONG, TOO_MANY, Refusals
 from node.hl7.storing import Arrival, FrameStore
 from node.settings import Settings
 from node.store.database import open_database
@@ -48,6 +49,7 @@ class _Server:
     settings: Settings
     store: FrameStore
     stopping: asyncio.Event
+    refusals: Refusals
     places: set[Place] = field(default_factory=set)
     failed: bool = False
     """Storing has met a fault of this software: nothing can be stored any more."""
@@ -73,21 +75,23 @@ class _Server:
             peer = str(address[0])
             refusal = self._refusal(peer)
             if refusal:
-                log.warning("connection refused", peer=peer, reason=refusal)
+                code, reason = refusal
+                log.warning("connection refused", peer=peer, reason=reason)
+                self.refusals.note(peer, code, reason)
                 connection.close()
                 continue
             place = Place(address=peer, socket=connection)
             self.places.add(place)
             loop.create_task(self._connect(place, tls))  # noqa: RUF006  # it ends by itself, see `places`
 
-    def _refusal(self, peer: str) -> str | None:
+    def _refusal(self, peer: str) -> tuple[str, str] | None:
         if not self.settings.hl7.allows(peer):
-            return "not in hl7.allow"
+            return NOT_ALLOWED, "not in hl7.allow"
         if len(self.places) < self.settings.hl7.max_connections:
             return None
         given_up = gives_way(self.places, peer)
         if given_up is None:
-            return "there are hl7.max_connections already"
+            return TOO_MANY, "there are hl7.max_connections already"
         self._give_up(given_up, "silent, there are hl7.max_connections and others need one")
         return None
 
@@ -109,7 +113,9 @@ class _Server:
                 (one for one in unfinished if one.address == address),
                 key=lambda one: one.connection.heard_at if one.connection else one.opened_at,
             )
-            self._give_up(silent, "its frame does not end, and unfinished frames take more memory than there may be")
+            reason = "its frame does not end, and unfinished frames take more memory than there may be"
+            self.refusals.note(address, TOO_LONG, reason)
+            self._give_up(silent, reason)
 
     @property
     def _room_bytes(self) -> int:
@@ -135,6 +141,7 @@ class _Server:
             # Without a handshake there is no connection that could be lost.
             self.places.discard(place)
             log.warning("no TLS connection", peer=place.address, reason=f"{type(error).__name__}: {error}")
+            self.refusals.note(place.address, NO_TLS, "no TLS connection came about; the log says why")
 
     def hand_in(self, waiting: Waiting) -> None:
         """Store a frame with all others that come before the loop turns to storing."""
@@ -247,28 +254,42 @@ async def serve(settings: Settings, stopping: asyncio.Event, *, ready: Callable[
     ListenError
         A port cannot be opened, or the files for TLS cannot be used.
     """
-    open_database(settings.storage.folder, create=True).close()
+    refusals = Refusals(settings.storage.folder)
+    with closing(open_database(settings.storage.folder, create=True)) as db:
+        refusals.load(db)
     hl7 = settings.hl7
     ports: list[tuple[str, str, int, ssl.SSLContext | None]] = [("hl7", hl7.host, hl7.port, None)]
     if hl7.tls:
         ports.append(("hl7.tls", hl7.tls.host, hl7.tls.port, server_context(hl7.tls, "hl7.tls")))
-    server = _Server(settings=settings, store=FrameStore(settings.storage.folder), stopping=stopping)
+    store = FrameStore(settings.storage.folder)
+    server = _Server(settings=settings, store=store, stopping=stopping, refusals=refusals)
     accepting: list[asyncio.Task[None]] = []
     with ExitStack() as listening:
         for name, host, port, tls in ports:
             opened = listening.enter_context(_listen(name, host, port))
             accepting.append(asyncio.ensure_future(server.accept(opened, tls)))
             log.info("listening for HL7", host=host, port=port, tls=tls is not None)
+        counting = asyncio.ensure_future(_count(refusals))
         if ready:
             ready()
         await stopping.wait()
-        for task in accepting:
+        for task in (*accepting, counting):
             task.cancel()
-        await asyncio.gather(*accepting, return_exceptions=True)
+        await asyncio.gather(*accepting, counting, return_exceptions=True)
     await server.finish()
+    if refusals.waiting:
+        refusals.write()
     server.store.close()
     if server.failed:
         raise StoreError("storing HL7 messages has failed; the listener ends")
+
+
+async def _count(refusals: Refusals) -> None:
+    """Write refusals once a while until cancelled; a write that has begun ends by itself."""
+    while True:
+        await asyncio.sleep(PAUSE_S)
+        if refusals.waiting:
+            await asyncio.shield(asyncio.to_thread(refusals.write))
 
 
 def run_listener(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None = None) -> None:

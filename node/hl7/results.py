@@ -1,6 +1,7 @@
 """Blood-count results: from an OBX segment to :class:`analytics.counts.results.Result`."""
 
 import re
+from collections.abc import Iterable
 from math import isclose
 from zoneinfo import ZoneInfo
 
@@ -44,9 +45,21 @@ NO_RULES = Sender()
 
 
 def read_result(
-    obx: Segment, panel: Panel, analytes: Analytes, zone: ZoneInfo, rules: Sender = NO_RULES
+    obx: Segment,
+    panel: Panel,
+    analytes: Analytes,
+    zone: ZoneInfo,
+    rules: Sender = NO_RULES,
+    *,
+    thousands: bool = False,
 ) -> Result | None:
-    """Read one OBX under the rules for its sender; ``None`` when it is not a blood-count result."""
+    """Read one OBX under the rules for its sender; ``None`` when it is not a blood-count result.
+
+    Parameters
+    ----------
+    thousands
+        Points part thousands in whole cells, by :func:`points_part_thousands` of the rows beside it.
+    """
     identity = identify(obx.components(3), analytes)
     if identity is None or _not_blood(obx, panel, analytes):
         return None
@@ -54,7 +67,7 @@ def read_result(
     unit = read_unit(spellings, analytes.units)
     if unit is None and spellings and not identity.certain:
         return None
-    reading = _value_of(obx, identity.analyte, unit, rules)
+    reading = _value_of(obx, identity.analyte, unit, rules, thousands=thousands)
     if identity.analyte == "unknown" and (unit is None or reading.value is None):
         return None
     reading, unit = _looked_closer(obx, reading, unit, unit_sent=bool(spellings), rules=rules, analytes=analytes)
@@ -126,7 +139,19 @@ def _value(obx: Segment, decimal_comma: bool) -> Reading:
     return read_number(number, decimal_comma=decimal_comma)
 
 
-def _value_of(obx: Segment, analyte: Analyte, unit: Unit | None, rules: Sender) -> Reading:
+def points_part_thousands(rows: Iterable[Segment], analytes: Analytes) -> bool:
+    """Whether the reference range of a row shows that the panel parts the thousands of whole cells by points."""
+    for obx in rows:
+        if _IN_THOUSANDS.fullmatch(obx.text(7).partition("-")[2].strip()) is None:
+            continue
+        identity = identify(obx.components(3), analytes)
+        whole = _per_ul(read_unit(_unit_spellings(obx), analytes.units))
+        if whole and identity and _usual_in_thousands(obx, identity.analyte):
+            return True
+    return False
+
+
+def _value_of(obx: Segment, analyte: Analyte, unit: Unit | None, rules: Sender, *, thousands: bool) -> Reading:
     """The number, by what its unit says of its commas and points.
 
     A percentage has no thousands, so its comma is a decimal one. Cells per µL are whole, so that a point before each
@@ -138,7 +163,7 @@ def _value_of(obx: Segment, analyte: Analyte, unit: Unit | None, rules: Sender) 
     if not _per_ul(unit) or obx.text(2).upper() == "SN":
         return reading
     whole = _thousands(" ".join(obx.components(5)))
-    if whole is not None and (rules.decimal_comma or _usual_in_thousands(obx, analyte)):
+    if whole is not None and (rules.decimal_comma or thousands or _usual_in_thousands(obx, analyte)):
         return Reading(value=whole)
     return reading
 

@@ -19,7 +19,7 @@ from node.hl7.doubts import (
 )
 from node.hl7.extracts import SpecimenExtract
 from node.hl7.panels import Observation, Panel, read_panels
-from node.hl7.results import NO_RULES, read_result, unnamed
+from node.hl7.results import NO_RULES, points_part_thousands, read_result, unnamed
 from node.hl7.segments import Delimiters, Segment
 from node.hl7.times import Moment, read_time
 from node.settings import Sender
@@ -72,8 +72,9 @@ def _read_rows(
     rows, doubts = [], load_doubts()
     found = list(observations)
     only_out_of_range = flags_only_out_of_range(found, doubts)
+    thousands = points_part_thousands((one.obx for one in found), analytes)
     for one in found:
-        result = read_result(one.obx, panel, analytes, zone, rules)
+        result = read_result(one.obx, panel, analytes, zone, rules, thousands=thousands)
         analyte = result.analyte if result else None
         against = row_doubts(one, analyte, doubts, only_out_of_range=only_out_of_range)
         observed = read_time(one.obx.text(14), zone)

@@ -5,7 +5,7 @@ blood counts folded over all messages, operations folded over all bookings, one 
 provisional pair), and the cohort row with its reasons.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from functools import partial
@@ -17,6 +17,7 @@ from sqlite_utils import Database
 from analytics.columns import CELLS, INDICES, columns
 from analytics.counts.approval import settled
 from analytics.counts.blood import CombinedCount
+from analytics.counts.norms import UNLIKE
 from analytics.episodes.eligibility import age_on, exclusion_reasons
 from analytics.episodes.matching import Match, match, provisional_pair
 from analytics.reasons import Reason
@@ -226,6 +227,7 @@ class _Linker:
         found = match(operation, self._mris(), self._counts(), zone=self.zone, earlier=earlier)
         status = "linked" if found.complete else "incomplete"
         reasons = found.reasons if found.mri else self._without_mri(found.reasons)
+        reasons = (*reasons, *self._far_off(reasons))
         if held := self._holds(planned, found, earlier):
             status, reasons = "held", (*held, *reasons)
         if operation.cancelled:
@@ -287,6 +289,16 @@ class _Linker:
         if tempting.blood_count is not None and (count := counts.get(tempting.blood_count.specimen)) is not None:
             reasons += [] if count.doubt in reasons else [count.reason(self.zone)]
         return tuple(dict.fromkeys(reasons))
+
+    def _far_off(self, reasons: Sequence[Reason]) -> Iterator[Reason]:
+        """Why blood counts that would be used are held for what is usual: a tier made of one is taken back."""
+        days = {one.values["date"] for one in reasons if one.code == "blood-count-not-final"}
+        for count in self.counts:
+            day = count.taken_at.astimezone(self.zone).date().isoformat() if count.taken_at else ""
+            if count.status is ResultStatus.HELD and day in days:
+                yield from (
+                    Reason("blood-count-held", {"date": day, "why": why}) for why in count.notes if why.code in UNLIKE
+                )
 
     def _without_mri(self, reasons: Sequence[Reason]) -> tuple[Reason, ...]:
         """The reasons, with why an MRI that is here was not taken: never that none came."""

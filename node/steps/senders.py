@@ -20,6 +20,7 @@ from analytics.counts.norms import (
     Judged,
     Norm,
     confirmed_elsewhere,
+    exchanged_spells,
     norm_of,
     unlike_patient,
     unlike_sender,
@@ -32,7 +33,7 @@ from node.store.pending import touch_person
 
 COMPARED = (ResultStatus.FINAL, ResultStatus.CORRECTED, ResultStatus.PRELIMINARY)
 """Counts that something else holds or withdraws say nothing of what is usual."""
-COLUMNS = "specimen, sender, taken_at, lymphocytes, platelets, plr, confirmed"
+COLUMNS = "specimen, sender, taken_at, lymphocytes, platelets, plr, nlr, confirmed"
 
 
 def judge_senders(db: Database) -> int:
@@ -45,11 +46,18 @@ def judge_senders(db: Database) -> int:
 
 
 def _judge(db: Database, sender: str) -> None:
-    rows = db.execute("SELECT person, lymphocytes, plr FROM derived_sender_count WHERE sender = ?", [sender]).fetchall()
+    rows = db.execute(
+        "SELECT person, lymphocytes, plr, taken_at, nlr FROM derived_sender_count WHERE sender = ?", [sender]
+    ).fetchall()
     if not rows:
         db.execute("DELETE FROM derived_sender WHERE sender = ?", [sender])
         return
-    norm = norm_of(rows)
+    norm = replace(
+        norm_of((person, lymphocytes, plr) for person, lymphocytes, plr, _, _ in rows),
+        exchanged=exchanged_spells(
+            (person, from_text(taken_at) if taken_at else None, nlr) for person, _, _, taken_at, nlr in rows
+        ),
+    )
     _store_norm(db, sender, norm)
     for person, doubt, *values in db.execute(
         f"SELECT person, doubt, {COLUMNS} FROM derived_sender_count WHERE sender = ?", [sender]
@@ -62,6 +70,7 @@ def _store_norm(db: Database, sender: str, norm: Norm) -> None:
     content = {
         "centres": {name: [centre.median, centre.sd] for name, centre in norm.centres.items()},
         "off": list(norm.off),
+        "exchanged": [[to_text(first), to_text(last)] for first, last in norm.exchanged],
     }
     db.execute(
         "INSERT OR REPLACE INTO derived_sender (sender, persons, norm, stale) VALUES (?, ?, ?, 0)",
@@ -76,7 +85,8 @@ def read_norm(db: Database, sender: str) -> Norm:
         return NO_COUNTS
     content = json.loads(row[1])
     centres = {name: Centre(median=content["centres"][name][0], sd=content["centres"][name][1]) for name in PRIOR}
-    return Norm(persons=row[0], centres=centres, off=tuple(content["off"]))
+    exchanged = tuple((from_text(first), from_text(last)) for first, last in content["exchanged"])
+    return Norm(persons=row[0], centres=centres, off=tuple(content["off"]), exchanged=exchanged)
 
 
 def compare_counts(db: Database, person: str, counts: Sequence[CombinedCount]) -> list[CombinedCount]:
@@ -98,6 +108,7 @@ def _of(count: CombinedCount) -> Judged:
         lymphocytes=count.lymphocytes_10e9_per_l,
         platelets=count.platelets_10e9_per_l,
         plr=count.plr,
+        nlr=count.nlr,
         confirmed=count.confirmed,
     )
 
@@ -140,7 +151,7 @@ def _rows(db: Database, person: str) -> list[tuple[object, ...]]:
 
 
 def _judged(row: Sequence[object]) -> Judged:
-    specimen, sender, taken_at, lymphocytes, platelets, plr, confirmed = row
+    specimen, sender, taken_at, lymphocytes, platelets, plr, nlr, confirmed = row
     return Judged(
         specimen=str(specimen),
         sender=str(sender),
@@ -148,6 +159,7 @@ def _judged(row: Sequence[object]) -> Judged:
         lymphocytes=lymphocytes,  # type: ignore[arg-type]  # a REAL column
         platelets=platelets,  # type: ignore[arg-type]  # a REAL column
         plr=plr,  # type: ignore[arg-type]  # a REAL column
+        nlr=nlr,  # type: ignore[arg-type]  # a REAL column
         confirmed=bool(confirmed),
     )
 
@@ -161,6 +173,7 @@ def _row(person: str, one: Judged, doubt: Reason | None) -> dict[str, object]:
         "lymphocytes": one.lymphocytes,
         "platelets": one.platelets,
         "plr": one.plr,
+        "nlr": one.nlr,
         "confirmed": int(one.confirmed),
         "doubt": _stored(doubt),
     }

@@ -296,6 +296,7 @@ CREATE TABLE derived_sender_count (
     lymphocytes REAL,
     platelets REAL,
     plr REAL,
+    nlr REAL,
     ratios INTEGER NOT NULL CHECK (ratios IN (0, 1)),  -- it has NLR and PLR
     confirmed INTEGER NOT NULL CHECK (confirmed IN (0, 1)),
     doubt TEXT CHECK (json_valid(doubt)),

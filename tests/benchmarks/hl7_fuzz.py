@@ -1,6 +1,7 @@
-"""Mutations of the real messages through framing, acknowledgement and interpretation.
+"""Mutations of real and hard messages through framing, acknowledgement and interpretation.
 
-Run by hand: ``python -m tests.benchmarks.hl7_fuzz [--inputs N] [--seed S]``.
+Run by hand: ``python -m tests.benchmarks.hl7_fuzz [--inputs N] [--seed S]``. What is mutated: the real samples, the
+cases that were once read wrongly, and the messages of a made-up hospital of five countries.
 Every input has to end in an interpretation and an acknowledgement, quickly, and every ratio has to come from numbers
 that stand in the input. Prints one JSON object; exit code 1 when anything was wrong.
 """
@@ -19,17 +20,28 @@ from node.hl7.acknowledge import build_reply, receive
 from node.hl7.framing import FrameDecoder, frame
 from node.hl7.report import interpretation_json
 from node.settings import Settings
+from tests.benchmarks.hospital.truth import Frame
+from tests.benchmarks.hospital.year import Hospital
 
-SAMPLES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "hl7-samples"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+SAMPLES = ("data/hl7-samples/*.hl7", "cases/hl7/*.hl7", "cases/identity/*/*.hl7")
 AT = datetime(2026, 3, 2, tzinfo=UTC)
 SLOW_S = 2.0
 """One input that takes longer than this on a busy machine is as good as a hang."""
 PAGE_KIB = 4
 
 
-def mutated(rng: random.Random, samples: list[bytes]) -> bytes:
+def samples() -> list[bytes]:
+    """What is mutated, each once."""
+    found = [path.read_bytes() for pattern in SAMPLES for path in sorted(SHARED.glob(pattern))]
+    story = Hospital(seed=0, patients=40, wrong=0.3).tell()
+    found += [event.raw for event in story.events if isinstance(event, Frame)]
+    return list(dict.fromkeys(found))
+
+
+def mutated(rng: random.Random, sources: list[bytes]) -> bytes:
     """One to six mutations of a sample: bytes, spans, segments, delimiters, digits, another sample spliced in."""
-    raw = bytearray(rng.choice(samples))
+    raw = bytearray(rng.choice(sources))
     for _ in range(rng.randint(1, 6)):
         at = rng.randrange(len(raw) + 1)
         end = min(len(raw), at + rng.randint(1, 40))
@@ -55,7 +67,7 @@ def mutated(rng: random.Random, samples: list[bytes]) -> bytes:
             for place in rng.sample(digits, min(len(digits), 5)):
                 raw[place] = rng.choice(b"0123456789.,<>-eE ")
         else:
-            other = rng.choice(samples)
+            other = rng.choice(sources)
             start = rng.randrange(len(other))
             raw[at:end] = other[start : start + rng.randint(1, 400)]
     return bytes(raw)
@@ -134,11 +146,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     rng, settings = random.Random(asked.seed), Settings()
-    samples = [path.read_bytes() for path in sorted(SAMPLES.glob("*.hl7"))]
+    sources = samples()
     faults: dict[str, int] = {}
     ratios, slowest, memory = 0, 0.0, {}
     for number in range(1, asked.inputs + 1):
-        raw = mutated(rng, samples)
+        raw = mutated(rng, sources)
         began = time.monotonic()
         found, some = faults_of(raw, settings)
         slowest = max(slowest, time.monotonic() - began)
@@ -149,7 +161,13 @@ def main() -> int:
             faults[f"input {number}: {fault}"] = 1
         if number in (asked.inputs // 10, asked.inputs // 2, asked.inputs):
             memory[number] = round(resident_mib(), 1)
-    report = {"inputs": asked.inputs, "seed": asked.seed, "ratios": ratios, "slowest_s": round(slowest, 3)}
+    report = {
+        "inputs": asked.inputs,
+        "samples": len(sources),
+        "seed": asked.seed,
+        "ratios": ratios,
+        "slowest_s": round(slowest, 3),
+    }
     report |= {"memory_mib_after": memory, "faults": list(faults)[:20], "faulty": len(faults)}
     json.dump(report, sys.stdout, indent=2)
     return int(bool(faults) or slowest > SLOW_S)

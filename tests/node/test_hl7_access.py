@@ -14,6 +14,7 @@ from node.errors import ListenError
 from node.hl7.framing import FrameDecoder, frame
 from node.hl7.listener import run_listener
 from node.settings import Settings
+from node.store.database import open_database
 from tests.certificates import Certificates
 from tests.node.hl7_world import Peer, adt, listening, settings_for, stored
 from tests.ports import free_port
@@ -210,3 +211,55 @@ def test_a_full_disk_is_answered_with_ae_and_goes_on_when_there_is_room(small_di
         filler.unlink()
         assert send("B") == "AA", "the same connection goes on"
     assert stored(small_disk / "data") == acknowledged
+
+
+def refused(folder: Path) -> list[tuple[str, int, bool]]:
+    """Code, times and whether it is settled, of this address."""
+    db = open_database(folder)
+    rows = db.execute(
+        "SELECT code, times, settled_at IS NOT NULL FROM state_refusal WHERE peer_address = '127.0.0.1' ORDER BY code"
+    ).fetchall()
+    db.close()
+    return [(code, times, bool(settled)) for code, times, settled in rows]
+
+
+def test_an_address_that_may_not_connect_is_a_problem_until_its_message_comes(tmp_path: Path) -> None:
+    with listening(settings_for(tmp_path, free_port(), allow=["127.0.0.9"])) as port:
+        for _ in range(30):
+            with Peer(port) as peer:
+                assert peer.socket.recv(1) == b""
+    assert refused(tmp_path) == [("hl7-not-allowed", 30, False)]
+    db = open_database(tmp_path)
+    ((source, code, detail),) = db.execute("SELECT source, code, detail FROM problems").fetchall()
+    db.close()
+    assert (source, code) == ("peer 127.0.0.1", "hl7-not-allowed")
+    assert "not in hl7.allow" in detail
+    assert "30 times" in detail
+    with listening(settings_for(tmp_path, free_port())) as port, Peer(port) as peer:
+        peer.send(frame(adt("M1")))
+        assert peer.msa()[1] == "AA"
+    assert refused(tmp_path) == [("hl7-not-allowed", 30, True)]
+
+
+def test_what_is_no_message_and_what_is_too_long_are_problems(tmp_path: Path) -> None:
+    with listening(settings_for(tmp_path, free_port())) as port:
+        with Peer(port) as peer:
+            peer.send(b"GET / HTTP/1.1\r\n\r\n")
+        with Peer(port) as peer:
+            peer.send(b"\x0bMSH|^~\\&|A|B|" + b"x" * 5000)
+            assert peer.msa()[1] == "AR"
+        with Peer(port) as peer:
+            peer.send(b"\x0b" + adt("M1")[:40])
+    assert {code for code, _, _ in refused(tmp_path)} == {"hl7-not-framed", "hl7-too-long", "hl7-broken-off"}
+
+
+def test_a_full_listener_says_so(tmp_path: Path) -> None:
+    with (
+        listening(settings_for(tmp_path, free_port(), max_connections=1)) as port,
+        Peer(port) as first,
+    ):
+        first.send(frame(adt("M1")))
+        assert first.msa()[1] == "AA"
+        with Peer(port) as second:
+            assert second.socket.recv(1) == b""
+    assert refused(tmp_path) == [("hl7-too-many", 1, False)]

@@ -1,5 +1,7 @@
 """Units that slipped, as laboratories send them: what a careful physician would not sign is held, the rest is used."""
 
+import re
+
 import pytest
 
 from node.hl7.report import interpretation_json
@@ -84,10 +86,15 @@ def test_points_of_thousands_that_the_reference_range_has_as_well_are_read() -> 
     assert (found["status"], found["nlr"], found["plr"]) == ("final", 2.0, pytest.approx(124.88, abs=0.01))
 
 
+def test_one_range_shows_how_the_whole_panel_is_written() -> None:
+    found = count(*BRAZIL, "MONO^Monócitos|1.017|/mm3|200-900")
+    assert (found["status"], found["nlr"]) == ("final", 2.0)
+
+
 def test_points_of_thousands_that_the_reference_range_has_not_are_for_a_person() -> None:
     without = [row.rsplit("|", maxsplit=1)[0] for row in BRAZIL]
     assert count(*without)["nlr"] is None
-    other = [row.replace("1.000-4.000", "1.0-4.0") for row in BRAZIL]
+    other = [re.sub(r"(\d)\.\d{3}-(\d+)\.\d{3}$", r"\1.0-\2.0", row) for row in BRAZIL]
     assert count(*other)["nlr"] is None, "a range in another unit does not say what the point is"
 
 

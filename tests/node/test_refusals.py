@@ -18,9 +18,10 @@ from node import cli
 from node.clock import now
 from node.dicom import refusals
 from node.dicom.recorder import Recorder
-from node.dicom.refusals import MAX_ROWS, MAX_ROWS_OF_ADDRESS, REJECTED, Refusal, Refusals
+from node.dicom.refusals import REJECTED, Refusals
 from node.settings import Settings
 from node.store.database import open_database
+from node.store.refusals import MAX_ROWS, MAX_ROWS_OF_ADDRESS, Refusal
 from tests.certificates import Certificates
 from tests.node.dicom_samples import dcmtk, receiver, receiver_process, settings_for
 from tests.node.raw_sender import RawSender

@@ -1,0 +1,17 @@
+"""A small hospital for a year, wrong in many ways: no wrong number or person in the model, every error said.
+
+The whole one, of 3,000 patients, is ``python -m tests.benchmarks.hospital_year``.
+"""
+
+from tests.benchmarks.hospital_year import run
+
+
+def test_a_year_of_a_small_hospital() -> None:
+    outcome = run(patients=40, seed=11, wrong=0.12)
+    assert sum(outcome.faults.values()) >= 20
+    assert outcome.wrong_numbers == {}
+    assert outcome.wrong_people == {}
+    assert outcome.unsaid == {}
+    assert outcome.right_held_at_first == {}
+    assert outcome.rows_lost == {}
+    assert outcome.rows_in_model >= 15

@@ -49,6 +49,7 @@ come; S20 to S22 and S09 to S11 cancel, discontinue and delete its services."""
 EVENTS["SRR"] = EVENTS["SRM"]
 SERVICES_TAKEN_BACK = {"SIU": ("S20", "S21", "S22"), "SRM": ("S09", "S10", "S11"), "SRR": ("S09", "S10", "S11")}
 
+SURGICAL = ("operation", "repeat")
 SEGMENTS = ("SCH", "ARQ", "TQ1", "AIS", "AIG", "AIL", "AIP", "PR1", "NTE", "OBX")
 """The segments that tell of an appointment."""
 
@@ -84,11 +85,12 @@ def read_appointment(
     if schedule is None or not (schedule.text(1) or schedule.text(2)):
         return Reason("appointment-without-number")
     booked = _booked(segments, schedule, all_taken_back=trigger in SERVICES_TAKEN_BACK[kind])
-    understood = understand(booked.standing, booked.texts, procedures)
-    if _is_cancelled(schedule, 25) or (
-        understood not in ("operation", "repeat")
-        and understand(booked.taken_back, (), procedures) in ("operation", "repeat")
-    ):
+    # The texts of the appointment stay as they were when a service is deleted: they are about what is gone.
+    gone = bool(booked.taken_back) and (
+        understand(booked.taken_back, () if booked.standing else booked.texts, procedures) in SURGICAL
+    )
+    understood = understand(booked.standing, () if gone else booked.texts, procedures)
+    if _is_cancelled(schedule, 25) or (gone and understood not in SURGICAL):
         event = "cancelled"
     planned = _planned(segments, schedule, zone)
     if planned is None and event != "cancelled":

@@ -154,6 +154,22 @@ def test_a_service_that_is_deleted_takes_the_operation_back(db: Database) -> Non
     assert [cancelled for _, cancelled in planned(db)] == [0]
 
 
+@pytest.mark.parametrize(
+    ("services", "event"),
+    [
+        (["AIS|1|D|63030^LAMINOTOMY LUMBAR^CPT|20260201073000"], "cancelled"),
+        (["AIS|1|D|LOCAL1^^L|20260201073000"], "cancelled"),
+        ([ROOM, "AIS|2|D|63030^LAMINOTOMY LUMBAR^CPT|20260201073000"], "cancelled"),
+        ([LUMBAR, "AIS|2|D|63047^LAMINECTOMY LUMBAR^CPT|20260201073000"], "modified"),
+        ([ROOM, "AIS|2|D|LOCAL1^^L|20260201073000"], "modified"),
+        ([LUMBAR, "AIS|2|D|20610^INJECTION^CPT|20260201073000"], "modified"),
+    ],
+)
+def test_the_reason_of_a_booking_does_not_keep_a_deleted_service(services: list[str], event: str) -> None:
+    shown = told(booking(*services, kind="SIU^S14", reason="LAM^L4-L5 laminectomy^L"))
+    assert shown["event"] == event
+
+
 def test_bookings_of_unknown_procedures_are_one_problem_of_their_sender(db: Database) -> None:
     receive(db, [booking(ROOM, at=f"202601{day:02d}120000") for day in range(1, 5)])
     receive(db, [booking("AIS|1|A|X^Laminectomy^L|20260201073000", at="20260110120000")])

@@ -355,7 +355,7 @@ def _count(specimen: Specimen) -> CombinedCount | None:
 
 
 def _doubtful(results: Sequence[Result], *, complete: bool) -> tuple[list[Reason], list[Reason]]:
-    """The doubtful results that another one stands for or that are no part of a complete count, and those that hold it."""
+    """The doubtful results that another one stands for or that no complete count needs, and those that hold it."""
     doubtful = [result for result in results if result.doubtful]
     spare = [result for result in doubtful if any(_stands_for(other, result) for other in results)]
     if complete:

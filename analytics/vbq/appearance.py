@@ -10,11 +10,12 @@ from scipy import ndimage
 from analytics.reasons import Reason
 from analytics.records import CSF, LEVELS, VbqScore
 from analytics.vbq.automatic import SagittalImage
-from analytics.vbq.bodies import marrow
+from analytics.vbq.bodies import box, marrow
 from analytics.vbq.burnt import burnt_in, doubts_of_drawing, without
 from analytics.vbq.ghosts import ghost
 from analytics.vbq.grid import Grid
 from analytics.vbq.levels import LEVEL_INDEX
+from analytics.vbq.morphology import dilated, eroded
 from analytics.vbq.scale import blanked, doubts_of_scale
 from analytics.vbq.spine import Spine
 
@@ -150,7 +151,7 @@ def doubts_of_marrow(grid: Grid, spine: Spine, score: VbqScore) -> list[Reason]:
 def sharpness(grid: Grid, spine: Spine, bone: float) -> float:
     """Slope of the signal along the walls of L5 to L1, per pixel and over the marrow's signal."""
     bodies = np.any([body.mask for body in spine.bodies[:5]], axis=0)
-    wall = ndimage.binary_dilation(bodies, iterations=2) & ~ndimage.binary_erosion(bodies, iterations=2)
+    wall = dilated(bodies, 2) & ~eroded(bodies, 2)
     slope = np.hypot(*np.gradient(grid.signal))
     return float(np.percentile(slope[wall], EDGE_PERCENTILE)) / bone
 
@@ -158,8 +159,13 @@ def sharpness(grid: Grid, spine: Spine, bone: float) -> float:
 def void_shares(grid: Grid, spine: Spine, bone: float) -> list[float]:
     """Of the inside of L5 to L1 and S1: what has next to no signal."""
     parts = [*spine.bodies[:5], *([spine.s1] if spine.s1 else [])]
-    insides = [ndimage.distance_transform_edt(part.mask) * spine.spacing_mm >= VOID_DEPTH_MM for part in parts]
-    return [float(np.mean(grid.signal[inside] < VOID * bone)) for inside in insides if inside.any()]
+    found = []
+    for part in parts:
+        about = box(part.mask, 1)
+        inside = ndimage.distance_transform_edt(part.mask[about]) * spine.spacing_mm >= VOID_DEPTH_MM
+        if inside.any():
+            found.append(float(np.mean(grid.signal[about][inside] < VOID * bone)))
+    return found
 
 
 def disc_signal(grid: Grid, spine: Spine) -> float | None:

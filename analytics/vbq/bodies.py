@@ -71,14 +71,14 @@ def marrow(spine: Spine, index: int) -> NDArray[np.bool_]:
     """Where a circle may lie: the oriented anterior two-thirds of a body, inside the cortex; a mask on the grid."""
     body = spine.bodies[index]
     _, front = axes(spine, index)
-    rows, columns = np.nonzero(body.mask)
+    rows, columns = body.points
     forward = (rows - body.centre[0]) * front[0] + (columns - body.centre[1]) * front[1]
     back, fore = np.percentile(forward, [2, 98])
     out = np.zeros_like(body.mask)
     keep = forward >= fore - ANTERIOR_PART * (fore - back)
     out[rows[keep], columns[keep]] = True
-    box = _box(body.mask, 1)
-    out[box] &= ndimage.distance_transform_edt(body.mask[box]) * spine.spacing_mm >= CORTEX_MM
+    about = box(body.mask, 1)
+    out[about] &= ndimage.distance_transform_edt(body.mask[about]) * spine.spacing_mm >= CORTEX_MM
     return out
 
 
@@ -130,8 +130,8 @@ def _on_the_line(signals: Mapping[int, float], index: int) -> float:
 
 
 def _circle(signal: NDArray[np.float64], place: NDArray[np.bool_], own: float, spacing_mm: float) -> BodyCircle | None:
-    box = _box(place, int(np.ceil(RADII_MM[0] / spacing_mm)))
-    place, signal = place[box], signal[box]
+    about = box(place, int(np.ceil(RADII_MM[0] / spacing_mm)))
+    place, signal = place[about], signal[about]
     focal = (np.abs(signal - own) > FOCAL * own).astype(np.float64)
     room = ndimage.distance_transform_edt(place) * spacing_mm
     middle = np.asarray(ndimage.center_of_mass(place))
@@ -145,8 +145,8 @@ def _circle(signal: NDArray[np.float64], place: NDArray[np.bool_], own: float, s
         away = np.hypot(rows - middle[0], columns - middle[1])
         choice = int(np.lexsort((away, np.round(share, 3)))[0])
         found = BodyCircle(
-            row=float(rows[choice] + box[0].start),
-            column=float(columns[choice] + box[1].start),
+            row=float(rows[choice] + about[0].start),
+            column=float(columns[choice] + about[1].start),
             radius_mm=radius,
             focal_share=float(share[choice]),
         )
@@ -157,7 +157,7 @@ def _circle(signal: NDArray[np.float64], place: NDArray[np.bool_], own: float, s
     return best
 
 
-def _box(mask: NDArray[np.bool_], margin_px: int) -> tuple[slice, slice]:
+def box(mask: NDArray[np.bool_], margin_px: int) -> tuple[slice, slice]:
     """Rows and columns of the mask, and a margin."""
     (top, bottom), (left, right) = ((int(at.min()), int(at.max())) for at in np.nonzero(mask))
     return (
@@ -171,7 +171,7 @@ def heights_mm(spine: Spine) -> Sequence[float]:
     out = []
     for index, body in enumerate(spine.bodies):
         up, _ = axes(spine, index)
-        rows, columns = np.nonzero(body.mask)
+        rows, columns = body.points
         along = (rows - body.centre[0]) * up[0] + (columns - body.centre[1]) * up[1]
         low, high = np.percentile(along, [3, 97])
         out.append(float(high - low) * spine.spacing_mm)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from analytics.reasons import Reason
+from analytics.vbq.morphology import dilated
 
 FEWEST_PX = 12
 """Fewer pixels of the highest value are a spot, as a spike of the radio frequency leaves it."""
@@ -33,7 +34,7 @@ def burnt_in(signal: NDArray[np.float64]) -> NDArray[np.bool_] | None:
 
 def without(signal: NDArray[np.float64], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """The image with zeros, which stand for no measurement, where something was drawn."""
-    return signal if mask is None else np.where(ndimage.binary_dilation(mask, iterations=RIM_PX), 0.0, signal)
+    return signal if mask is None else np.where(dilated(mask, RIM_PX), 0.0, signal)
 
 
 def doubts_of_drawing(mask: NDArray[np.bool_] | None) -> list[Reason]:

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.grid import to_grid
+from analytics.vbq.morphology import dilated, opened
 
 GRID_MM = 1.5
 NEAREST_MM = 22.0
@@ -52,13 +53,15 @@ def ghost(image: SagittalImage, marrow: float) -> float | None:
 
 def _behind_the_back(signal: NDArray[np.float64], marrow: float) -> NDArray[np.bool_]:
     """Pixels behind the last of the body in their row; zeros are what the scanner has blanked."""
-    found, count = ndimage.label(ndimage.binary_opening(signal > BODY_OVER_MARROW * marrow, iterations=2))
+    bright: NDArray[np.bool_] = signal > BODY_OVER_MARROW * marrow
+    found, count = ndimage.label(opened(bright, 2))
     if count == 0:
         return np.zeros(signal.shape, dtype=bool)
     sizes = np.bincount(found.ravel())[1:]
-    body = ndimage.binary_dilation(found == 1 + int(np.argmax(sizes)), iterations=SKIN_PX)
-    before_the_end = np.logical_or.accumulate(body[:, ::-1], axis=1)[:, ::-1]
-    out: NDArray[np.bool_] = ~before_the_end & (signal > 0) & body.any(axis=1)[:, None]
+    largest: NDArray[np.bool_] = found == 1 + int(np.argmax(sizes))
+    body = dilated(largest, SKIN_PX)
+    behind = body[:, ::-1].cumsum(axis=1)[:, ::-1] == 0
+    out: NDArray[np.bool_] = behind & (signal > 0) & np.any(body, axis=1, keepdims=True)
     return out
 
 

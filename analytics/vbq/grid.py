@@ -96,9 +96,8 @@ def _filled(grid: Grid, signal: NDArray[np.float64]) -> Grid:
     zoom = [grid.spacing_mm / mm for mm in spacing]
     smooth = ndimage.gaussian_filter(turned, [0.4 * step if step > 1 else 0.0 for step in zoom])
     size = [max(1, round(shape[axis] / zoom[axis])) for axis in (0, 1)]
-    at = np.meshgrid(*((np.arange(size[axis]) + 0.5) * zoom[axis] - 0.5 for axis in (0, 1)), indexing="ij")
     return Grid(
-        signal=ndimage.map_coordinates(smooth, at, order=1, mode="nearest"),
+        signal=_linear(smooth, *((np.arange(size[axis]) + 0.5) * zoom[axis] - 0.5 for axis in (0, 1))),
         spacing_mm=grid.spacing_mm,
         transposed=grid.transposed,
         flipped=grid.flipped,
@@ -110,8 +109,18 @@ def _filled(grid: Grid, signal: NDArray[np.float64]) -> Grid:
 def resampled(plane: NDArray[np.floating], source: Grid, target: Grid) -> NDArray[np.float64]:
     """A plane of one grid of a slice on another grid of it (linear)."""
     zoom = target.spacing_mm / source.spacing_mm
-    at = np.meshgrid(*((np.arange(size) + 0.5) * zoom - 0.5 for size in target.signal.shape), indexing="ij")
-    out: NDArray[np.float64] = ndimage.map_coordinates(plane.astype(np.float64), at, order=1, mode="nearest")
+    rows, columns = ((np.arange(size, dtype=np.float64) + 0.5) * zoom - 0.5 for size in target.signal.shape)
+    return _linear(plane.astype(np.float64), rows, columns)
+
+
+def _linear(plane: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A plane where so many rows and columns cross; beyond its edge, its edge. First along rows, then along columns."""
+    out = plane
+    for at in (rows, columns):
+        inside = np.clip(at, 0, out.shape[0] - 1)
+        low = np.minimum(inside.astype(np.intp), max(0, out.shape[0] - 2))
+        share = (inside - low)[:, np.newaxis]
+        out = (out[low] * (1 - share) + out[np.minimum(low + 1, out.shape[0] - 1)] * share).T
     return out
 
 

@@ -214,7 +214,7 @@ def _like_the_sacrum(spine: Spine, last: Part) -> bool:
 
 def length_mm(part: Part, spacing_mm: float) -> float:
     """The longer extent of a disc."""
-    rows, columns = np.nonzero(part.mask)
+    rows, columns = part.points
     points = np.stack([rows, columns], axis=1) - np.array(part.centre)
     _, _, directions = np.linalg.svd(points, full_matrices=False)
     low, high = np.percentile(points @ directions[0], [2, 98])

@@ -6,7 +6,6 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.reasons import Reason
 from analytics.records import CSF, LEVELS, Circle, MeasurementStatus, VbqScore
@@ -16,12 +15,14 @@ from analytics.vbq.bodies import BodyCircle, body_circles
 from analytics.vbq.csf import FluidCircle
 from analytics.vbq.grid import MAX_EXTENT_MM, MIN_EXTENT_MM, Grid, normalised, resampled, to_grid
 from analytics.vbq.levels import LEVEL_INDEX, SURE, Levels, crushed, name_levels, up_of
+from analytics.vbq.morphology import dilated
 from analytics.vbq.outlines import outlines
 from analytics.vbq.score import ScoreError, circle_mean, score
 from analytics.vbq.spine import CANAL, Spine, find_spine
 
-LOOKED_AT = 7
-"""Slices about the middle of the stack that are segmented; more while the best of them is the outermost."""
+LOOKED_AT = 3
+"""Slices about the middle of the stack that are segmented; more while the best of them is the outermost: the midline is
+reached from where it usually lies, with a slice on either side of it."""
 SAME_LEVEL_MM = 12.0
 """L3 of neighbouring slices lies within this; more means that they count differently."""
 PURE = 0.80
@@ -205,7 +206,7 @@ def _fluid(seen: SeenSlice) -> tuple[FluidCircle, Grid]:
     grid = to_grid(seen.image, csf.FLUID_MM)
     body = seen.spine.bodies[LEVEL_INDEX["L3"]]
     centre = grid.from_native(seen.grid.to_native(np.array([body.centre])))[0]
-    only_the_canal = np.where(ndimage.binary_dilation(seen.spine.canal, iterations=2), seen.probability[CANAL], 0.0)
+    only_the_canal = np.where(dilated(seen.spine.canal, 2), seen.probability[CANAL], 0.0)
     canal = resampled(only_the_canal, seen.grid, grid)
     view = csf.fluid_view(grid, canal, float(centre[0]))
     if view is None:

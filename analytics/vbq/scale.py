@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from analytics.reasons import Reason
+from analytics.vbq.morphology import dilated, opened_by_square
 
 AT_THE_TOP = 0.001
 """Largest share of pixels at the highest value; 1–3 pixels of 100,000 on five real series and on pairs, 0.4 % and more
@@ -58,11 +59,10 @@ def doubts_of_scale(signal: NDArray[np.float64], drawn: NDArray[np.bool_] | None
 def blanked(signal: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Even areas of the lowest value, and a rim about them: corners and frames without a measurement."""
     lowest = signal == signal.min()
-    solid = ndimage.binary_opening(lowest, structure=np.ones((BLANKED_PX, BLANKED_PX)))
+    solid = opened_by_square(lowest, BLANKED_PX)
     if not solid.any():
         return np.zeros(signal.shape, dtype=bool)
-    out: NDArray[np.bool_] = ndimage.binary_dilation(solid, iterations=NEAR_PX)
-    return out
+    return dilated(solid, NEAR_PX)
 
 
 def _curved(signal: NDArray[np.float64]) -> bool:

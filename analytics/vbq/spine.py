@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from analytics.reasons import Reason
+from analytics.vbq.morphology import filled, opened
 
 BACKGROUND, BODY, DISC, CANAL, POSTERIOR, S1, SACRAL_DISC = range(7)
 """Classes of the network, in the order of its output planes."""
@@ -30,6 +32,12 @@ class Part:
     centre: tuple[float, float]
     """Row and column on the grid, 0-based."""
     area_mm2: float
+
+    @cached_property
+    def points(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of its pixels."""
+        rows, columns = np.nonzero(self.mask)
+        return rows, columns
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,15 +102,18 @@ def _beside(bodies: Sequence[Part], shape: tuple[int, ...]) -> NDArray[np.bool_]
 
 def _parts(mask: NDArray[np.bool_], spacing_mm: float, minimum_mm2: float) -> list[Part]:
     """Connected regions of at least an area, after thin bridges are cut; from foot to head."""
-    opened = ndimage.binary_opening(mask, iterations=1)
-    labels, count = ndimage.label(opened)
+    labels, count = ndimage.label(opened(mask))
+    areas = np.bincount(labels.ravel(), minlength=count + 1) * spacing_mm**2
     found = []
-    for number in range(1, count + 1):
-        region = labels == number
-        area = float(np.count_nonzero(region)) * spacing_mm**2
-        if area >= minimum_mm2:
-            row, column = ndimage.center_of_mass(region)
-            found.append(Part(mask=ndimage.binary_fill_holes(region), centre=(row, column), area_mm2=area))
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if areas[number] < minimum_mm2:
+            continue
+        region = labels[box] == number
+        rows, columns = np.nonzero(region)
+        whole = np.zeros(mask.shape, dtype=bool)
+        whole[box] = filled(region)
+        centre = (float(rows.mean()) + box[0].start, float(columns.mean()) + box[1].start)
+        found.append(Part(mask=whole, centre=centre, area_mm2=float(areas[number])))
     return sorted(found, key=lambda part: -part.centre[0])
 
 
@@ -110,8 +121,7 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask
-    sizes = ndimage.sum_labels(mask, labels, range(1, count + 1))
-    out: NDArray[np.bool_] = labels == 1 + int(np.argmax(sizes))
+    out: NDArray[np.bool_] = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     return out
 
 

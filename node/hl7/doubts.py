@@ -225,12 +225,14 @@ def row_doubts(
     return [*found, *_raised(obx, doubts)]
 
 
-def flags_only_out_of_range(rows: Iterable[Observation], doubts: Doubts) -> bool:
+def flags_only_out_of_range(rows: Sequence[Observation], doubts: Doubts) -> bool:
     """Whether the flag of doubt beside the range says no more than the range.
 
     Some analysers write it at every value outside (``H~A``) and ``~N`` at all others. It tells a doubt where it stands
     at a value inside, or where ``N`` stands at one outside.
     """
+    if not any(row.obx.delimiters.repetition in row.obx.raw(8) for row in rows):
+        return False
     usual = False
     for row in rows:
         flags = set(_flags(row.obx))

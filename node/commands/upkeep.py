@@ -4,9 +4,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
+from node.clock import now
 from node.commands.shell import (
     Config,
     err,
@@ -80,8 +82,17 @@ def demo(
         typer.Option("--folder", help="Where the demo keeps its data; a temporary folder without it."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed draws other patients.")] = 1,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Play it as of today, and leave the node up with its pages open.")
+    ] = False,
 ) -> None:
     """Play a small hospital against a real node and show the flag report and the queries behind it."""
+    from node.demo.hospital import DEFAULT_NIGHT, TIME_ZONE
     from node.demo.play import run_demo
 
-    run_demo(folder=folder, seed=seed)
+    night = now().astimezone(ZoneInfo(TIME_ZONE)).date() if serve else DEFAULT_NIGHT
+    outcome = run_demo(folder=folder, seed=seed, night=night)
+    if serve:
+        from node.demo.serve import serve as serve_pages
+
+        serve_pages(outcome.config, out)

@@ -1,0 +1,49 @@
+"""``vbq-node demo --serve``: the hospital of a demo, left up with its pages open to whoever looks around."""
+
+import secrets
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from rich.console import Console
+
+from node.clock import now
+from node.demo.stage import NodeProcess
+from node.people.readings import withdraw
+from node.people.users import ROLES, add_user
+from node.store.database import open_database
+
+DOUBTFUL = """
+SELECT r.reading_id, r.reader FROM fact_reading AS r JOIN derived_measurement AS m USING (series_instance_uid)
+WHERE m.reading_id IS NULL AND m.current = 1 AND m.status <> 'measured'
+  AND r.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)
+"""
+
+
+def serve(config: Path, console: Console) -> None:
+    """Run the node of a demo again, with an account of each role, until Ctrl-C.
+
+    Readings of series that the node by itself doubts are taken back, so that there is something to read.
+    """
+    node = NodeProcess(config)
+    settings = node.settings
+    with closing(open_database(settings.storage.folder)) as db:
+        passwords: dict[str, str] = {role: secrets.token_urlsafe(9) for role in ROLES}
+        for role, password in passwords.items():
+            # The surgeon and the engineer of a small hospital look at readings, too.
+            add_user(db, role, roles={role, "reader"}, password=password, now=now())
+        for reading_id, reader in db.execute(DOUBTFUL).fetchall():
+            withdraw(db, reading_id=reading_id, reader=reader, why="left for who looks around", now=now())
+    with node:
+        _say(console, f"http://{settings.web.host}:{settings.web.port}/", passwords)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            console.print("the node stops", highlight=False)
+
+
+def _say(console: Console, address: str, passwords: Mapping[str, str]) -> None:
+    console.print(f"\nThe pages are at {address} until Ctrl-C. Names and passwords:", highlight=False)
+    for name, password in passwords.items():
+        console.print(f"  {name:10} {password}", markup=False, highlight=False)

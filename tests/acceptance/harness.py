@@ -23,10 +23,17 @@ SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 """The data for building and testing; they are not part of the project."""
 
 
-def vbq_node(*arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def vbq_node(
+    *arguments: str, check: bool = True, cwd: Path | None = None, timeout_s: float = 120.0
+) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does."""
     done = subprocess.run(
-        [sys.executable, "-m", "node", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd, check=False
+        [sys.executable, "-m", "node", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        cwd=cwd,
+        check=False,
     )
     if check and done.returncode != 0:
         raise AssertionError(f"vbq-node {arguments[0]} exited {done.returncode}\n{done.stdout}\n{done.stderr}")

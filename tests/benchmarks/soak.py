@@ -325,7 +325,7 @@ def judge(soak: Soak, days: int) -> dict[str, object]:
     if node.stop() != 0:
         soak.wrong.append("the node did not stop in order")
     before = node.views()
-    vbq_node("rebuild", "--config", str(node.config))
+    vbq_node("rebuild", "--config", str(node.config), timeout_s=4 * PATIENCE_S)
     after = node.views()
     for view, rows in before.items():
         lost, new = Counter(rows) - Counter(after[view]), Counter(after[view]) - Counter(rows)

@@ -127,7 +127,7 @@ class MessageSender(threading.Thread):
     def _message(self, count: int) -> bytes:
         name, day = f"M{self._number}-{count}", f"202603{1 + count % 28:02}"
         head = f"MSH|^~\\&|LAB|H|NODE|V|{day}090000||ORU^R01|{name}|P|2.5"
-        lines = [head, f"PID|1||{name}^^^H^MR||Doe^Jane||19600229|F", f"OBR|1||{name}|58410-2^CBC^LN|||{day}0800"]
+        lines = [head, f"PID|1||{name}^^^H^MR||Doe^Jane||19600229|F", f"OBR|1||O{name}|58410-2^CBC^LN|||{day}0800"]
         values = {"751-8": 4.0 + count % 7, "731-0": 1.5, "777-3": 200 + count % 90}
         lines += [f"OBX|1|NM|{code}^^LN||{value}|10*9/L|||||F" for code, value in values.items()]
         return ("\r".join(lines) + "\r").encode()

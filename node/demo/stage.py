@@ -105,7 +105,7 @@ class NodeProcess:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until both its listeners answer.
+        """Start it and wait until all its listeners answer.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class NodeProcess:
             )
         settings = self.settings
         deadline = monotonic() + START_TIMEOUT_S
-        for port in (settings.dicom.port, settings.hl7.port):
+        for port in (settings.dicom.port, settings.hl7.port, settings.web.port):
             while not _answers(port):
                 if self._process.poll() is not None or monotonic() > deadline:
                     self.stop()

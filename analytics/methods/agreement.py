@@ -3,12 +3,14 @@
 Verification
 ------------
 Shrout and Fleiss' printed table 4 (to the two decimals printed) and R 4.2.2 ``psych::ICC`` on it and on 60 pairs of
-VBQ readings, all coefficients, F tests and intervals to 1e-7 relative (tests/analytics/test_agreement.py).
+VBQ readings, all coefficients, F tests and intervals to 1e-7 relative (tests/analytics/test_agreement.py). Intervals
+of the limits of agreement: numerical integration over the distribution of the variance, to 1e-7 in probability.
 
 References
 ----------
 Shrout PE, Fleiss JL. Intraclass correlations. Psychol Bull 1979;86:420–428. McGraw KO, Wong SP. Psychol Methods
-1996;1:30–46. Bland JM, Altman DG. Lancet 1986;1:307–310. Weir JP. J Strength Cond Res 2005;19:231–240 (SEM, MDC).
+1996;1:30–46. Bland JM, Altman DG. Lancet 1986;1:307–310; Stat Methods Med Res 1999;8:135–160. Carkeet A. Optom Vis
+Sci 2015;92:e71–e80 (exact intervals of the limits). Weir JP. J Strength Cond Res 2005;19:231–240 (SEM, MDC).
 """
 
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from analytics.reasons import Reason
 
 MINIMUM_SUBJECTS = 5
 """Fewest subjects for which an interval says anything."""
+
+ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""Values that lie this close together, as a share of the largest, differ by rounding only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +79,9 @@ class Agreement:
 class BlandAltman:
     """Mean difference (second less first, or whatever order was given), its SD, and the 95 % limits of agreement.
 
-    ``slope_p`` is the p value of the regression of the difference on the mean: small, and the bias depends on the
-    size of the score.
+    Each limit has its exact 95 % interval for normal differences (Carkeet), from the noncentral t. ``slope_p`` is the
+    p value of the regression of the difference on the mean: small, and the bias depends on the size of the score.
+    Differences that are the same but for rounding have an SD of 0, limits at the bias and no ``slope_p``.
     """
 
     n: int
@@ -84,7 +90,11 @@ class BlandAltman:
     bias_ci_high: float
     sd: float
     lower_limit: float
+    lower_limit_ci_low: float
+    lower_limit_ci_high: float
     upper_limit: float
+    upper_limit_ci_low: float
+    upper_limit_ci_high: float
     slope_p: float | None
 
 
@@ -154,9 +164,12 @@ def bland_altman(first: ArrayLike, second: ArrayLike) -> BlandAltman | NoAgreeme
     n = len(difference)
     if n < MINIMUM_SUBJECTS:
         return NoAgreement(reason=Reason("too-few-pairs", {"pairs": n, "needed": MINIMUM_SUBJECTS}), n=n)
-    bias, sd = float(difference.mean()), float(difference.std(ddof=1))
+    size = float(np.abs(np.concatenate([left[both], right[both]])).max())
+    constant = bool(np.ptp(difference) <= ROUNDING * size)
+    bias, sd = float(difference.mean()), 0.0 if constant else float(difference.std(ddof=1))
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * sd / sqrt(n)
-    varies = np.ptp(middle) > 0 and sd > 0
+    near, far = _limit_factors(n)
+    varies = np.ptp(middle) > ROUNDING * size and not constant
     return BlandAltman(
         n=n,
         bias=bias,
@@ -164,9 +177,22 @@ def bland_altman(first: ArrayLike, second: ArrayLike) -> BlandAltman | NoAgreeme
         bias_ci_high=bias + half,
         sd=sd,
         lower_limit=bias - _normal_quantile() * sd,
+        lower_limit_ci_low=bias - far * sd,
+        lower_limit_ci_high=bias - near * sd,
         upper_limit=bias + _normal_quantile() * sd,
+        upper_limit_ci_low=bias + near * sd,
+        upper_limit_ci_high=bias + far * sd,
         slope_p=float(stats.linregress(middle, difference).pvalue) if varies else None,
     )
+
+
+def _limit_factors(n: int) -> tuple[float, float]:
+    """Standard deviations from the bias to both ends of a limit's interval: √n times them is noncentral t."""
+    from scipy import stats
+
+    noncentrality = _normal_quantile() * sqrt(n)
+    near, far = (float(stats.nct.ppf(0.5 + side * CONFIDENCE / 2, n - 1, noncentrality)) for side in (-1, 1))
+    return near / sqrt(n), far / sqrt(n)
 
 
 def _mean_squares(table: Array) -> tuple[float, float, float, float]:

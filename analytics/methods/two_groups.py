@@ -9,8 +9,9 @@ Shapiro–Wilk to 1e-5, Hodges–Lehmann to R's own precision
 References
 ----------
 Welch BL. Biometrika 1947;34:28–35. Mann HB, Whitney DR. Ann Math Stat 1947;18:50–60. Hodges JL, Lehmann EL. Ann Math
-Stat 1963;34:598–611. Levene H, 1960; Brown MB, Forsythe AB. J Am Stat Assoc 1974;69:364–367. Yates F. Suppl J R Stat
-Soc 1934;1:217–235. Austin PC. Stat Med 2009;28:3083–3107 (standardised difference).
+Stat 1963;34:598–611. Cliff N. Psychol Bull 1993;114:494–509. Levene H, 1960; Brown MB, Forsythe AB. J Am Stat Assoc
+1974;69:364–367. Yates F. Suppl J R Stat Soc 1934;1:217–235. Austin PC. Stat Med
+2009;28:3083–3107 (standardised difference).
 """
 
 from collections.abc import Sequence
@@ -74,13 +75,15 @@ class MeanDifference:
 @dataclass(frozen=True, kw_only=True)
 class RankComparison:
     """Mann–Whitney: W of the first group, p by the normal approximation with ties, with and without continuity
-    correction; ``shift`` is Hodges and Lehmann's, first less second, with its 95 % interval."""
+    correction; ``shift`` is Hodges and Lehmann's, first less second, with its 95 % interval. ``delta`` is Cliff's: the
+    share of pairs in which the first is larger less that in which the second is."""
 
     w: float
     p: float
     p_uncorrected: float
     shift: float
     shift_ci: tuple[float, float]
+    delta: float
 
 
 def summary(values: Array) -> Summary:
@@ -154,6 +157,7 @@ def compare_ranks(first: Array, second: Array) -> RankComparison:
         p_uncorrected=2 * float(stats.norm.sf(away / sigma)),
         shift=_median_difference(first, second),
         shift_ci=_shift_interval(first, second),
+        delta=2 * w / (n1 * n2) - 1,
     )
 
 

@@ -90,12 +90,13 @@ class Analysis:
 
     def alerts(self) -> tuple[str, ...]:
         """What a person should look at before believing the numbers."""
+        readers = () if self.readers is None else words(self.readers.doubts)
         if isinstance(self.model, Refusal):
-            return ()
+            return tuple(readers)
         aliased = (f"no estimate for {name}: it is constant or determined by others" for name in self.model.aliased)
         firth = isinstance(self.logistic, LogisticFit) and self.logistic.method == "Firth"
         separated = ("the predictors separate the groups: the logistic model is by Firth's method",) if firth else ()
-        return (*words(self.model.alerts), *aliased, *separated)
+        return (*words(self.model.alerts), *aliased, *separated, *readers)
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; a part that is refused holds its ``reason``."""

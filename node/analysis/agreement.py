@@ -1,7 +1,11 @@
-"""Readings of several readers as a table: from a CSV file, or those that this node has stored."""
+"""Readings of several readers as a table: from a CSV file, or those that this node has stored.
+
+A file has one column per reader, or, in long format, one line per reading: subject, reader, VBQ.
+"""
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite, nan
@@ -13,6 +17,9 @@ from sqlite_utils import Database
 
 from analytics.paper.readers import AUTOMATIC
 from node.errors import InputError
+
+LONG = re.compile(r"(?i)(reader|rater|observer|examiner|untersucher|lecteur|观察者|阅片者)(_?id)?")
+"""Name of the column that makes a table of three columns one in long format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +37,9 @@ class StoredReadings:
 def read_readings(path: Path) -> pd.DataFrame:
     """Read a table of readings: the subject first, then one column of VBQ per reader, a blank where one is missing.
 
+    A table of three columns, the second of which is called reader (:data:`LONG`), has one line per reading: subject,
+    reader, VBQ.
+
     Returns
     -------
     DataFrame
@@ -39,7 +49,8 @@ def read_readings(path: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The file cannot be read, has fewer than two readers, or a cell that is no number; the line is named.
+        The file cannot be read, has fewer than two readers, a cell that is no number, or two readings of a subject by
+        the same reader; the line is named.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -51,6 +62,12 @@ def read_readings(path: Path) -> pd.DataFrame:
     if not lines:
         raise InputError(f"readings {path}: the file is empty")
     header = [cell.strip() for cell in lines[0][1]]
+    numbered = lines[1:]
+    for number, row in numbered:
+        if len(row) != len(header):
+            raise InputError(f"readings {path}, line {number}: {len(row)} cells, the header has {len(header)}")
+    if len(header) == 3 and LONG.fullmatch(header[1]) and header[2] != AUTOMATIC:
+        return _long(numbered, path)
     readers = header[1:]
     if len(readers) < 2 or len(set(readers)) < len(readers) or "" in readers:
         raise InputError(
@@ -58,9 +75,7 @@ def read_readings(path: Path) -> pd.DataFrame:
             f"not {', '.join(header)}"
         )
     values: dict[str, list[float]] = {}
-    for number, row in lines[1:]:
-        if len(row) != len(header):
-            raise InputError(f"readings {path}, line {number}: {len(row)} cells, the header has {len(header)}")
+    for number, row in numbered:
         subject = row[0].strip()
         if not subject or subject in values:
             raise InputError(f"readings {path}, line {number}: subject {subject!r} is blank or stands there twice")
@@ -69,6 +84,24 @@ def read_readings(path: Path) -> pd.DataFrame:
             for reader, cell in zip(readers, row[1:], strict=True)
         ]
     return pd.DataFrame.from_dict(values, orient="index", columns=readers, dtype="float64").sort_index()
+
+
+def _long(lines: list[tuple[int, list[str]]], path: Path) -> pd.DataFrame:
+    """A table of subject, reader and VBQ as one column per reader, in the order in which they come."""
+    values: dict[str, dict[str, float]] = {}
+    readers: dict[str, None] = {}
+    for number, row in lines:
+        subject, reader, cell = (text.strip() for text in row)
+        if not subject or not reader:
+            raise InputError(f"readings {path}, line {number}: subject or reader is blank")
+        of_subject = values.setdefault(subject, {})
+        if reader in of_subject:
+            raise InputError(f"readings {path}, line {number}: {reader!r} has read {subject!r} twice")
+        of_subject[reader] = _number(cell, f"readings {path}, line {number}, {reader}")
+        readers[reader] = None
+    if len(readers) < 2:
+        raise InputError(f"readings {path}: at least two readers are needed, not {', '.join(readers) or 'none'}")
+    return pd.DataFrame.from_dict(values, orient="index", columns=list(readers), dtype="float64").sort_index()
 
 
 def _rows(text: str, separator: str, path: Path) -> Iterator[tuple[int, list[str]]]:

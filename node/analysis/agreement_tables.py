@@ -23,9 +23,10 @@ def agreement_tables(report: ReaderReport) -> tuple[Table, Table]:
     limits = Table(
         name="limits",
         title="Bland and Altman: first less second",
-        columns=("", "n", "Bias (95 % CI)", "SD", "95 % limits of agreement", "p of slope"),
+        columns=("", "n", "Bias (95 % CI)", "SD", "Lower limit (95 % CI)", "Upper limit (95 % CI)", "p of slope"),
         rows=tuple((f"{pair.first} − {pair.second}", *_limits(pair.limits)) for pair in report.pairs),
-        note="p of slope: whether the difference depends on the size of the score.",
+        note="Limits of agreement: bias ± 1.96 SD, with exact intervals (Carkeet 2015). p of slope: "
+        "whether the difference depends on the size of the score.",
     )
     return coefficients, limits
 
@@ -47,6 +48,8 @@ def _coefficients(one: Agreement | NoAgreement) -> tuple[str, ...]:
 
 def _limits(one: BlandAltman | NoAgreement) -> tuple[str, ...]:
     if isinstance(one, NoAgreement):
-        return (str(one.n), str(one.reason), *("–",) * 3)
+        return (str(one.n), str(one.reason), *("–",) * 4)
     bias = f"{number(one.bias)} ({interval(one.bias_ci_low, one.bias_ci_high)})"
-    return (str(one.n), bias, number(one.sd), interval(one.lower_limit, one.upper_limit), p_value(one.slope_p))
+    lower = f"{number(one.lower_limit)} ({interval(one.lower_limit_ci_low, one.lower_limit_ci_high)})"
+    upper = f"{number(one.upper_limit)} ({interval(one.upper_limit_ci_low, one.upper_limit_ci_high)})"
+    return (str(one.n), bias, number(one.sd), lower, upper, p_value(one.slope_p))

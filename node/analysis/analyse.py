@@ -28,7 +28,7 @@ from analytics.methods.roc import Roc
 from analytics.methods.rows import Refusal
 from analytics.paper.age_curve import AgeCurves
 from analytics.paper.analysis import Analysis, Choices, analyse
-from analytics.paper.readers import AUTOMATIC
+from analytics.paper.readers import AUTOMATIC, usable_readings
 from analytics.paper.regression import OlsFit
 from analytics.paper.strata import UNKNOWN
 from analytics.paper.validation import paper_engine
@@ -296,6 +296,7 @@ def _bland_altman(run: Run) -> Iterator[Picture]:
     """Of the first pair of readers, and of the first pair with the automatic measurement."""
     if run.analysis.readers is None or run.readings is None:
         return
+    readings, _ = usable_readings(run.readings)
     pairs = [pair for pair in run.analysis.readers.pairs if isinstance(pair.limits, BlandAltman)]
     of_people = [pair for pair in pairs if pair.first != AUTOMATIC][:1]
     of_machine = [pair for pair in pairs if pair.first == AUTOMATIC][:1]
@@ -303,7 +304,7 @@ def _bland_altman(run: Run) -> Iterator[Picture]:
         *(("bland_altman", pair) for pair in of_people),
         *(("bland_altman_automatic", pair) for pair in of_machine),
     ):
-        one, other = (run.readings[column].to_numpy(float) for column in (pair.first, pair.second))
+        one, other = (readings[column].to_numpy(float) for column in (pair.first, pair.second))
         limits = pair.limits
         assert isinstance(limits, BlandAltman)
         figure = bland_altman_figure(one, other, limits, names=(pair.first, pair.second))

@@ -22,7 +22,7 @@ def beside_table_1(t: TableOne) -> Table:
         cells = [
             _pair(f"{number(group.mean, 2)} ± {number(group.sd, 2)}", f"{mean} ± {sd}") for group, mean, sd in groups
         ]
-        rows.append((LABELS[line.variable], *cells, _pair(p_value(line.p), p)))
+        rows.append((LABELS[line.variable], *cells, _pair(p_value(line.means.welch.p), p)))
     for share in (line for line in t.binary if line.variable in TABLE_1_BINARY):
         high_yes, high_no, low_yes, low_no, p = TABLE_1_BINARY[share.variable]
         cells = [
@@ -40,7 +40,8 @@ def beside_table_1(t: TableOne) -> Table:
         title="Table 1 beside the paper's (this | paper)",
         columns=("", f"High VBQ (n = {t.high} | 99)", f"Low VBQ (n = {t.low} | 101)", "p"),
         rows=tuple(rows),
-        note="As printed but for sex: the paper's low group is printed as 54 (57), which its own n and p show to be "
+        note="p beside means is Welch's t. "
+        "As printed but for sex: the paper's low group is printed as 54 (57), which its own n and p show to be "
         "54 / 47. The paper's p of the diagnoses (0.434) does not follow from its counts, which give 0.191.",
     )
 

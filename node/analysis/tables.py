@@ -10,7 +10,7 @@ from analytics.paper.regression import OlsFit
 from analytics.paper.sensitivity import WinsorisedFit
 from analytics.paper.shape import ShapeReport
 from analytics.paper.strata import StrataReport
-from analytics.paper.tables import TableOne
+from analytics.paper.tables import ContinuousLine, TableOne
 from analytics.paper.validation import Validation
 from node.analysis.agreement_tables import agreement_tables
 from node.analysis.cells import LABELS, TESTS, Table, interval, number, p_value
@@ -25,7 +25,7 @@ def tables(analysis: Analysis) -> list[Table]:
 
 def _tables(a: Analysis) -> Iterator[Table]:
     if isinstance(a.table_one, TableOne):
-        yield _table_one(a.table_one)
+        yield table_1(a.table_one)
     yield _correlations(a)
     if isinstance(a.model, OlsFit):
         yield _model(a.model, a.validation)
@@ -53,13 +53,11 @@ def _tables(a: Analysis) -> Iterator[Table]:
         yield beside_table_2(a.model, a.correlations)
 
 
-def _table_one(t: TableOne) -> Table:
+def table_1(t: TableOne) -> Table:
+    """Table 1, each p beside the summary that it tests."""
     rows: list[tuple[str, ...]] = []
     for c in t.continuous:
-        spread = (f"{number(group.mean, 2)} ± {number(group.sd, 2)}" for group in (c.high, c.low))
-        difference = f"{number(c.means.difference, 2)} ({interval(*c.means.welch_ci_normal, 2)})"
-        row = (LABELS[c.variable], *spread, difference, number(c.means.smd, 2), TESTS[c.used], p_value(c.p))
-        rows.append((*row, str(c.missing)))
+        rows.append((LABELS[c.variable], *_compared(c), TESTS[c.used], p_value(c.p), str(c.missing)))
     for b in t.binary:
         ratio = "–" if b.odds_ratio_ci is None else f"{number(b.odds_ratio, 2)} ({interval(*b.odds_ratio_ci, 2)})"
         counts = f"{b.high_yes} / {b.high_no}", f"{b.low_yes} / {b.low_no}"
@@ -78,11 +76,25 @@ def _table_one(t: TableOne) -> Table:
             "Standardised difference", "Test", "p", "Missing",
         ),
         rows=tuple(rows),
-        note="Mean ± SD and mean difference (Welch's error, normal quantile), or counts and odds ratio (Wald). "
-        "Mann–Whitney where Shapiro and Wilk's p is below 0.05 in a group, else Student's t, or Welch's where the "
-        "variances differ; χ² with Yates' correction for 2 × 2, Fisher's exact test where fewer than 5 are expected. "
+        note="Each p stands beside what it tests. Student's and Welch's t: mean ± SD, mean difference with the "
+        "interval of that test, standardised by the root of the mean variance. Mann–Whitney: median (quartiles), "
+        "Hodges and Lehmann's shift with its interval, Cliff's delta. Counts: odds ratio (Wald). Mann–Whitney where "
+        "Shapiro and Wilk's p is below 0.05 in a group, else Student's t, or Welch's where the variances differ; "
+        "χ² with Yates' correction for 2 × 2, Fisher's exact test where fewer than 5 are expected. "
         "A group of more than 5,000 counts as normal without that test.",
     )  # fmt: skip
+
+
+def _compared(line: ContinuousLine) -> tuple[str, str, str, str]:
+    """Both groups, their difference and its standardised form, as the test that gave the p sees them."""
+    groups = (line.high, line.low)
+    if line.used == "mann_whitney":
+        high, low = (f"{number(one.median, 2)} ({interval(one.q1, one.q3, 2)})" for one in groups)
+        shift = f"{number(line.ranks.shift, 2)} ({interval(*line.ranks.shift_ci, 2)})"
+        return high, low, shift, f"{number(line.ranks.delta, 2)} (delta)"
+    high, low = (f"{number(one.mean, 2)} ± {number(one.sd, 2)}" for one in groups)
+    limits = line.means.welch_ci if line.used == "welch" else line.means.student_ci
+    return high, low, f"{number(line.means.difference, 2)} ({interval(*limits, 2)})", number(line.means.smd, 2)
 
 
 def _correlations(a: Analysis) -> Table:

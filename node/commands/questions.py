@@ -215,5 +215,7 @@ def agreement(config: Config = None, as_json: AsJson = False) -> None:
     for table in agreement_tables(report):
         print_table(table.title, table.columns, table.rows)
         out.print(table.note, markup=False, highlight=False)
+    for doubt in report.doubts:
+        out.print(doubt.words(), markup=False, highlight=False, soft_wrap=True)
     if stored.approved:
         out.print(f"{stored.approved} approved automatic measurements are no readings of their own", highlight=False)

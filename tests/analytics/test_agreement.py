@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+from scipy.integrate import quad
 
 from analytics.methods.agreement import Agreement, BlandAltman, NoAgreement, agreement, bland_altman
 
@@ -79,6 +81,56 @@ def test_bland_altman_by_hand() -> None:
     assert (found.n, found.bias, found.sd) == (5, 2, pytest.approx(sqrt(0.5)))
     assert found.bias_ci_low == pytest.approx(2 - 2.776445 * sqrt(0.5 / 5), rel=1e-6)
     assert found.upper_limit == pytest.approx(2 + 1.959964 * sqrt(0.5), rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [5, 12, 60, 800])
+def test_limits_of_agreement_have_exact_intervals(n: int) -> None:
+    """A limit lies below bias + f·SD with 95 %/2 each: P(Z < √n (f·√(χ²/(n−1)) − 1.96)), integrated over χ²."""
+    difference = np.random.default_rng(n).normal(0.2, 0.3, n)
+    found = bland_altman(difference + 3, np.full(n, 3.0))
+    assert isinstance(found, BlandAltman)
+
+    def below(end: float) -> float:
+        factor = (end - found.bias) / found.sd
+        chi2 = stats.chi2(n - 1)
+
+        def density(x: float) -> float:
+            return chi2.pdf(x) * stats.norm.cdf(sqrt(n) * (factor * sqrt(x / (n - 1)) - stats.norm.ppf(0.975)))
+
+        return quad(density, *chi2.ppf([1e-13, 1 - 1e-13]), epsabs=1e-11, limit=500, points=[n - 1.0])[0]
+
+    assert below(found.upper_limit_ci_low) == pytest.approx(0.025, abs=1e-7)
+    assert below(found.upper_limit_ci_high) == pytest.approx(0.975, abs=1e-7)
+    # Differences the other way round have the limits the other way round.
+    mirrored = bland_altman(np.full(n, 3.0), difference + 3)
+    assert isinstance(mirrored, BlandAltman)
+    assert mirrored.lower_limit_ci_low == pytest.approx(-found.upper_limit_ci_high)
+    assert mirrored.lower_limit_ci_high == pytest.approx(-found.upper_limit_ci_low)
+
+
+def test_the_exact_interval_nears_that_of_bland_and_altman_1999() -> None:
+    """Of 2,000 pairs their SE of a limit, s·√(1/n + 1.96²/(2(n − 1))), times 1.96 is the half width."""
+    difference = np.random.default_rng(3).normal(0, 0.2, 2000)
+    found = bland_altman(difference + 3, np.full(2000, 3.0))
+    assert isinstance(found, BlandAltman)
+    half = 1.96 * found.sd * sqrt(1 / 2000 + 1.96**2 / (2 * 1999))
+    assert (found.lower_limit_ci_high - found.lower_limit_ci_low) / 2 == pytest.approx(half, rel=5e-3)
+
+
+def test_readers_apart_by_a_constant_have_no_p_from_rounding() -> None:
+    first = np.round(np.random.default_rng(1).normal(3, 0.4, 40), 2)
+    second = np.round(first + 0.1, 2)
+    assert np.ptp(first - second) > 0  # differences of decimals are not equal in binary
+    found = bland_altman(first, second)
+    assert isinstance(found, BlandAltman)
+    assert (found.sd, found.slope_p) == (0, None)
+    assert (found.bias, found.lower_limit, found.upper_limit_ci_high) == pytest.approx((-0.1, -0.1, -0.1))
+    # The least difference that two decimals can show is no rounding.
+    second[0] += 0.01
+    varied = bland_altman(first, second)
+    assert isinstance(varied, BlandAltman)
+    assert varied.sd > 0
+    assert varied.slope_p is not None
 
 
 def test_a_constant_shift_costs_agreement_but_not_consistency() -> None:

@@ -159,6 +159,8 @@ def test_the_shift_is_the_median_of_all_differences() -> None:
     rng = np.random.default_rng(3)
     first, second = rng.normal(1, 1, 57), rng.normal(0, 2, 40)
     everything = np.subtract.outer(first, second)
+    # Cliff's delta by its definition: shares of pairs in which the first is larger, less smaller.
+    assert compare_ranks(first, second).delta == pytest.approx(float(np.sign(everything).mean()), abs=1e-12)
     assert compare_ranks(first, second).shift == pytest.approx(float(np.median(everything)), abs=1e-12)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from sqlite_utils import Database
 
@@ -82,9 +83,19 @@ def test_a_table_of_readings_with_blanks_and_semicolons(tmp_path: Path) -> None:
     assert math.isnan(table.loc["b", "automatic"])
 
 
+def test_readings_in_long_format_are_those_in_wide(tmp_path: Path) -> None:
+    long, wide = tmp_path / "long.csv", tmp_path / "wide.csv"
+    long.write_text("subject,Reader,vbq\ns2,A,2.8\ns1,A,3.1\ns1,B,3.0\ns3,B,2.5\n")
+    wide.write_text("subject,A,B\ns1,3.1,3.0\ns2,2.8,\ns3,,2.5\n")
+    pd.testing.assert_frame_equal(read_readings(long), read_readings(wide))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("id,reader,vbq\na,r1,3\na,r1,3.1\n", "line 3: 'r1' has read 'a' twice"),
+        ("id,reader,vbq\na,r1,3\nb,r1,3.1\n", "two readers are needed, not r1"),
+        ("id,reader,vbq\na,,3\n", "line 2: subject or reader is blank"),
         ("id,r1\na,2.9\n", "at least two readers"),
         ("id,r1,r1\na,2.9,3\n", "different names"),
         ("id,r1,r2\na,2.9,3\na,2.9,3\n", "line 3: subject 'a' is blank or stands there twice"),

@@ -15,9 +15,11 @@ CORTEX_MM = 2.0
 """Kept free along the wall and the end plates: the cortex, its chemical shift and the partial volume."""
 ANTERIOR_PART = 2.0 / 3.0
 """Ma et al.: circles lie in the anterior two-thirds; the basivertebral vein enters from behind."""
-RADII_MM = (7.5, 6.5, 5.5, 4.5, 4.0)
-"""Tried from the greatest. Readers used 5 to 9 mm (6.8 mm, the mean of six on each of 60 slices); circles of 8 mm were
-brighter than theirs by 0.5 %, of 7.5 mm by 0.2 %."""
+RADII_MM = (7.0, 6.0, 5.0, 4.5, 4.0)
+"""Tried from the greatest. Readers used 5 to 9 mm (6.4 mm, the mean of fourteen on 145 slices)."""
+BACK_MM = 1.0
+"""So far behind the middle of what is allowed the circles of readers lie (0.7 mm). There the marrow differs from that
+of theirs by 1.5 % (RMS), in the middle by 1.7 %: towards the coil, in the back, it is brighter by 0.5 % in 1 mm."""
 FOCAL = 0.3
 """A pixel is focal (vein, node, haemangioma, Modic change, sclerosis) when its signal differs from that of the body's
 marrow by more than this part of it. Between 0.28 and 0.35 nothing changes that readers of 96 slices could tell."""
@@ -97,7 +99,9 @@ def body_circles(grid: Grid, spine: Spine, indices: Sequence[int]) -> list[BodyC
     places = [marrow(spine, index) for index in range(min(len(spine.bodies), COMPARED))]
     signals = {index: signal[place] for index, place in enumerate(places) if np.count_nonzero(place) >= FEW}
     return [
-        _circle(signal, places[index], own_signal(signals, index), spine.spacing_mm) if index in signals else None
+        _circle(signal, places[index], own_signal(signals, index), axes(spine, index)[1], spine.spacing_mm)
+        if index in signals
+        else None
         for index in indices
     ]
 
@@ -129,12 +133,14 @@ def _on_the_line(signals: Mapping[int, float], index: int) -> float:
     return float(np.median([value + slope * (index - at) for at, value in signals.items()]))
 
 
-def _circle(signal: NDArray[np.float64], place: NDArray[np.bool_], own: float, spacing_mm: float) -> BodyCircle | None:
+def _circle(
+    signal: NDArray[np.float64], place: NDArray[np.bool_], own: float, front: NDArray[np.float64], spacing_mm: float
+) -> BodyCircle | None:
     about = box(place, int(np.ceil(RADII_MM[0] / spacing_mm)))
     place, signal = place[about], signal[about]
     focal = (np.abs(signal - own) > FOCAL * own).astype(np.float64)
     room = ndimage.distance_transform_edt(place) * spacing_mm
-    middle = np.asarray(ndimage.center_of_mass(place))
+    middle = np.asarray(ndimage.center_of_mass(place)) - front * BACK_MM / spacing_mm
     best: BodyCircle | None = None
     for radius in RADII_MM:
         rows, columns = np.nonzero(room >= radius)
@@ -143,7 +149,8 @@ def _circle(signal: NDArray[np.float64], place: NDArray[np.bool_], own: float, s
         circle = disc((radius / spacing_mm, radius / spacing_mm))
         share = ndimage.convolve(focal, circle, mode="constant")[rows, columns]
         away = np.hypot(rows - middle[0], columns - middle[1])
-        choice = int(np.lexsort((away, np.round(share, 3)))[0])
+        # A few focal pixels, more or less, move no circle.
+        choice = int(np.lexsort((away, np.round(np.maximum(share, FOCAL_SHARE), 3)))[0])
         found = BodyCircle(
             row=float(rows[choice] + about[0].start),
             column=float(columns[choice] + about[1].start),

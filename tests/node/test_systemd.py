@@ -43,6 +43,20 @@ def test_what_a_unit_starts_is_a_command(role: str, tmp_path: Path) -> None:
     assert "nonsense is not a setting" in done.stderr
 
 
+@pytest.mark.parametrize("role", list(ROLES))
+def test_a_unit_is_locked_up(role: str) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not on this machine")
+    path = UNITS / f"vbq-node-{role}.service"
+    done = subprocess.run(
+        [analyze, "security", "--offline=yes", "--no-pager", "--threshold=15", path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout.splitlines()[-1]
+    assert unit(path.name)["Service"]["RestartPreventExitStatus"] == "2"
+
+
 def test_systemd_finds_nothing_to_complain_about(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:

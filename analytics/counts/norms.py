@@ -20,7 +20,7 @@ from math import exp, log
 from statistics import median
 from typing import Literal
 
-from analytics.counts.plausibility import Quantities
+from analytics.counts.plausibility import DIFFERENTIAL, MAX_PERCENT_SUM, Quantities
 from analytics.reasons import Reason
 
 Quantity = Literal["lymphocytes", "plr"]
@@ -46,11 +46,23 @@ EXTREME_LEUKOCYTES_10E9_PER_L = 40.0
 USUAL_LEUKOCYTES_10E9_PER_L = 7.0
 REVERSED_NLR = 0.75
 """Fewer than 2.5 % of people over 45 have an NLR below 0.83 (Fest); exchanged, most have one below this."""
-ROW_PERSONS, ROW_REVERSED = 8, 7
-"""So many patients in a row of whom so many have such an NLR: of a sender of adults, once in millennia by chance."""
+NLR_LIMIT_SD = 3.0
+"""Below the median of the sender, from here on one patient's cells look exchanged where either may be the other."""
+MOST_NEUTROPHILS_10E9_PER_L, LEAST_NEUTROPHILS_10E9_PER_L = 9.0, 1.5
+"""Lymphocytes outside are not somebody's neutrophils: leukaemia has more, chemotherapy leaves fewer."""
+PERSON_WEIGHT = 4.7
+"""Most that one patient says, in ln odds, for or against exchanged cells: a single one may be ill."""
+EXCHANGED_WEIGHT = 9.2
+"""Ln odds of 10,000 to 1 from patients in a row: a sender of thousands reaches them by chance in no year."""
 SLIPPED_LEUKOCYTES_FACTOR = 5.0
 """Leukocytes this many times off into the same direction, with usual percentages, have slipped with their cells."""
 USUAL_LYMPHOCYTES_PERCENT = (10.0, 50.0)
+LEAST_OF_THREE_PERCENT = 90.0
+"""Neutrophils, lymphocytes and monocytes; eosinophils and basophils are the rest, of most people less than 8 %."""
+MOST_MONOCYTES_PERCENT = 18.0
+"""More may be the lymphocytes, in the wrong row."""
+LEUKOCYTES_FACTOR = 3.0
+"""Leukocytes nearer to the usual than this have no power of ten amiss."""
 USUAL_PLATELETS_10E9_PER_L = 240.0
 PLATELETS_FACTOR = 8.0
 """Platelets of the very ill are within this factor of the usual; a slip leaves it."""
@@ -73,6 +85,8 @@ PRIOR: Mapping[Quantity, Centre] = {
     "plr": Centre(median=log(130.0), sd=0.36),
 }
 """Of adults in hospital: between the references above and what surgical cohorts report."""
+USUAL_NLR = Centre(median=log(2.0), sd=0.45)
+"""Rotterdam Study: 1.76, 95 % of people 0.83 to 3.92; patients before an operation have a little more."""
 SHIFT = 0.35
 """How far, in ln, a sender's median may be from the prior: laboratories and patients differ by less than half."""
 LEAST_SD = 0.28
@@ -89,6 +103,8 @@ class Norm:
     """Quantities whose median shows that all of the sender's counts have another unit."""
     exchanged: tuple[tuple[datetime, datetime], ...] = ()
     """First and last time of collection of spells in which neutrophils and lymphocytes look exchanged."""
+    ln_nlr: float = USUAL_NLR.median
+    """Median of ln NLR."""
 
 
 NO_COUNTS = Norm(persons=0, centres=PRIOR)
@@ -159,6 +175,8 @@ def unlike_sender(count: Judged, norm: Norm) -> Reason | None:
             return Reason("sender-off", {"what": quantity})
     if count.nlr and count.taken_at and any(first <= count.taken_at <= last for first, last in norm.exchanged):
         return Reason("sender-exchanged", {"what": "nlr", "way": "below"})
+    if count.nlr and _perhaps_exchanged(count, norm):
+        return Reason("count-unlike-sender", {"what": "nlr", "value": count.nlr, "way": "below"})
     for quantity, centre in norm.centres.items():
         value = count.value(quantity)
         if value is None:
@@ -168,6 +186,16 @@ def unlike_sender(count: Judged, norm: Norm) -> Reason | None:
             way = "below" if distance < 0 else "above"
             return Reason("count-unlike-sender", {"what": quantity, "value": value, "way": way})
     return None
+
+
+def _perhaps_exchanged(count: Judged, norm: Norm) -> bool:
+    """Whether the NLR is so low that neutrophils and lymphocytes may be exchanged, and both are usual if they are.
+
+    Count and percentage may be exchanged alike, so that no second measurement tells.
+    """
+    if not count.nlr or not count.lymphocytes or (log(count.nlr) - norm.ln_nlr) / USUAL_NLR.sd > -NLR_LIMIT_SD:
+        return False
+    return LEAST_NEUTROPHILS_10E9_PER_L <= count.lymphocytes <= MOST_NEUTROPHILS_10E9_PER_L
 
 
 def _explained(count: Judged, quantity: Quantity, norm: Norm) -> bool:
@@ -201,37 +229,56 @@ def unlike_patient(count: Judged, others: Sequence[Judged]) -> Reason | None:
     return None
 
 
+def usual_nlr(counts: Iterable[tuple[str, float | None]]) -> float:
+    """Median of ln NLR of a sender's patients, from person and NLR of every count; each person counts once."""
+    by_person: dict[str, list[float]] = {}
+    for person, nlr in counts:
+        if nlr:
+            by_person.setdefault(person, []).append(log(nlr))
+    if len(by_person) < LEAST_PERSONS:
+        return USUAL_NLR.median
+    middle = median(median(one) for one in by_person.values())
+    return min(max(middle, USUAL_NLR.median - SHIFT), USUAL_NLR.median + SHIFT)
+
+
 def exchanged_spells(
-    counts: Iterable[tuple[str, datetime | None, float | None]],
+    counts: Iterable[tuple[str, datetime | None, float | None]], ln_nlr: float = USUAL_NLR.median
 ) -> tuple[tuple[datetime, datetime], ...]:
     """Spells in which a sender has neutrophils and lymphocytes in each other's place.
 
     Count and percentage may be exchanged alike, so that nothing in a message tells, and one patient may have such
-    ratios: not nearly all patients in a row.
+    ratios: not several patients in a row. Exchanged cells mirror ln NLR at 0, so each patient is so many times likelier
+    with them than without; what patients in a row say is added up until it is sure.
 
     Parameters
     ----------
     counts
         Person, time of collection and NLR of every count of the sender.
+    ln_nlr
+        What is usual of the sender, by :func:`usual_nlr`.
     """
-    times: list[datetime] = []
-    low: list[bool] = []
+    spells: list[tuple[datetime, datetime]] = []
+    first: datetime | None = None
+    last = first
+    total = highest = 0.0
     before = ""
     for taken_at, person, nlr in sorted((at, who, ratio) for who, at, ratio in counts if at and ratio):
-        if person != before:
-            times.append(taken_at)
-            low.append(nlr < REVERSED_NLR)
+        weight = -2 * log(nlr) * ln_nlr / USUAL_NLR.sd**2
+        total += 0.0 if person == before else min(max(weight, -PERSON_WEIGHT), PERSON_WEIGHT)
         before = person
-    spells: list[tuple[datetime, datetime]] = []
-    for start in range(len(low) - ROW_PERSONS + 1):
-        row = low[start : start + ROW_PERSONS]
-        if sum(row) < ROW_REVERSED:
+        if total <= 0:
+            first, total, highest = None, 0.0, 0.0
             continue
-        first, last = start + row.index(True), start + ROW_PERSONS - 1 - row[::-1].index(True)
-        if spells and times[first] <= spells[-1][1]:
-            spells[-1] = (spells[-1][0], times[last])
-        else:
-            spells.append((times[first], times[last]))
+        first = first or taken_at
+        if total >= highest:
+            last, highest = taken_at, total
+        if highest < EXCHANGED_WEIGHT or last is None:
+            continue
+        spell = (first, last)
+        spells = [*spells[:-1], spell] if spells and spells[-1][0] == first else [*spells, spell]
+        # What is sure is not made unsure by many right ones after it, nor does it reach into them.
+        total = min(total, EXCHANGED_WEIGHT)
+        highest = min(highest, EXCHANGED_WEIGHT)
     return tuple(spells)
 
 
@@ -274,6 +321,8 @@ def measured_twice(found: Quantities, lymphocytes: float | None) -> bool:
     leukocytes, percent = found.leukocytes, found.percent["lymphocytes"]
     if not leukocytes or not lymphocytes:
         return False
+    if found.counted["lymphocytes"] is None and _whole_differential(found, leukocytes):
+        return True
     neutrophils = found.counted["neutrophils"] or found.expected("neutrophils") or 0.0
     if leukocytes >= EXTREME_LEUKOCYTES_10E9_PER_L and not _usual(100 * lymphocytes / leukocytes):
         return (neutrophils + lymphocytes) >= 0.5 * leukocytes
@@ -283,6 +332,21 @@ def measured_twice(found: Quantities, lymphocytes: float | None) -> bool:
     together = apart * log(lymphocytes / exp(PRIOR["lymphocytes"].median)) > 0
     slipped = together and abs(apart) > log(SLIPPED_LEUKOCYTES_FACTOR)
     return not (slipped and percent is not None and _usual(percent))
+
+
+def _whole_differential(found: Quantities, leukocytes: float) -> bool:
+    """Whether percentages that leave no room for a slip say that the lymphocytes are few or many, not the leukocytes.
+
+    A percentage that has slipped leaves a gap to 100; leukocytes that have slipped have usual percentages.
+    """
+    neutrophils, lymphocytes, monocytes = *(found.percent[cell] for cell in DIFFERENTIAL), found.monocytes_percent
+    if neutrophils is None or lymphocytes is None or monocytes is None or monocytes > MOST_MONOCYTES_PERCENT:
+        return False
+    if not LEAST_OF_THREE_PERCENT <= neutrophils + lymphocytes + monocytes <= MAX_PERCENT_SUM or _usual(lymphocytes):
+        return False
+    apart = log(leukocytes / USUAL_LEUKOCYTES_10E9_PER_L)
+    many = lymphocytes > USUAL_LYMPHOCYTES_PERCENT[1]
+    return abs(apart) <= log(LEUKOCYTES_FACTOR) or (many and apart > 0)
 
 
 def _usual(percent: float) -> bool:

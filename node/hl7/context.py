@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,11 @@ MINUS_SIGNS = ("-", "−", "–")
 """Hyphen, minus sign and dash, as typed before a T-score."""
 
 SEXES: dict[str, Literal["F", "M", "O"]] = {"F": "F", "M": "M", "O": "O"}
+
+_CODED_COMPONENTS = 6
+"""Of OBX-3: code, name and system, and the alternate ones."""
+_MAX_REMEMBERED = 300
+"""Signs of an OBX-3 whose meaning is remembered, at most."""
 
 PatientNumber = tuple[str, str]
 """Assigning authority as the site names it, and the id as sent, leading zeros kept."""
@@ -94,8 +100,10 @@ def read_patient(
         name = line[:3]
         if name == "OBR":
             panel_time = read_time(scan_segment(line, delimiters).text(7), zone)
-        elif name == "OBX" and (term := _observation_term(scan_segment(line, delimiters), analytes)):
-            found = _observation(scan_segment(line, delimiters), term, panel_time, zone, decimal_comma)
+        elif name == "OBX":
+            obx = scan_segment(line, delimiters)
+            term = _observation_term(obx, analytes)
+            found = _observation(obx, term, panel_time, zone, decimal_comma) if term else None
             observations.extend([found] if found else [])
         elif name == "DG1":
             found_diagnosis = _diagnosis(scan_segment(line, delimiters), zone)
@@ -113,9 +121,20 @@ def read_patient(
 
 
 def _observation_term(obx: Segment, analytes: Analytes) -> ObservationTerm | None:
-    code, name, _, other_code, other_name, *_ = [*(one.casefold() for one in obx.components(3)), *[""] * 6]
+    named = obx.raw(3)
+    # A long one is searched anew each time, so that what is remembered stays small.
+    find = _remembered_term if len(named) <= _MAX_REMEMBERED else _term
+    return find(tuple(obx.components(3)[:_CODED_COMPONENTS]), analytes)
+
+
+def _term(components: tuple[str, ...], analytes: Analytes) -> ObservationTerm | None:
+    code, name, _, other_code, other_name, *_ = [*(one.casefold() for one in components), *[""] * _CODED_COMPONENTS]
     names = [one for one in (name, other_name) if one] or [code]
     return next((term for term in analytes.observation if term.matches([code, other_code, other_name], names)), None)
+
+
+_remembered_term = lru_cache(maxsize=4096)(_term)
+"""A laboratory sends the same few hundred codes over and over."""
 
 
 def _observation(

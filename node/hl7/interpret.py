@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -49,6 +49,9 @@ STRUCTURED = ("PID", "MRG", "SCH", "PV1", "AIS", "PR1", "TQ1", "RXE", "RXA")
 MAX_STRUCTURED = 500
 """Most segments of each kind that hl7apy reads, a few milliseconds each, or that are seen in the light of each
 other."""
+
+CLOCKS_APART = timedelta(days=1)
+"""What a specimen may be later than its message by clocks and zones that differ."""
 
 Status = Literal["used", "held", "refused", "ignored"]
 Problem = tuple[str, Reason]
@@ -175,7 +178,10 @@ def _read(
         problems.append(("no-patient", Reason("message-without-patient")))
         groups = [(None, list(message.lines))]
     for pid, lines in groups:
-        part = _Part(header=header, pid=pid, lines=lines, settings=settings, appointment=appointment, problems=problems)
+        part = _Part(
+            header=header, pid=pid, lines=lines, settings=settings, appointment=appointment, problems=problems,
+            sent_at=sent_at,
+        )  # fmt: skip
         stated = read_stated(pid, _source(header), sent_at) if pid is not None else None
         items.extend(replace(item, stated=stated) for item in _patient_items(part))
     if header.message_code == "ADT" and header.trigger in UNDO_EVENTS:
@@ -273,6 +279,7 @@ class _Part:
     appointment: AppointmentExtract | None
     """What the message books, for each of its patients."""
     problems: list[Problem]
+    sent_at: datetime | None
 
     @property
     def zone(self) -> ZoneInfo:
@@ -332,6 +339,11 @@ def _specimens(part: _Part) -> Iterator[Extract]:
         for specimen in specimens
         for one in specimen.results
         if one.analyte in ("unknown", "unnamed")
+    )
+    part.problems.extend(
+        ("specimen-time", Reason("specimen-after-message"))
+        for specimen in specimens
+        if specimen.taken_at and part.sent_at and specimen.taken_at - part.sent_at > CLOCKS_APART
     )
     yield from specimens
 

@@ -159,9 +159,9 @@ _ESCAPES = {"F": "field", "S": "component", "T": "subcomponent", "R": "repetitio
 
 def unescape(text: str, delimiters: Delimiters) -> str:
     r"""Decode ``\F\ \S\ \T\ \R\ \E\``, ``\Xhh\`` and the line breaks of formatted text; others are dropped."""
-    sign = re.escape(delimiters.escape)
     if delimiters.escape not in text:
         return text
+    sign = re.escape(delimiters.escape)
     return re.sub(f"{sign}([^{sign}]*){sign}", lambda match: _decoded(match.group(1), delimiters), text)
 
 

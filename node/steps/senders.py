@@ -24,6 +24,7 @@ from analytics.counts.norms import (
     norm_of,
     unlike_patient,
     unlike_sender,
+    usual_nlr,
 )
 from analytics.reasons import Reason, to_dict
 from analytics.records import ResultStatus
@@ -52,11 +53,12 @@ def _judge(db: Database, sender: str) -> None:
     if not rows:
         db.execute("DELETE FROM derived_sender WHERE sender = ?", [sender])
         return
+    ln_nlr = usual_nlr((person, nlr) for person, _, _, _, nlr in rows)
+    taken = ((person, from_text(taken_at) if taken_at else None, nlr) for person, _, _, taken_at, nlr in rows)
     norm = replace(
         norm_of((person, lymphocytes, plr) for person, lymphocytes, plr, _, _ in rows),
-        exchanged=exchanged_spells(
-            (person, from_text(taken_at) if taken_at else None, nlr) for person, _, _, taken_at, nlr in rows
-        ),
+        exchanged=exchanged_spells(taken, ln_nlr),
+        ln_nlr=ln_nlr,
     )
     _store_norm(db, sender, norm)
     for person, doubt, *values in db.execute(
@@ -71,6 +73,7 @@ def _store_norm(db: Database, sender: str, norm: Norm) -> None:
         "centres": {name: [centre.median, centre.sd] for name, centre in norm.centres.items()},
         "off": list(norm.off),
         "exchanged": [[to_text(first), to_text(last)] for first, last in norm.exchanged],
+        "ln_nlr": norm.ln_nlr,
     }
     db.execute(
         "INSERT OR REPLACE INTO derived_sender (sender, persons, norm, stale) VALUES (?, ?, ?, 0)",
@@ -86,7 +89,9 @@ def read_norm(db: Database, sender: str) -> Norm:
     content = json.loads(row[1])
     centres = {name: Centre(median=content["centres"][name][0], sd=content["centres"][name][1]) for name in PRIOR}
     exchanged = tuple((from_text(first), from_text(last)) for first, last in content["exchanged"])
-    return Norm(persons=row[0], centres=centres, off=tuple(content["off"]), exchanged=exchanged)
+    return Norm(
+        persons=row[0], centres=centres, off=tuple(content["off"]), exchanged=exchanged, ln_nlr=content["ln_nlr"]
+    )
 
 
 def compare_counts(db: Database, person: str, counts: Sequence[CombinedCount]) -> list[CombinedCount]:

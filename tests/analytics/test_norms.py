@@ -16,6 +16,7 @@ from analytics.counts.norms import (
     Judged,
     Norm,
     confirmed_elsewhere,
+    exchanged_spells,
     measured_twice,
     norm_of,
     unlike_patient,
@@ -172,3 +173,65 @@ def test_two_laboratories_confirm_each_other() -> None:
     assert confirmed_elsewhere(first, [first, second])
     assert not confirmed_elsewhere(first, [first, judged(0.2, 250, sender="A", day=3)])
     assert not confirmed_elsewhere(first, [first, judged(2.0, 250, sender="B", day=3)])
+
+
+def exchanged(neutrophils: float, lymphocytes: float) -> Judged:
+    count = judged(lymphocytes=neutrophils, platelets=240, confirmed=True)
+    return Judged(**{**vars(count), "nlr": lymphocytes / neutrophils})
+
+
+def test_one_count_that_looks_exchanged_is_held_and_an_ill_one_is_not() -> None:
+    """4.9 and 1.9 × 10⁹/L are usual (Oxford Handbook: 2–7.5 and 1–3.5), in each other's place they are not."""
+    reason = unlike_sender(exchanged(4.9, 1.9), NO_COUNTS)
+    assert reason is not None
+    assert (reason.code, reason.values["what"]) == ("count-unlike-sender", "nlr")
+    assert unlike_sender(exchanged(1.9, 4.9), NO_COUNTS) is None
+    assert unlike_sender(exchanged(2.9, 1.9), NO_COUNTS) is None, "0.66 is rare and not impossible"
+    assert unlike_sender(exchanged(60.0, 4.0), NO_COUNTS) is None, "leukaemia: nobody has 60 neutrophils for 4"
+
+
+def spells(ratios: list[float]) -> tuple[tuple[datetime, datetime], ...]:
+    return exchanged_spells((f"P{n}", DAY + timedelta(days=n), ratio) for n, ratio in enumerate(ratios))
+
+
+def test_few_patients_in_a_row_tell_that_a_sender_has_exchanged_its_cells() -> None:
+    usual = [2.1, 1.7, 2.6, 3.1, 1.4, 2.2]
+    assert spells([*usual, *usual]) == ()
+    assert spells([*usual, 0.4, *usual]) == (), "one patient may be ill"
+    assert spells([*usual, 0.62, 2.0, 0.7, *usual]) == ()
+    assert spells([*usual, *(1 / one for one in usual), *usual]) == (
+        (DAY + timedelta(days=6), DAY + timedelta(days=11)),
+    )
+    assert spells([*usual, 0.4, 0.5, *usual]) == ((DAY + timedelta(days=6), DAY + timedelta(days=7)),)
+
+
+def test_a_patient_alone_is_no_row() -> None:
+    assert exchanged_spells(("P", DAY + timedelta(days=n), 0.4) for n in range(9)) == ()
+
+
+def percents(leukocytes: float, neutrophils: float, lymphocytes: float, monocytes: float) -> Quantities:
+    return Quantities(
+        counted={"neutrophils": None, "lymphocytes": None},
+        percent={"neutrophils": neutrophils, "lymphocytes": lymphocytes},
+        leukocytes=leukocytes,
+        indices={},
+        monocytes_percent=monocytes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "settled"),
+    [
+        (percents(5.0, 85.0, 5.0, 7.0), True),  # lymphopenia: nothing is missing from 100 %
+        (percents(30.0, 13.0, 83.0, 3.0), True),  # chronic lymphocytic leukaemia
+        (percents(6.5, 60.0, 3.0, 8.0), False),  # 30 % with a point misplaced leave a gap
+        (percents(0.65, 60.0, 30.0, 8.0), False),  # leukocytes with a point misplaced
+        (percents(0.65, 85.0, 5.0, 7.0), False),  # the leukocytes are off as well
+        (percents(6.5, 60.0, 7.0, 30.0), False),  # lymphocytes and monocytes in each other's row
+    ],
+)
+def test_percentages_that_leave_no_gap_settle_the_lymphocytes(found: Quantities, settled: bool) -> None:
+    leukocytes, percent = found.leukocytes, found.percent["lymphocytes"]
+    assert leukocytes is not None
+    assert percent is not None
+    assert measured_twice(found, leukocytes * percent / 100) is settled

@@ -368,7 +368,7 @@ class Year:
             if name not in in_model:
                 row = self.db.execute(
                     "SELECT booking, status, reasons, exclusion_reasons FROM derived_link WHERE booking GLOB ?",
-                    [f"{name}*"],
+                    [f"{name}/*"],
                 ).fetchall()
                 unusual = self.story.patients[operation.patient].unusual
                 self.outcome.rows_lost[name] = f"{self.story.patients[operation.patient].number} {unusual} {row}"

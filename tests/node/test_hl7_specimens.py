@@ -34,6 +34,14 @@ def ratios(raw: bytes) -> list[tuple[object, object]]:
     return [(one["nlr"], one["plr"]) for one in cbcs(raw)]
 
 
+@pytest.mark.parametrize(("collected", "told"), [("20991231", 1), ("20260303130000", 1), ("20260303100000", 0)])
+def test_a_specimen_of_after_its_message_is_said(collected: str, told: int) -> None:
+    """The message is of 2 March 2026, 12:00; up to a day is what clocks and zones differ."""
+    rows = [obx("NEUT#", 4.2), obx("LYMPH#", 2.1), obx("PLT", 240)]
+    (shown,) = interpretation_json(message(f"OBR|1||F1|CBC|||{collected}", *rows), SETTINGS)
+    assert shown["problem_codes"] == ["specimen-after-message"] * told
+
+
 def test_one_order_with_two_days_of_observation_is_two_specimens() -> None:
     raw = message(
         "OBR|1||F1|CBC",

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from analytics.reasons import Reason
 from node.hl7.extracts import AppointmentExtract
 from node.hl7.segments import Segment
-from node.hl7.surgery import Procedures, Service, understand
+from node.hl7.surgery import Procedures, Service, Understood, understand
 from node.hl7.times import Moment, read_time
 from node.hl7.words import fold
 
@@ -69,6 +69,12 @@ class _Booked:
     taken_back: tuple[Service, ...]
     texts: tuple[str, ...]
 
+    @property
+    def shown(self) -> str:
+        """The services as people read them: those that stand, else those that were taken back, else a text."""
+        shown = [one.shown for one in self.standing or self.taken_back] or list(self.texts[:1])
+        return "; ".join(dict.fromkeys(text for text in shown if text))
+
 
 def read_appointment(
     kind: str, trigger: str, segments: list[Segment], *, procedures: Procedures, zone: ZoneInfo
@@ -85,17 +91,12 @@ def read_appointment(
     if schedule is None or not (schedule.text(1) or schedule.text(2)):
         return Reason("appointment-without-number")
     booked = _booked(segments, schedule, all_taken_back=trigger in SERVICES_TAKEN_BACK[kind])
-    # The texts of the appointment stay as they were when a service is deleted: they are about what is gone.
-    gone = bool(booked.taken_back) and (
-        understand(booked.taken_back, () if booked.standing else booked.texts, procedures) in SURGICAL
-    )
-    understood = understand(booked.standing, () if gone else booked.texts, procedures)
-    if _is_cancelled(schedule, 25) or (gone and understood not in SURGICAL):
+    understood, gone = _understood(booked, procedures)
+    if _is_cancelled(schedule, 25) or gone:
         event = "cancelled"
     planned = _planned(segments, schedule, zone)
     if planned is None and event != "cancelled":
         return Reason("appointment-without-time")
-    shown = [one.shown for one in booked.standing or booked.taken_back] or list(booked.texts[:1])
     order = (26, 27) if schedule.name == "SCH" else (24, 25)
     return AppointmentExtract(
         placer=schedule.text(1),
@@ -105,10 +106,22 @@ def read_appointment(
         event=event,
         planned_at=planned.at if planned else None,
         date_only=planned.date_only if planned else False,
-        procedure="; ".join(dict.fromkeys(text for text in shown if text)),
+        procedure=booked.shown,
         operation=understood == "operation",
         understood=understood,
     )
+
+
+def _understood(booked: _Booked, procedures: Procedures) -> tuple[Understood, bool]:
+    """What is booked, and whether an operation was taken back so that none is left.
+
+    The texts of the appointment stay as they were when a service is deleted: they are about what is gone.
+    """
+    taken_back = bool(booked.taken_back) and (
+        understand(booked.taken_back, () if booked.standing else booked.texts, procedures) in SURGICAL
+    )
+    understood = understand(booked.standing, () if taken_back else booked.texts, procedures)
+    return understood, taken_back and understood not in SURGICAL
 
 
 def _booked(segments: Sequence[Segment], schedule: Segment, *, all_taken_back: bool) -> _Booked:

@@ -118,7 +118,8 @@ def _stands(value: object, tokens: set[float]) -> bool:
     """Whether a count is a number of the message, or the sum of two (bands and segmented), in some unit."""
     if not isinstance(value, float) or value == 0:
         return True
-    scales = (value, value * 1e3, value * 1e-3)
+    # Per µL and per pL, and Japan's 10²/µL and 10⁴/µL.
+    scales = tuple(value * factor for factor in (1, 1e3, 1e-3, 10, 0.1))
     return any(
         math.isclose(scaled, one, rel_tol=1e-6) or any(math.isclose(scaled - one, two, rel_tol=1e-6) for two in tokens)
         for scaled in scales

@@ -186,7 +186,7 @@ class _Course:
 
     def _fault(self, kind: str, at: datetime, **more: object) -> None:
         numbers = more.pop("numbers", (self.number,))
-        self.story.faults.append(Fault(kind=kind, at=at, numbers=numbers, **more))  # type: ignore[arg-type]
+        self.story.faults.append(Fault(kind=kind, at=at, numbers=numbers, **more))
         self.story.touched.add(self.patient.key)
 
     # Registrations ----------------------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ class _Course:
     def _correct(self, sent: Count, known: Specimen, blood: Blood, **more: object) -> None:
         """The laboratory corrects it the next day."""
         later = sent.reported_at + timedelta(hours=self.random.uniform(18, 40))
-        right = replace(sent, rows=self.laboratory.rows(blood), reported_at=later, status="C", **more)  # type: ignore[arg-type]
+        right = replace(sent, rows=self.laboratory.rows(blood), reported_at=later, status="C", **more)
         self._send(later, self._written(right))
         known.told.append(Told(since=later, patient=self.patient.key, ratios=blood.ratios))
 
@@ -489,7 +489,7 @@ class _Course:
         trigger, changes = self.random.choice((
             ("S15", {}), ("S17", {}), ("S14", {"status": "Cancelled"}), ("S14", {"deleted": True}), ("S16", {}),
         ))  # fmt: skip
-        self._send(later, book(replace(booking, **changes), trigger=trigger, at=later))  # type: ignore[arg-type]
+        self._send(later, book(replace(booking, **changes), trigger=trigger, at=later))
         operation.days.append((later, None))
         self._fault("cancelled", later)
 
@@ -523,7 +523,7 @@ class _Course:
             names=names, birth_date=who.birth_date, sex=who.sex, taken_at=at,
             vbq=self.random.uniform(1.8, 4.2),
         )  # fmt: skip
-        image = replace(image, **more)  # type: ignore[arg-type]
+        image = replace(image, **more)
         self.story.events.append(image)
         return image
 

@@ -23,6 +23,9 @@ TABLE_1_BINARY = {
 }
 """Yes and no of high and low VBQ, and p; the men of the low group are printed as "54 (57)" (47 by its n)."""
 
+SEX_OF_THE_LOW_GROUP = (54, 57)
+"""Men and women as printed, "54 (57)"."""
+
 TABLE_1_DIAGNOSIS = {"LDH": (41, 44), "LSS": (40, 30), "LS": (18, 27)}
 """Herniation, stenosis, spondylolisthesis: high and low VBQ."""
 
@@ -39,3 +42,15 @@ TABLE_2 = {
 RHO = {"age": 0.650, "nlr": 0.534, "plr": 0.452, "bmi": 0.093}
 
 ADJUSTED_R2 = 0.5203
+
+N = 200
+
+P_DIAGNOSIS = "0.434"
+P_SMOKING = "0.7406"
+"""Of Table 1 and of Table 2."""
+
+AGE_IN_THE_ABSTRACT = ("64.8", "8.7")
+"""Mean and SD."""
+
+LOG_NLR = (0.0270, 0.098)
+"""b and p of ln NLR in the sensitivity analysis."""

@@ -57,9 +57,9 @@ SCANNER = "scanner_stratum"
 
 WRITTEN = (
     "analysis", "report", "table1", "correlations", "table2", "effects", "log_ratios", "winsorised", "logistic",
-    "shape", "interactions", "diagnostics", "influence", "scanners", "paper", "paper_table1", "roc", "areas",
-    "agreement", "limits", "left_out", "missing", "flow", "scatter_age", "scatter_nlr", "scatter_plr", "age_by_sex",
-    "coefficients", "residuals", "calibration", "over_time", "bland_altman", "bland_altman_automatic",
+    "shape", "interactions", "diagnostics", "influence", "scanners", "paper", "paper_table1", "paper_inconsistencies",
+    "roc", "areas", "agreement", "limits", "left_out", "missing", "flow", "scatter_age", "scatter_nlr", "scatter_plr",
+    "age_by_sex", "coefficients", "residuals", "calibration", "over_time", "bland_altman", "bland_altman_automatic",
 )  # fmt: skip
 """Names of the files that an analysis may write, with these endings."""
 LEFT_OUT = ("line", "id", "what", "code", "reason")

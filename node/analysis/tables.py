@@ -15,7 +15,7 @@ from analytics.paper.validation import Validation
 from node.analysis.agreement_tables import agreement_tables
 from node.analysis.cells import LABELS, TESTS, Table, interval, number, p_value
 from node.analysis.model_tables import diagnostics, influence, interactions, scanners
-from node.analysis.paper_tables import beside_table_1, beside_table_2
+from node.analysis.paper_tables import beside_table_1, beside_table_2, print_of_the_paper
 
 
 def tables(analysis: Analysis) -> list[Table]:
@@ -51,6 +51,7 @@ def _tables(a: Analysis) -> Iterator[Table]:
         yield beside_table_1(a.table_one)
     if isinstance(a.model, OlsFit):
         yield beside_table_2(a.model, a.correlations)
+    yield print_of_the_paper()
 
 
 def table_1(t: TableOne) -> Table:

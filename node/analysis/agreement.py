@@ -68,14 +68,18 @@ def read_readings(path: Path) -> pd.DataFrame:
             raise InputError(f"readings {path}, line {number}: {len(row)} cells, the header has {len(header)}")
     if len(header) == 3 and LONG.fullmatch(header[1]) and header[2] != AUTOMATIC:
         return _long(numbered, path)
-    readers = header[1:]
+    return _wide(header[1:], numbered, path)
+
+
+def _wide(readers: list[str], lines: list[tuple[int, list[str]]], path: Path) -> pd.DataFrame:
+    """A table of a subject a line, a column per reader."""
     if len(readers) < 2 or len(set(readers)) < len(readers) or "" in readers:
         raise InputError(
             f"readings {path}: the header needs a subject column and at least two readers of different names, "
-            f"not {', '.join(header)}"
+            f"not {', '.join(readers)}"
         )
     values: dict[str, list[float]] = {}
-    for number, row in numbered:
+    for number, row in lines:
         subject = row[0].strip()
         if not subject or subject in values:
             raise InputError(f"readings {path}, line {number}: subject {subject!r} is blank or stands there twice")

@@ -162,12 +162,12 @@ def withdraw(visit: Visit) -> Response:
     if not number.isdecimal():
         raise ReadingError(visit.words("no_reading"))
     withdraw_reading(visit.db, reading_id=int(number), reader=visit.name, why=visit.form.get("why", ""), now=visit.now)
-    return _done(visit, "reading withdrawn")
+    return _done(visit, "reading withdrawn", f"/series/{visit.parameter('series')}")
 
 
-def _done(visit: Visit, action: str) -> Response:
+def _done(visit: Visit, action: str, to: str = "/") -> Response:
     visit.note(action, visit.parameter("series"))
-    return RedirectResponse("/" if action != "reading withdrawn" else f"/series/{visit.parameter('series')}", 303)
+    return RedirectResponse(to, 303)
 
 
 def _uid(visit: Visit) -> str:

@@ -22,7 +22,7 @@ from analytics.methods.linear import CONFIDENCE, Array
 from analytics.methods.plain import to_plain
 from analytics.methods.roc import Characteristics, Roc, characteristics, roc
 from analytics.methods.rows import CompleteRows, Refusal, complete_rows
-from analytics.reasons import Reason
+from analytics.reasons import Reason, Value
 
 Method = Literal["quantile", "institutional", "youden"]
 
@@ -255,16 +255,15 @@ def _find(
     if isinstance(curve, Refusal):
         return curve
     if curve.auc_ci_low <= 0.5:
-        instead = Reason(
-            "no-youden-cut",
-            {
-                "marker": marker.upper(),
-                "outcome": str(rule.outcome),
-                "area": float(curve.auc),
-                "low": float(curve.auc_ci_low),
-                "high": float(curve.auc_ci_high),
-            },
-        )
+        about: dict[str, Value] = {
+            "marker": marker.upper(),
+            "outcome": str(rule.outcome),
+            "area": float(curve.auc),
+            "low": float(curve.auc_ci_low),
+            "high": float(curve.auc_ci_high),
+        }
+        backwards = curve.auc_ci_high < 0.5
+        instead = Reason("youden-cut-backwards", about) if backwards else Reason("no-youden-cut", about)
         return _quantile(frame, marker, rule, vbq_cut=vbq_cut, stratum=stratum, instead=instead)
     return MarkerCut(
         marker=marker,

@@ -4,6 +4,7 @@ What the paper does not state is a choice here and stands on the result: the cut
 of the logistic model (all of Table 2, with the logarithms of the ratios per standard deviation).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -23,10 +24,12 @@ from analytics.paper.shape import ShapeReport, shape_report
 from analytics.paper.strata import StrataReport, by_scanner
 from analytics.paper.tables import TableOne, median_cut, table_one
 from analytics.paper.validation import Validation, validate
-from analytics.reasons import Reason, words
+from analytics.reasons import Reason, Value, codes, words
 
 CORRELATED = ("age", "nlr", "plr", "bmi")
 RATIOS = ("nlr", "plr")
+NO_DISCRIMINATION = 0.5
+"""ROC area of a marker that says nothing."""
 CIRCULAR = (
     "the outcome is VBQ itself: a cut found here says how the ratio goes with VBQ, and must not be used "
     "together with VBQ to tier patients"
@@ -88,20 +91,38 @@ class Analysis:
         refused = tuple(f"{name}: {part.reason}" for name, part in parts.items() if isinstance(part, Refusal))
         return (*refused, *(self.readers.refusals() if self.readers else ()))
 
-    def alerts(self) -> tuple[str, ...]:
+    def alerts(self) -> tuple[Reason, ...]:
         """What a person should look at before believing the numbers."""
-        readers = () if self.readers is None else words(self.readers.doubts)
+        return (*self._of_the_model(), *self._of_the_curves(), *(self.readers.doubts if self.readers else ()))
+
+    def _of_the_model(self) -> Iterator[Reason]:
         if isinstance(self.model, Refusal):
-            return tuple(readers)
-        aliased = (f"no estimate for {name}: it is constant or determined by others" for name in self.model.aliased)
-        firth = isinstance(self.logistic, LogisticFit) and self.logistic.method == "Firth"
-        separated = ("the predictors separate the groups: the logistic model is by Firth's method",) if firth else ()
-        return (*words(self.model.alerts), *aliased, *separated, *readers)
+            return
+        yield from self.model.alerts
+        for name in self.model.aliased:
+            yield Reason("term-not-estimated", {"term": name})
+        if isinstance(self.validation, Validation) and self.validation.r2_corrected < 0:
+            yield Reason("model-predicts-nothing", {"r2": self.validation.r2_corrected})
+        if isinstance(self.logistic, LogisticFit) and self.logistic.method == "Firth":
+            yield Reason("groups-separated")
+
+    def _of_the_curves(self) -> Iterator[Reason]:
+        for name, curve in self.curves.items():
+            if isinstance(curve, Refusal):
+                continue
+            outcome = self.choices.outcome or f"VBQ ≥ {self.cut:g}"
+            if curve.auc == 1:
+                yield Reason("roc-without-error", {"marker": name, "outcome": outcome, "rows": curve.n})
+            elif self.choices.outcome is not None and curve.auc_ci_high < NO_DISCRIMINATION:
+                # Against VBQ itself nothing can be coded the wrong way: a low ratio there is a finding.
+                about: dict[str, Value] = {"marker": name, "outcome": outcome, "area": curve.auc}
+                yield Reason("roc-backwards", {**about, "low": curve.auc_ci_low, "high": curve.auc_ci_high})
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; a part that is refused holds its ``reason``."""
-        parts = to_plain(self)
-        return {**parts, "refusals": list(self.refusals()), "alerts": list(self.alerts())}
+        alerts = self.alerts()
+        said = {"alerts": words(alerts), "alert_codes": codes(alerts)}
+        return {**to_plain(self), "refusals": list(self.refusals()), **said}
 
 
 def analyse(cohort: pd.DataFrame, choices: Choices, *, readings: pd.DataFrame | None = None) -> Analysis:

@@ -10,10 +10,11 @@ standardised coefficients and partial R² to 1e-7 relative or better (tests/anal
 References
 ----------
 Table 2 of the paper and its notes: β_std = β × SD(X)/SD(Y), partial R² = t²/(t² + residual df), effects per 1 NLR and
-per 50 PLR.
+per 50 PLR. Riley RD et al. Stat Med 2019;38:1262–1275 (rows for a continuous outcome). Marquardt DW. Technometrics
+1970;12:591–612 (VIF above 10); James G et al. An Introduction to Statistical Learning, 2021, 3.3.3 (5 or 10).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,6 +43,15 @@ EFFECT_UNITS = {"nlr": 1.0, "plr": 50.0}
 MINIMUM_ROWS_PER_PARAMETER = 10
 """Fewest rows for each estimated coefficient of a model (the paper: EPV > 10–15)."""
 
+ROWS_FOR_RESIDUAL_SD = 233
+"""Rows beside those that the coefficients take, so that the residual SD is known to 10 % (Riley, criterion iii)."""
+
+HIGH_VIF = 5.0
+"""A predictor that the others explain so far that its variance is inflated this much is named."""
+
+WITHHELD_VIF = 10.0
+"""Above it the effect of a predictor is not shown: it is a difference of large numbers."""
+
 HIGH_LEVERAGE = 0.5
 """A row that determines more than half of its own fitted value is named."""
 
@@ -64,6 +74,11 @@ class Term:
     vif: float | None
     partial_r2: float | None
 
+    @property
+    def withheld(self) -> bool:
+        """Whether the predictors explain each other too far for its effect to be shown."""
+        return self.vif is not None and self.vif > WITHHELD_VIF
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
@@ -82,7 +97,8 @@ class OlsFit:
 
     ``omitted`` counts the rows left out by reason (they add up to ``n_rows - n_used``), ``aliased`` names the columns
     left out because they are constant or determined by others, ``alerts`` says which rows pull the fit or
-    contradict each other; those rows are in it.
+    contradict each other (they are in it), which predictors nearly determine each other, and whether the rows are few.
+    ``effects`` leaves out the ratios whose effect is withheld (:data:`WITHHELD_VIF`).
     """
 
     n_rows: int
@@ -169,10 +185,12 @@ def _ols_fit(fit: LinearFit, rows: CompleteRows) -> OlsFit:
         adj_r2=fit.adj_r2,
         residual_sd=fit.sigma,
         terms=terms,
-        effects=tuple(_effect(term, EFFECT_UNITS[term.term]) for term in terms if term.term in EFFECT_UNITS),
+        effects=tuple(
+            _effect(term, EFFECT_UNITS[term.term]) for term in terms if term.term in EFFECT_UNITS and not term.withheld
+        ),
         omitted=rows.omitted,
         aliased=fit.aliased,
-        alerts=(*rows.alerts, *influence_alerts(fit, rows.frame["id"].tolist())),
+        alerts=(*rows.alerts, *influence_alerts(fit, rows.frame["id"].tolist()), *_collinear(terms), *_few(fit)),
     )
 
 
@@ -195,6 +213,23 @@ def _terms(fit: LinearFit) -> tuple[Term, ...]:
 
 def _effect(term: Term, per: float) -> Effect:
     return Effect(term=term.term, per=per, b=term.b * per, ci_low=term.ci_low * per, ci_high=term.ci_high * per)
+
+
+def _collinear(terms: Sequence[Term]) -> Iterator[Reason]:
+    """Which predictors nearly determine each other, those whose effects are withheld apart."""
+    named = {term.term: term.vif for term in terms if term.vif is not None and term.vif > HIGH_VIF}
+    withheld = {name: vif for name, vif in named.items() if vif > WITHHELD_VIF}
+    kept = {name: vif for name, vif in named.items() if name not in withheld}
+    if withheld:
+        yield Reason("effects-withheld", {"terms": tuple(withheld), "vif": max(withheld.values())})
+    if kept:
+        yield Reason("predictors-collinear", {"terms": tuple(kept), "vif": max(kept.values())})
+
+
+def _few(fit: LinearFit) -> Iterator[Reason]:
+    needed = ROWS_FOR_RESIDUAL_SD + len(fit.names)
+    if fit.n < needed:
+        yield Reason("few-rows-for-residual-sd", {"rows": fit.n, "needed": needed})
 
 
 def influence_alerts(fit: LinearFit, ids: Sequence[str]) -> tuple[Reason, ...]:

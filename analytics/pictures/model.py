@@ -19,8 +19,8 @@ CURVE_COLOURS = (POINT_COLOUR, LINE_COLOUR, "#5a7d2a")
 
 
 def coefficients(model: OlsFit, labels: Mapping[str, str]) -> "Figure":
-    """The standardised coefficients (VBQ in SD per SD of each predictor) with their 95 % intervals."""
-    terms = [term for term in reversed(model.terms) if term.beta_std is not None and term.b != 0]
+    """The standardised coefficients (VBQ in SD per SD of each predictor) and their 95 % intervals; no withheld ones."""
+    terms = [term for term in reversed(model.terms) if term.beta_std is not None and term.b != 0 and not term.withheld]
     figure = new_figure()
     axes = figure.add_axes((0.22, 0.145, 0.75, 0.79))
     plain_axes(axes, "β standardised (SD of VBQ per SD), 95 % interval", "")

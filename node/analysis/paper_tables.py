@@ -16,6 +16,7 @@ from analytics.paper.printed import (
 from analytics.paper.regression import OlsFit
 from analytics.paper.tables import TableOne
 from node.analysis.cells import LABELS, Table, interval, number, p_value
+from node.analysis.effects import effect
 
 
 def _pair(ours: str, theirs: str) -> str:
@@ -73,13 +74,14 @@ def beside_table_2(model: OlsFit, correlations: Mapping[str, Correlation]) -> Ta
     for term in (term for term in model.terms if term.term in TABLE_2):
         b, beta, t, low, high, vif, partial, p = TABLE_2[term.term]
         rho = correlations[term.term].rho if term.term in RHO else None
+        our_b, limits, our_beta = effect(term)
         rows.append(
             (
                 LABELS[term.term],
-                _pair(number(term.b, 4), number(b, 4)),
-                _pair(number(term.beta_std), number(beta)),
+                _pair(our_b, number(b, 4)),
+                _pair(our_beta, number(beta)),
                 _pair(number(term.t, 2), number(t, 2)),
-                _pair(interval(term.ci_low, term.ci_high, 4), interval(low, high, 4)),
+                _pair(limits, interval(low, high, 4)),
                 _pair(number(term.vif, 2), number(vif, 2)),
                 _pair(number(term.partial_r2), number(partial)),
                 _pair(p_value(term.p), p),

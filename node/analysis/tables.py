@@ -14,6 +14,7 @@ from analytics.paper.tables import ContinuousLine, TableOne
 from analytics.paper.validation import Validation
 from node.analysis.agreement_tables import agreement_tables
 from node.analysis.cells import LABELS, TESTS, Table, interval, number, p_value
+from node.analysis.effects import WITHHELD, effect
 from node.analysis.model_tables import diagnostics, influence, interactions, scanners
 from node.analysis.paper_tables import beside_table_1, beside_table_2, print_of_the_paper
 
@@ -112,12 +113,14 @@ def _model(model: OlsFit, validation: Any) -> Table:
     resampled = {one.term: interval(one.ci_low, one.ci_high, 4) for one in valid.intervals} if valid else {}
     rows = tuple(
         (
-            LABELS[t.term], number(t.b, 4), interval(t.ci_low, t.ci_high, 4), number(t.beta_std), number(t.t, 2),
-            p_value(t.p), number(t.vif, 2), number(t.partial_r2), resampled.get(t.term, "–"),
+            LABELS[t.term], *effect(t), number(t.t, 2), p_value(t.p), number(t.vif, 2), number(t.partial_r2),
+            "–" if t.withheld else resampled.get(t.term, "–"),
         )
         for t in model.terms
     )  # fmt: skip
     note = f"n = {model.n_used}, R² = {number(model.r2)}, adjusted R² = {number(model.adj_r2)}."
+    if any(t.withheld for t in model.terms):
+        note += f" {WITHHELD}"
     if valid:
         note += (
             f" R² corrected for optimism {number(valid.r2_corrected)} ({valid.bootstraps} bootstrap samples, "

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
+from scipy import stats
+from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from analytics.methods.diagnostics import (
     breusch_pagan,
@@ -32,7 +35,7 @@ from analytics.methods.linear import (
 from analytics.methods.plain import in_words
 from analytics.methods.rows import Refusal
 from analytics.paper.regression import PREDICTORS, OlsFit, design_matrix, fit_vbq_model
-from analytics.reasons import words
+from analytics.reasons import codes, words
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 pytestmark = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")
@@ -167,16 +170,17 @@ def test_the_spoilt_cohort_is_used_as_far_as_r_uses_it() -> None:
     assert sum(model.omitted.values()) == 26
     assert in_words(model.omitted)["repeated id"] == 1
     assert in_words(model.omitted)["no finite value of nlr, plr"] == 1
-    leverage, outlier = words(model.alerts)
+    leverage, outlier, few = words(model.alerts)
     assert leverage.startswith("id S088 has a leverage of 0.94")
     assert outlier.startswith("id S088 does not fit the model")
+    assert few.startswith("175 rows are fitted; 241 are needed")
     assert json.loads(json.dumps(model.to_json_dict(), allow_nan=False))["n_used"] == 175
 
 
 def test_repeats_that_contradict_are_named(cohort: pd.DataFrame) -> None:
     again = cohort.iloc[[4]].assign(vbq=2.0)
     model = fitted(fit_vbq_model(pd.concat([cohort, again])))
-    assert words(model.alerts) == ["id S005 stands in 2 rows with different values; the first row is used"]
+    assert words(model.alerts)[:-1] == ["id S005 stands in 2 rows with different values; the first row is used"]
     assert model.terms == fitted(fit_vbq_model(cohort)).terms
 
 
@@ -292,3 +296,49 @@ def test_columns_that_do_not_fit_are_refused() -> None:
         fit_linear(np.array([1.0, np.nan]), np.ones((2, 1)), ["a"])
     with pytest.raises(ValueError, match="leverage of 1"):
         robust_se(fit_linear(np.array([1.0, 2.0, 4.0]), np.eye(3)[:, :1], ["a"]), "HC3")
+
+
+def test_rows_that_the_residual_sd_needs_are_those_of_riley() -> None:
+    """Criterion iii for 7 predictors: pmsampsize (R) gives 234 + parameters; here from the χ² interval of an SD."""
+    known = [
+        df for df in range(100, 400)
+        if max(stats.chi2.ppf(0.975, df) / df, df / stats.chi2.ppf(0.025, df)) <= 1.1**2
+    ]  # fmt: skip
+    assert known[0] + len(PREDICTORS) + 1 == 234 + len(PREDICTORS)
+    enough = simulated(known[0] + len(PREDICTORS) + 1, share=0.0)
+    assert fitted(fit_vbq_model(enough)).alerts == ()
+    assert codes(fitted(fit_vbq_model(enough.head(len(enough) - 1))).alerts) == ["few-rows-for-residual-sd"]
+
+
+def simulated(n: int, *, share: float) -> pd.DataFrame:
+    """A cohort whose PLR is made of NLR, independent of it but for ``share``: VIF of both is about 1/(1 − share²)."""
+    rng = np.random.default_rng(8)
+    grid = stats.norm.ppf((np.arange(n) + 0.5) / n)
+    draw = {name: rng.permutation(grid) for name in ("vbq", "age", "bmi", "nlr", "own")}
+    plr = share * draw["nlr"] + np.sqrt(1 - share**2) * draw["own"]
+    return pd.DataFrame(
+        {
+            "id": [f"T{i}" for i in range(n)], "vbq": 3 + 0.3 * draw["vbq"], "age": 65 + 8 * draw["age"],
+            "bmi": 24 + 3 * draw["bmi"], "nlr": 6 + draw["nlr"], "plr": 150 + 30 * plr,
+            **{name: rng.permutation(n) % 2 for name in ("sex_male", "smoking", "diabetes")},
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("share", "said", "shown"),
+    [(0.8, [], {"nlr", "plr"}), (0.93, ["predictors-collinear"], {"nlr", "plr"}), (0.97, ["effects-withheld"], set())],
+)
+def test_predictors_that_determine_each_other_are_named_and_then_withheld(share, said, shown) -> None:
+    """1/(1 − share²) is 2.8, 7.4 and 16.9."""
+    cohort = simulated(400, share=share)
+    model = fitted(fit_vbq_model(cohort))
+    assert codes(model.alerts) == said
+    assert {one.term for one in model.effects} == shown
+    assert {term.term for term in model.terms if term.withheld} == {"nlr", "plr"} - shown
+    columns = sm.add_constant(cohort[list(PREDICTORS)].astype(float))
+    for place, name in enumerate(PREDICTORS, start=1):
+        second = variance_inflation_factor(columns.to_numpy(), place)
+        assert next(term.vif for term in model.terms if term.term == name) == pytest.approx(second, rel=1e-9)
+    for alert in model.alerts:
+        assert alert.values["terms"] == ("nlr", "plr")

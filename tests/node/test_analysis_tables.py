@@ -7,13 +7,19 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analytics.paper.analysis import Choices, analyse
 from analytics.paper.tables import TableOne, table_one
-from node.analysis.tables import table_1
+from analytics.reasons import codes
+from node.analysis.cells import LABELS
+from node.analysis.tables import table_1, tables
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases" / "cohort" / "data"
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases/cohort is not here")
+needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases/cohort is not here")
+
+
+@needs_cases
 def test_each_p_of_table_1_stands_beside_what_it_tests() -> None:
     """One NLR of 120 in the low group makes its mean the larger one; ranks, shift and p say the opposite."""
     cohort = pd.read_csv(CASES / "A_skewed_ties_outlier.csv").dropna(subset=["vbq"])
@@ -65,3 +71,47 @@ def test_means_stand_beside_t_with_the_interval_of_that_test() -> None:
             shown,
         )
         assert rows[label][5:7] == (test, f"{second.pvalue:.3f}")
+
+
+@needs_cases
+def test_alerts_of_an_analysis_name_what_looks_wrong() -> None:
+    """BMI made of NLR: a VIF of 8,137 by numpy's inverse of the correlations; age and PLR have 1.1 and 1.7."""
+    collinear = analysed("collinear_bmi_nlr.csv")
+    assert "effects-withheld" in codes(collinear.alerts())
+    (table,) = [table for table in tables(collinear) if table.name == "table2"]
+    rows = {row[0]: row for row in table.rows}
+    for name in ("bmi", "nlr"):
+        assert rows[LABELS[name]][1:4] == ("–", "–", "–")
+        assert rows[LABELS[name]][8] == "–"
+    assert [one.term for one in collinear.model.effects] == ["plr"]
+    assert rows["Age (years)"][1] != "–"
+
+
+@needs_cases
+def test_a_backwards_outcome_and_a_perfect_one_are_asked_about() -> None:
+    """The reversed outcome of ../shared has an area of .28 (.19 to .37)."""
+    cohort = read("event_reversed.csv")
+    said = [one for one in analyse(cohort, Choices(outcome="event")).alerts() if one.code == "roc-backwards"]
+    assert "vbq" in {one.values["marker"] for one in said}
+    assert "coded 1 = event" in said[0].words()
+    perfect = analyse(cohort.assign(event=(cohort["nlr"] > 3).astype(float)), Choices(outcome="event"))
+    assert [one.values["marker"] for one in perfect.alerts() if one.code == "roc-without-error"] == ["nlr"]
+    assert "roc-backwards" not in codes(perfect.alerts())
+
+
+@needs_cases
+def test_a_model_of_noise_is_said_to_predict_nothing() -> None:
+    """VBQ shuffled among 90 patients: R² less its optimism falls below zero."""
+    cohort = read("D_vif14347.csv").head(90)
+    shuffled = cohort.assign(vbq=np.random.default_rng(2).permutation(cohort["vbq"].to_numpy()))
+    found = analyse(shuffled, Choices())
+    assert found.validation.r2_corrected < 0
+    assert {"model-predicts-nothing", "few-rows-for-residual-sd"} <= set(codes(found.alerts()))
+
+
+def read(name: str) -> pd.DataFrame:
+    return pd.read_csv(CASES / name)
+
+
+def analysed(name: str):
+    return analyse(read(name), Choices())

@@ -68,6 +68,7 @@ def _alerts(db: Database, fit: OlsFit | Refusal) -> tuple[str, ...]:
     if isinstance(fit, Refusal) or not fit.alerts:
         return ()
     episodes = {episode for (episode,) in db.execute("SELECT episode FROM derived_link")}
-    own = words(alert for alert in fit.alerts if alert.values["id"] in episodes)
+    # An alert about the model names no row.
+    own = words(alert for alert in fit.alerts if "id" not in alert.values or alert.values["id"] in episodes)
     others = len(fit.alerts) - len(own)
     return (*own, *([f"{others} more about imported rows, named in the result of the fit"] if others else []))

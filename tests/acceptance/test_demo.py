@@ -91,16 +91,25 @@ def test_the_measured_vbq_is_the_drawn_one(demos: list[Node]) -> None:
         assert row["vbq_mean"] == pytest.approx(true[str(row["series_instance_uid"])], rel=0.05)
 
 
+def apart(one: dict[str, list[str]], two: dict[str, list[str]]) -> dict[str, tuple[list[str], list[str]]]:
+    """By view, the rows that only one of the two has; of all their rows nobody could see which they are."""
+    return {
+        view: (sorted(set(one[view]) - set(two[view])), sorted(set(two[view]) - set(one[view])))
+        for view in one
+        if one[view] != two[view]
+    }
+
+
 def test_the_same_seed_gives_the_same_to_the_digit(demos: list[Node]) -> None:
     one, two = (demo.views(without=RECEIVED_AT, as_it_stands=True) for demo in demos)
-    assert one == two
+    assert apart(one, two) == {}
 
 
 def test_a_rebuild_arrives_at_the_same_answer(demos: list[Node]) -> None:
     demo = demos[1]
     before = demo.views()
     vbq_node("rebuild", "--config", str(demo.config))
-    assert demo.views() == before
+    assert apart(demo.views(), before) == {}
 
 
 def test_no_step_made_a_table_of_its_own(demos: list[Node], tmp_path: Path) -> None:
@@ -196,4 +205,9 @@ def test_killed_at_random_moments_the_node_ends_with_the_same_and_loses_nothing(
     files = {path.stem for path in (node.data / "dicom").rglob("*.dcm")}
     assert {sha for (sha,) in db.execute("SELECT sha256 FROM fact_object")} <= files
     db.close()
-    assert node.views(without=WALL_CLOCK, as_it_stands=True) == demos[0].views(without=WALL_CLOCK, as_it_stands=True)
+    one, two = (demo.views(without=WALL_CLOCK, as_it_stands=True) for demo in (node, demos[0]))
+    # That its roles ended so often is told to the administrator, and of this node alone.
+    notices = [row for row in one["reports"] if json.loads(row)["kind"] == "restarts"]
+    assert notices
+    one["reports"] = [row for row in one["reports"] if row not in notices]
+    assert apart(one, two) == {}

@@ -368,8 +368,9 @@ OFFERED = {
 @pytest.mark.parametrize(
     ("accept", "taken"),
     [
-        ("mr", {"MR"}),
-        ("study", {"MR", "SC", "lossy SC", "PDF", "CSA"}),
+        # Lossless JPEG XL is decoded, so that it is taken as every other lossless syntax.
+        ("mr", {"MR", "JPEG XL MR"}),
+        ("study", {"MR", "JPEG XL MR", "SC", "lossy SC", "PDF", "CSA"}),
         ("all", set(OFFERED) - {"worklist"}),
     ],
 )

@@ -81,19 +81,22 @@ class Storage(Section):
     keep_free_mb: Annotated[int, Field(ge=0)] = 500
 
 
+def _known_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in value:
+        ipaddress.ip_network(entry, strict=False)
+    return value
+
+
+Networks = Annotated[tuple[str, ...], AfterValidator(_known_networks)]
+"""Addresses and networks."""
+
+
 class Listener(Section):
     """A network listener. Beyond loopback it needs an allow-list of addresses or networks."""
 
     host: str = "127.0.0.1"
     port: Port
-    allow: tuple[str, ...] = ()
-
-    @field_validator("allow")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            ipaddress.ip_network(entry, strict=False)
-        return value
+    allow: Networks = ()
 
     @model_validator(mode="after")
     def _closed_beyond_loopback(self) -> "Listener":
@@ -182,19 +185,12 @@ class DicomPeer(Section):
     """
 
     ae_titles: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = ()
+    addresses: Networks = ()
     max_associations: Annotated[int, Field(ge=1)] | None = None
     query: QueryAe | None = None
     corrects: Literal["own", "any", "nothing"] = "own"
     forward: RemoteAe | None = None
     commitment: RemoteAe | None = None
-
-    @field_validator("addresses")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            ipaddress.ip_network(entry, strict=False)
-        return value
 
     @model_validator(mode="after")
     def _of_use(self) -> "DicomPeer":
@@ -354,15 +350,8 @@ class WebTls(Section):
 class WebProxy(Section):
     """A reverse proxy that says in a header who it is; nobody else is believed, and nobody logs in by a password."""
 
-    addresses: Annotated[tuple[str, ...], Field(min_length=1)]
+    addresses: Annotated[Networks, Field(min_length=1)]
     header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "X-Remote-User"
-
-    @field_validator("addresses")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            ipaddress.ip_network(entry, strict=False)
-        return value
 
     def vouches_from(self, address: str) -> bool:
         """Whether this is the address of the proxy."""

@@ -27,14 +27,13 @@ from node.web import access
 from node.web.pages import entry, patients, series, settle, worklist
 from node.web.render import page
 from node.web.visit import Stores, Visit
-from node.web.words import load_words, preferred
+from node.web.words import LANGUAGE_COOKIE, load_words, preferred
 
 STATIC = Path(__file__).parent / "static"
 MAX_BODY_BYTES = 64 * 1024
 BODY_S = 10.0
 """Time allowed until the whole of a form is there."""
 MAX_FIELDS = 100
-LANGUAGE_COOKIE = "vbq_language"
 
 HEADERS = {
     "content-security-policy": (

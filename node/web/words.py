@@ -10,6 +10,7 @@ from analytics.reasons import Language, Reason, load_language
 
 FOLDER = Path(__file__).parent
 LANGUAGES = ("en", "de")
+LANGUAGE_COOKIE = "vbq_language"
 
 
 @dataclass(frozen=True, kw_only=True)

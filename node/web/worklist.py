@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 
 from sqlite_utils import Database
 
+from analytics.columns import Cell
 from analytics.reasons import Reason
 from node.clock import from_text, to_text
 from node.people.identity import candidates, doubts
@@ -50,7 +51,7 @@ ORDER BY version DESC LIMIT 1
 OPERATIONS = """
 SELECT person, min(planned_at) FROM derived_operation WHERE cancelled = 0 AND planned_at >= ? GROUP BY person
 """
-CELLS = ("neutrophils", "lymphocytes", "platelets", "leukocytes")
+APPROVED_CELLS: tuple[Cell, ...] = ("neutrophils", "lymphocytes", "platelets", "leukocytes")
 PAIR = ("authority", "patient_id", "other_patient_id")
 OWN_KINDS = frozenset({"duplicate-uid", "candidate"})
 """Codes of the view ``problems`` that are items of their own here."""
@@ -161,7 +162,7 @@ def _counts(db: Database, persons: _Persons) -> Iterator[Item]:
             kind="count",
             about={"specimen": row["specimen"], "patient": owner.patient or ""},
             reasons=loaded(row["notes"]),
-            values={name: row[name] for name in CELLS},
+            values={name: row[name] for name in APPROVED_CELLS},
             owner=owner,
             since=_moment(row["taken_at"]),
         )

@@ -7,9 +7,8 @@ from node.store import audit
 from node.web import access
 from node.web.render import page
 from node.web.visit import Visit
-from node.web.words import LANGUAGES
+from node.web.words import LANGUAGE_COOKIE, LANGUAGES
 
-LANGUAGE_COOKIE = "vbq_language"
 YEAR_S = 365 * 24 * 3600
 
 

@@ -2,13 +2,11 @@
 
 from starlette.responses import RedirectResponse, Response
 
-from analytics.columns import Cell
 from node.errors import InputError
 from node.people import counts, studies, thresholds
 from node.people import identity as identities
 from node.web.visit import Visit
-
-CELLS: tuple[Cell, ...] = ("neutrophils", "lymphocytes", "platelets", "leukocytes")
+from node.web.worklist import APPROVED_CELLS
 
 
 def count(visit: Visit) -> Response:
@@ -17,7 +15,7 @@ def count(visit: Visit) -> Response:
     if visit.form.get("do") == "withdraw":
         counts.withdraw(visit.db, specimen, by=visit.name, now=visit.now, patient=patient)
     else:
-        cells = {name: _number(visit, name) for name in CELLS if visit.form.get(name, "").strip()}
+        cells = {name: _number(visit, name) for name in APPROVED_CELLS if visit.form.get(name, "").strip()}
         counts.approve(visit.db, specimen, by=visit.name, now=visit.now, patient=patient, cells=cells)
     return _done(visit, f"count {visit.form.get('do', 'approve')}", patient or "")
 

@@ -1,7 +1,7 @@
 """The parts of the READMEs that are made from the program itself: ``python -m tests.readme`` writes them anew."""
 
 import json
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,27 @@ import typer
 from analytics.columns import CELLS, COHORT, INDICES
 from node.cli import app
 from node.conf import conf_path
+from tests.conformance import dicom_blocks, hl7_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 COMMANDS = ROOT / "node" / "commands" / "README.md"
 VIEWS = ROOT / "node" / "store" / "README.md"
 SETTINGS = ROOT / "conf" / "README.md"
+DICOM = ROOT / "node" / "dicom" / "CONFORMANCE.md"
+HL7 = ROOT / "node" / "hl7" / "CONFORMANCE.md"
 METADATA = ROOT / "conf" / "datasette.json"
 
 
-def blocks() -> dict[Path, tuple[str, str]]:
-    """Name and content of the generated block of each file."""
+def blocks() -> dict[Path, dict[str, str]]:
+    """Name and content of the generated blocks of each file."""
     settings = conf_path("node.toml").read_text(encoding="utf-8").strip()
     return {
-        COMMANDS: ("help", _help()),
-        SETTINGS: ("settings", f"```toml\n{settings}\n```"),
-        VIEWS: ("views", _views()),
+        COMMANDS: {"help": _help()},
+        SETTINGS: {"settings": f"```toml\n{settings}\n```"},
+        VIEWS: {"views": _views()},
+        DICOM: dicom_blocks(),
+        HL7: hl7_blocks(),
     }
 
 
@@ -41,13 +46,16 @@ def metadata() -> str:
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
-def written(path: Path, name: str, content: str) -> str:
-    """A file with its generated block as it must be."""
+def written(path: Path, contents: Mapping[str, str]) -> str:
+    """A file with its generated blocks as they must be."""
     text = path.read_text(encoding="utf-8")
-    pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
-    if not pattern.search(text):
-        raise SystemExit(f"{path} has no block {name!r}")
-    return pattern.sub(lambda found: found[1] + content + found[2], text)
+    for name, content in contents.items():
+        before, begin, rest = text.partition(f"<!-- begin {name} -->\n")
+        _, end, after = rest.partition(f"\n<!-- end {name} -->")
+        if not (begin and end):
+            raise SystemExit(f"{path} has no block {name!r}")
+        text = f"{before}{begin}{content}{end}{after}"
+    return text
 
 
 def _help() -> str:
@@ -82,5 +90,5 @@ def _views() -> str:
 
 if __name__ == "__main__":
     METADATA.write_text(metadata(), encoding="utf-8")
-    for path, (name, content) in blocks().items():
-        path.write_text(written(path, name, content), encoding="utf-8")
+    for path, contents in blocks().items():
+        path.write_text(written(path, contents), encoding="utf-8")

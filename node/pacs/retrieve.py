@@ -149,7 +149,7 @@ def retrieving(peer: QueryAe, *, ae_title: str, take: Take) -> Iterator[Retrieva
         )
 
     model = GET if peer.retrieve == "get" else MOVE
-    contexts = [build_context(model), *(_storage_contexts() if model == GET else [])]
+    contexts = [build_context(model), *(storage_contexts() if model == GET else [])]
     roles = [build_role(name, scp_role=True) for name in sorted({str(one.abstract_syntax) for one in contexts[1:]})]
     handlers: list[tuple[Any, Callable[..., Any]]] = [(evt.EVT_C_STORE, on_store)]
     with associated(
@@ -166,7 +166,7 @@ def _count_on(progress: Progress, before: int, images: int) -> None:
     progress(before + images)
 
 
-def _storage_contexts() -> list[PresentationContext]:
+def storage_contexts() -> list[PresentationContext]:
     """One for each class uncompressed, and of MR one for each lossless syntax: a PACS sends what fits as it has it."""
     return [
         *(build_context(name, list(UNCOMPRESSED)) for name in (*MR_IMAGES, *OTHER_IMAGES, *WITHOUT_PIXELS)),

@@ -10,12 +10,13 @@ from node.store.database import open_database
 from node.store.snapshot import publish
 from tests.readme import COMMANDS, METADATA, README, ROOT, VIEWS, blocks, commands, metadata, written
 
-FILES = sorted(path for room in ("node", "analytics", "conf", "systemd") for path in (ROOT / room).rglob("README.md"))
+ROOMS = [ROOT / name for name in ("node", "analytics", "conf", "systemd")]
+FILES = sorted(path for room in ROOMS for name in ("README.md", "CONFORMANCE.md") for path in room.rglob(name))
 
 
 def test_the_generated_parts_are_current() -> None:
-    for path, (name, content) in blocks().items():
-        assert path.read_text(encoding="utf-8") == written(path, name, content), "run: .venv/bin/python -m tests.readme"
+    for path, contents in blocks().items():
+        assert path.read_text(encoding="utf-8") == written(path, contents), "run: .venv/bin/python -m tests.readme"
 
 
 def test_the_metadata_of_datasette_say_what_the_columns_are() -> None:

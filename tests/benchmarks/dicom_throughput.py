@@ -32,7 +32,13 @@ from tests.ports import free_port
 READY_S = 20.0
 Receiver = Callable[[Path, int], AbstractContextManager[int]]
 """In which it runs, in a folder and on a port; gives its process id."""
-SENDER = {**os.environ, "TCP_NODELAY": "1"}
+SCRIPTS = Path(sys.executable).parent
+SENDER = {
+    **os.environ,
+    "TCP_NODELAY": "1",
+    # pynetdicom installs commands of the names of DCMTK's, which an activated environment would find first.
+    "PATH": os.pathsep.join(one for one in os.environ["PATH"].split(os.pathsep) if Path(one) != SCRIPTS),
+}
 
 
 @contextmanager
@@ -113,7 +119,7 @@ def syncing(folder: Path) -> dict[str, Receiver]:
 def wait_for(port: int) -> None:
     """Return once the receiver answers C-ECHO."""
     deadline = time.monotonic() + READY_S
-    while subprocess.run(["echoscu", "127.0.0.1", str(port)], capture_output=True, check=False).returncode:
+    while subprocess.run(["echoscu", "127.0.0.1", str(port)], capture_output=True, check=False, env=SENDER).returncode:
         if time.monotonic() > deadline:
             raise SystemExit(f"no receiver answers on port {port}")
         time.sleep(0.1)

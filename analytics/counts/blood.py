@@ -4,8 +4,9 @@ Counts are in 10⁹/L, shares in percent of the leukocytes.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from math import prod
 from typing import Literal
 
@@ -143,27 +144,52 @@ def _is_conflict(reason: Reason | None) -> bool:
     return reason is not None and reason.code in CONFLICTS
 
 
+@cache
+def _not_reported(analyte: Analyte, scale: Scale) -> _Cell:
+    """Most quantities of most counts, by most methods."""
+    return _Cell(value=None, reason=Reason("cell-not-reported", {"analyte": analyte, "unit": UNITS[scale]}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Quantity:
+    """The results on one analyte on one scale."""
+
+    results: list[Result] = field(default_factory=list)
+    withdrawn: list[Result] = field(default_factory=list)
+
+    @property
+    def has_primary(self) -> bool:
+        """Whether a row that is no channel of its own gives the quantity, by whatever method."""
+        return any(result.value is not None and not result.secondary for result in self.results)
+
+
 class _Reader:
     """Reads quantities out of the results of one specimen."""
 
     def __init__(self, results: Iterable[Result]) -> None:
-        self.results = [result for result in results if finality(result.status) != "withdrawn"]
-        self.withdrawn = [result for result in results if finality(result.status) == "withdrawn"]
+        self.results: list[Result] = []
+        self.withdrawn: list[Result] = []
+        self._by_quantity: dict[tuple[Analyte, Scale], _Quantity] = {}
+        # Each quantity is asked for many times: by each method, as a total and as a part.
+        for result in results:
+            gone = finality(result.status) == "withdrawn"
+            (self.withdrawn if gone else self.results).append(result)
+            quantity = self._by_quantity.setdefault((result.analyte, result.scale), _Quantity())
+            (quantity.withdrawn if gone else quantity.results).append(result)
 
     def cell(self, analyte: Analyte, scale: Scale, methods: Collection[Method] = METHODS) -> _Cell:
         """The one value of a quantity; two different values are none."""
+        quantity = self._by_quantity.get((analyte, scale))
+        if quantity is None:
+            return _not_reported(analyte, scale)
         about: dict[str, Value] = {"analyte": analyte, "unit": UNITS[scale]}
-
-        def wanted(result: Result) -> bool:
-            return (result.analyte, result.scale) == (analyte, scale) and result.method in methods
-
-        found = [result for result in self.results if wanted(result)]
-        if self._has_primary(analyte, scale):
+        found = [result for result in quantity.results if result.method in methods]
+        if quantity.has_primary:
             found = [result for result in found if not result.secondary]
         if not found:
-            gone = any(wanted(result) for result in self.withdrawn)
-            reason = Reason("cell-withdrawn", about) if gone else Reason("cell-not-reported", about)
-            return _Cell(value=None, reason=reason)
+            if any(result.method in methods for result in quantity.withdrawn):
+                return _Cell(value=None, reason=Reason("cell-withdrawn", about))
+            return _not_reported(analyte, scale)
         sources = tuple(result for result in found if result.value is not None)
         values = [result.value for result in sources if result.value is not None]
         if not values:
@@ -172,13 +198,6 @@ class _Reader:
         if differ(values):
             return _Cell(value=None, reason=Reason("cell-conflict", about), sources=sources)
         return _Cell(value=values[0], reason=None, sources=sources)
-
-    def _has_primary(self, analyte: Analyte, scale: Scale) -> bool:
-        """Whether a row that is no channel of its own gives the quantity, by whatever method."""
-        return any(
-            (result.analyte, result.scale) == (analyte, scale) and result.value is not None and not result.secondary
-            for result in self.results
-        )
 
     def has(self, analyte: Analyte, methods: Collection[Method]) -> bool:
         """Whether any result line on the analyte is there, with or without a value, withdrawn or not."""

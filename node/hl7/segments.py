@@ -85,7 +85,10 @@ class Segment:
     def components(self, field: int) -> list[str]:
         """All components of the first repetition, unescaped and stripped."""
         first = (self.fields.get(field) or ("",))[0]
-        return [unescape(one, self.delimiters).strip() for one in first.split(self.delimiters.component)]
+        parts = first.split(self.delimiters.component)
+        if self.delimiters.escape in first:
+            parts = [unescape(one, self.delimiters) for one in parts]
+        return [one.strip() for one in parts]
 
 
 def part(repetition: str, delimiters: Delimiters, component: int = 1, subcomponent: int = 1) -> str:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from analytics.reasons import Reason
 from node.hl7.catalogue import Units
@@ -43,6 +44,7 @@ def read_unit(spellings: list[str], units: Units) -> Unit | None:
     return read.pop() if len(read) == 1 else None
 
 
+@lru_cache(maxsize=1024)  # a laboratory writes the same few in every row
 def canonical(unit: str) -> str:
     """A unit without blanks and typographic variants; lower case but for the single letter G."""
     text = unicodedata.normalize("NFKC", unit.replace("´", "'")).replace("\u00c2", "")

@@ -8,7 +8,20 @@ import typer
 from sqlite_utils.utils import sqlite3
 
 from node import __version__
-from node.commands import counts, decisions, facts, measure, pacs, quarantine, questions, records, roles, upkeep, users
+from node.commands import (
+    counts,
+    decisions,
+    facts,
+    measure,
+    pacs,
+    quarantine,
+    questions,
+    records,
+    results,
+    roles,
+    upkeep,
+    users,
+)
 from node.commands.shell import err, out
 from node.errors import NodeError, StoreError
 from node.logs import configure_logging, without_values
@@ -24,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (roles, measure, facts, pacs, quarantine, questions, records, decisions, counts, users, upkeep):
+for part in (roles, measure, facts, pacs, quarantine, questions, records, results, decisions, counts, users, upkeep):
     app.add_typer(part.app)
 
 

@@ -46,6 +46,16 @@ class Site(Section):
     time_zone: str = "UTC"
     language: str = SOURCE_LANGUAGE
     """Of the reasons' words: a shipped language, or a TOML file of one."""
+    protocol: Annotated[str, Field(max_length=64)] = ""
+    """The study protocol or ethics vote under which this node runs: printed on all that leaves about a patient."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        text = value.strip()
+        if not text.isprintable() or "\\" in text:
+            raise ValueError("a line of printable characters without a backslash is needed")
+        return text
 
     @field_validator("language")
     @classmethod
@@ -178,6 +188,26 @@ class QueryAe(RemoteAe):
     images_per_minute: Annotated[int, Field(ge=1)] = 1200
 
 
+ResultObject = Literal["sr", "sc", "seg", "gsps"]
+
+
+class ResultsAe(RemoteAe):
+    """Where a PACS takes results, which of them, and how it is made sure that it keeps them."""
+
+    objects: Annotated[tuple[ResultObject, ...], Field(min_length=1)] = ("sr", "sc")
+    confirm: Literal["commitment", "query", "none"] = "commitment"
+    rejection_notes: bool = False
+
+    @model_validator(mode="after")
+    def _withdrawable(self) -> "ResultsAe":
+        if not self.rejection_notes and {"seg", "gsps"} & set(self.objects):
+            raise ValueError(
+                "seg and gsps cannot say that they no longer hold: they need rejection_notes = true, and a PACS that "
+                "knows such notes (IHE IOCM)"
+            )
+        return self
+
+
 class DicomPeer(Section):
     """A DICOM system this node receives from, queries or sends to: one that may send, can be asked, or is sent to.
 
@@ -191,13 +221,18 @@ class DicomPeer(Section):
     corrects: Literal["own", "any", "nothing"] = "own"
     forward: RemoteAe | None = None
     commitment: RemoteAe | None = None
+    results: ResultsAe | None = None
 
     @model_validator(mode="after")
     def _of_use(self) -> "DicomPeer":
         if bool(self.ae_titles) != bool(self.addresses):
             raise ValueError("one that sends needs both ae_titles and addresses")
-        if not (self.ae_titles or self.query or self.forward):
-            raise ValueError("it neither sends (ae_titles and addresses) nor is asked (query) nor sent to (forward)")
+        if not (self.ae_titles or self.query or self.forward or self.results):
+            raise ValueError(
+                "it neither sends (ae_titles and addresses) nor is asked (query) nor sent to (forward, results)"
+            )
+        if self.results and self.results.confirm == "query" and not self.query:
+            raise ValueError('results: confirm = "query" needs a `query` address')
         if self.commitment and not self.ae_titles:
             raise ValueError("commitment is for one that sends: it needs ae_titles and addresses")
         return self
@@ -205,7 +240,7 @@ class DicomPeer(Section):
     @property
     def own_ae_titles(self) -> frozenset[str]:
         """All that it calls itself, when it sends and when it answers."""
-        return frozenset({*self.ae_titles, *(one.ae_title for one in (self.query, self.forward) if one)})
+        return frozenset({*self.ae_titles, *(one.ae_title for one in (self.query, self.forward, self.results) if one)})
 
 
 class ServerTls(Section):
@@ -306,6 +341,14 @@ class Sender(Section):
     authority: str | None = None
 
 
+class Hl7Receiver(Section):
+    """An HL7 v2 system that results are sent to (MLLP)."""
+
+    host: str
+    port: Port
+    tls: ClientTls | None = None
+
+
 class Hl7(Listener):
     """The HL7 v2 listener (MLLP)."""
 
@@ -316,6 +359,7 @@ class Hl7(Listener):
     default_charset: Codec = "latin-1"
     tls: Hl7Tls | None = None
     senders: dict[str, Sender] = {}
+    receivers: dict[str, Hl7Receiver] = {}
 
     @field_validator("senders")
     @classmethod
@@ -496,6 +540,17 @@ class Settings(Section):
     mail: Mail = Mail()
     logging: Logging = Logging()
 
+    @model_validator(mode="after")
+    def _results_name_their_protocol(self) -> "Settings":
+        senders = [f"dicom.peers.{name}.results" for name, peer in self.dicom.peers.items() if peer.results]
+        senders += [f"hl7.receivers.{name}" for name in self.hl7.receivers]
+        if senders and not self.site.protocol:
+            raise ValueError(
+                f"{', '.join(senders)}: results of single patients leave only with the study protocol or ethics vote "
+                "printed on them; name it as site.protocol"
+            )
+        return self
+
 
 def load_settings(path: Path | None = None) -> Settings:
     """Read a settings file.
@@ -536,5 +591,6 @@ def _explain(error: ValidationError) -> str:
         if item["type"] == "extra_forbidden":
             parts.append(f"{name} is not a setting (conf/node.toml lists them all)")
         else:
-            parts.append(f"{name}: {item['msg'].removeprefix('Value error, ')}")
+            said = item["msg"].removeprefix("Value error, ")
+            parts.append(f"{name}: {said}" if name else said)
     return "; ".join(parts)

@@ -56,6 +56,8 @@ def send_due(
     sqlite3.Error, StoreError
         The database cannot be used.
     """
+    if kind.prepare is not None:
+        kind.prepare(db, settings, peer, clock(), stop)
     queue.enrol(db, kind, settings, peer, at=clock())
     items = queue.claim(db, kind, settings, peer, at=clock())
     if not items:

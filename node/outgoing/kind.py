@@ -3,6 +3,7 @@
 A kind is one module that makes one :class:`Kind`, and a line in :mod:`node.outgoing.kinds`.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -144,6 +145,9 @@ def _an_hour(_settings: Settings) -> timedelta:
     return timedelta(hours=1)
 
 
+Prepare = Callable[[Database, Settings, str, datetime, threading.Event], None]
+
+
 def _nothing(_batch: Batch, _item: Item, _at: datetime) -> None:
     pass
 
@@ -167,6 +171,11 @@ class Kind:
         SQL: the number of the newest thing there is. Where given, a new receiver gets what comes after that moment
         (what was there before does not go to it), and ``enrol`` is asked only about the numbers after ``:after`` up to
         ``:up_to``.
+    since
+        SQL: the number up to which what there is when a receiver is set up does not concern it; ``prepare`` asks
+        :func:`node.outgoing.queue.set_up_at`.
+    prepare
+        Makes what is to be enrolled (of what is known, for a receiver), before ``enrol`` is asked.
     opened
         A session with a receiver for one batch: a context manager that gives the function which sends one item. It
         may raise UnreachableError, as may the function. Whatever else the function raises costs only its item.
@@ -193,6 +202,8 @@ class Kind:
     enrol: str | None = None
     values: Callable[[Settings, str, datetime], Mapping[str, object]] = _no_values
     position: str | None = None
+    since: str | None = None
+    prepare: Prepare | None = None
     opened: Opened
     pauses: Pauses
     rest: Pauses | None = None

@@ -57,10 +57,19 @@ def register(db: Database, kind: Kind, settings: Settings) -> None:
 
 
 def _position(db: Database, kind: Kind) -> int:
-    if kind.position is None:
+    asked = kind.position or kind.since
+    if asked is None:
         return 0
-    (newest,) = db.execute(kind.position).fetchone()
+    (newest,) = db.execute(asked).fetchone()
     return newest or 0
+
+
+def set_up_at(db: Database, kind: Kind, peer: str) -> int:
+    """The number (``Kind.since``) at which a receiver was set up."""
+    (number,) = db.execute(
+        "SELECT enrolled_up_to FROM state_outgoing_peer WHERE kind = ? AND peer = ?", [kind.name, peer]
+    ).fetchone()
+    return int(number)
 
 
 def _rest(batch: Batch, kind: Kind, rest: Pauses, *, error: str, at: datetime) -> None:

@@ -214,6 +214,35 @@ FROM (SELECT * FROM derived_unsent_series ORDER BY series_instance_uid, peer) AS
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.series_instance_uid = u.series_instance_uid)
 GROUP BY u.series_instance_uid;
 
+CREATE VIEW results AS
+SELECT r.result_id, r.kind, r.destination, r.subject AS series_instance_uid,
+       r.content ->> '$.study_instance_uid' AS study_instance_uid, r.version, r.identifier,
+       (SELECT e.identifier FROM record_result AS e WHERE e.result_id = r.replaces) AS replaces,
+       r.status, r.content ->> '$.score.vbq_mean' AS vbq_mean, r.content ->> '$.score.vbq_median' AS vbq_median,
+       r.content ->> '$.score.vbq_sd' AS vbq_sd, r.content ->> '$.blood.nlr' AS nlr, r.content ->> '$.blood.plr' AS plr,
+       r.content ->> '$.standing.tier' AS tier, r.content ->> '$.standing.threshold_version' AS threshold_version,
+       (SELECT json_group_array(value ->> 'code') FROM json_each(r.content, '$.reasons')) AS reason_codes,
+       r.content ->> '$.protocol' AS protocol, r.algorithm, r.approved_by, r.made_at,
+       NOT EXISTS (SELECT 1 FROM record_result AS n WHERE n.kind = r.kind AND n.destination = r.destination
+                   AND n.subject = r.subject AND n.version > r.version) AS latest,
+       CASE WHEN o.waiting > 0 THEN 'waiting' WHEN o.dead > 0 THEN 'given up'
+            WHEN o.sent_at IS NULL THEN iif(EXISTS (
+                SELECT 1 FROM record_result AS n WHERE n.kind = r.kind AND n.destination = r.destination
+                AND n.subject = r.subject AND n.version > r.version), 'replaced before it was sent', 'to be sent')
+            ELSE coalesce((SELECT a.answer FROM record_result_answer AS a WHERE a.result_id = r.result_id
+                           ORDER BY a.answer_id DESC LIMIT 1), 'sent') END AS state,
+       o.sent_at, o.attempts, o.last_error,
+       (SELECT max(a.answered_at) FROM record_result_answer AS a WHERE a.result_id = r.result_id) AS answered_at,
+       r.sha256, r.size_bytes
+FROM record_result AS r
+-- The first sending has the number of the result as its key, further ones that and what asked for them ("17/…").
+LEFT JOIN (SELECT q.result_id, max(s.done_at) AS sent_at, sum(s.attempts) AS attempts, max(s.last_error) AS last_error,
+                  sum(s.status = 'waiting') AS waiting, sum(s.status = 'dead') AS dead
+           FROM record_result AS q
+           JOIN state_outgoing AS s ON s.kind = q.queue AND s.peer = q.destination
+            AND s.key >= CAST(q.result_id AS TEXT) AND s.key < q.result_id || '0'
+           GROUP BY q.result_id) AS o USING (result_id);
+
 CREATE VIEW problems AS
 -- Words of reasons that are kept stand beside them; those of reasons made here are filled in from state_words. advice: of
 -- the problem, behind its reasons. codes: those of the reasons, else the code of the problem itself stands for them.

@@ -1,0 +1,1 @@
+"""Results: what is told of a series, kept as it was rendered for each destination, and what is due."""

@@ -1,0 +1,239 @@
+"""Results as records: what is due for a destination is rendered once, and its bytes are kept.
+
+Due is a question to the database: where the digest of what is known of a series differs from that of the newest record
+of the same kind, destination and series, a new version is rendered. Record and bytes are durable before anything is
+sent, so whatever is sent again is the same, under the same identifier.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlite_utils import Database
+
+from node import __version__
+from node.clock import to_text
+from node.results.content import Earlier, Finding, Result, Status, digest, status_of
+from node.results.files import ResultFiles
+from node.results.findings import findings
+from node.results.whose import read_whose
+from node.settings import Settings
+from node.store.archive import Archive
+from node.store.database import insert, writing
+from node.store.failures import Unit, barrier, forget_failure
+
+STEP = "results"
+
+NEWEST = """
+SELECT r.kind, r.subject, r.result_id, r.status, r.content_sha256 FROM record_result AS r
+WHERE r.queue = :queue AND r.destination = :destination
+  AND r.version = (SELECT max(version) FROM record_result AS n WHERE n.kind = r.kind AND n.destination = r.destination
+                   AND n.subject = r.subject)
+"""
+
+SLICE = """
+SELECT o.sha256 FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
+WHERE i.series_instance_uid = ? AND (?2 IS NULL OR i.sop_instance_uid = ?2) ORDER BY o.object_id DESC LIMIT 1
+"""
+
+FAILED = "SELECT unit_key, unit_part FROM state_failure WHERE step = ? AND final = 1 AND version = ?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """A rendered result: its bytes, and the UID or number by which its receiver tells it from others."""
+
+    identifier: str
+    content: bytes
+
+
+Render = Callable[[Result], Rendered]
+"""Raises whatever it likes: that costs this result, and stands in ``problems``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Whom results go to, and what of a finding it is told.
+
+    Attributes
+    ----------
+    queue
+        The kind of the queue that sends them.
+    name
+        As the settings name it.
+    renders
+        What renders each kind of result.
+    silent
+        Kinds that cannot say that nothing holds any more: another object must.
+    told
+        The part of a finding that these results say.
+    in_files
+        Whether the bytes are files (of DICOM), or stand in the record.
+    """
+
+    queue: str
+    name: str
+    renders: Mapping[str, Render]
+    silent: frozenset[str] = frozenset()
+    told: Callable[[Finding], Finding]
+    in_files: bool
+
+
+class _Newest(NamedTuple):
+    result_id: int
+    status: str
+    content_sha256: str
+
+
+def make_due(
+    db: Database, settings: Settings, destination: Destination, *, after: int, at: datetime, stop: threading.Event
+) -> int:
+    """Render and record all that is due for a destination; returns how many results.
+
+    Parameters
+    ----------
+    after
+        As for :func:`node.results.findings.findings`.
+    """
+    newest = {
+        (kind, subject): _Newest(*row)
+        for kind, subject, *row in db.execute(NEWEST, {"queue": destination.queue, "destination": destination.name})
+    }
+    failed = set(db.execute(FAILED, [STEP, __version__]).fetchall())
+    made = 0
+    for known in findings(db, queue=destination.queue, destination=destination.name, after=after):
+        finding = destination.told(known)
+        said = digest(finding)
+        for kind in destination.renders:
+            unit = Unit("series", finding.series_instance_uid, f"{kind} {destination.name}")
+            before = newest.get((kind, finding.series_instance_uid))
+            if not _is_due(finding, said, before, silent=kind in destination.silent) or unit[1:] in failed:
+                continue
+            if stop.is_set():
+                return made
+            with barrier(db, STEP, unit):
+                result = _result(db, settings, destination, kind, finding, before, at)
+                _record(db, settings, destination, result, destination.renders[kind](result), said, unit)
+                made += 1
+    return made
+
+
+def _is_due(finding: Finding, said: str, before: _Newest | None, *, silent: bool) -> bool:
+    if finding.score is None:
+        return before is not None and before.status != Status.WITHDRAWN.value and not silent
+    return before is None or before.content_sha256 != said
+
+
+def _result(
+    db: Database,
+    settings: Settings,
+    destination: Destination,
+    kind: str,
+    finding: Finding,
+    before: _Newest | None,
+    at: datetime,
+) -> Result:
+    earlier = None if before is None else load_earlier(db, settings, before.result_id)
+    row = db.execute(SLICE, [finding.series_instance_uid, finding.sop_instance_uid]).fetchone()
+    image = None if row is None else Archive(settings.storage.folder).path(row[0])
+    return Result(
+        kind=kind,
+        destination=destination.name,
+        finding=finding,
+        whose=None if image is None else read_whose(image),
+        image=image,
+        protocol=settings.site.protocol,
+        status=status_of(finding, earlier),
+        version=1 if earlier is None else earlier.version + 1,
+        replaces=earlier,
+        made_at=at,
+    )
+
+
+def load_earlier(db: Database, settings: Settings, result_id: int) -> Earlier:
+    """A recorded result with its bytes."""
+    identifier, version, status, content, sha256, body = db.execute(
+        "SELECT identifier, version, status, content, sha256, body FROM record_result WHERE result_id = ?", [result_id]
+    ).fetchone()
+    return Earlier(
+        result_id=result_id,
+        identifier=identifier,
+        version=version,
+        status=Status(status),
+        content=json.loads(content),
+        path=_file(settings, sha256) if body is None else None,
+        body=body,
+    )
+
+
+def _file(settings: Settings, sha256: str) -> Path:
+    return ResultFiles(settings.storage.folder).path(sha256)
+
+
+def _record(
+    db: Database,
+    settings: Settings,
+    destination: Destination,
+    result: Result,
+    rendered: Rendered,
+    said: str,
+    unit: Unit,
+) -> None:
+    finding = result.finding
+    row = row_of(
+        destination,
+        kind=result.kind,
+        subject=finding.series_instance_uid,
+        version=result.version,
+        status=result.status,
+        rendered=rendered,
+        content=result.to_json_dict(),
+        settings=settings,
+        at=result.made_at,
+    ) | {
+        "replaces": result.replaces.result_id if result.replaces else None,
+        "content_sha256": said,
+        "algorithm": finding.algorithm,
+        "approved_by": finding.approval.name if finding.approval else None,
+    }
+    with writing(db):
+        insert(db, "record_result", [row])
+        forget_failure(db, STEP, unit)
+
+
+def row_of(
+    destination: Destination,
+    *,
+    kind: str,
+    subject: str,
+    version: int,
+    status: Status,
+    rendered: Rendered,
+    content: Mapping[str, Any],
+    settings: Settings,
+    at: datetime,
+) -> dict[str, Any]:
+    """The row of a rendered result, whose bytes are durable, without what it replaces and who approved it."""
+    if destination.in_files:
+        sha256, body = ResultFiles(settings.storage.folder).put(rendered.content), None
+    else:
+        sha256, body = hashlib.sha256(rendered.content).hexdigest(), rendered.content
+    return {
+        "kind": kind,
+        "queue": destination.queue,
+        "destination": destination.name,
+        "subject": subject,
+        "version": version,
+        "identifier": rendered.identifier,
+        "status": status.value,
+        "content": json.dumps(content, ensure_ascii=False),
+        "sha256": sha256,
+        "size_bytes": len(rendered.content),
+        "body": body,
+        "made_at": to_text(at),
+    }

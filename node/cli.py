@@ -14,6 +14,7 @@ from node.commands import (
     facts,
     measure,
     pacs,
+    pool,
     quarantine,
     questions,
     records,
@@ -37,7 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (roles, measure, facts, pacs, quarantine, questions, records, results, decisions, counts, users, upkeep):
+for part in (
+    roles, measure, facts, pacs, quarantine, questions, records, results, decisions, counts, pool, users, upkeep,
+):  # fmt: skip
     app.add_typer(part.app)
 
 

@@ -185,12 +185,15 @@ def _ols_fit(fit: LinearFit, rows: CompleteRows) -> OlsFit:
         adj_r2=fit.adj_r2,
         residual_sd=fit.sigma,
         terms=terms,
-        effects=tuple(
-            _effect(term, EFFECT_UNITS[term.term]) for term in terms if term.term in EFFECT_UNITS and not term.withheld
-        ),
+        effects=ratio_effects(terms),
         omitted=rows.omitted,
         aliased=fit.aliased,
-        alerts=(*rows.alerts, *influence_alerts(fit, rows.frame["id"].tolist()), *_collinear(terms), *_few(fit)),
+        alerts=(
+            *rows.alerts,
+            *influence_alerts(fit, rows.frame["id"].tolist()),
+            *collinear(terms),
+            *few_rows(fit.n, len(fit.names)),
+        ),
     )
 
 
@@ -211,11 +214,16 @@ def _terms(fit: LinearFit) -> tuple[Term, ...]:
     return tuple(terms)
 
 
-def _effect(term: Term, per: float) -> Effect:
-    return Effect(term=term.term, per=per, b=term.b * per, ci_low=term.ci_low * per, ci_high=term.ci_high * per)
+def ratio_effects(terms: Sequence[Term]) -> tuple[Effect, ...]:
+    """The two ratios in the paper's steps, those left out whose effect is withheld."""
+    steps = [(term, EFFECT_UNITS[term.term]) for term in terms if term.term in EFFECT_UNITS and not term.withheld]
+    return tuple(
+        Effect(term=one.term, per=per, b=one.b * per, ci_low=one.ci_low * per, ci_high=one.ci_high * per)
+        for one, per in steps
+    )
 
 
-def _collinear(terms: Sequence[Term]) -> Iterator[Reason]:
+def collinear(terms: Sequence[Term]) -> Iterator[Reason]:
     """Which predictors nearly determine each other, those whose effects are withheld apart."""
     named = {term.term: term.vif for term in terms if term.vif is not None and term.vif > HIGH_VIF}
     withheld = {name: vif for name, vif in named.items() if vif > WITHHELD_VIF}
@@ -226,10 +234,11 @@ def _collinear(terms: Sequence[Term]) -> Iterator[Reason]:
         yield Reason("predictors-collinear", {"terms": tuple(kept), "vif": max(kept.values())})
 
 
-def _few(fit: LinearFit) -> Iterator[Reason]:
-    needed = ROWS_FOR_RESIDUAL_SD + len(fit.names)
-    if fit.n < needed:
-        yield Reason("few-rows-for-residual-sd", {"rows": fit.n, "needed": needed})
+def few_rows(rows: int, coefficients: int) -> Iterator[Reason]:
+    """Whether the rows are fewer than the residual standard deviation needs."""
+    needed = ROWS_FOR_RESIDUAL_SD + coefficients
+    if rows < needed:
+        yield Reason("few-rows-for-residual-sd", {"rows": rows, "needed": needed})
 
 
 def influence_alerts(fit: LinearFit, ids: Sequence[str]) -> tuple[Reason, ...]:

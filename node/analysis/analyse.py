@@ -3,23 +3,19 @@
 The same file and choices give the same bytes: nothing written names a time, a folder or the file.
 """
 
-import base64
 import csv
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS
 from analytics.methods.agreement import BlandAltman
@@ -33,7 +29,7 @@ from analytics.paper.regression import OlsFit
 from analytics.paper.strata import UNKNOWN
 from analytics.paper.validation import paper_engine
 from analytics.pictures.age import age_alt_text, age_figure
-from analytics.pictures.base import png, scatter_alt_text, scatter_figure, svg
+from analytics.pictures.base import scatter_alt_text, scatter_figure
 from analytics.pictures.cohort import bland_altman_figure, over_time
 from analytics.pictures.flow import Flow, FlowStep, flow_figure
 from analytics.pictures.model import calibration, coefficients, residuals, roc_curves
@@ -41,13 +37,11 @@ from analytics.reasons import Reason, codes, words
 from node.analysis.agreement import read_readings
 from node.analysis.cells import LABELS, guarded
 from node.analysis.missing import MissingReport, missing_report
+from node.analysis.pages import Picture, clear, page_template, write_pages
 from node.analysis.tables import tables
 from node.errors import CohortError, InputError
 from node.people.cohort_rows import CohortRow, by_reason, detail_rows, exclusions_by_reason
 from node.people.imports import read_cohort
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SCATTERED = ("age", "nlr", "plr")
 """Figures 2–4 of the paper."""
@@ -64,7 +58,6 @@ WRITTEN = (
 """Names of the files that an analysis may write, with these endings."""
 LEFT_OUT = ("line", "id", "what", "code", "reason")
 """Columns of left_out.csv."""
-SUFFIXES = (".json", ".csv", ".html", ".png", ".svg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,25 +114,6 @@ class Run:
             "missing": None if self.missing is None else self.missing.to_json_dict(),
         }  # fmt: skip
         return {**origin, "problems": list(self.problems), **counted, **self.analysis.to_json_dict()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A figure with its file name and what it shows in words."""
-
-    name: str
-    caption: str
-    figure: "Figure"
-
-    @cached_property
-    def png(self) -> bytes:
-        """The picture."""
-        return png(self.figure)
-
-    @property
-    def base64(self) -> str:
-        """The picture as text, for an HTML page."""
-        return base64.b64encode(self.png).decode()
 
 
 def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None, mapping: str = "") -> Run:
@@ -219,33 +193,15 @@ def _outcome(row: CohortRow, name: str) -> float:
 def write(run: Run, folder: Path) -> None:
     """Write everything into a folder, which is made; what an earlier analysis wrote there goes."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in WRITTEN:
-        for suffix in SUFFIXES:
-            # A table that this analysis refuses must not stand there from the last one.
-            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    clear(folder, WRITTEN)
     text = json.dumps(run.to_json_dict(), ensure_ascii=False, indent=2, allow_nan=False)
     (folder / "analysis.json").write_text(text + "\n", encoding="utf-8")
     with (folder / "left_out.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([guarded(cell) for cell in row] for row in (LEFT_OUT, *run.details))
-    environment = Environment(
-        loader=PackageLoader("node.analysis"), autoescape=select_autoescape(["html.j2"]), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    template = environment.get_template("analysis.html.j2")
-    shown, drawn = tables(run.analysis), list(pictures(run))
+    shown = tables(run.analysis)
     if run.missing is not None:
         shown.insert(0, run.missing.table())
-    for table in shown:
-        cells = io.StringIO(newline="")
-        csv.writer(cells).writerows([guarded(cell) for cell in row] for row in (table.columns, *table.rows))
-        (folder / f"{table.name}.csv").write_text(cells.getvalue(), encoding="utf-8", newline="")
-        page = template.render(run=run, tables=[table], figures=[])
-        (folder / f"{table.name}.html").write_text(page, encoding="utf-8")
-    for picture in drawn:
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
-        (folder / f"{picture.name}.svg").write_bytes(svg(picture.figure))
-    report = template.render(run=run, tables=shown, figures=drawn)
-    (folder / "report.html").write_text(report, encoding="utf-8")
+    write_pages(folder, page_template("analysis.html.j2"), run=run, tables=shown, pictures=list(pictures(run)))
 
 
 def pictures(run: Run) -> Iterator[Picture]:

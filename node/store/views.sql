@@ -157,6 +157,10 @@ SELECT t.version, t.night, t.method, t.n, t.vbq, t.nlr, t.plr, t.ratios, t.strat
         ORDER BY d.decision_id DESC LIMIT 1) AS decided_by
 FROM record_threshold AS t;
 
+CREATE VIEW pool_exports AS
+SELECT export_id, exported_at, n, json_array_length(content, '$.content.groups') AS sums, content
+FROM record_pool_export;
+
 CREATE VIEW reports AS
 SELECT r.report_id, r.night, r.kind, r.made_at, r.fit_id, r.subject, r.text, r.html, r.counts,
        (SELECT count(*) FROM record_mail AS m WHERE m.report_id = r.report_id) AS mails,

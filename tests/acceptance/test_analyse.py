@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from node.analysis.analyse import SUFFIXES, WRITTEN
+from node.analysis.analyse import WRITTEN
+from node.analysis.pages import SUFFIXES
 from tests.acceptance.harness import vbq_node
 
 SCRIPT = Path(__file__).parent / "statistics_against_r.py"

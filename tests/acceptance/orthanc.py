@@ -26,7 +26,7 @@ class Orthanc:
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.dicom_port, self.http_port = free_ports(2)
-        self._settings = settings
+        self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, modalities: Mapping[str, tuple[str, int]]) -> None:
@@ -54,7 +54,7 @@ class Orthanc:
             "DicomAlwaysAllowFind": True,
             "DicomAlwaysAllowGet": True,
             "DicomAlwaysAllowMove": True,
-            **self._settings,
+            **self.settings,
         }
         path = self.folder / "orthanc.json"
         path.write_text(json.dumps(config))

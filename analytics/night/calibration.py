@@ -336,7 +336,9 @@ def _scanners(frame: pd.DataFrame, rule: Rule, *, pooled: MarkerCut) -> Iterator
     """The VBQ cut of every known scanner: its own where enough of its patients are there, else the pooled one."""
     names = frame["scanner_stratum"].astype(str)
     known: Sequence[str] = sorted(set(names) - {""})
-    if len(set(names)) < 2:
+    if set(names) == set(known) and len(known) == 1:
+        # All patients are at one scanner: the cut of all is its own, and nobody's of another one.
+        yield StratumCut(stratum=known[0], n=len(frame), vbq=pooled.cut, pooled=None), None
         return
     for name in known:
         part = frame[(names == name).to_numpy()]

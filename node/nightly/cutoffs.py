@@ -1,4 +1,4 @@
-"""What a night does about the cut-offs: adopt what was announced, record tonight's where they are new."""
+"""What a night does about the cut-offs: adopt what was announced, propose tonight's where the old are left behind."""
 
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -41,24 +41,52 @@ def rule_of(settings: Settings) -> Rule:
 def decide_thresholds(
     db: Database, settings: Settings, tonight: Tonight, *, night: date, now: datetime
 ) -> thresholds.Version | None:
-    """Adopt what an earlier night announced, then record tonight's cuts where they are new; returns the new version."""
+    """Adopt what an earlier night announced, then propose tonight's cuts where they are worth it; returns the new
+    version."""
     _adopt_announced(db, settings, tonight, night=night, now=now)
-    found, newest = tonight.proposal, thresholds.newest(db)
-    if isinstance(found, Refusal) or (newest is not None and _same_cuts(newest.cuts, found.cuts)):
+    found, newest, current = tonight.proposal, thresholds.newest(db), thresholds.in_force(db)
+    announced = _rule_of_adoption(db, settings, tonight, current)
+    if isinstance(found, Refusal) or not (announced or _worth_proposing(newest, current, tonight, found)):
         return None
-    current = thresholds.in_force(db)
     version = thresholds.propose(
-        db,
-        found,
-        night=night,
-        snapshot_sha256=tonight.snapshot_sha256,
-        announced=_rule_of_adoption(db, settings, tonight, current),
-        now=now,
+        db, found, night=night, snapshot_sha256=tonight.snapshot_sha256, announced=announced, now=now
     )
     if newest is None and settings.thresholds.adopt != "manual":
         # Nobody has a tier yet, so nobody changes.
         thresholds.record_adoption(db, version.version, rule="first", why="first", now=now)
     return version
+
+
+def _worth_proposing(
+    newest: thresholds.Version | None, current: thresholds.Version | None, tonight: Tonight, found: Calibration
+) -> bool:
+    """Whether a person should be asked: tonight's cuts leave behind those in force and the last that were proposed.
+
+    Each new patient moves the cuts a little, and proposals of every night would bury the one that matters. During a
+    drift there is one in any case, because adopting it is how a person says that the new patients are the cohort now.
+    """
+    if newest is None:
+        return True
+    drifting = isinstance(tonight.drift, Drift) and tonight.drift.alarm
+    if newest == current and drifting:
+        return not _same_cuts(newest.cuts, found.cuts)
+    return _other_than(newest, found) and (current is None or _other_than(current, found))
+
+
+def _other_than(version: thresholds.Version, found: Calibration) -> bool:
+    """Whether tonight's cuts are others than a version's by more than chance, or of another kind."""
+    cuts = found.cuts
+    if _same_cuts(version.cuts, cuts):
+        return False
+    if cuts.method != version.cuts.method or cuts.ratios != version.cuts.ratios or not _found_alike(version, found):
+        return True
+    known = {(one["marker"], one["stratum"]) for one in version.evidence["markers"]}
+    # Given limits have no interval; a scanner that has got a cut of its own had none to leave behind.
+    chosen = any(
+        one.kept_within is None or (one.stratum is not None and (one.marker, one.stratum) not in known)
+        for one in found.markers
+    )
+    return chosen or bool(left_behind(version.cuts, found))
 
 
 def _adopt_announced(db: Database, settings: Settings, tonight: Tonight, *, night: date, now: datetime) -> None:

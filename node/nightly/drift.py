@@ -37,8 +37,16 @@ def explain_drift(drift: Drift, frozen: Frozen) -> str:
     return (
         f"the last {drift.window} of {drift.n_new} patients since fit {frozen.fit_id} have "
         f"VBQ {_signed(drift.mean_residual, 3)} from what it predicts (z {_signed(drift.z, 1)}, "
-        f"CUSUM up {drift.cusum_up:.1f}, down {drift.cusum_down:.1f}); evidence for a step "
+        f"CUSUM up {drift.cusum_up:.1f}, down {drift.cusum_down:.1f}); evidence for a step beyond a season "
         f"{_evidence(drift.evidence)}, alarm beyond {EVIDENCE_LIMIT:g}"
+    )
+
+
+def explain_season(drift: Drift) -> str:
+    """What would be an alarm, but for what a season may explain."""
+    return (
+        f"{_step(drift.step_with_season)}, as far as a season may explain: no alarm while it may. It is one when it "
+        "outlasts the season; compare with the same months of another year, then look at scanner and protocol"
     )
 
 

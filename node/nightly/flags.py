@@ -14,7 +14,8 @@ from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts
 from analytics.episodes.tiers import explain, near_cut, tier
-from analytics.reasons import Reason, to_dict
+from analytics.night.drift import Drift, Step
+from analytics.reasons import Reason, Value, to_dict
 from analytics.reasons import words as in_words
 from analytics.records import Tier
 from node.people.thresholds import Version, get
@@ -118,7 +119,13 @@ class _Known:
 
 
 def find_changes(
-    db: Database, *, night: date, version: Version | None, vbq_sem: float, derivation_behind: bool
+    db: Database,
+    *,
+    night: date,
+    version: Version | None,
+    vbq_sem: float,
+    derivation_behind: bool,
+    drift: Drift | None = None,
 ) -> tuple[list[Flag], list[Standing]]:
     """Compare tonight's tiers with those last written; nothing is stored.
 
@@ -130,13 +137,15 @@ def find_changes(
         Standard error of measurement of a VBQ whose measurement brings none of its own, in its units.
     derivation_behind
         The steps have work left, so an episode that is not there may only not be there yet.
+    drift
+        Tonight's comparison with the frozen model; an alarm is said at the patients it is about.
     """
     known = _known(db)
     flags: list[Flag] = []
     standing: list[Standing] = []
     if version is not None:
         for one in _upcoming(db, night):
-            flag, stands = _tiered(db, one, known.get(one.episode), version, vbq_sem)
+            flag, stands = _tiered(db, one, known.get(one.episode), version, vbq_sem, drift)
             standing.append(stands)
             flags.extend([flag] if flag else [])
     listed = {one.episode for one in standing}
@@ -219,13 +228,14 @@ class _Upcoming:
     surgery_date: str
     values: Values
     vbq_sd: float | None
+    mri_date: str | None = None
     notes: tuple[Reason, ...] = ()
 
 
 def _upcoming(db: Database, night: date) -> list[_Upcoming]:
     """Every linked and eligible operation of this date or later, in order of dates."""
     rows = db.execute(
-        "SELECT l.episode, l.surgery_date, l.vbq, l.nlr, l.plr, l.scanner_stratum, l.vbq_sd, "
+        "SELECT l.episode, l.surgery_date, l.vbq, l.nlr, l.plr, l.scanner_stratum, l.vbq_sd, l.mri_date, "
         "(SELECT m.reasons FROM derived_measurement AS m WHERE m.series_instance_uid = l.series_instance_uid "
         f" AND m.current = 1 ORDER BY m.reading_id DESC LIMIT 1) FROM {DERIVED_LINKS} "
         "WHERE l.status = 'linked' AND l.eligible = 1 AND l.surgery_date >= ? ORDER BY l.surgery_date, l.episode",
@@ -237,21 +247,39 @@ def _upcoming(db: Database, night: date) -> list[_Upcoming]:
             surgery_date=day,
             values=Values(vbq=vbq, nlr=nlr, plr=plr, scanner=scanner),
             vbq_sd=sd,
+            mri_date=mri_date,
             notes=loaded(reasons or "[]"),
         )
-        for episode, day, vbq, nlr, plr, scanner, sd, reasons in rows
+        for episode, day, vbq, nlr, plr, scanner, sd, mri_date, reasons in rows
     ]
 
 
+def _with_doubts(said: Reason, one: _Upcoming, cuts: Cuts, drift: Drift | None) -> Reason:
+    """What a surgeon must know of these values against these cuts."""
+    if one.notes:
+        said = Reason("values-of-doubtful-mri", {"compared": said, "notes": one.notes})
+    why = cuts.of.values.get("why")
+    if isinstance(why, Reason):
+        said = Reason("values-of-scanner-without-cut", {"compared": said, "why": why})
+    if drift is not None and drift.alarm and _within(drift.step, one):
+        about: dict[str, Value] = {"compared": said, "size": drift.step.size, "since": drift.step.since}
+        said = Reason("values-while-drifting", about)
+    return said
+
+
+def _within(step: Step, one: _Upcoming) -> bool:
+    """Whether a patient was examined where and when VBQ deviates from the model."""
+    return step.scanner in (None, one.values.scanner or "") and (one.mri_date or "") >= step.since
+
+
 def _tiered(
-    db: Database, one: _Upcoming, before: _Known | None, version: Version, vbq_sem: float
+    db: Database, one: _Upcoming, before: _Known | None, version: Version, vbq_sem: float, drift: Drift | None
 ) -> tuple[Flag | None, Standing]:
     values, cuts = one.values, version.cuts.at(one.values.scanner)
     now_tier = values.tier(version.cuts)
     error = one.vbq_sd if one.vbq_sd is not None else vbq_sem
     said = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=cuts, vbq_sem=error)
-    if one.notes:
-        said = Reason("values-of-doubtful-mri", {"compared": said, "notes": one.notes})
+    said = _with_doubts(said, one, cuts, drift)
     near = near_cut(values.vbq, cuts, vbq_sem=error)
     standing = Standing(
         episode=one.episode,

@@ -337,6 +337,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         version=version,
         vbq_sem=settings.measurement.vbq_sem,
         derivation_behind=bool(counts.to_derive),
+        drift=prepared.drift if isinstance(prepared.drift, Drift) else None,
     )
     flags.store(db, changes, night=night)
     findings = Findings(

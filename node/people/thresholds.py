@@ -23,6 +23,8 @@ from node.errors import InputError
 from node.store.database import insert, writing
 from node.store.reasons import stored
 
+NEWEST_STATE = "SELECT version, state FROM thresholds ORDER BY version DESC LIMIT 1"
+
 AdoptionRule = Literal["first", "left-behind"]
 """By which rule of the settings a version is adopted: nobody had a tier, or its cuts have left the old ones behind."""
 
@@ -69,9 +71,14 @@ def in_force(db: Database) -> Version | None:
     return _one(db, "SELECT max(version) FROM thresholds WHERE state = 'adopted'")
 
 
+def undecided(db: Database) -> Version | None:
+    """The newest version, if it is proposed and nobody has decided about it; older proposals are overtaken."""
+    return _one(db, f"SELECT version FROM ({NEWEST_STATE}) WHERE state = 'proposed'")
+
+
 def _one(db: Database, sql: str) -> Version | None:
-    (number,) = db.execute(sql).fetchone()
-    return None if number is None else get(db, number)
+    row = db.execute(sql).fetchone()
+    return None if row is None or row[0] is None else get(db, row[0])
 
 
 def get(db: Database, version: int) -> Version:

@@ -45,8 +45,8 @@ LEFT JOIN derived_identifier AS i ON (i.authority, i.patient_id) = (s.patient_au
 GROUP BY u.study_instance_uid
 """
 THRESHOLDS = """
-SELECT version, proposed_at, vbq, nlr, plr, n FROM thresholds WHERE state = 'proposed' AND announced = 1
-ORDER BY version DESC LIMIT 1
+SELECT version, proposed_at, vbq, nlr, plr, n FROM thresholds
+WHERE state = 'proposed' AND version = (SELECT max(version) FROM record_threshold)
 """
 OPERATIONS = """
 SELECT person, min(planned_at) FROM derived_operation WHERE cancelled = 0 AND planned_at >= ? GROUP BY person

@@ -133,6 +133,14 @@ def test_what_given_limits_are_worth_is_said_where_there_is_an_outcome() -> None
     assert (one.worth.n, one.worth.prevalence) == (100, 0.4)
 
 
+def test_the_cut_of_a_cohort_of_one_scanner_is_that_scanners() -> None:
+    found = calibrate(bones().assign(scanner_stratum="A"), rule())
+    assert isinstance(found, Calibration)
+    assert (found.cuts.at("A").vbq, str(found.cuts.at("A").of)) == (found.cuts.vbq, "scanner A")
+    assert str(found.cuts.at("B").of) == "all scanners (scanner B is not among those of the cut-offs)"
+    assert [one.stratum for one in found.markers] == [None] * 3
+
+
 def test_a_scanner_with_enough_patients_has_its_own_cut_another_the_pooled_one() -> None:
     table = bones().assign(vbq=lambda t: t.vbq + 0.3 * (t.scanner_stratum == "B"))
     found = calibrate(table, rule(minimum_per_scanner=101))
@@ -152,12 +160,6 @@ def test_a_scanner_with_enough_patients_has_its_own_cut_another_the_pooled_one()
         assert (cuts.vbq, str(cuts.of)) == (found.cuts.vbq, of)
     assert {found.cuts.at(name).nlr for name in ("A", "B", None)} == {found.cuts.nlr}, "blood knows no scanner"
 
-
-def test_one_scanner_alone_is_the_whole_cohort() -> None:
-    found = calibrate(cohort(100, scanner_stratum="A"), rule())
-    assert isinstance(found, Calibration)
-    assert found.cuts.strata == ()
-    assert str(found.cuts.at("A").of) == "all scanners"
 
 
 @pytest.mark.parametrize(

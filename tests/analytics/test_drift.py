@@ -56,25 +56,67 @@ def test_mean_and_cusum_are_those_worked_out_by_hand() -> None:
     assert drift.step.n == 60
 
 
-def test_the_evidence_is_the_sum_of_likelihood_ratios() -> None:
-    """Every step one by one, as a column of its own added to the regression (statsmodels), σ of the whole fit.
+def summed_ratios(rows: pd.DataFrame, more: np.ndarray, prior: np.ndarray, *, frozen: int) -> float:
+    """Every step one by one, as a column of its own added to the regression (statsmodels), σ of the fit without it.
 
     With b its coefficient and s its standard error, the step of size d has the ratio exp((d b − d²/2) σ²/(s² σ₀²)).
     """
-    frozen, new = people(60, seed=1, prefix="F"), people(25, seed=2, prefix="N", shift=0.1).assign(scanner_stratum="A")
-    drift = check_drift(frozen, new)
-    assert isinstance(drift, Drift)
-    rows = pd.concat([frozen, new])
-    plain = sm.add_constant(rows[list(PREDICTORS)].to_numpy(dtype=float))
-    sigma = sqrt(sm.OLS(rows.vbq.to_numpy(), plain).fit().scale)
+    plain = np.column_stack([sm.add_constant(rows[list(PREDICTORS)].to_numpy(dtype=float)), more])
+    plain = np.vstack([np.column_stack([np.zeros((len(prior), 8)), prior]), plain])
+    outcome = np.concatenate([np.zeros(len(prior)), rows.vbq])
+    sigma = sqrt(sm.OLS(outcome, plain).fit().scale)
     evidence = 0.0
-    for first in range(60, 85):
-        column = (np.arange(85) >= first).astype(float)
-        fit = sm.OLS(rows.vbq.to_numpy(), np.column_stack([plain, column])).fit()
+    for first in range(frozen + len(prior), len(outcome)):
+        column = (np.arange(len(outcome)) >= first).astype(float)
+        fit = sm.OLS(outcome, np.column_stack([plain, column])).fit()
         information = fit.scale / fit.bse[-1] ** 2
         for size in (*STEPS, *(-one for one in STEPS)):
             evidence += exp((size * fit.params[-1] - size**2 / 2) * information / sigma**2) / (2 * len(STEPS))
-    assert drift.evidence == pytest.approx(evidence, rel=1e-9)
+    return evidence
+
+
+def test_the_evidence_is_the_sum_of_likelihood_ratios() -> None:
+    """Without a wave and with one whose halves are known to be 0 give or take 0.0125 (ridge rows)."""
+    frozen, new = people(60, seed=1, prefix="F"), people(25, seed=2, prefix="N", shift=0.1)
+    frozen, new = (frame.assign(scanner_stratum="A") for frame in (frozen, new))
+    drift = check_drift(frozen, new)
+    fit = fit_vbq_model(frozen, minimum_rows_per_parameter=5)
+    assert isinstance(drift, Drift) and isinstance(fit, OlsFit)
+    rows = pd.concat([frozen, new])
+    none = summed_ratios(rows, np.empty((85, 0)), np.empty((0, 0)), frozen=60)
+    assert drift.evidence_with_season == pytest.approx(none, rel=1e-9)
+    angle = 2 * np.pi * pd.to_datetime(rows.mri_date).dt.day_of_year.to_numpy() / 365.25
+    wave = np.column_stack([np.cos(angle), np.sin(angle)])
+    allowed = summed_ratios(rows, wave, np.eye(2) * fit.residual_sd / 0.0125, frozen=60)
+    assert drift.evidence == pytest.approx(allowed, rel=1e-9)
+
+
+def test_a_season_is_no_alarm_and_is_said() -> None:
+    """±0.06 over a year, which without seasons is one."""
+    frozen, new = people(150, seed=1, prefix="F"), people(300, seed=2, prefix="N")
+    day = np.arange(300) * 365 / 300
+    new["mri_date"] = [str((pd.Timestamp("2027-01-01") + pd.Timedelta(days=one)).date()) for one in day]
+    new["vbq"] += 0.06 * np.cos(2 * np.pi * day / 365)
+    drift = check_drift(frozen, new[:210])
+    assert isinstance(drift, Drift)
+    assert drift.perhaps_season and not drift.alarm
+    assert drift.evidence < EVIDENCE_LIMIT < drift.evidence_with_season
+    assert drift.step_with_season.size < 0, "the summer after the winter"
+
+
+@pytest.mark.parametrize("shift", [0.15, -0.15])
+def test_a_replaced_scanner_is_named(shift: float) -> None:
+    """All patients from a day on are at a scanner that nobody was at before: it is that scanner, not all of them."""
+    frozen, new = people(150, seed=1, prefix="F"), people(110, seed=2, prefix="N")
+    frozen["scanner_stratum"] = "A"
+    new["scanner_stratum"] = ["A"] * 60 + ["B"] * 50
+    still = check_drift(frozen, new)
+    new.loc[60:, "vbq"] += shift
+    drift, early = check_drift(frozen, new), check_drift(frozen, new[:80])
+    assert isinstance(drift, Drift) and isinstance(early, Drift) and isinstance(still, Drift)
+    assert (drift.alarm, drift.step.scanner, drift.step.since, drift.step.n) == (True, "B", "2026-03-02", 50)
+    assert (early.step.scanner, early.step.n) == ("B", 20)
+    assert not still.alarm
 
 
 def test_a_step_at_one_scanner_is_found_there() -> None:

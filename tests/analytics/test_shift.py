@@ -34,6 +34,19 @@ def test_an_older_cohort_is_said() -> None:
     assert found.p == pytest.approx(stats.ttest_ind(*ages, equal_var=False).pvalue)
 
 
+def test_a_ratio_has_to_differ_by_more_than_a_season() -> None:
+    """NLR of 2 and 3 in turn (mean 2.5): the margin is 3 % of it, 0.075."""
+    frozen, new = people(100, prefix="F"), people(40, prefix="N")
+    spread = np.tile([2.0, 3.0], 20)
+    for difference in (0.5, -0.5):
+        (found,) = find_shifts(frozen, new.assign(nlr=spread + difference))
+        assert (found.name, found.now) == ("nlr", pytest.approx(2.5 + difference))
+        beyond = spread + difference - np.sign(difference) * 0.075
+        assert found.p == pytest.approx(stats.ttest_ind(beyond, frozen.nlr, equal_var=False).pvalue)
+    assert stats.ttest_ind(spread + 0.4, frozen.nlr, equal_var=False).pvalue < 1e-4
+    assert find_shifts(frozen, new.assign(nlr=spread + 0.4)) == ()
+
+
 def test_the_share_of_a_binary_and_of_a_scanner_is_said() -> None:
     found = find_shifts(people(100, prefix="F"), people(40, prefix="N", men=0, scanners="A"))
     assert [(one.kind, one.name, one.before, one.now) for one in found] == [

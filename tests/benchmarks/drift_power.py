@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.drift_power [--sites 500] [--frozen 80 150 250] [--shift 0.1]
 
-A site has a frozen cohort of ``--frozen`` patients that follow the paper's model (residual SD 0.14) and then one new
-patient a night. Without a step it is looked at after each of 200 patients; with one, after each of the 60 patients
+A site has a frozen cohort of ``--frozen`` patients that follow the paper's model (residual SD 0.14) and then 300 new
+patients a year. Without a step it is looked at after each of 200 patients; with one, after each of the 60 patients
 from the step on, which comes after 100 (0: right after the freeze). Alarms before the step do not count as found.
 """
 
@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 import pandas as pd
 
-from analytics.night.drift import EVIDENCE_LIMIT, FEWEST, _find_step, _fit
+from analytics.night.drift import EVIDENCE_LIMIT, FEWEST, SEASON_SD, _find_step, _fit
 from analytics.paper.regression import PREDICTORS
 
 RESIDUAL_SD = 0.1406
@@ -36,7 +36,8 @@ def first_alarm(rows: pd.DataFrame, frozen: int, looks: range) -> int | None:
     """After how many new patients the evidence first passed its limit, looked at after each of ``looks``."""
     for count in looks:
         seen = rows.iloc[: frozen + count]
-        if _find_step(_fit(seen), seen.iloc[frozen:])[0] > EVIDENCE_LIMIT:
+        fit = _fit(seen, season_sd=SEASON_SD / RESIDUAL_SD)
+        if _find_step(fit, seen.iloc[frozen:], frozenset()).evidence > EVIDENCE_LIMIT:
             return count
     return None
 
@@ -54,6 +55,8 @@ def main() -> None:
         delays: list[int | None] = []
         for site in range(chosen.sites):
             rows = people(np.random.default_rng([site, frozen]), frozen + 200)
+            days = pd.date_range("2026-01-05", periods=200, freq=pd.Timedelta(days=365 / 300))
+            rows.loc[rows.index[frozen:], "mri_date"] = days.strftime("%Y-%m-%d").to_numpy()
             false.append(first_alarm(rows, frozen, range(FEWEST, 201)))
             begin = frozen + chosen.after
             rows.loc[rows.index[begin:], "vbq"] += chosen.shift

@@ -1,6 +1,7 @@
 """Who is on the list and with which tier: the module of the flags alone, on rows as the link step leaves them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts, StratumCut, institutional_cuts
+from analytics.night.drift import Drift, Step
 from analytics.reasons import Reason
 from analytics.records import Tier
 from node.nightly.flags import Flag, Standing, find_changes, store
@@ -175,6 +177,38 @@ def test_the_cut_of_the_scanner_makes_the_tier(db: Database) -> None:
 
 
 # ---- what changes --------------------------------------------------------------------------------------------------
+def test_a_scanner_that_the_cuts_hold_no_patient_of_is_said_at_the_patient(db: Database) -> None:
+    cuts = replace(CUTS, strata=(StratumCut(stratum="A", n=90, vbq=3.25, pooled=None),))
+    put(db, "A", {"scanner_stratum": "A"}, **FLAGGED)
+    put(db, "B", {"scanner_stratum": "B"}, **FLAGGED)
+    standing = {one.episode: one for one in changes(db, following=version(cuts=cuts))[1]}
+    assert "no VBQ cut" not in str(standing["A"].explanation)
+    assert str(standing["B"].explanation).endswith(
+        "; no VBQ cut is calibrated for this scanner (scanner B is not among those of the cut-offs): "
+        "VBQ may be high or low for the scanner alone"
+    )
+
+
+def test_an_alarm_is_said_at_the_patients_it_is_about(db: Database) -> None:
+    step = Step(scanner="B", since="2026-02-01", n=20, size=0.15, ci_low=0.1, ci_high=0.2)
+    drift = Drift(
+        n_frozen=150, n_new=60, evidence=9999.0, step=step, evidence_with_season=9999.0, step_with_season=step,
+        window=60, mean_residual=0.1, z=5.0, cusum_up=30.0, cusum_down=0.0, strata=(),
+    )  # fmt: skip
+    for episode, scanner, day in (("A", "A", "2026-02-20"), ("B", "B", "2026-02-20"), ("B0", "B", "2026-01-20")):
+        put(db, episode, {"scanner_stratum": scanner, "mri_date": day}, **FLAGGED)
+
+    def told(one: Drift) -> list[str]:
+        _, standing = find_changes(
+            db, night=NIGHT, version=version(), vbq_sem=VBQ_SEM, derivation_behind=False, drift=one
+        )
+        return sorted(who.episode for who in standing if "deviates from the model by +0.150" in str(who.explanation))
+
+    assert told(drift) == ["B"]
+    assert told(replace(drift, step=replace(step, scanner=None))) == ["A", "B"]
+    assert told(replace(drift, evidence=1.0)) == []
+
+
 def test_what_stays_the_same_is_not_written_again(db: Database) -> None:
     put(db, "E1", **FLAGGED)
     assert len(written(db)) == 1

@@ -11,6 +11,8 @@ import pytest
 from sqlite_utils import Database
 
 from analytics.night.calibration import Calibration, Rule, calibrate, left_behind
+from node.nightly.cohort import cohort_frame, read_snapshot
+from node.nightly.cutoffs import rule_of
 from node.nightly.drift import read_frozen
 from node.nightly.night import run_night
 from node.people import thresholds
@@ -101,23 +103,63 @@ def test_the_rule_adopts_when_an_old_cut_leaves_the_interval_of_the_new(tmp_path
     assert rule_night(db, tmp_path, 0) == [(1, "adopted", "rule: first")]
     with db.conn:
         db.execute("UPDATE derived_import_row SET vbq = vbq + 0.001")
-    assert [row[1] for row in rule_night(db, tmp_path, 1)] == ["adopted", "proposed"]
+    assert [row[1] for row in rule_night(db, tmp_path, 1)] == ["adopted"], "other cuts, but none is left behind"
     (cut,) = db.execute("SELECT vbq FROM thresholds WHERE version = 1").fetchone()
     put_operation(db, "E1", vbq=cut + 0.15, nlr=0.1, plr=1.0)
     with db.conn:
         db.execute("UPDATE derived_import_row SET vbq = vbq + 0.3")
-    assert [row[1] for row in rule_night(db, tmp_path, 2)] == ["adopted", "proposed", "proposed"], "announced only"
+    assert [row[1] for row in rule_night(db, tmp_path, 2)] == ["adopted", "proposed"], "announced only"
     (text,) = db.execute("SELECT text FROM reports ORDER BY night DESC LIMIT 1").fetchone()
     assert "ANNOUNCED: the rule adopts it with the next night, because the VBQ cut " in text
     assert "Tiers that it would change: 1\n- E1: intermediate → lower\n" in text
     rows = rule_night(db, tmp_path, 3)
-    assert [row[1] for row in rows] == ["retired", "proposed", "adopted"]
-    assert rows[2][2].startswith("rule: the VBQ cut ")
-    assert rows[0][2].endswith("(adopted version 3)")
+    assert [row[1] for row in rows] == ["retired", "adopted"]
+    assert rows[1][2].startswith("rule: the VBQ cut ")
+    assert rows[0][2].endswith("(adopted version 2)")
     assert db.execute("SELECT tier, cause FROM flags ORDER BY flag_id").fetchall() == [
         ("intermediate", "first tier, under threshold version 1"),
-        ("lower", "threshold version 1 → 3"),
+        ("lower", "threshold version 1 → 2"),
     ]
+    db.close()
+
+
+def test_a_proposal_is_made_once_and_waits_until_somebody_decides(tmp_path: Path) -> None:
+    db = open_world(tmp_path)
+    night_report(db, tmp_path, 0)
+    with db.conn:
+        db.execute("UPDATE derived_import_row SET vbq = vbq + 0.3")
+    _, proposed, _, _ = night_report(db, tmp_path, 1)
+    assert "Proposed tonight: version 2" in proposed
+    assert "- tonight the VBQ cut " in proposed
+    for days in (2, 3):
+        put_operation(db, f"E{days}", vbq=3.0)  # another cohort, and cuts that are a little other
+        _, waiting, html, _ = night_report(db, tmp_path, days)
+        assert "Waiting since 2026-03-03: version 2" in waiting
+        assert "Waiting since 2026-03-03: version 2" in html
+        assert len(thresholds.list_versions(db)) == 2
+    thresholds.retire(db, 2, by="Dr Test", now=NOW + timedelta(days=3))
+    put_operation(db, "E4", vbq=3.0)
+    _, declined, _, _ = night_report(db, tmp_path, 4)
+    assert "Waiting since" not in declined and "Proposed tonight" not in declined, "it was declined"
+    with db.conn:
+        db.execute("UPDATE derived_import_row SET vbq = vbq + 0.3")
+    assert "Proposed tonight: version 3" in night_report(db, tmp_path, 5)[1]
+    db.close()
+
+
+def test_a_drift_that_leaves_no_cut_behind_is_still_offered_once(tmp_path: Path) -> None:
+    """Adopting a version is how a person says that the new patients are the cohort now."""
+    db = open_world(tmp_path)
+    night_report(db, tmp_path, 0)
+    add_patients(db, 30, shift=-0.15)
+    version, drift = thresholds.in_force(db), night_report(db, tmp_path, 1)[3]
+    found = calibrate(cohort_frame(read_snapshot(db).text), rule_of(settings_for(tmp_path)))
+    assert isinstance(found, Calibration) and version is not None
+    assert (drift["alarm"], left_behind(version.cuts, found)) == (True, ())
+    assert [row["state"] for row in thresholds.list_versions(db)] == ["adopted", "proposed"]
+    put_operation(db, "E2", vbq=3.0)
+    night_report(db, tmp_path, 2)
+    assert [row["state"] for row in thresholds.list_versions(db)] == ["adopted", "proposed"]
     db.close()
 
 

@@ -6,8 +6,11 @@ from typing import Any, ClassVar
 from sqlite_utils import Database
 
 from analytics.methods.rows import Refusal
+from analytics.night.calibration import Calibration, left_behind
+from analytics.reasons import words
 from node.nightly.cutoffs import would_change
 from node.nightly.sections.section import Findings, Section
+from node.people import thresholds
 from node.people.thresholds import TierChange, Version, describe
 
 
@@ -22,6 +25,10 @@ class CutOffs(Section):
     version: Version | None
     proposed: Version | None
     """Only where it is not the one in force."""
+    waiting: Version | None
+    """Proposed by an earlier night, and nobody has decided about it."""
+    why: tuple[str, ...]
+    """Which cuts in force tonight's leave behind."""
     would_change: tuple[TierChange, ...]
     refused: str | None
     """Why tonight's cohort gives no cut-offs."""
@@ -30,6 +37,11 @@ class CutOffs(Section):
     def eventful(self) -> bool:
         """Whether a person has to decide about cut-offs."""
         return self.version is None or self.proposed is not None
+
+    @property
+    def open_proposal(self) -> Version | None:
+        """The version that a person may adopt, of tonight or of an earlier night."""
+        return self.proposed or self.waiting
 
     @property
     def version_words(self) -> list[str]:
@@ -48,9 +60,13 @@ class CutOffs(Section):
 def read(db: Database, findings: Findings) -> CutOffs:
     """The versions as the night left them."""
     version, proposed, proposal = findings.version, findings.proposed, findings.proposal
+    waiting = None if proposed else thresholds.undecided(db)
+    left = left_behind(version.cuts, proposal) if version and isinstance(proposal, Calibration) else ()
     return CutOffs(
         version=version,
         proposed=None if proposed == version else proposed,
-        would_change=would_change(db, proposed, version, findings.night),
+        waiting=waiting,
+        why=tuple(words(left)),
+        would_change=would_change(db, proposed or waiting, version, findings.night),
         refused=str(proposal.reason) if isinstance(proposal, Refusal) else None,
     )

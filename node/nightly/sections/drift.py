@@ -8,7 +8,7 @@ from sqlite_utils import Database
 from analytics.methods.rows import Refusal
 from analytics.night.drift import Drift
 from analytics.night.shift import Shift
-from node.nightly.drift import Frozen, explain_drift, explain_shift, what_to_look_at
+from node.nightly.drift import Frozen, explain_drift, explain_season, explain_shift, what_to_look_at
 from node.nightly.sections.section import Findings, Section
 
 
@@ -45,6 +45,11 @@ class DriftWatch(Section):
         if isinstance(self.drift, Refusal):
             return f"not compared yet: {self.drift.reason}"
         return explain_drift(self.drift, self.frozen)
+
+    @property
+    def season_words(self) -> str:
+        """What a season may explain; empty where there is nothing or more than that."""
+        return explain_season(self.drift) if isinstance(self.drift, Drift) and self.drift.perhaps_season else ""
 
     @property
     def hints(self) -> tuple[str, ...]:

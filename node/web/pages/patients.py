@@ -6,6 +6,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from analytics.reasons import Reason
 from node.errors import ReadingError
 from node.measure.pictures import draw, stored_reading
 from node.store.reasons import loaded
@@ -15,7 +16,7 @@ from node.web.visit import Visit, public_id
 UPCOMING = """
 SELECT l.episode, p.pseudonym, l.person, l.surgery_date, l.status, l.reasons, l.exclusion_reasons, l.eligible,
        l.series_instance_uid, l.mri_date, l.specimen, l.cbc_date, l.vbq, l.vbq_sd, l.nlr, l.plr, l.age, l.sex_male,
-       f.tier, f.previous_tier, f.night, f.change, f.near_cut, f.vbq_cut, t.nlr AS nlr_cut, t.plr AS plr_cut
+       f.tier, f.previous_tier, f.night, f.change, f.near_cut, f.vbq_cut, f.cut_of_reasons, t.nlr AS nlr_cut, t.plr AS plr_cut
 FROM derived_link AS l JOIN derived_person AS p USING (person)
 LEFT JOIN record_flag AS f ON f.flag_id = (SELECT max(n.flag_id) FROM record_flag AS n WHERE n.episode = l.episode)
 LEFT JOIN record_threshold AS t ON t.version = f.threshold_version
@@ -99,5 +100,11 @@ def _row(visit: Visit, row: dict[str, Any]) -> dict[str, Any]:
         "authority": authority,
         "missing": visit.words.of(loaded(row["reasons"])),
         "excluded": visit.words.of(loaded(row["exclusion_reasons"])),
+        "cut_of_others": visit.words.of(_cut_of_others(row)),
         "interval": 1.96 * row["vbq_sd"] if row["vbq_sd"] else None,
     }
+
+
+def _cut_of_others(row: dict[str, Any]) -> list[Reason]:
+    """Why the VBQ cut of this patient is not that of the patient's scanner."""
+    return [one for one in loaded(row["cut_of_reasons"] or "[]") if one.code == "cut-of-all-because"]

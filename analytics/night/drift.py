@@ -61,8 +61,8 @@ EVIDENCE_LIMIT = 1150.0
 
 SEASON_SD = 0.0125
 """Standard deviation, in VBQ units, of either half of a yearly wave (its amplitude is 0.016 on average) that the
-regression allows for. Larger ones hide steps: with it a season of ±0.03 alarms at 4 of 60 sites in a year, and a step of
-+0.10 is found as early as without."""
+regression allows for. Larger ones hide steps: with it a season of ±0.03 alarms at 4 of 60 sites in a year (8 without),
+and a step of +0.10 is found as early as without."""
 
 DAYS_OF_YEAR = 365.25
 
@@ -119,8 +119,8 @@ class Drift:
 
     ``n_new`` patients are not in it. ``evidence`` is the Shiryaev–Roberts statistic beyond what a season explains,
     ``step`` what it speaks for most; ``evidence_with_season`` and ``step_with_season`` are the same as if there were no
-    seasons. The newest ``window`` patients have the mean residual (VBQ units, observed less predicted by the frozen model) and
-    its ``z``; the CUSUMs of the same residuals are in their standard deviations.
+    seasons. The newest ``window`` patients have the mean residual (VBQ units, observed less predicted by the frozen
+    model) and its ``z``; the CUSUMs of the same residuals are in their standard deviations.
     """
 
     n_frozen: int
@@ -215,7 +215,7 @@ def _yearly(dates: pd.Series) -> Array:
     """Cosine and sine of the day of the year, (n, 2); 0 where there is no date."""
     days = pd.to_datetime(dates, format="%Y-%m-%d", errors="coerce").dt.day_of_year.to_numpy(dtype=np.float64)
     angle = 2 * np.pi * days / DAYS_OF_YEAR
-    return np.nan_to_num(np.column_stack([np.cos(angle), np.sin(angle)]))
+    return np.asarray(np.nan_to_num(np.column_stack([np.cos(angle), np.sin(angle)])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +284,7 @@ def _only_scanner(new: pd.DataFrame, first: int, scanners: frozenset[str]) -> st
     since = set(names.iloc[first:])
     if len(since) != 1 or not scanners.union(names.iloc[:first]) - since - {""}:
         return None
-    return since.pop()
+    return str(since.pop())
 
 
 def _candidates(fit: LinearFit, new: pd.DataFrame, scanners: frozenset[str]) -> Iterator[tuple[float, _Steps]]:
@@ -292,7 +292,7 @@ def _candidates(fit: LinearFit, new: pd.DataFrame, scanners: frozenset[str]) -> 
     the one step of each new scanner that begins with its first patient."""
     names = new["scanner_stratum"].to_numpy()
     everybody = np.ones(len(new), dtype=np.bool_)
-    enough = [name for name in sorted(set(names)) if FEWEST_AT_SCANNER <= (names == name).sum()]
+    enough = [name for name in sorted(set(names)) if (names == name).sum() >= FEWEST_AT_SCANNER]
     single = [name for name in enough if (names == name).sum() < len(names)]
     yield (0.5 if single else 1.0), _steps(fit, everybody, scanner=None)
     for name in single:

@@ -29,8 +29,8 @@ P_LIMIT = 1e-4
 """A difference less probable than this is shown; small, because it is looked for in every variable every night."""
 
 SEASON_SHARE = 0.03
-"""Share by which the mean of a ratio has to differ beyond chance. Both move with the seasons: among patients of a year in
-which NLR goes up and down by 15 %, it is shown at 3 of 60 sites (7 without the margin); half as much again, as with
+"""Share by which the mean of a ratio has to differ beyond chance. Both move with the seasons: among patients of a year
+in which NLR goes up and down by 15 %, it is shown at 3 of 60 sites (7 without the margin); half as much again, as with
 exchanged or wrongly counted cells, is shown as early as without it."""
 
 CONTINUOUS = ("age", "bmi", "nlr", "plr")

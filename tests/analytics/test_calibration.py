@@ -161,7 +161,6 @@ def test_a_scanner_with_enough_patients_has_its_own_cut_another_the_pooled_one()
     assert {found.cuts.at(name).nlr for name in ("A", "B", None)} == {found.cuts.nlr}, "blood knows no scanner"
 
 
-
 @pytest.mark.parametrize(
     ("table", "choices", "reason"),
     [

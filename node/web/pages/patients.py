@@ -16,7 +16,8 @@ from node.web.visit import Visit, public_id
 UPCOMING = """
 SELECT l.episode, p.pseudonym, l.person, l.surgery_date, l.status, l.reasons, l.exclusion_reasons, l.eligible,
        l.series_instance_uid, l.mri_date, l.specimen, l.cbc_date, l.vbq, l.vbq_sd, l.nlr, l.plr, l.age, l.sex_male,
-       f.tier, f.previous_tier, f.night, f.change, f.near_cut, f.vbq_cut, f.cut_of_reasons, t.nlr AS nlr_cut, t.plr AS plr_cut
+       f.tier, f.previous_tier, f.night, f.change, f.near_cut, f.vbq_cut, f.cut_of_reasons,
+       t.nlr AS nlr_cut, t.plr AS plr_cut
 FROM derived_link AS l JOIN derived_person AS p USING (person)
 LEFT JOIN record_flag AS f ON f.flag_id = (SELECT max(n.flag_id) FROM record_flag AS n WHERE n.episode = l.episode)
 LEFT JOIN record_threshold AS t ON t.version = f.threshold_version

@@ -91,6 +91,15 @@ class Storage(Section):
     keep_free_mb: Annotated[int, Field(ge=0)] = 500
 
 
+class Backup(Section):
+    """Where the node is backed up to, and for whom."""
+
+    folder: Path | None = None
+    encrypt_to: Annotated[str, Field(pattern=r"^(age1[02-9ac-hj-np-z]{58})?$")] = ""
+    keep: Annotated[int, Field(ge=1)] = 14
+    alert_after_hours: Annotated[int, Field(ge=1)] = 36
+
+
 def _known_networks(value: tuple[str, ...]) -> tuple[str, ...]:
     for entry in value:
         ipaddress.ip_network(entry, strict=False)
@@ -529,6 +538,7 @@ class Settings(Section):
 
     site: Site = Site()
     storage: Storage = Storage()
+    backup: Backup = Backup()
     dicom: Dicom = Dicom()
     hl7: Hl7 = Hl7()
     metrics: Metrics = Metrics()
@@ -559,7 +569,7 @@ def load_settings(path: Path | None = None) -> Settings:
     ----------
     path
         The TOML file; without it ``node.toml`` of the current folder if there is one, else the defaults.
-        A relative ``storage.folder`` is relative to the file.
+        A relative ``storage.folder`` or ``backup.folder`` is relative to the file.
 
     Raises
     ------
@@ -578,10 +588,12 @@ def load_settings(path: Path | None = None) -> Settings:
         raise SettingsError(f"settings file {chosen} is not TOML: {error}") from error
     except ValidationError as error:
         raise SettingsError(f"settings file {chosen}: {_explain(error)}") from error
-    if settings.storage.folder.is_absolute():
-        return settings
-    folder = chosen.resolve().parent / settings.storage.folder
-    return settings.model_copy(update={"storage": settings.storage.model_copy(update={"folder": folder})})
+    beside = chosen.resolve().parent
+    storage = settings.storage.model_copy(update={"folder": beside / settings.storage.folder})
+    backup = settings.backup
+    if backup.folder is not None:
+        backup = backup.model_copy(update={"folder": beside / backup.folder})
+    return settings.model_copy(update={"storage": storage, "backup": backup})
 
 
 def _explain(error: ValidationError) -> str:

@@ -60,7 +60,7 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
     settings = read_settings(config)
     folder = settings.storage.folder
     db, _ = open_node(settings)
-    found = node_status(db, folder, now=now())
+    found = node_status(db, settings, now=now())
     if as_json:
         print_json(found)
         return
@@ -73,6 +73,9 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
         rows.append(("everything derived again since", found["deriving_again_since"]))
     for name in ("last_object_received_at", "last_message_received_at", "threshold_version"):
         rows.append((name.replace("_", " "), found[name] or "–"))
+    backup = found["backup"]
+    if isinstance(backup, dict):
+        rows.append(("backup", backup["words"]))
     night = found["last_night"]
     words = "–"
     if isinstance(night, dict):

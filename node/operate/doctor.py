@@ -13,6 +13,7 @@ from sqlite_utils.utils import sqlite3
 
 from node.clock import now
 from node.errors import PeerError, StoreError
+from node.operate.backup_state import backup_state
 from node.operate.status import presence_in_words
 from node.settings import Listener, Settings
 from node.store.database import DATABASE_NAME, WAL_LIMIT_BYTES, open_database
@@ -43,6 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
         _disk(settings.storage.folder),
         _database(settings.storage.folder),
         _wal(settings.storage.folder),
+        *_backup(settings),
         *_node(settings.storage.folder),
         *_ports(settings),
         *_peers(settings),
@@ -118,6 +120,20 @@ def _wal(folder: Path) -> Finding:
         "program, and let people query snapshots/node.db instead"
     )
     return Finding(check="write-ahead log", ok=False, detail=detail)
+
+
+def _backup(settings: Settings) -> Iterator[Finding]:
+    try:
+        db = open_database(settings.storage.folder)
+    except StoreError:  # said by the check of the database
+        return
+    try:
+        state = backup_state(db, settings.backup, now=now())
+    except sqlite3.Error:
+        return
+    finally:
+        db.close()
+    yield Finding(check="backup", ok=state.ok, detail=state.sentence)
 
 
 def _node(folder: Path) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from node.clock import to_text
+from node.operate.backup_state import backup_state
+from node.settings import Settings
 from node.steps.pending import pending
 from node.store.derivation import again_since
 from node.store.presence import SUPERVISOR, presences
@@ -90,7 +92,7 @@ def presence_in_words(folder: Path, *, now: datetime) -> list[tuple[bool, str]]:
     ]
 
 
-def status(db: Database, folder: Path, *, now: datetime) -> dict[str, object]:
+def status(db: Database, settings: Settings, *, now: datetime) -> dict[str, object]:
     """Everything ``vbq-node status --json`` shows."""
     night = db.execute(
         "SELECT night, status, finished_at, detail FROM state_run "
@@ -100,9 +102,12 @@ def status(db: Database, folder: Path, *, now: datetime) -> dict[str, object]:
     version = db.execute(
         "SELECT version FROM thresholds WHERE state = 'adopted' ORDER BY version DESC LIMIT 1"
     ).fetchone()
+    backup = backup_state(db, settings.backup, now=now)
     return {
         "at": to_text(now),
-        "node": node_presence(folder, now=now),
+        "node": node_presence(settings.storage.folder, now=now),
+        "last_backup_at": to_text(backup.last_at) if backup.last_at else None,
+        "backup": {"ok": backup.ok, "words": backup.sentence},
         "counts": counts(db),
         "pending": pending(db),
         "last_object_received_at": db.execute("SELECT max(received_at) FROM fact_object_receipt").fetchone()[0],

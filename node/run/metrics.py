@@ -26,6 +26,7 @@ from node.clock import now
 from node.crowding import gives_way
 from node.errors import ListenError, StoreError
 from node.operate import status
+from node.operate.backup_state import backup_state
 from node.settings import Metrics, Settings
 from node.steps.pending import pending
 from node.store.database import open_database
@@ -41,7 +42,7 @@ log = structlog.get_logger()
 
 class _StatusCollector(Collector):
     def __init__(self, settings: Settings) -> None:
-        self._folder = settings.storage.folder
+        self._settings, self._folder = settings, settings.storage.folder
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """The roles, then what the database holds."""
@@ -57,6 +58,16 @@ class _StatusCollector(Collector):
         yield from (up, ended)
         db = open_database(self._folder)
         try:
+            backup = backup_state(db, self._settings.backup, now=now())
+            yield GaugeMetricFamily(
+                "vbq_node_backup_ok", "Whether the node is backed up, lately and without a fault", value=backup.ok
+            )
+            if backup.last_at is not None:
+                yield GaugeMetricFamily(
+                    "vbq_node_last_backup_timestamp_seconds",
+                    "As of when the last backup is",
+                    value=backup.last_at.timestamp(),
+                )
             for name, help_text, values in (
                 ("vbq_node_count", "What the node holds, by kind", status.counts(db)),
                 ("vbq_node_pending", "Units of work each step still has", pending(db)),

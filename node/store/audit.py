@@ -42,6 +42,13 @@ def first_broken(db: Database) -> int | None:
     return None
 
 
+def newest_seal(db: Database) -> tuple[int, str]:
+    """How many rows there are, and the seal of the last: kept elsewhere, it shows that the last rows were cut off."""
+    last = db.execute("SELECT sha256 FROM record_audit ORDER BY audit_id DESC LIMIT 1").fetchone()
+    (rows,) = db.execute("SELECT count(*) FROM record_audit").fetchone()
+    return int(rows), str(last[0]) if last else START
+
+
 def seal(row: dict[str, str]) -> str:
     """SHA-256 over the columns as a JSON array."""
     return sha256(json.dumps([row[name] for name in COLUMNS], ensure_ascii=False).encode()).hexdigest()

@@ -34,6 +34,8 @@ class StoppableDatabase(Database):
 DATABASE_NAME = "node.db"
 REPORT_FOLDER = "reports"
 """Each night's report as a page, under its date."""
+RESTORING = ".restore"
+"""In a data folder to which a backup is being brought back, or was when that was killed."""
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 """What the write-ahead log keeps on the disk once nobody reads what is in it."""
 RECEIVER_CHECKPOINT_PAGES = 16_000
@@ -76,6 +78,8 @@ def open_database(
         schema, or its tables are not those of the schema that it says it has.
     """
     path = folder / DATABASE_NAME
+    if (folder / RESTORING).exists():
+        raise StoreError(f"{folder} is being restored, or that was not finished; then do it again: vbq-node restore")
     try:
         if create:
             make_folder(folder)

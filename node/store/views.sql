@@ -312,6 +312,9 @@ SELECT 'completeness', 'series ' || s.series_instance_uid, r.value ->> '$.code',
 FROM derived_series AS s, json_each(s.fewer) AS r
 WHERE s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
 UNION ALL
+SELECT 'backup', 'backup', r.value ->> '$.code', json_array(json(r.value)), NULL, NULL
+FROM (SELECT reasons FROM state_backup WHERE status <> 'running' ORDER BY backup_id DESC LIMIT 1) AS b, json_each(b.reasons) AS r
+UNION ALL
 SELECT 'receive', 'object ' || substr(sha256, 1, 12), state,
        json_array(json_object('code', state, 'values', json_object())), NULL, NULL
 FROM state_archive WHERE state IN ('missing', 'damaged', 'foreign')

@@ -56,7 +56,7 @@ def test_every_night_after_it_is_done_reported_and_written(world: tuple[Database
             (code, detail) = db.execute(CLOCK).fetchone()
             assert code == "clock-ahead"
             assert "nights up to 2026-04-06" in detail
-            assert status(db, settings.storage.folder, now=first + timedelta(days=day))["last_night"] == {
+            assert status(db, settings, now=first + timedelta(days=day))["last_night"] == {
                 "night": night.isoformat(),
                 "status": "done",
                 "finished_at": (first + timedelta(days=day)).isoformat(timespec="microseconds"),

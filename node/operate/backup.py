@@ -1,0 +1,341 @@
+"""``vbq-node backup``: everything that cannot be derived again, copied while the node writes.
+
+The database comes first, as of one moment (SQLite's backup), then the files that it names: whatever it names was in the
+archive before. An object that is stored already is not read again. Of an object whose file is not what was received
+nothing is stored, and it is named.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3
+
+from analytics.reasons import Reason
+from node import __version__
+from node.clock import now, to_text
+from node.errors import NodeError, StoreError
+from node.operate.generations import (
+    FILES,
+    LIST,
+    Entry,
+    Generation,
+    Manifest,
+    begun_folder,
+    generation,
+    list_of,
+    name_after,
+    names,
+    prepare,
+    prune,
+    publish,
+)
+from node.operate.sealing import SEALED, put, recipient
+from node.people.quarantine import FOLDER as QUARANTINE_FOLDER
+from node.settings import Backup, Settings
+from node.store.archive import ARCHIVE_FOLDER, GROUP_END, Archive
+from node.store.audit import newest_seal
+from node.store.database import DATABASE_NAME, REPORT_FOLDER, insert, writing
+from node.store.presence import FOLDER as RUN_FOLDER
+from node.store.private import make_file, make_folder
+from node.store.pseudonym import pseudonym, pseudonym_key
+from node.store.reasons import stored
+from node.store.schema import newest
+
+LOCK_NAME = "backup.lock"
+COPY_NAME = ".backup.db"
+"""The copy of the database in ``run/`` of the data folder, for as long as it takes to store it."""
+BESIDE = (REPORT_FOLDER, QUARANTINE_FOLDER)
+"""Folders with files that people were shown or work on."""
+REMEMBERED = 400
+"""Backups that are remembered in the database."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackedUp:
+    """What a backup did."""
+
+    generation: Generation
+    new_files: int
+    """Stored now; the others were there from an earlier backup."""
+    pruned: tuple[str, ...]
+
+
+def back_up(
+    db: Database, settings: Settings, folder: Path, *, progress: Callable[[int, int], None] | None = None
+) -> BackedUp:
+    """Back up everything to a folder, and note in the database how it went.
+
+    Parameters
+    ----------
+    folder
+        Of the backups; each call adds a generation.
+    progress
+        Called with how many files are done, of how many.
+
+    Raises
+    ------
+    StoreError
+        Another backup is at work, the database is damaged, or the folder is not this node's.
+    OSError
+        A disk is full or fails; nothing half done is left under a name.
+    """
+    data = settings.storage.folder
+    with alone(data):
+        begun = now()
+        backup_id = _note_begin(db, folder, begun)
+        try:
+            done = _back_up(db, settings.backup, data, folder.resolve(), begun, progress)
+        except (NodeError, OSError, sqlite3.Error) as error:
+            what = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            _note_end(db, backup_id, None, [Reason("backup-failed", {"folder": str(folder), "error": what})])
+            raise
+        lacking = len(done.generation.manifest.lacking)
+        _note_end(db, backup_id, done, [Reason("backup-lacks", {"objects": lacking})] if lacking else [])
+        log.info("backed up", files=done.generation.manifest.files, new=done.new_files, lacking=lacking)
+        return done
+
+
+@contextmanager
+def alone(data: Path) -> Iterator[None]:
+    """Hold the lock of those who copy or erase files; left-overs of one that was killed are gone.
+
+    Raises
+    ------
+    StoreError
+        Another one is at work.
+    """
+    with (data / LOCK_NAME).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(f"a backup or an erasure of {data} is at work; try again when it is done") from error
+        (data / RUN_FOLDER / COPY_NAME).unlink(missing_ok=True)
+        yield
+
+
+def _back_up(
+    db: Database,
+    choice: Backup,
+    data: Path,
+    folder: Path,
+    begun: datetime,
+    progress: Callable[[int, int], None] | None,
+) -> BackedUp:
+    sealed_for = recipient(choice.encrypt_to) if choice.encrypt_to else None
+    prepare(folder, node=pseudonym(pseudonym_key(db), "N", "backup"), sealed_for=choice.encrypt_to)
+    name = name_after(names(folder), begun)
+    place = begun_folder(folder, name)
+    make_folder(place)
+    try:
+        with _copied(db, data) as copy:
+            database = place / (DATABASE_NAME + (SEALED if sealed_for else ""))
+            of_database = put(copy, database, sealed_for=sealed_for)
+            with closing(sqlite3.connect(copy)) as connection:
+                wanted = connection.execute("SELECT sha256, transfer_syntax_uid FROM fact_object").fetchall()
+                audit_rows, audit_sha256 = newest_seal(Database(connection))
+        before = _before(folder)
+        storing = _Storing(data=data, folder=folder, sealed_for=sealed_for, before=before)
+        objects = storing.objects(wanted, progress)
+        entries = [*objects, *storing.beside()]
+        content = list_of(entries)
+        (place / LIST).write_bytes(content)
+        made = publish(
+            folder,
+            name,
+            Manifest(
+                made_at=to_text(begun),
+                version=__version__,
+                schema=newest(),
+                database=database.name,
+                database_bytes=of_database.size_bytes,
+                database_sha256=of_database.sha256,
+                files=len(entries),
+                bytes=sum(entry.source_bytes for entry in entries),
+                list_sha256=hashlib.sha256(content).hexdigest(),
+                lacking=tuple(sorted(storing.lacking)),
+                audit_rows=audit_rows,
+                audit_sha256=audit_sha256,
+            ),
+        )
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    pruned = prune(folder, keep=choice.keep)
+    return BackedUp(generation=made, new_files=storing.new, pruned=tuple(pruned))
+
+
+@contextmanager
+def _copied(db: Database, data: Path) -> Iterator[Path]:
+    """The database as of one moment in a file of its own, whole.
+
+    Raises
+    ------
+    StoreError
+        It is damaged: a backup of it would in the end take the place of the last good one.
+    """
+    copy = data / RUN_FOLDER / COPY_NAME
+    copy.parent.mkdir(exist_ok=True)
+    make_file(copy)
+    try:
+        with closing(sqlite3.connect(copy)) as connection:
+            # In one step, as of one moment; writers go on meanwhile.
+            db.conn.backup(connection)
+            connection.execute("PRAGMA journal_mode = DELETE")
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if answer != "ok":
+            raise StoreError("the database is damaged; it was not backed up, so that the earlier backups stay")
+        yield copy
+    finally:
+        for left in copy.parent.glob(f"{COPY_NAME}*"):
+            left.unlink(missing_ok=True)
+
+
+def _before(folder: Path) -> dict[str, Entry]:
+    """The files of the newest generation; a damaged one has none, and all is stored anew."""
+    for name in reversed(names(folder)):
+        try:
+            return {entry.path: entry for entry in generation(folder, name).entries()}
+        except StoreError as error:
+            log.warning("an earlier backup is damaged", backup=name, error=str(error))
+    return {}
+
+
+class _Storing:
+    """Files on their way into the folder of the backups."""
+
+    def __init__(self, *, data: Path, folder: Path, sealed_for: object, before: dict[str, Entry]) -> None:
+        self._data, self._folder, self._sealed_for, self._before = data, folder, sealed_for, before
+        self._suffix = SEALED if sealed_for is not None else ""
+        self._archive = Archive(data)
+        self.new = 0
+        self.lacking: list[str] = []
+
+    def objects(self, wanted: list[tuple[str, str]], progress: Callable[[int, int], None] | None) -> Iterator[Entry]:
+        """An entry for each object whose file is what was received."""
+        there = {
+            f"{ARCHIVE_FOLDER}/{shelf}/{entry.name}": entry.stat().st_size
+            for shelf in self._archive.shelves()
+            for entry in os.scandir(self._folder / ARCHIVE_FOLDER / shelf)
+        }
+        for number, (sha256, transfer_syntax_uid) in enumerate(wanted):
+            path = f"{ARCHIVE_FOLDER}/{sha256[:2]}/{sha256}.dcm"
+            known = self._before.get(path)
+            if known is None or there.get(known.stored) != known.size_bytes:
+                known = self._object(sha256, transfer_syntax_uid, path)
+            if known is None:
+                self.lacking.append(sha256)
+            else:
+                yield known
+            if progress and number % 200 == 0:
+                progress(number, len(wanted))
+
+    def beside(self) -> Iterator[Entry]:
+        """An entry for each file of the other folders; one that went away meanwhile has none."""
+        for name in BESIDE:
+            for source in sorted((self._data / name).rglob("*")):
+                if source.is_file() and not source.is_symlink() and not source.name.startswith("."):
+                    path = str(source.relative_to(self._data))
+                    try:
+                        yield self._file(source, path)
+                    except FileNotFoundError:
+                        continue
+
+    def _object(self, sha256: str, transfer_syntax_uid: str, path: str) -> Entry | None:
+        source = self._archive.path(sha256)
+        stored_as = path + self._suffix
+        content = _Content(transfer_syntax_uid)
+        final = self._folder / stored_as
+        try:
+            written = put(source, final, sealed_for=self._sealed_for, link=True, digests=[content])
+        except FileNotFoundError:
+            if source.exists():
+                raise
+            return None
+        if content.hexdigest() != sha256:
+            final.unlink()
+            return None
+        self.new += 1
+        return Entry(
+            path=path, stored=stored_as, size_bytes=written.size_bytes, sha256=written.sha256,
+            source_bytes=source.stat().st_size, changed_ns=0,
+        )  # fmt: skip
+
+    def _file(self, source: Path, path: str) -> Entry:
+        state = source.stat()
+        known = self._before.get(path)
+        if (
+            known is not None
+            and (known.source_bytes, known.changed_ns) == (state.st_size, state.st_mtime_ns)
+            and (self._folder / known.stored).is_file()
+        ):
+            return known
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        stored_as = f"{FILES}/{digest[:2]}/{digest}{self._suffix}"
+        written = put(source, self._folder / stored_as, sealed_for=self._sealed_for)
+        self.new += 1
+        return Entry(
+            path=path, stored=stored_as, size_bytes=written.size_bytes, sha256=written.sha256,
+            source_bytes=state.st_size, changed_ns=state.st_mtime_ns,
+        )  # fmt: skip
+
+
+class _Content:
+    """The SHA-256 by which an object is named, of its file as it is read: that of the archive, without the header."""
+
+    def __init__(self, transfer_syntax_uid: str) -> None:
+        self._digest = hashlib.sha256(transfer_syntax_uid.encode("ascii") + b"\0")
+        self._head = b""
+        self._skip: int | None = None
+
+    def update(self, piece: bytes) -> None:
+        if self._skip is None:
+            self._head += piece
+            if len(self._head) < GROUP_END:
+                return
+            piece, self._head = self._head, b""
+            self._skip = GROUP_END + int.from_bytes(piece[GROUP_END - 4 : GROUP_END], "little")
+        skipped = min(self._skip, len(piece))
+        self._skip -= skipped
+        self._digest.update(piece[skipped:])
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _note_begin(db: Database, folder: Path, at: datetime) -> int:
+    with writing(db):
+        row = {"folder": str(folder), "began_at": to_text(at), "status": "running", "reasons": "[]"}
+        insert(db, "state_backup", [row])
+        (backup_id,) = db.execute("SELECT last_insert_rowid()").fetchone()
+        db.execute("DELETE FROM state_backup WHERE backup_id <= ?", [backup_id - REMEMBERED])
+    return int(backup_id)
+
+
+def _note_end(db: Database, backup_id: int, done: BackedUp | None, reasons: list[Reason]) -> None:
+    one = done.generation if done else None
+    with writing(db):
+        db.execute(
+            "UPDATE state_backup SET status = ?, finished_at = ?, generation = ?, files = ?, new_files = ?, bytes = ?, "
+            "reasons = ? WHERE backup_id = ?",
+            [
+                "done" if done else "failed",
+                to_text(now()),
+                one.name if one else None,
+                one.manifest.files if one else None,
+                done.new_files if done else None,
+                one.manifest.bytes if one else None,
+                stored(reasons),
+                backup_id,
+            ],
+        )

@@ -1,0 +1,283 @@
+"""The folder of a node's backups: what lies where in it, and what each generation of it holds.
+
+::
+
+    backup.json                      whose backups these are, and for which key they are sealed
+    dicom/ab/ab12….dcm               each object once, for all generations
+    files/ab/ab34…                   reports and the like by their SHA-256, each content once
+    generations/20260301T021500Z/    one backup: manifest.json, files.jsonl.gz (a line for each file), node.db
+
+Sealed files end in ``.age``. A generation appears under its name when all of it is on the disk.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from node.errors import StoreError
+from node.operate.sealing import Written
+from node.store.archive import ARCHIVE_FOLDER
+from node.store.private import make_folder
+from node.store.whole_file import write_whole
+
+FORMAT = 1
+ABOUT = "backup.json"
+GENERATIONS = "generations"
+FILES = "files"
+MANIFEST = "manifest.json"
+LIST = "files.jsonl.gz"
+NAME = re.compile(r"\d{8}T\d{6}Z")
+NAME_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file of the data folder, and where it is stored."""
+
+    path: str
+    """In the data folder."""
+    stored: str
+    """In the folder of the backups."""
+    size_bytes: int
+    sha256: str
+    """Both of the stored file."""
+    source_bytes: int
+    changed_ns: int
+    """When its content was changed last, by the file system; 0 for a file that never is."""
+
+    @property
+    def written(self) -> Written:
+        """What the stored file must be."""
+        return Written(size_bytes=self.size_bytes, sha256=self.sha256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a generation is; nothing of it is of a patient."""
+
+    made_at: str
+    version: str
+    schema: int
+    database: str
+    """Name of the stored database."""
+    database_bytes: int
+    database_sha256: str
+    files: int
+    bytes: int
+    """Of the files as they lie in the data folder."""
+    list_sha256: str
+    lacking: tuple[str, ...]
+    """Objects that the archive had lost, or holds otherwise than received: they are in no backup of this day."""
+    audit_rows: int
+    audit_sha256: str
+    """The last seal of the audit: that rows behind it were cut off is found by it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One backup that is whole."""
+
+    name: str
+    folder: Path
+    manifest: Manifest
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file of it.
+
+        Raises
+        ------
+        StoreError
+            The list is missing, altered or cut off.
+        """
+        path = self.folder / LIST
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != self.manifest.list_sha256:
+            raise StoreError(f"{path} is not what was stored: altered, or cut off")
+        for line in gzip.decompress(content).splitlines():
+            path_, stored, size, sha256, source, changed = json.loads(line)
+            yield Entry(
+                path=path_, stored=stored, size_bytes=size, sha256=sha256, source_bytes=source, changed_ns=changed
+            )
+
+    @property
+    def database(self) -> tuple[Path, Written]:
+        """Where its database is stored, and what that must be."""
+        one = self.manifest
+        return self.folder / one.database, Written(size_bytes=one.database_bytes, sha256=one.database_sha256)
+
+
+def list_of(entries: list[Entry]) -> bytes:
+    """The list of a generation as it is stored."""
+    lines = "\n".join(
+        json.dumps([one.path, one.stored, one.size_bytes, one.sha256, one.source_bytes, one.changed_ns])
+        for one in entries
+    )
+    return gzip.compress(lines.encode(), compresslevel=1, mtime=0)
+
+
+def prepare(folder: Path, *, node: str, sealed_for: str) -> None:
+    """Make the folder of the backups, or see that it is this node's and for this key.
+
+    Raises
+    ------
+    StoreError
+        It belongs to another node, holds something else, or was begun for another key.
+    OSError
+        It cannot be made.
+    """
+    make_folder(folder)
+    wanted = {"format": FORMAT, "node": node, "encrypted_to": sealed_for}
+    if (folder / ABOUT).is_file():
+        found = about(folder)
+        if found["node"] != node:
+            raise StoreError(f"{folder} holds the backups of another node; name another folder")
+        if found["encrypted_to"] != sealed_for:
+            state = f"encrypted to {found['encrypted_to']}" if found["encrypted_to"] else "not encrypted"
+            raise StoreError(
+                f"the backups in {folder} are {state}, and backup.encrypt_to says otherwise; name another folder"
+            )
+    elif any(folder.iterdir()):
+        raise StoreError(
+            f"{folder} holds something else than backups; name an empty folder, or one that is not there yet"
+        )
+    else:
+        write_whole(folder / ABOUT, json.dumps(wanted, indent=2).encode())
+    for shelves in (ARCHIVE_FOLDER, FILES):
+        for number in range(256):
+            (folder / shelves / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+    (folder / GENERATIONS).mkdir(exist_ok=True)
+    for left in (folder / GENERATIONS).glob(".*"):  # of a backup that was killed
+        shutil.rmtree(left)
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What the folder says of itself.
+
+    Raises
+    ------
+    StoreError
+        It is no folder of backups, or of a format that this version does not know.
+    """
+    path = folder / ABOUT
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = found["format"] == FORMAT and isinstance(found["node"], str) and isinstance(found["encrypted_to"], str)
+    except OSError as error:
+        raise StoreError(f"{folder} is no folder of backups: {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged") from error
+    if not known:
+        raise StoreError(f"{path} is of another format than this version knows ({FORMAT})")
+    return dict(found)
+
+
+def publish(folder: Path, name: str, manifest: Manifest) -> Generation:
+    """Give a generation that is complete its name; what it is of is on the disk before.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    begun, final = begun_folder(folder, name), folder / GENERATIONS / name
+    (begun / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
+    os.sync()
+    begun.rename(final)
+    descriptor = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return Generation(name=name, folder=final, manifest=manifest)
+
+
+def sealed(manifest: Manifest) -> str:
+    """A manifest as it is stored: with its own hash."""
+    return json.dumps({"sha256": _sha256(manifest), "manifest": asdict(manifest)}, indent=2)
+
+
+def _sha256(manifest: Manifest) -> str:
+    return hashlib.sha256(json.dumps(asdict(manifest), sort_keys=True).encode()).hexdigest()
+
+
+def begun_folder(folder: Path, name: str) -> Path:
+    """Where a generation is written before it is whole."""
+    return folder / GENERATIONS / f".{name}"
+
+
+def names(folder: Path) -> list[str]:
+    """The generations, the oldest first."""
+    place = folder / GENERATIONS
+    return sorted(entry.name for entry in place.iterdir() if NAME.fullmatch(entry.name)) if place.is_dir() else []
+
+
+def name_after(there: list[str], at: datetime) -> str:
+    """The name of a generation that is begun at a time: after those that are there, wherever the clock has been."""
+    last = datetime.strptime(there[-1], NAME_FORMAT).replace(tzinfo=UTC) if there else None
+    return (max(at, last + timedelta(seconds=1)) if last else at).strftime(NAME_FORMAT)
+
+
+def generation(folder: Path, name: str | None = None) -> Generation:
+    """One generation, without a name the newest.
+
+    Raises
+    ------
+    StoreError
+        There is none, or its manifest is damaged.
+    """
+    about(folder)
+    there = names(folder)
+    if not there:
+        raise StoreError(f"there is no backup in {folder}")
+    if name is not None and name not in there:
+        raise StoreError(f"there is no backup {name} in {folder}; there are: {', '.join(there)}")
+    chosen = name or there[-1]
+    path = folder / GENERATIONS / chosen / MANIFEST
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**{**found["manifest"], "lacking": tuple(found["manifest"]["lacking"])})
+        whole = found["sha256"] == _sha256(manifest)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is not what was stored: altered, or cut off") from error
+    if not whole:
+        raise StoreError(f"{path} is not what was stored: altered, or cut off")
+    return Generation(name=chosen, folder=path.parent, manifest=manifest)
+
+
+def prune(folder: Path, *, keep: int) -> list[str]:
+    """Delete the oldest generations beyond ``keep``, and the files that only they had; returns their names.
+
+    Raises
+    ------
+    StoreError
+        The list of a generation that stays cannot be read: nothing is deleted.
+    OSError
+        Something cannot be deleted.
+    """
+    there = names(folder)
+    gone, kept = there[: max(0, len(there) - keep)], there[max(0, len(there) - keep) :]
+    if not gone:
+        return []
+    # The newest first: nearly all that an old one has is still in it.
+    candidates = {entry.stored for name in gone for entry in generation(folder, name).entries()}
+    for name in reversed(kept):
+        if candidates:
+            candidates -= {entry.stored for entry in generation(folder, name).entries()}
+    for name in gone:
+        shutil.rmtree(folder / GENERATIONS / name)
+    for stored in candidates:
+        (folder / stored).unlink(missing_ok=True)
+    return gone

@@ -10,7 +10,7 @@ from analytics.reasons import Reason
 from analytics.records import MeasurementStatus, VbqScore
 
 AUTOMATIC_NAME = "vbq-auto"
-AUTOMATIC_VERSION = "5"
+AUTOMATIC_VERSION = "6"
 """Raised when the same images would give another number or another status; everything is then measured again."""
 
 

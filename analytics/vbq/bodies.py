@@ -30,6 +30,10 @@ LIKE_THE_OTHERS = 0.15
 about the line by 0.06 (SD), by up to 0.16; the coil's end adds to it."""
 COMPARED = 6
 """Bodies from L5 up, that is up to T12; further up the coil's end is near."""
+LUMBAR = 5
+WHOLE = 0.6
+"""Share of the median area of L5 to L1 from which T12 is in the field as a whole."""
+EDGE_PX = 3
 FOCAL_SHARE = 0.02
 """Largest share of a circle that may be focal."""
 FEW = 12
@@ -116,7 +120,7 @@ def own_signal(signals: Mapping[int, NDArray[np.float64]], index: int) -> float:
     candidates = np.quantile(values, np.linspace(0.02, 0.98, 97))
     candidates = candidates[candidates > 0]
     others = {at: float(np.median(other)) for at, other in signals.items() if at != index}
-    expected = _on_the_line(others, index) if len(others) > 1 else float(np.median(values))
+    expected = on_the_line(others, index) if len(others) > 1 else float(np.median(values))
     if candidates.size == 0 or expected <= 0:
         return float(np.median(values))
     apart = np.abs(values[np.newaxis, :] / candidates[:, np.newaxis] - 1) / ALIKE
@@ -125,7 +129,7 @@ def own_signal(signals: Mapping[int, NDArray[np.float64]], index: int) -> float:
     return float(candidates[np.argmax(alike / (1 + unlike_the_others**2))])
 
 
-def _on_the_line(signals: Mapping[int, float], index: int) -> float:
+def on_the_line(signals: Mapping[int, float], index: int) -> float:
     """What body ``index`` would show if the signal changed evenly from foot to head, as it does with the coil's
     sensitivity: on the line of Theil (1950) and Sen (1968), which one body of five cannot move."""
     slopes = [(signals[b] - signals[a]) / (b - a) for a, b in combinations(signals, 2)]
@@ -171,6 +175,13 @@ def box(mask: NDArray[np.bool_], margin_px: int) -> tuple[slice, slice]:
         slice(max(0, top - margin_px), bottom + margin_px + 1),
         slice(max(0, left - margin_px), right + margin_px + 1),
     )
+
+
+def whole_bodies(spine: Spine) -> list[Part]:
+    """L5 to L1, and T12 where the field holds all of it."""
+    lumbar, above = list(spine.bodies[:LUMBAR]), spine.bodies[LUMBAR:COMPARED]
+    usual = float(np.median([body.area_mm2 for body in lumbar]))
+    return [*lumbar, *(t12 for t12 in above if not t12.mask[:EDGE_PX].any() and t12.area_mm2 >= WHOLE * usual)]
 
 
 def heights_mm(spine: Spine) -> Sequence[float]:

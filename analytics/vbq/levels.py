@@ -46,11 +46,6 @@ SHORT_STEP = 0.72
 """A step over the median of its chain (at least 0.79): half a body was taken for one."""
 TALL_BODY = 1.35
 """Over the median height (at most 1.22): two bodies that were taken as one."""
-CRUSHED_BODY = 0.8
-"""Share of the median height of the other four. Genant 1993: from a loss of 20 % on it is a fracture; of 416 slices one
-in 200 has an L1 below 0.82."""
-CRUSHED_AREA = 0.72
-"""Share of the median area of the other four: a wedge, or a body that is seen in part; below it lie 2 of 416 slices."""
 EDGE_PX = 1
 SACRUM_MM = 10.0
 """Least image below S1, in mm (15 mm or more on 416 slices): where the field ends, the last body seen may be
@@ -254,18 +249,6 @@ def _doubts_of_chain(spine: Spine) -> list[tuple[float, Reason]]:
     top = spine.bodies[LEVEL_INDEX["L1"]]
     if bool(top.mask[: EDGE_PX + 1].any()):
         found.append((0.6, Reason("l1-cut-off")))
-    return found
-
-
-def crushed(spine: Spine) -> Sequence[str]:
-    """The levels among L1 to L4 that are much lower or smaller than the other four bodies: fractures."""
-    heights, areas = np.array(heights_mm(spine)[:5]), np.array([body.area_mm2 for body in spine.bodies[:5]])
-    found = []
-    for name in LEVELS:
-        at = LEVEL_INDEX[name]
-        height, area = (float(values[at] / np.median(np.delete(values, at))) for values in (heights, areas))
-        if height < CRUSHED_BODY or area < CRUSHED_AREA:
-            found.append(name)
     return found
 
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from analytics.reasons import Reason
 from analytics.records import CSF, LEVELS, Circle, MeasurementStatus, VbqScore
-from analytics.vbq import appearance, csf, networks, quality, uncertainty
+from analytics.vbq import appearance, csf, disease, fractures, networks, quality, uncertainty
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.bodies import BodyCircle, body_circles
 from analytics.vbq.csf import FluidCircle
 from analytics.vbq.grid import MAX_EXTENT_MM, MIN_EXTENT_MM, Grid, normalised, resampled, to_grid
-from analytics.vbq.levels import LEVEL_INDEX, SURE, Levels, crushed, name_levels, up_of
+from analytics.vbq.levels import LEVEL_INDEX, SURE, Levels, name_levels, up_of
 from analytics.vbq.morphology import dilated
 from analytics.vbq.outlines import outlines
 from analytics.vbq.score import ScoreError, circle_mean, score
@@ -247,10 +247,11 @@ def _judged(
         *level_doubts,
         *quality.doubts(scored.score, head_up=not best.grid.transposed and not best.grid.flipped[0]),
         *_doubts_of_circles(scored, max(best.image.spacing_mm)),
-        *(Reason("body-fractured", {"level": name}) for name in crushed(best.spine)),
+        *(Reason("body-fractured", {"level": name}) for name in fractures.fractured(best.spine)),
         *appearance.doubts(best.grid, best.spine, scored.score, t1_stated=t1_stated),
         *appearance.doubts_of_signal(best.image, scored.score),
         *appearance.doubts_of_marrow(best.grid, best.spine, scored.score),
+        *disease.doubts_of_bodies(best.grid, best.spine),
     ]
     spread = uncertainty.vbq_sd(best.image, scored.score, scored.fluid, beside)
     if spread > uncertainty.TOO_WIDE * scored.score.vbq_mean:

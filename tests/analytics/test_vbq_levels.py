@@ -8,7 +8,8 @@ import pytest
 from analytics.reasons import Reason, words
 from analytics.records import LEVELS
 from analytics.vbq.bodies import heights_mm
-from analytics.vbq.levels import LEVEL_INDEX, SURE, crushed, name_levels
+from analytics.vbq.fractures import fractured
+from analytics.vbq.levels import LEVEL_INDEX, SURE, name_levels
 from analytics.vbq.spine import BODY, DISC, S1, find_spine, steps_mm
 from tests.analytics.drawn_spine import BACKWARDS_DEG, MM, Drawn, rectangle, sure
 
@@ -148,8 +149,8 @@ def test_l1_at_the_upper_edge_is_cut_off():
 
 @pytest.mark.parametrize("name", LEVELS)
 def test_a_body_of_three_quarters_of_the_height_is_fractured_and_one_of_nine_tenths_is_not(name: str):
-    assert list(crushed(Drawn(heights={name: 0.75 * 26}).spine())) == [name]
-    assert list(crushed(Drawn(heights={name: 0.9 * 26}).spine())) == []
+    assert list(fractured(Drawn(heights={name: 0.75 * 26}).spine())) == [name]
+    assert list(fractured(Drawn(heights={name: 0.9 * 26}).spine())) == []
 
 
 def test_the_count_does_not_depend_on_where_the_spine_lies_in_the_field():

@@ -5,6 +5,7 @@ at any instant loses at most one study's work. Which study is pending is a query
 """
 
 import json
+from collections.abc import Collection
 from functools import partial
 
 from sqlite_utils import Database
@@ -82,9 +83,17 @@ def _measure(db: Database, archive: Archive, settings: Settings, measure: Measur
     images = [image for image in study_images(db, archive, study_uid) if not image.withdrawn]
     found = versions(images, study_uid, quiet_s=settings.dicom.quiet_s)
     newest = next(reversed(found), None)
-    results = [(result, inputs) for inputs, series in found.items() for result in measure_study(series, measure)]
+    # What an earlier state showed does not change: measured once, however many states follow.
+    kept = {inputs for inputs in _measured(db, study_uid) if inputs in found and inputs != newest}
+    results = [
+        (result, inputs)
+        for inputs, series in found.items()
+        if inputs not in kept
+        for result in measure_study(series, measure)
+    ]
     with writing(db):
-        _replace(db, study_uid, [_row(result, inputs, current=inputs == newest) for result, inputs in results])
+        rows = [_row(result, inputs, current=inputs == newest) for result, inputs in results]
+        _replace(db, study_uid, rows, kept)
         note_pixels(db, study_uid, [result for result, inputs in results if inputs == newest])
         series = (Unit("series", result.series_uid) for result, _ in results)
         forget_failure(db, "measure", Unit("study", study_uid), *series)
@@ -93,27 +102,48 @@ def _measure(db: Database, archive: Archive, settings: Settings, measure: Measur
                 note_failure(db, "measure", Unit("series", result.series_uid), result.error)
 
 
+def _measured(db: Database, study_uid: str) -> set[str]:
+    """States of a study of which this algorithm measured the first candidate, without doubts that came later."""
+    found = db.execute(
+        "SELECT m.instances_sha256 FROM derived_measurement AS m JOIN derived_series AS s USING (series_instance_uid) "
+        "WHERE s.study_instance_uid = ? AND m.reading_id IS NULL AND m.algorithm_name = ? AND m.algorithm_version = ? "
+        "GROUP BY m.instances_sha256 HAVING max(m.status = 'rejected') = 0 AND max(m.doubts) = 0",
+        [study_uid, *ALGORITHM],
+    )
+    return {inputs for (inputs,) in found}
+
+
 def _without(db: Database, study_uid: str, _: Reason) -> None:
     """No earlier measurement stands for a study that could not be measured with all that it has now."""
-    _replace(db, study_uid, [])
+    _replace(db, study_uid, [], frozenset())
 
 
-def _replace(db: Database, study_uid: str, rows: list[dict[str, str | int | float | None]]) -> None:
-    """Put these automatic measurements of a study in the place of earlier ones, and say that they are news."""
+def _replace(
+    db: Database, study_uid: str, rows: list[dict[str, str | int | float | None]], kept: Collection[str]
+) -> None:
+    """Put these automatic measurements of a study in the place of earlier ones, and say that they are news.
+
+    ``kept``: states of which the measurement stays, as an earlier one.
+    """
+    stays, states = f"instances_sha256 IN ({', '.join('?' * len(kept))})", sorted(kept)
     known = db.execute(
         "SELECT series_instance_uid, patient_authority, patient_id FROM derived_series WHERE study_instance_uid = ?",
         [study_uid],
     ).fetchall()
     for uid in {uid for uid, _, _ in known} | {str(row["series_instance_uid"]) for row in rows}:
-        _keep_others(db, uid, rows)
-        db.execute("DELETE FROM derived_measurement WHERE series_instance_uid = ? AND reading_id IS NULL", [uid])
+        _keep_others(db, uid, rows, kept)
+        automatic = "series_instance_uid = ? AND reading_id IS NULL"
+        db.execute(f"DELETE FROM derived_measurement WHERE {automatic} AND NOT {stays}", [uid, *states])
+        db.execute(f"UPDATE derived_measurement SET current = 0 WHERE {automatic}", [uid])
     insert(db, "derived_measurement", rows)
     for authority, patient_id in {(authority, patient_id) for _, authority, patient_id in known}:
         if authority is not None and patient_id is not None:
             touch(db, authority, patient_id)
 
 
-def _keep_others(db: Database, series_uid: str, rows: list[dict[str, str | int | float | None]]) -> None:
+def _keep_others(
+    db: Database, series_uid: str, rows: list[dict[str, str | int | float | None]], kept: Collection[str]
+) -> None:
     """Keep as records what is not measured again: of another version of the algorithm, or of no quiet state found."""
     again = {tuple(row[name] for name in KEY) for row in rows if row["series_instance_uid"] == series_uid}
     before = db.execute(
@@ -122,7 +152,7 @@ def _keep_others(db: Database, series_uid: str, rows: list[dict[str, str | int |
     ).fetchall()
     where = " AND ".join(f"{name} = ?" for name in ("series_instance_uid", *KEY))
     for key in before:
-        if key not in again:
+        if key not in again and not (key[0] in kept and key[1:] == ALGORITHM):
             keep_measurements(db.conn, where=where, values=(series_uid, *key))
 
 

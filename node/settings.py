@@ -350,12 +350,40 @@ class Sender(Section):
     authority: str | None = None
 
 
+ResultPart = Literal["levels", "ratios", "counts", "tier"]
+ResultName = Literal[
+    "report", "vbq", "vbq_low", "vbq_high", "vbq_median", "vbq_l1", "vbq_l2", "vbq_l3", "vbq_l4", "nlr", "plr",
+    "neutrophils", "lymphocytes", "platelets", "tier", "threshold_version",
+]  # fmt: skip
+"""What a result says, each under a code of its own."""
+
+
+def _coded(value: dict[ResultName, str]) -> dict[ResultName, str]:
+    for name, code in value.items():
+        parts = code.split("^")
+        if len(parts) != 3 or not all(one.strip() and one.isprintable() for one in parts) or set(code) & set("|~\\&"):
+            raise ValueError(f'{name}: {code!r} is no code; write it as "CODE^Name^SYSTEM"')
+    return value
+
+
 class Hl7Receiver(Section):
     """An HL7 v2 system that results are sent to (MLLP)."""
 
     host: str
     port: Port
     tls: ClientTls | None = None
+    application: str = ""
+    facility: str = ""
+    charset: Literal["UNICODE UTF-8", "ASCII", "8859/1", "8859/2", "8859/5", "8859/7", "8859/15", "GB 18030-2000"] = (
+        "UNICODE UTF-8"
+    )
+    """MSH-18 (table 0211)."""
+    acknowledgement: Literal["original", "enhanced"] = "original"
+    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    tell: tuple[ResultPart, ...] = ("levels", "ratios", "tier")
+    accession: Literal["placer", "filler", "none"] = "placer"
+    authority: str = ""
+    codes: Annotated[dict[ResultName, str], AfterValidator(_coded)] = {}
 
 
 class Hl7(Listener):

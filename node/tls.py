@@ -74,8 +74,8 @@ def server_context(tls: ServerTls, name: str = "dicom.tls") -> ssl.SSLContext:
 def client_context(tls: ClientTls) -> ssl.SSLContext:
     """What this node asks for as a client.
 
-    The peer's certificate must be of the authority of the settings. The name in it is not compared: DICOM nodes are
-    addressed by number, and their certificates rarely name it.
+    The peer's certificate must be of the authority of the settings. The name in it is not compared: DICOM nodes and HL7
+    engines are addressed by number, and their certificates rarely name it.
 
     Raises
     ------
@@ -92,6 +92,6 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
             context.load_cert_chain(tls.certificate, tls.key)
     except OSError as error:
         raise UnreachableError(
-            f"DICOM over TLS: {error.strerror or error}; check ca, certificate and key of the peer's tls"
+            f"TLS: {error.strerror or error}; check ca, certificate and key of the peer's tls"
         ) from error
     return context

@@ -8,6 +8,7 @@ import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -38,13 +39,17 @@ from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_N
 from node.hl7 import interpret
 from node.hl7.acknowledge import ERROR_CODES, Outcome, build_reply, receive, reply_code
 from node.hl7.appointments import EVENTS
+from node.hl7.client import CODES as ANSWER_CODES
 from node.hl7.messages import CHARSETS, Header
 from node.hl7.segments import STRUCTURE_VERSION, Segment
 from node.outgoing.storing import MAX_SORTS
 from node.outgoing.transcode import CONVERTIBLE
 from node.pacs import peer, query, retrieve
-from node.settings import Dicom, Hl7, Settings
+from node.results.oru import render
+from node.results.statements import CODES as RESULT_CODES
+from node.settings import Dicom, Hl7, Hl7Receiver, Settings
 from node.tls import CIPHERS
+from tests.node import result_samples
 
 CODE_OF_READERS = (reader, frames, rejection, native_pixels)
 """The modules that read data sets."""
@@ -296,6 +301,8 @@ def hl7_blocks() -> dict[str, str]:
         "errors": table(("ERR-3", "text"), ERROR_CODES.items()),
         "charsets": _charsets(),
         "transport": _transport(),
+        "sent": _sent(),
+        "answers": _answers(),
     }
 
 
@@ -537,4 +544,71 @@ def _transport() -> str:
             ("segments of a message at most", interpret.MAX_SEGMENTS, "–"),
             (f"of each of {', '.join(interpret.STRUCTURED)}", interpret.MAX_STRUCTURED, "–"),
         ),
+    )
+
+
+# ---- HL7, sent -------------------------------------------------------------------------------------------------
+EVERYTHING = Hl7Receiver(host="record", port=1, acknowledgement="enhanced", application="A", facility="F",
+                         tell=("levels", "ratios", "counts", "tier"))  # fmt: skip
+SENT_FOR = {
+    "MSH-3": "VBQNODE", "MSH-9": "ORU^R01^ORU_R01", "MSH-11": "P", "MSH-12": "2.5.1", "ORC-1": "RE",
+    "OBR-4": "code `report`", "OBX-6": "by UCUM", "MSH-4": "`site.name`",
+    "MSH-5": "`application`", "MSH-6": "`facility`", "MSH-10": "20 hexadecimal digits",
+    "MSH-15": "enhanced mode only", "MSH-16": "enhanced mode only", "MSH-18": "`charset`",
+    "PID-3": "(0010,0020), with `authority` or (0010,0021); type MR", "PID-5": "(0010,0010)", "PID-7": "(0010,0030)",
+    "PID-8": "(0010,0040)", "ORC-2": "accession number, unless `accession` says otherwise",
+    "ORC-3": "of this node, one for each series and patient", "OBR-2": "as ORC-2", "OBR-3": "as ORC-3",
+    "OBR-7": "of the study", "OBR-22": "when it was rendered", "OBR-25": "P, F, C (table 0123)",
+    "NTE-3": "research notice, `site.protocol`, operation of the tier, what is to be known",
+    "OBX-2": "NM, CWE", "OBX-3": "code, or the site's (`codes`)", "OBX-5": "empty with status W",
+    "OBX-7": "limit of the adopted thresholds", "OBX-8": "H or N, by OBX-7", "OBX-11": "P, F, C, W (table 0085)",
+    "OBX-14": "of the study, or of the specimen", "OBX-16": "who approved or read it",
+    "OBX-17": "algorithm and version",
+}  # fmt: skip
+
+
+def _rendered() -> list[bytes]:
+    settings = Settings.model_validate({"site": {"name": "site"}})
+    whole = replace(result_samples.FINDING, approval=result_samples.APPROVAL)
+    return [
+        render(result_samples.result(one), receiver=EVERYTHING, settings=settings).content
+        for one in (result_samples.FINDING, whole)
+    ]
+
+
+def _sent() -> str:
+    known = load_library(STRUCTURE_VERSION).SEGMENTS
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for content in _rendered():
+        for line in content.decode().split("\r"):
+            first, values = line[:3], line.split("|")
+            shift = 1 if first == "MSH" else 0
+            found[first] |= {number + shift for number, value in enumerate(values) if value and number}
+    fields = [(name, number) for name, numbers in found.items() if name for number in sorted(numbers)]
+    told = {f"{name}-{number}" for name, number in fields}
+    assert told >= SENT_FOR.keys(), SENT_FOR.keys() - told
+    return table(
+        ("field", "name in HL7 " + STRUCTURE_VERSION, "what it holds"),
+        (
+            (f"{name}-{number}", _field_name(known, name, number), SENT_FOR.get(f"{name}-{number}", ""))
+            for name, number in fields
+        ),
+    )
+
+
+def _answers() -> str:
+    does = {
+        "accepted": "it is done",
+        "error": "tried again, 1 minute to 4 hours apart, twelve times",
+        "rejected": "the same: the receiver may be able to take it later",
+    }
+    return table(("MSA-1", "then"), ((code, does[outcome]) for code, outcome in ANSWER_CODES.items()))
+
+
+def codes_block() -> str:
+    """The codes of results."""
+    parts = ((name, *code.split("^")) for name, code in RESULT_CODES.items())
+    return table(
+        ("`codes`", "code", "name", "system"),
+        ((f"`{name}`", f"`{code}`", text, system) for name, code, text, system in parts),
     )

@@ -10,7 +10,7 @@ import typer
 from analytics.columns import CELLS, COHORT, INDICES
 from node.cli import app
 from node.conf import conf_path
-from tests.conformance import dicom_blocks, hl7_blocks
+from tests.conformance import codes_block, dicom_blocks, hl7_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -18,6 +18,7 @@ COMMANDS = ROOT / "node" / "commands" / "README.md"
 VIEWS = ROOT / "node" / "store" / "README.md"
 SETTINGS = ROOT / "conf" / "README.md"
 DICOM = ROOT / "node" / "dicom" / "CONFORMANCE.md"
+OUTGOING = ROOT / "node" / "outgoing" / "README.md"
 HL7 = ROOT / "node" / "hl7" / "CONFORMANCE.md"
 METADATA = ROOT / "conf" / "datasette.json"
 
@@ -31,6 +32,7 @@ def blocks() -> dict[Path, dict[str, str]]:
         VIEWS: {"views": _views()},
         DICOM: dicom_blocks(),
         HL7: hl7_blocks(),
+        OUTGOING: {"codes": codes_block()},
     }
 
 

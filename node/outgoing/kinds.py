@@ -7,6 +7,7 @@ from node.outgoing.commitment import COMMITMENT
 from node.outgoing.forward import FORWARD
 from node.outgoing.kind import Kind
 from node.outgoing.mail import MAIL
+from node.outgoing.oru import ORU
 from node.outgoing.study_query import STUDY_QUERY
 
-KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, MAIL)
+KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, MAIL, ORU)

@@ -1,0 +1,69 @@
+"""What the kinds share that send results as they were rendered and recorded.
+
+The key of an item is the number of its result; ``RESULT/REQUEST`` where a person wants the same bytes sent once more.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlite_utils import Database
+
+from node.clock import now, to_text
+from node.outgoing.kind import Batch, Item, Outcome, Verdict
+from node.settings import Settings
+from node.store.database import insert
+
+NEWEST_OBJECT = "SELECT max(object_id) FROM fact_object"
+"""What was received before a receiver was set up does not concern it (``Kind.since``)."""
+
+IS_NEWEST = """
+r.version = (SELECT max(n.version) FROM record_result AS n
+             WHERE n.kind = r.kind AND n.destination = r.destination AND n.subject = r.subject)
+"""
+QUEUED = "SELECT o.key FROM state_outgoing AS o WHERE o.kind = :queue AND o.peer = :peer"
+ENROL = f"""
+SELECT key FROM (
+    SELECT r.result_id AS number, 0 AS request, CAST(r.result_id AS TEXT) AS key FROM record_result AS r
+    WHERE r.queue = :queue AND r.destination = :peer AND {IS_NEWEST}
+    UNION ALL
+    SELECT r.result_id, q.request_id, r.result_id || '/' || q.request_id
+    FROM fact_result_request AS q JOIN record_result AS r USING (result_id)
+    WHERE q.request = 'resend' AND r.queue = :queue AND r.destination = :peer AND {IS_NEWEST})
+WHERE key NOT IN ({QUEUED})
+ORDER BY request, number
+"""
+"""In the order in which they were made; not what a newer version has replaced before it was sent."""
+BODY = f"SELECT r.body, {IS_NEWEST} FROM record_result AS r WHERE r.result_id = ?"
+
+GIVEN_UP_BEFORE = """
+UPDATE state_outgoing SET status = 'done', done_at = :now
+WHERE kind = :queue AND peer = :peer AND status = 'dead' AND (key = :result || '' OR key GLOB :result || '/*')
+"""
+
+
+def of_queue(name: str, _settings: Settings, _peer: str, _at: datetime) -> Mapping[str, object]:
+    """The parameters of :data:`ENROL` beside the usual ones."""
+    return {"queue": name}
+
+
+def result_of(item: Item) -> int:
+    """The number of the result that an item is."""
+    return int(item.key.partition("/")[0])
+
+
+def body_of(batch: Batch, item: Item) -> bytes | None:
+    """The bytes of the result that an item is; ``None`` where a newer version is to be sent in its place."""
+    body, newest = batch.db.execute(BODY, [result_of(item)]).fetchone()
+    return bytes(body) if newest else None
+
+
+def kept(batch: Batch, queue: str, item: Item, *, how: str, detail: str) -> Outcome:
+    """The receiver has it, and says so; what was given up of it before is settled with that."""
+    result_id, peer, at = result_of(item), batch.peer, to_text(now())
+
+    def store(db: Database) -> None:
+        answer = {"result_id": result_id, "how": how, "answer": "kept", "detail": detail, "answered_at": at}
+        insert(db, "record_result_answer", [answer])
+        db.execute(GIVEN_UP_BEFORE, {"queue": queue, "peer": peer, "result": result_id, "now": at})
+
+    return Outcome(verdict=Verdict.DONE, store=store)

@@ -12,6 +12,7 @@ from node.commands import (
     backup,
     counts,
     decisions,
+    erase,
     facts,
     measure,
     pacs,
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 for part in (
     roles, measure, facts, pacs, quarantine, questions, records, results, decisions, counts, pool, users, upkeep,
-    backup,
+    backup, erase,
 ):  # fmt: skip
     app.add_typer(part.app)
 

@@ -146,7 +146,7 @@ def restore(
     settings = read_settings(config)
     data = settings.storage.folder
     with err.status("bringing back") as shown:
-        done = bring_back(folder, data, name=at, key=key, progress=_progress(shown, "bringing back"))
+        done = bring_back(folder, data, name=at, key=key, settings=settings, progress=_progress(shown, "bringing back"))
     out.print(
         f"restored to {data}: {done.manifest.files} files and the database as of {done.manifest.made_at}",
         markup=False, highlight=False, soft_wrap=True,

@@ -8,7 +8,7 @@ file, or with one of another size, needs a person.
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +146,12 @@ def _reconcile_shelf(db: Database, archive: Archive, shelf: str, newest: int, ru
     recorded = _recorded(db, shelf, None)
     problems = dict.fromkeys(before.keys() - files.keys(), "missing")
     receipts = []
+    erased = _erased(db, files.keys() - recorded.keys())
     for sha256, state in sorted(files.items()):
+        if sha256 in erased:
+            # What an erasure left when it was killed.
+            archive.path(sha256).unlink(missing_ok=True)
+            continue
         if recorded.get(sha256) == state.st_size or _is_arriving(state, sha256 in recorded, run_began_ns):
             continue
         receipt = _receipt(archive, sha256, state.st_size)
@@ -158,6 +163,14 @@ def _reconcile_shelf(db: Database, archive: Archive, shelf: str, newest: int, ru
     if receipts or problems or noted:
         _store(db, shelf, receipts, problems)
     return Reconciled(taken_in=len(receipts), problems=len(problems))
+
+
+def _erased(db: Database, found: Set[str]) -> set[str]:
+    """Those of the files without a record that were erased with their person."""
+    if not found:
+        return set()
+    rows = db.execute("SELECT hash.value FROM fact_erasure, json_each(hashes) AS hash")
+    return {sha256 for (sha256,) in rows} & found
 
 
 def _is_arriving(state: os.stat_result, is_recorded: bool, run_began_ns: int | None) -> bool:

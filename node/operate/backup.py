@@ -7,6 +7,7 @@ nothing is stored, and it is named.
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 from sqlite_utils import Database
@@ -40,6 +42,7 @@ from node.operate.generations import (
 )
 from node.operate.sealing import SEALED, put, recipient
 from node.people.quarantine import FOLDER as QUARANTINE_FOLDER
+from node.results.files import RESULTS_FOLDER
 from node.settings import Backup, Settings
 from node.store.archive import ARCHIVE_FOLDER, GROUP_END, Archive
 from node.store.audit import newest_seal
@@ -53,7 +56,7 @@ from node.store.schema import newest
 LOCK_NAME = "backup.lock"
 COPY_NAME = ".backup.db"
 """The copy of the database in ``run/`` of the data folder, for as long as it takes to store it."""
-BESIDE = (REPORT_FOLDER, QUARANTINE_FOLDER)
+BESIDE = (REPORT_FOLDER, QUARANTINE_FOLDER, RESULTS_FOLDER)
 """Folders with files that people were shown or work on."""
 REMEMBERED = 400
 """Backups that are remembered in the database."""
@@ -144,6 +147,7 @@ def _back_up(
             with closing(sqlite3.connect(copy)) as connection:
                 wanted = connection.execute("SELECT sha256, transfer_syntax_uid FROM fact_object").fetchall()
                 audit_rows, audit_sha256 = newest_seal(Database(connection))
+                erasures = erasures_of(Database(connection))
         before = _before(folder)
         storing = _Storing(data=data, folder=folder, sealed_for=sealed_for, before=before)
         objects = storing.objects(wanted, progress)
@@ -166,12 +170,19 @@ def _back_up(
                 lacking=tuple(sorted(storing.lacking)),
                 audit_rows=audit_rows,
                 audit_sha256=audit_sha256,
+                erasures=erasures,
             ),
         )
     finally:
         shutil.rmtree(place, ignore_errors=True)
     pruned = prune(folder, keep=choice.keep)
     return BackedUp(generation=made, new_files=storing.new, pruned=tuple(pruned))
+
+
+def erasures_of(db: Database) -> tuple[dict[str, Any], ...]:
+    """Who was erased: keyed hashes of the numbers, when, by whom, why."""
+    rows = db.query("SELECT persons, erased_at, erased_by, why FROM fact_erasure ORDER BY erasure_id")
+    return tuple({**row, "persons": json.loads(row["persons"])} for row in rows)
 
 
 @contextmanager

@@ -79,6 +79,8 @@ class Manifest:
     audit_rows: int
     audit_sha256: str
     """The last seal of the audit: that rows behind it were cut off is found by it."""
+    erasures: tuple[dict[str, Any], ...]
+    """Persons (keyed hashes) who had been erased, when, by whom and why: no earlier backup brings them back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +248,8 @@ def generation(folder: Path, name: str | None = None) -> Generation:
     path = folder / GENERATIONS / chosen / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest(**{**found["manifest"], "lacking": tuple(found["manifest"]["lacking"])})
+        lists = {name: tuple(found["manifest"][name]) for name in ("lacking", "erasures")}
+        manifest = Manifest(**{**found["manifest"], **lists})
         whole = found["sha256"] == _sha256(manifest)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error

@@ -6,15 +6,19 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils.utils import sqlite3
 
 from node.errors import StoreError
 from node.operate.backup import BESIDE
+from node.operate.erase import erase_again
 from node.operate.generations import Generation, generation, names
 from node.operate.sealing import SEALED, Written, get, identities
+from node.settings import Settings
 from node.store.archive import ARCHIVE_FOLDER, FILE_MODE
-from node.store.database import DATABASE_NAME, RESTORING
+from node.store.database import DATABASE_NAME, RESTORING, open_database
+from node.store.derivation import again_since
 from node.store.private import make_folder, require_owner
 
 ROOM_BYTES = 64 * 1024**2
@@ -65,12 +69,19 @@ def restore(
     *,
     name: str | None = None,
     key: Path | None = None,
+    settings: Settings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Generation:
     """Bring a generation (the newest without a name) back to an empty data folder.
 
     All of it is written and checked in a folder of its own there before anything gets its name; the database last.
-    Until then, and after a kill, the node refuses to use the folder, and a further restore begins anew.
+    Until then, and after a kill, the node refuses to use the folder, and a further restore begins anew. Who was erased
+    after this backup, by the newest one in the folder, is erased again before that.
+
+    Parameters
+    ----------
+    settings
+        Of the node, by which messages are read when somebody is erased again; the defaults without them.
 
     Raises
     ------
@@ -89,6 +100,9 @@ def restore(
     make_folder(place)
     try:
         _bring_back(chosen, folder, place, keys, progress)
+        later = [one for one in generation(folder).manifest.erasures if one not in chosen.manifest.erasures]
+        if later:
+            _erase_again(place, settings or Settings(), later)
         _put_in_place(place, data)
     except BaseException:
         _clear(data)
@@ -118,6 +132,30 @@ def _bring_back(
         if progress and number % 50 == 0:
             progress(number, len(entries))
     os.sync()
+
+
+def _erase_again(place: Path, settings: Settings, later: list[dict[str, Any]]) -> None:
+    """Erase whom the backup still holds although they have been erased since.
+
+    Raises
+    ------
+    StoreError
+        The backup is of a version that derived otherwise: who is who is not known before all is derived again.
+    """
+    storage = settings.storage.model_copy(update={"folder": place})
+    with closing(open_database(place, create=True)) as db:
+        if again_since(db) is not None:
+            raise StoreError(
+                f"{len(later)} persons were erased since this backup, and it is of another version of this software: "
+                "restore a newer one, or this one with its own version"
+            )
+        erase_again(db, settings.model_copy(update={"storage": storage}), later)
+    for entry in place.iterdir():
+        if entry.name not in (DATABASE_NAME, ARCHIVE_FOLDER, *BESIDE):
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def _put_in_place(place: Path, data: Path) -> None:

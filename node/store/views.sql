@@ -139,7 +139,8 @@ FROM derived_link AS l
 JOIN derived_person AS p USING (person);
 
 CREATE VIEW fits AS
-SELECT fit_id, night, made_at, status, reason, n_rows, n_used, df_resid, r2, adj_r2, snapshot_sha256, code_version
+SELECT fit_id, night, made_at, status, reason, n_rows, n_used, df_resid, r2, adj_r2, snapshot_sha256, code_version,
+       erased_rows
 FROM record_fit;
 
 CREATE VIEW fit_terms AS
@@ -311,6 +312,14 @@ UNION ALL
 SELECT 'completeness', 'series ' || s.series_instance_uid, r.value ->> '$.code', json_array(json(r.value)), NULL, NULL
 FROM derived_series AS s, json_each(s.fewer) AS r
 WHERE s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
+UNION ALL
+SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'sent-after-erasure',
+       json_array(json_object('code', 'sent-after-erasure', 'values', json_object('date', substr(e.erased_at, 1, 10)))), NULL, NULL
+FROM fact_erasure AS e, json_each(e.hashes) AS h JOIN fact_object AS o ON o.sha256 = h.value
+UNION ALL
+SELECT 'receive', 'message ' || substr(f.sha256, 1, 12), 'sent-after-erasure',
+       json_array(json_object('code', 'sent-after-erasure', 'values', json_object('date', substr(e.erased_at, 1, 10)))), NULL, NULL
+FROM fact_erasure AS e, json_each(e.hashes) AS h JOIN fact_frame AS f ON f.sha256 = h.value
 UNION ALL
 SELECT 'backup', 'backup', r.value ->> '$.code', json_array(json(r.value)), NULL, NULL
 FROM (SELECT reasons FROM state_backup WHERE status <> 'running' ORDER BY backup_id DESC LIMIT 1) AS b, json_each(b.reasons) AS r

@@ -1,0 +1,62 @@
+"""Erase a person, and the legal hold that forbids it."""
+
+from typing import Annotated
+
+import typer
+
+from node.clock import now
+from node.commands.shell import AsJson, Config, open_node, out, print_json, read_settings
+
+app = typer.Typer()
+LOG_NOT_CUT = "somebody reads the database; until that ends, its write-ahead log holds the patient"
+
+Patient = Annotated[
+    str,
+    typer.Argument(help="The patient number (AUTHORITY|NUMBER where not the default one), or a study id (P…)."),
+]
+By = Annotated[str, typer.Option("--by", help="Who decides; it stays.")]
+Why = Annotated[str, typer.Option("--why", help="The reason; it stays, so do not name the patient in it.")]
+
+
+@app.command()
+def erase(patient: Patient, by: By, why: Why, config: Config = None, as_json: AsJson = False) -> None:
+    """Take a person out of the node: files, messages, readings, results, flags, mails, and all that was derived.
+
+    Fits stay as numbers, without the person's row in what was fitted; of a report or mail that named the person stay
+    subject and counts. A tombstone stays: who, when, why, how many of what, and hashes. Exit code 3: something is left
+    for a person to do (backups, tables and messages that still name the patient); it is listed.
+    """
+    from node.operate.erase import erase as erase_person
+
+    settings = read_settings(config)
+    db, _ = open_node(settings)
+    done = erase_person(db, settings, patient, by=by, why=why, now=now())
+    left = [
+        *(f"still names the patient: {one}" for one in done.still),
+        *(f"may still hold the patient: backup {one}" for one in done.backups),
+        *([] if done.log_cut else [LOG_NOT_CUT]),
+    ]
+    if as_json:
+        print_json({"erased": done.counts, "left": left})
+    else:
+        for line in (", ".join(f"{number} {name}" for name, number in done.counts.items() if number), *left):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if left:
+        raise typer.Exit(3)
+
+
+@app.command()
+def hold(
+    patient: Patient,
+    by: By,
+    why: Why,
+    release: Annotated[bool, typer.Option("--release", help="Lift the hold.")] = False,
+    config: Config = None,
+) -> None:
+    """Forbid that a patient is erased (legal hold), or with --release allow it again."""
+    from node.operate.erase import hold as hold_person
+
+    settings = read_settings(config)
+    db, _ = open_node(settings)
+    numbers = hold_person(db, settings, patient, by=by, why=why, release=release, now=now())
+    out.print(f"{'released' if release else 'held'}: {len(numbers)} patient numbers", highlight=False)

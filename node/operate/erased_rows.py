@@ -1,0 +1,327 @@
+"""Every row of a person, out of every table: facts, records, state and what was derived; within one unit of work.
+
+What is of others as well stays without the person: a frame with several patients, a fitted table, a list of images.
+Reports and mails that name the person keep their subject and counts.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTP
+
+from sqlite_utils import Database
+
+from node.clock import to_text
+from node.operate.frames import without_patient
+from node.operate.person import Whole
+from node.settings import Settings
+from node.steps.identity import forget_unused_numbers, resolve_merges
+from node.steps.stale import forget_empty, make_stale
+from node.store.failures import forget_failures
+from node.store.pending import touch, touch_known, touch_specimen
+from node.store.problems import forget_problems
+
+OF_OBJECTS = (
+    ("fact_object_receipt", "object_id"),
+    ("fact_correction", "object_id"),
+    ("fact_correction", "corrected_id"),
+    ("derived_instance", "object_id"),
+    ("derived_superseded", "object_id"),
+    ("derived_superseded", "replaced_by"),
+    ("derived_rejection", "object_id"),
+)
+OF_SERIES = (
+    "fact_series_decision", "record_measurement", "derived_measurement", "derived_measured_pixels",
+    "derived_shared_pixels", "derived_series_names", "derived_undecided", "state_fetch", "fact_result_request",
+)  # fmt: skip
+OF_STUDIES = (
+    "fact_study_query", "fact_study_decision", "derived_unsent_series", "derived_claim", "derived_undecided",
+    "state_fetch",
+)  # fmt: skip
+OF_NUMBERS = (
+    "fact_identity_decision", "fact_signs_decision", "fact_count_decision", "fact_hold", "derived_claim",
+    "derived_doubt",
+)  # fmt: skip
+IN_RECORDS = (
+    ("record_fit", "result"),
+    ("record_threshold", "evidence"),
+    ("record_report", "counts"),
+)
+"""Columns of JSON in which a study id may stand among much else."""
+ERASED = "erased"
+"""Stands in them for the study id of an erased person."""
+
+
+@dataclass(kw_only=True)
+class Gone:
+    """How many of what went, and the SHA-256 of files and frames."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    hashes: list[str] = field(default_factory=list)
+    result_files: list[str] = field(default_factory=list)
+    nights: list[str] = field(default_factory=list)
+    """Nights whose reports named the person."""
+
+    def add(self, what: str, number: int) -> None:
+        """Count some more."""
+        self.counts[what] = self.counts.get(what, 0) + number
+
+
+def erase_rows(db: Database, settings: Settings, whole: Whole, *, now: datetime) -> Gone:
+    """Delete every row of a person; in a unit of work of :func:`node.store.unguarded.erasing`."""
+    gone = Gone()
+    _images(db, whole, gone)
+    _messages(db, settings, whole, gone)
+    for authority, patient_id in whole.numbers:
+        for table in OF_NUMBERS:
+            db.execute(f"DELETE FROM {table} WHERE authority = ? AND patient_id = ?", [authority, patient_id])
+        db.execute(
+            "DELETE FROM fact_identity_decision WHERE authority = ? AND other_patient_id = ?", [authority, patient_id]
+        )
+        touch_known(db, authority, patient_id)
+    for kind in ("identity", "signs"):
+        db.execute(
+            f"DELETE FROM derived_{kind}_decision "
+            f"WHERE decision_id NOT IN (SELECT decision_id FROM fact_{kind}_decision)"
+        )
+    forget_unused_numbers(db)
+    resolve_merges(db)
+    _study_ids(db, whole, gone, now=now)
+    return gone
+
+
+def _images(db: Database, whole: Whole, gone: Gone) -> None:
+    ids = [object_id for object_id, _ in whole.objects]
+    rows = {
+        row
+        for table in ("derived_instance", "derived_superseded")
+        for one in ids
+        for row in db.execute(
+            f"SELECT study_instance_uid, series_instance_uid, sop_instance_uid FROM {table} WHERE object_id = ?", [one]
+        ).fetchall()
+    }
+    for object_id, sha256 in whole.objects:
+        for table, column in OF_OBJECTS:
+            db.execute(f"DELETE FROM {table} WHERE {column} = ?", [object_id])
+        db.execute("DELETE FROM state_outgoing WHERE kind = 'forward' AND key = ?", [str(object_id)])
+        db.execute("UPDATE derived_instance SET content_of = NULL WHERE content_of = ?", [object_id])
+        db.execute("DELETE FROM state_archive WHERE sha256 = ?", [sha256])
+        forget_problems(db, "index", "object", sha256)
+        forget_failures(db, "index", "object", sha256)
+        db.execute("DELETE FROM fact_object WHERE object_id = ?", [object_id])
+    for study, series, sop in sorted(rows):
+        db.execute("DELETE FROM derived_resent WHERE sop_instance_uid = ?", [sop])
+        db.execute("DELETE FROM derived_rejection WHERE sop_instance_uid = ?", [sop])
+        make_stale(db, study=study, series=series)
+        forget_empty(db, study=study, series=series)
+    _without_images(db, {sop for _, _, sop in rows})
+    # A number that is used again would be taken for what was there before.
+    db.execute(
+        "UPDATE state_outgoing_peer SET enrolled_up_to = min(enrolled_up_to, (SELECT coalesce(max(object_id), 0) "
+        "FROM fact_object)) WHERE kind = 'forward'"
+    )
+    db.execute(
+        "UPDATE derived_receipts_read SET receipt_id = min(receipt_id, (SELECT coalesce(max(receipt_id), 0) "
+        "FROM fact_object_receipt))"
+    )
+    for series in sorted({series for _, series, _ in rows}):
+        if not _stands(db, "series_instance_uid", series):
+            _series(db, series, gone)
+    for study in sorted({study for study, _, _ in rows}):
+        if not _stands(db, "study_instance_uid", study):
+            _study(db, study)
+    gone.add("images", len(ids))
+    gone.hashes += [sha256 for _, sha256 in whole.objects]
+
+
+def _stands(db: Database, column: str, uid: str) -> bool:
+    """Whether images of others stand under the same UID."""
+    return bool(db.execute(f"SELECT 1 FROM derived_instance WHERE {column} = ? LIMIT 1", [uid]).fetchone())
+
+
+def _series(db: Database, series: str, gone: Gone) -> None:
+    for table in ("fact_reading_check", "fact_reading_withdrawal"):
+        db.execute(
+            f"DELETE FROM {table} WHERE reading_id IN "
+            "(SELECT reading_id FROM fact_reading WHERE series_instance_uid = ?)",
+            [series],
+        )
+    gone.add("readings", db.execute("DELETE FROM fact_reading WHERE series_instance_uid = ?", [series]).rowcount)
+    results = db.execute("SELECT result_id, sha256 FROM record_result WHERE subject = ?", [series]).fetchall()
+    for result_id, sha256 in results:
+        for table in ("state_result_commitment", "record_result_answer", "fact_result_request"):
+            db.execute(f"DELETE FROM {table} WHERE result_id = ?", [result_id])
+        db.execute(
+            "DELETE FROM state_outgoing WHERE key = ? AND kind IN (SELECT queue FROM record_result)", [str(result_id)]
+        )
+        gone.result_files.append(sha256)
+    db.execute("DELETE FROM record_result WHERE subject = ?", [series])
+    gone.add("results", len(results))
+    for table in OF_SERIES:
+        db.execute(f"DELETE FROM {table} WHERE series_instance_uid = ?", [series])
+    db.execute("DELETE FROM state_worklist WHERE instr(item, ?)", [series])
+    for table in ("derived_problem", "state_failure"):
+        db.execute(f"DELETE FROM {table} WHERE unit_kind = 'series' AND unit_key = ?", [series])
+
+
+def _study(db: Database, study: str) -> None:
+    for table in OF_STUDIES:
+        db.execute(f"DELETE FROM {table} WHERE study_instance_uid = ?", [study])
+    for name in ("study_query", "study_decision"):
+        column = "query_id" if name == "study_query" else "decision_id"
+        db.execute(f"DELETE FROM derived_{name} WHERE {column} NOT IN (SELECT {column} FROM fact_{name})")
+    db.execute("DELETE FROM state_outgoing WHERE kind = 'study_query' AND key = ?", [study])
+    for table in ("derived_problem", "state_failure"):
+        db.execute(f"DELETE FROM {table} WHERE unit_kind = 'study' AND unit_key = ?", [study])
+
+
+def _without_images(db: Database, uids: Collection[str]) -> None:
+    """Lists of images in requests for Storage Commitment and the answers to them."""
+    for table, column in (("fact_commitment_request", "instances"), ("record_commitment", "failed")):
+        for request_id, text in db.execute(f"SELECT request_id, {column} FROM {table}").fetchall():
+            named = json.loads(text)
+            left = [one for one in named if one[1] not in uids]
+            if len(left) < len(named):
+                db.execute(f"UPDATE {table} SET {column} = ? WHERE request_id = ?", [json.dumps(left), request_id])
+
+
+def _messages(db: Database, settings: Settings, whole: Whole, gone: Gone) -> None:
+    for frame_id in whole.frames:
+        sha256, raw = db.execute("SELECT sha256, raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
+        left = without_patient(bytes(raw), settings, whole.numbers)
+        for number in db.execute(
+            "SELECT DISTINCT authority, patient_id FROM derived_extract WHERE frame_id = ?", [frame_id]
+        ).fetchall():
+            touch(db, *number)
+        for specimen in db.execute(
+            "SELECT content ->> '$.specimen', content ->> '$.taken_at' FROM derived_extract "
+            "WHERE frame_id = ? AND kind = 'specimen'",
+            [frame_id],
+        ).fetchall():
+            touch_specimen(db, *specimen)
+        for table in ("derived_unread", "derived_extract", "derived_message"):
+            db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
+        forget_problems(db, "interpret", "message", sha256)
+        forget_failures(db, "interpret", "message", sha256)
+        if left is None:
+            db.execute("DELETE FROM fact_frame_receipt WHERE frame_id = ?", [frame_id])
+            db.execute("DELETE FROM fact_frame WHERE frame_id = ?", [frame_id])
+        else:
+            _keep_of_others(db, frame_id, left)
+        gone.hashes.append(sha256)
+    gone.add("messages", len(whole.frames))
+
+
+def _keep_of_others(db: Database, frame_id: int, left: bytes) -> None:
+    """A frame of several patients as a frame of the others, under a new number, so that it is read anew."""
+    sha256 = hashlib.sha256(left).hexdigest()
+    (number,) = db.execute("SELECT max(frame_id) + 1 FROM fact_frame").fetchone()
+    known = db.execute("SELECT frame_id FROM fact_frame WHERE sha256 = ?", [sha256]).fetchone()
+    if known is None:
+        db.execute("INSERT INTO fact_frame (frame_id, sha256, raw) VALUES (?, ?, ?)", [number, sha256, left])
+    db.execute(
+        "UPDATE fact_frame_receipt SET frame_id = ? WHERE frame_id = ?", [known[0] if known else number, frame_id]
+    )
+    db.execute("DELETE FROM fact_frame WHERE frame_id = ?", [frame_id])
+
+
+def _study_ids(db: Database, whole: Whole, gone: Gone, *, now: datetime) -> None:
+    for one in whole.study_ids:
+        gone.add("flags", db.execute("DELETE FROM record_flag WHERE episode = ?", [one]).rowcount)
+        db.execute("DELETE FROM state_worklist WHERE instr(item, ?)", [one])
+        for table in ("derived_problem", "state_failure"):
+            db.execute(f"DELETE FROM {table} WHERE unit_key = ?", [one])
+        for table, column in IN_RECORDS:
+            db.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE instr({column}, ?)", [one, ERASED, one]
+            )
+    _fits(db, whole.study_ids, gone)
+    _exports(db, set(whole.study_ids))
+    _reports(db, whole, gone, now=now)
+
+
+def _fits(db: Database, study_ids: Iterable[str], gone: Gone) -> None:
+    """Take the person's row out of what was fitted; the numbers of the fit stay, and how many rows went is said."""
+    ids = set(study_ids)
+    for fit_id, text in db.execute("SELECT fit_id, snapshot FROM record_fit").fetchall():
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        left = [row for row in rows if not row or row[0] not in ids]
+        if len(left) == len(rows):
+            continue
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer, lineterminator="\n").writerows(left)
+        db.execute(
+            "UPDATE record_fit SET snapshot = ?, erased_rows = coalesce(erased_rows, 0) + ? WHERE fit_id = ?",
+            [buffer.getvalue(), len(rows) - len(left), fit_id],
+        )
+        gone.add("rows of fits", len(rows) - len(left))
+
+
+def _exports(db: Database, ids: Collection[str]) -> None:
+    for export_id, text in db.execute("SELECT export_id, members FROM record_pool_export").fetchall():
+        members = json.loads(text)
+        left = [{row: who for row, who in one.items() if row not in ids and who not in ids} for one in members]
+        if left != members:
+            db.execute("UPDATE record_pool_export SET members = ? WHERE export_id = ?", [json.dumps(left), export_id])
+
+
+def _reports(db: Database, whole: Whole, gone: Gone, *, now: datetime) -> None:
+    words = (*whole.study_ids, *whole.words)
+    note = (
+        f"This report named a person whose data were erased on {now:%Y-%m-%d}. What it said is gone; its subject and "
+        "counts stay."
+    )
+    for report_id, night, text, html in db.execute("SELECT report_id, night, text, html FROM record_report").fetchall():
+        mails = db.execute("SELECT mail_id, mime FROM record_mail WHERE report_id = ?", [report_id]).fetchall()
+        if not any(_names(said, words) for said in (text, html, *(_said(mime) for _, mime in mails))):
+            continue
+        db.execute(
+            "UPDATE record_report SET text = ?, html = ? WHERE report_id = ?", [note, f"<p>{note}</p>", report_id]
+        )
+        for mail_id, mime in mails:
+            db.execute("UPDATE record_mail SET mime = ? WHERE mail_id = ?", [_without_content(mime, note), mail_id])
+            db.execute(
+                "DELETE FROM state_outgoing WHERE kind = 'mail' AND key = ? AND status <> 'done'", [str(mail_id)]
+            )
+        gone.add("reports", 1)
+        gone.add("mails", len(mails))
+        gone.nights.append(night)
+
+
+def _said(mime: bytes) -> str:
+    """All texts of a mail, its attachments too."""
+    parts = message_from_bytes(mime, policy=SMTP).walk()
+    contents = [one.get_payload(decode=True) for one in parts if not one.is_multipart()]
+    return "\n".join(one.decode("utf-8", errors="replace") for one in contents if isinstance(one, bytes))
+
+
+def _names(text: str, words: Iterable[str]) -> bool:
+    return any(word in text for word in words)
+
+
+def _without_content(mime: bytes, note: str) -> bytes:
+    before = message_from_bytes(mime, policy=SMTP)
+    mail = EmailMessage(policy=SMTP)
+    for name in ("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"):
+        if before[name] is not None:
+            mail[name] = before[name]
+    mail.set_content(note)
+    return mail.as_bytes()
+
+
+def tombstone(whole_hashes: list[str], gone: Gone, *, why: str, by: str, at: datetime) -> dict[str, object]:
+    """The row that stays of a person; ``whole_hashes`` are keyed ones of the numbers."""
+    return {
+        "persons": json.dumps(whole_hashes),
+        "hashes": json.dumps(sorted(gone.hashes)),
+        "gone": json.dumps(gone.counts),
+        "why": why,
+        "erased_at": to_text(at),
+        "erased_by": by,
+    }

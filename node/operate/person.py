@@ -1,0 +1,173 @@
+"""Who is to be erased, and all that is of that person: numbers, study ids, images, messages, words."""
+
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from sqlite_utils import Database
+
+from node.errors import InputError
+from node.hl7.context import PatientNumber
+from node.operate.frames import names_patient
+from node.settings import Settings
+from node.store.archive import Archive
+from node.store.pending import person_key
+from node.store.pseudonym import pseudonym, pseudonym_key
+
+IDENTIFYING = ("PatientID", "IssuerOfPatientID", "PatientName")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """All that is of one person."""
+
+    numbers: tuple[PatientNumber, ...]
+    study_ids: tuple[str, ...]
+    """Of the person (P…) and of every episode (E…)."""
+    objects: tuple[tuple[int, str], ...]
+    """Number and SHA-256 of each object."""
+    frames: tuple[int, ...]
+    words: tuple[str, ...]
+    """What a search must not find afterwards: numbers, and names as they were sent."""
+
+
+def find(db: Database, archive: Archive, settings: Settings, patient: str) -> Whole:
+    """The person of a patient number (``AUTHORITY|NUMBER``, or a number of the default authority) or study id (P…).
+
+    Raises
+    ------
+    InputError
+        Nothing is known of it.
+    """
+    numbers = _numbers(db, settings, patient)
+    frames = tuple(
+        frame_id
+        for frame_id, raw in db.execute("SELECT frame_id, raw FROM fact_frame ORDER BY frame_id")
+        if names_patient(bytes(raw), settings, numbers)
+    )
+    objects = _objects(db, archive, settings, numbers)
+    if not (frames or objects or _is_known(db, numbers)):
+        raise InputError("nothing is known of this patient; write AUTHORITY|NUMBER where it is not the default one")
+    return Whole(
+        numbers=numbers,
+        study_ids=_study_ids(db, numbers),
+        objects=objects,
+        frames=frames,
+        words=_words(db, archive, numbers, objects, frames),
+    )
+
+
+def _numbers(db: Database, settings: Settings, patient: str) -> tuple[PatientNumber, ...]:
+    """Every number of the person, that which was given first."""
+    by_id = db.execute("SELECT person FROM derived_person WHERE pseudonym = ?", [patient]).fetchone()
+    authority, _, number = patient.rpartition("|")
+    given = (settings.identity.authority(authority), number)
+    person = (
+        by_id
+        or db.execute(
+            "SELECT person FROM derived_identifier WHERE authority = ? AND patient_id = ?", list(given)
+        ).fetchone()
+    )
+    if person is None:
+        return (given,)
+    rows = db.execute("SELECT authority, patient_id FROM derived_identifier WHERE person = ? ORDER BY 1, 2", person)
+    return tuple((authority, number) for authority, number in rows)
+
+
+def _is_known(db: Database, numbers: Iterable[PatientNumber]) -> bool:
+    return any(
+        db.execute("SELECT 1 FROM derived_identifier WHERE authority = ? AND patient_id = ?", list(one)).fetchone()
+        for one in numbers
+    )
+
+
+def _objects(
+    db: Database, archive: Archive, settings: Settings, numbers: tuple[PatientNumber, ...]
+) -> tuple[tuple[int, str], ...]:
+    """Objects whose header has one of the numbers, those without any in a series of the person, and corrections."""
+    found: dict[int, str] = {}
+    of_person = {
+        series
+        for number in numbers
+        for (series,) in db.execute(
+            "SELECT series_instance_uid FROM derived_series WHERE patient_authority = ? AND patient_id = ?",
+            list(number),
+        )
+    }
+    for table in ("derived_instance", "derived_superseded"):
+        for object_id, sha256, series, patient_id, issuer in db.execute(
+            f"SELECT t.object_id, o.sha256, t.series_instance_uid, t.headers ->> '$.patient_id', "
+            f"t.headers ->> '$.issuer' FROM {table} AS t JOIN fact_object AS o USING (object_id)"
+        ):
+            if patient_id is None:
+                mine = series in of_person
+            else:
+                mine = (settings.identity.authority(issuer), patient_id) in numbers
+            if mine:
+                found[object_id] = sha256
+    # What could not be read as an image may still say whose it is.
+    for object_id, sha256 in db.execute(
+        "SELECT o.object_id, o.sha256 FROM derived_problem AS p JOIN fact_object AS o ON o.sha256 = p.unit_key "
+        "WHERE p.step = 'index' AND p.unit_kind = 'object'"
+    ).fetchall():
+        said = _said(archive, sha256)
+        if (settings.identity.authority(said.get("IssuerOfPatientID")), said.get("PatientID", "")) in numbers:
+            found[object_id] = sha256
+    for object_id, corrected_id in db.execute("SELECT object_id, corrected_id FROM fact_correction").fetchall():
+        if object_id in found or corrected_id in found:
+            for one in (object_id, corrected_id):
+                (found[one],) = db.execute("SELECT sha256 FROM fact_object WHERE object_id = ?", [one]).fetchone()
+    return tuple(sorted(found.items()))
+
+
+def _said(archive: Archive, sha256: str) -> dict[str, str]:
+    """Number, authority and name in an object, as far as it can be read."""
+    try:
+        with archive.path(sha256).open("rb") as file:
+            head = pydicom.dcmread(
+                io.BytesIO(file.read()), stop_before_pixels=True, force=True, specific_tags=list(IDENTIFYING)
+            )
+        return {name: str(head[name].value).strip() for name in IDENTIFYING if name in head}
+    except (OSError, InvalidDicomError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError):
+        return {}
+
+
+def _study_ids(db: Database, numbers: tuple[PatientNumber, ...]) -> tuple[str, ...]:
+    """As they are now, and as they were before numbers were joined or bookings moved."""
+    key = pseudonym_key(db)
+    keys = [person_key(*number) for number in numbers]
+    marks = ", ".join("?" * len(keys))
+    rows = db.execute(f"SELECT DISTINCT person FROM derived_identifier WHERE person IN ({marks})", keys)
+    persons = sorted({*keys, *(person for (person,) in rows)})
+    marks = ", ".join("?" * len(persons))
+    bookings = {
+        booking
+        for (booking,) in db.execute(f"SELECT booking FROM derived_operation WHERE person IN ({marks})", persons)
+    }
+    found = {
+        episode for (episode,) in db.execute(f"SELECT episode FROM derived_link WHERE person IN ({marks})", persons)
+    }
+    found |= {pseudonym(key, "P", person) for person in persons}
+    found |= {pseudonym(key, "E", f"{person}|{one}") for person in persons for one in (*bookings, "provisional")}
+    return tuple(sorted(found))
+
+
+def _words(
+    db: Database,
+    archive: Archive,
+    numbers: tuple[PatientNumber, ...],
+    objects: tuple[tuple[int, str], ...],
+    frames: tuple[int, ...],
+) -> tuple[str, ...]:
+    found = {number for _, number in numbers}
+    for _, sha256 in objects:
+        found.add(_said(archive, sha256).get("PatientName", ""))
+    for frame_id in frames:
+        (raw,) = db.execute("SELECT raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
+        for pid in re.findall(r"(?:^|[\r\n])PID\|([^\r\n]*)", bytes(raw).decode("utf-8", errors="replace")):
+            fields = pid.split("|")
+            found |= {name.strip() for name in (fields[4] if len(fields) > 4 else "").split("~")}
+    return tuple(sorted(word for word in found if len(word) > 2))

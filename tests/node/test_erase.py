@@ -1,0 +1,255 @@
+"""A person is taken out of everything: nothing that was theirs is found, and everybody else is as before."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from node.dicom.reconcile import reconcile
+from node.errors import InputError, StoreError
+from node.operate.backup import back_up
+from node.operate.erase import erase, hold
+from node.operate.frames import without_patient
+from node.operate.rebuild import rebuild
+from node.operate.restore import restore
+from node.settings import Backup, Identity, Settings
+from node.steps.worker import run_pending
+from node.store.archive import Archive
+from node.store.database import insert, open_database, writing
+from node.store.snapshot import publish
+from tests.node.golden_data import COMMITS, derive, lines, unpack
+
+AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
+BERT = ("0012346", "0099999", "Test^Bert")
+"""Two numbers that were merged, and the name."""
+
+
+@pytest.fixture(scope="module")
+def derived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
+    """A small hospital with nights, readings and mails, all of it derived."""
+    golden = unpack(COMMITS[0], tmp_path_factory.mktemp("golden"))
+    settings = golden.settings()
+    with closing(open_database(golden.folder, create=True)) as db:
+        derive(db, settings)
+        publish(db, golden.folder)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return golden.folder, settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path, derived: tuple[Path, Settings]) -> Path:
+    shutil.copytree(derived[0], tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def settings(folder: Path, derived: tuple[Path, Settings]) -> Settings:
+    storage = derived[1].storage.model_copy(update={"folder": folder})
+    return derived[1].model_copy(update={"storage": storage, "identity": Identity(default_authority="DEMO")})
+
+
+@pytest.fixture
+def db(folder: Path, settings: Settings) -> Iterator[Database]:
+    opened = open_database(folder)
+    yield opened
+    opened.close()
+
+
+def found_in(folder: Path, *words: str) -> list[str]:
+    """Every file in which one of the words stands."""
+    return [
+        f"{path.relative_to(folder)}: {word}"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        for word in words
+        if word.encode() in path.read_bytes()
+    ]
+
+
+def views(db: Database) -> dict[str, list[str]]:
+    return {view: lines(db.query(f"SELECT * FROM {view}")) for view in db.view_names()}
+
+
+def study_ids(db: Database, number: str) -> list[str]:
+    rows = db.execute(
+        "SELECT p.pseudonym, l.episode FROM derived_identifier AS i JOIN derived_person AS p USING (person) "
+        "LEFT JOIN derived_link AS l USING (person) WHERE i.patient_id = ?",
+        [number],
+    )
+    return sorted({one for row in rows.fetchall() for one in row if one})
+
+
+def test_nothing_of_an_erased_person_is_found_in_any_file_and_a_rebuild_arrives_at_the_same(
+    db: Database, folder: Path, settings: Settings
+) -> None:
+    ids = study_ids(db, "0012346")
+    assert len(ids) == 2
+    files = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM fact_object")}
+    images = {place for place in found_in(folder, "0012346", "0099999") if place.startswith("dicom/")}
+    before = views(db)
+    assert {path.partition("/")[0].partition(":")[0] for path in found_in(folder, *BERT, *ids)} == {
+        "backups", "dicom", "node.db", "snapshots",
+    }  # fmt: skip
+    done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    assert done.still == ()
+    assert done.log_cut
+    assert found_in(folder, *BERT, *ids) == []
+    assert {name: number for name, number in done.counts.items() if number} == {
+        "images": len(images), "readings": 1, "messages": 4, "flags": 2, "rows of fits": 2, "reports": 2, "mails": 2,
+        "copies of the database": 1,
+    }  # fmt: skip
+    after = views(db)
+    rebuild(db, Archive(folder), settings)
+    assert views(db) == after
+    assert found_in(folder, *BERT, *ids) == []
+    assert len(list((folder / "dicom").glob("??/*.dcm"))) == len(files) - len(images)
+    for view in ("links", "operations", "blood_counts", "measurements", "series", "cohort"):
+        gone = [line for line in before[view] if line not in after[view]]
+        assert set(after[view]) <= set(before[view]), view
+        assert gone, view
+
+
+def test_fits_stay_as_numbers_and_say_what_was_taken_out(db: Database, settings: Settings) -> None:
+    before = list(db.query("SELECT * FROM fits ORDER BY night"))
+    terms = list(db.query("SELECT * FROM fit_terms ORDER BY fit_id, term"))
+    erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    after = list(db.query("SELECT * FROM fits ORDER BY night"))
+    assert [row.pop("erased_rows") for row in after] == [1, 1]
+    for row in before:
+        row.pop("erased_rows")
+    assert after == before
+    assert list(db.query("SELECT * FROM fit_terms ORDER BY fit_id, term")) == terms
+
+
+def test_a_tombstone_stays_with_hashes_and_who_did_it(db: Database, settings: Settings) -> None:
+    hashes = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM fact_object UNION SELECT sha256 FROM fact_frame")}
+    erase(db, settings, "DEMO|0099999", by="DPO", why="Art. 17", now=AT)
+    (row,) = db.query("SELECT * FROM fact_erasure")
+    assert (row["erased_by"], row["why"], row["erased_at"]) == ("DPO", "Art. 17", "2026-12-01T09:00:00.000000+00:00")
+    left = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM fact_object UNION SELECT sha256 FROM fact_frame")}
+    assert set(json.loads(row["hashes"])) == hashes - left
+    with pytest.raises(Exception, match="never changed"):
+        db.execute("DELETE FROM fact_erasure")
+    with pytest.raises(Exception, match="never changed"):
+        db.execute("UPDATE fact_frame SET sha256 = ''")
+
+
+def test_a_report_and_a_mail_that_named_the_person_keep_subject_and_counts(db: Database, settings: Settings) -> None:
+    (ids, before) = study_ids(db, "0012346"), dict(db.execute("SELECT night, subject || counts FROM record_report"))
+    erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    for one in ids:
+        before = {night: said.replace(one, "erased") for night, said in before.items()}
+    assert dict(db.execute("SELECT night, subject || counts FROM record_report")) == before
+    text, mime = db.execute(
+        "SELECT r.text, m.mime FROM record_report AS r JOIN record_mail AS m USING (report_id) ORDER BY night"
+    ).fetchone()
+    assert "erased on 2026-12-01" in text
+    assert b"erased on 2026-12-01" in mime
+    assert b"Message-ID: " in mime
+
+
+def test_a_legal_hold_forbids_it_until_it_is_released(db: Database, settings: Settings) -> None:
+    hold(db, settings, "0012346", by="Court", why="case 4", release=False, now=AT)
+    with pytest.raises(InputError, match="Court has put a legal hold"):
+        erase(db, settings, "0099999", by="DPO", why="Art. 17", now=AT)
+    assert len(study_ids(db, "0012346")) == 2
+    hold(db, settings, "0099999", by="Court", why="over", release=True, now=AT)
+    erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    assert db.execute("SELECT count(*) FROM fact_hold").fetchone() == (0,)
+
+
+def test_what_is_asked_wrongly_changes_nothing(db: Database, settings: Settings) -> None:
+    before = views(db)
+    with pytest.raises(InputError, match="nothing is known of this patient"):
+        erase(db, settings, "12346", by="DPO", why="Art. 17", now=AT)
+    with pytest.raises(InputError, match="nothing is known of this patient"):
+        erase(db, settings, "OTHER|0012346", by="DPO", why="Art. 17", now=AT)
+    with pytest.raises(InputError, match="do not name the patient"):
+        erase(db, settings, "0012346", by="DPO", why="Test^Bert asked for it", now=AT)
+    assert views(db) == before
+
+
+def test_backups_that_may_hold_the_person_are_listed(
+    db: Database, folder: Path, settings: Settings, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"backup": Backup(folder=tmp_path / "b")})
+    made = back_up(db, settings, tmp_path / "b").generation
+    assert erase(db, settings, "0012346", by="DPO", why="Art. 17", now=datetime.now(UTC)).backups == (str(made.folder),)
+
+
+def test_what_an_erasure_left_when_it_was_killed_is_deleted_and_not_taken_in(
+    db: Database, folder: Path, settings: Settings
+) -> None:
+    paths = {path: path.read_bytes() for path in (folder / "dicom").glob("??/*.dcm")}
+    erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    left, *_ = sorted(path for path in paths if not path.exists())
+    left.write_bytes(paths[left])
+    assert reconcile(folder, Archive(folder)).taken_in == 0
+    assert not left.exists()
+    assert db.execute("SELECT count(*) FROM fact_object WHERE sha256 = ?", [left.stem]).fetchone() == (0,)
+
+
+def test_what_is_sent_again_after_an_erasure_is_a_problem(db: Database, settings: Settings) -> None:
+    (raw,) = db.execute("SELECT raw FROM fact_frame WHERE frame_id = 4").fetchone()
+    (sha256,) = db.execute("SELECT sha256 FROM fact_frame WHERE frame_id = 4").fetchone()
+    erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    with writing(db):
+        insert(db, "fact_frame", [{"sha256": sha256, "raw": raw}])
+    run_pending(db, Archive(settings.storage.folder), settings, at=AT)
+    codes = [code for (code,) in db.execute("SELECT code FROM problems WHERE source = ?", [f"message {sha256[:12]}"])]
+    assert codes == ["sent-after-erasure"]
+
+
+def test_an_older_backup_brings_no_erased_person_back(
+    db: Database, folder: Path, settings: Settings, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"backup": Backup(folder=tmp_path / "b")})
+    old = back_up(db, settings, tmp_path / "b").generation
+    ids = study_ids(db, "0012346")
+    erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    back_up(db, settings, tmp_path / "b")
+    there = settings.model_copy(update={"storage": settings.storage.model_copy(update={"folder": tmp_path / "new"})})
+    restore(tmp_path / "b", tmp_path / "new", name=old.name, settings=there)
+    assert found_in(tmp_path / "new", *BERT, *ids) == []
+    with closing(open_database(tmp_path / "new")) as restored:
+        assert restored.execute("SELECT erased_by, why FROM fact_erasure").fetchall() == [("DPO", "Art. 17")]
+
+
+TWO = (
+    b"MSH|^~\\&|LIS|LAB|||20260301||ORU^R01|1|P|2.5\rPID|1||77^^^LOCAL||A^B\rOBR|1\rOBX|1|NM|a\r"
+    b"PID|2||78^^^LOCAL||C^D\rOBR|1\rOBX|1|NM|b\r"
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "left"),
+    [
+        (TWO, b"MSH|^~\\&|LIS|LAB|||20260301||ORU^R01|1|P|2.5\rPID|2||78^^^LOCAL||C^D\rOBR|1\rOBX|1|NM|b\r"),
+        (TWO.replace(b"\r", b"\r\n"), None),
+        (TWO.replace(b"^^^LOCAL", b"^^^ELSEWHERE"), TWO.replace(b"^^^LOCAL", b"^^^ELSEWHERE")),
+        (TWO.replace(b"||77^", b"||770^"), TWO.replace(b"||77^", b"||770^")),
+        (b"BHS|^~\\&|x\r" + TWO[: TWO.index(b"PID|2")] + b"BTS|1\r", b""),
+        (b"MSH|^~\\&|HIS|H|||20260301||ADT^A40|1|P|2.5\rPID|1||5^^^LOCAL\rMRG|77^^^LOCAL\r", b""),
+    ],
+    ids=["others stay", "line ends", "another authority", "another number", "batch of one", "merge"],
+)
+def test_a_frame_loses_what_it_says_of_one_patient(raw: bytes, left: bytes | None) -> None:
+    found = without_patient(raw, Settings(), [("LOCAL", "77")])
+    if left is None:
+        assert found is not None
+        assert b"\r\n" in found
+        assert b"77" not in found
+    else:
+        assert (found or b"") == left
+
+
+def test_two_upkeeps_at_once_are_refused(db: Database, settings: Settings) -> None:
+    from node.operate.backup import alone
+
+    with alone(settings.storage.folder), pytest.raises(StoreError, match="at work"):
+        erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)

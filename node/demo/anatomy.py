@@ -62,12 +62,15 @@ class Spine:
         How far the column leaves the midline to the left at its apex (L2/L3).
     size
         1 for the average size of the vertebrae.
+    sac
+        1 for a dural sac of the average depth.
     """
 
     lumbar: int = 5
     lordosis: float = 1.0
     scoliosis_mm: float = 0.0
     size: float = 1.0
+    sac: float = 1.0
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
@@ -154,7 +157,7 @@ class Spine:
         knots += [(self.level(f"S{n + 1}").centre_mm, depth) for n, depth in enumerate(sacrum)]
         return np.asarray(_between(s_mm, knots) * self.size, dtype=np.float32)
 
-    def sac(self, s_mm: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def walls_of_sac(self, s_mm: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Front and back of the dural sac, in mm across the spine; they meet where it ends, at S2."""
         half = self.half_depth(s_mm)
         knots = [
@@ -166,7 +169,7 @@ class Spine:
         ]
         gap = np.interp(s_mm, [self.last_lumbar.centre_mm - 20, self.level("S1").centre_mm], [2.6, 6.5])
         front = half + gap.astype(np.float32)
-        return front, front + _between(s_mm, knots).astype(np.float32)
+        return front, front + (_between(s_mm, knots) * self.sac).astype(np.float32)
 
 
 def _between(place: FloatArray, knots: Sequence[tuple[float, float]]) -> NDArray[np.float64]:

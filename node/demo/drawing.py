@@ -5,7 +5,7 @@ a scanner. What depends only on the place in the sagittal plane is worked out on
 (:class:`~node.demo.frame.Frame`); a slice adds its distance from the midline.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,6 +76,15 @@ def _field(size: int, sigma: tuple[float, float], rng: np.random.Generator) -> F
     return np.asarray((field - field.mean()) / field.std(), dtype=np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lesion:
+    """Marrow at so many times its signal, up and down the spine from a place along it (0 at the centre of L3)."""
+
+    centre_mm: float
+    reach_mm: float
+    factor: float
+
+
 def draw_slice(
     frame: Frame,
     x_mm: FloatArray,
@@ -84,6 +93,7 @@ def draw_slice(
     csf_signal: float,
     marrow_signal: Mapping[str, float],
     texture: Texture,
+    lesions: Sequence[Lesion] = (),
 ) -> FloatArray:
     """The ideal signal of one slice: no shading, no noise, no blur.
 
@@ -93,10 +103,13 @@ def draw_slice(
         How far to the left the pixels lie; one number for a sagittal slice, one row for the others.
     marrow_signal
         By the name of each vertebra, on the scale of ``csf_signal``.
+    lesions
+        Where it is another.
     """
     tissue = {name: value * csf_signal for name, value in TISSUES[contrast].items()}
     image = _trunk(frame, x_mm, tissue, texture)
     painter = _Painter(frame, x_mm, tissue, texture.from_column(frame.first_column), marrow_signal)
+    painter.diseased(lesions)
     painter.image = image[:, frame.first_column :]
     painter.muscles()
     painter.vessels()
@@ -141,6 +154,12 @@ class _Painter:
         self.grain = 1 + 0.035 * texture.fine + 0.012 * texture.coarse
         self.marrow_signals = floats([marrow[level.name] for level in frame.spine.levels])
         self.marrow = self.marrow_signals[frame.index] * self.grain
+
+    def diseased(self, lesions: Sequence[Lesion]) -> None:
+        """Marrow of another signal, before it is painted."""
+        for lesion in lesions:
+            away = np.abs(self.frame.s - lesion.centre_mm) + self.texture.coarse
+            self.marrow = self.marrow * (1 + (lesion.factor - 1) * cover(away - lesion.reach_mm, 2.0))
 
     def _paint(self, value: FloatArray | float, *covers: FloatArray) -> None:
         share = covers[0]

@@ -60,7 +60,7 @@ class Frame:
         self.along = self.s - self.centres[self.index]
         self.half_height = self.heights[self.index]
         self.half_depth = spine.half_depth(self.s)
-        self.sac_front, self.sac_back = spine.sac(self.s)
+        self.sac_front, self.sac_back = spine.walls_of_sac(self.s)
         self.in_range = (self.s > self.borders[0]) & (self.s < self.centres[-1] + self.heights[-1])
         self.v = np.clip(self.t / self.half_depth, -1.4, 1.4)
         self.u = self.along / self.half_height
@@ -152,7 +152,9 @@ class Frame:
     def root_share(self) -> FloatArray:
         """Where, from 0 in front to 1 behind, the roots begin in the sac."""
         end = self.spine.last_lumbar.centre_mm
-        return self.by_height([-75, -50, end - 20, end + 40], [0.32, 0.42, 0.46, 0.7])
+        share = self.by_height([-75, -50, end - 20, end + 40], [0.32, 0.42, 0.46, 0.7])
+        # Roots take the same room in a narrow sac: there they lie further in front, and crowded in the end.
+        return np.maximum(1 - (1 - share) / self.spine.sac, 0)
 
     @cached_property
     def cord_radius(self) -> FloatArray:

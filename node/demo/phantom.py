@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from analytics.records import CSF, LEVELS
 from node.demo.anatomy import FloatArray, Spine
-from node.demo.drawing import Contrast, Texture, draw_slice
+from node.demo.drawing import Contrast, Lesion, Texture, draw_slice
 from node.demo.frame import Frame, Grid, floats
 
 CSF_STRIP_MM = 3.3
@@ -91,6 +91,8 @@ class PhantomSpec:
         Relative loss of signal per 100 mm of distance from the coil at the back.
     saturation_band
         Whether the belly is saturated, as is usual in sagittal series.
+    lesions
+        Where marrow is diseased. ``true_vbq_mean`` is that of the healthy marrow.
     seed
         Of textures, noise and the place of the slices; the same spec draws the same pixels.
     """
@@ -101,6 +103,7 @@ class PhantomSpec:
     noise: float = 0.05
     shading: float = 0.05
     saturation_band: bool = True
+    lesions: tuple[Lesion, ...] = ()
     seed: int = 0
 
     @property
@@ -182,6 +185,7 @@ def draw_series(
             contrast=contrast,
             csf_signal=csf,
             marrow_signal=marrow,
+            lesions=spec.lesions,
             texture=texture.rolled(*rng.integers(0, matrix.size, 2)),
         )
         pixels[n] = _with_noise(gaussian_filter(ideal, POINT_SPREAD_PX) * scene.sensitivity, noise, rng)
@@ -225,7 +229,7 @@ def readings(spec: PhantomSpec, series: PhantomSeries) -> Readings:
         half = float(spine.half_depth(floats(level.centre_mm)))
         radius = min(MARROW_RADIUS_MM * spine.size, level.half_height_mm - 4.0, 2 * half / 3 - 2.5)
         found[name] = _circle(series, spine.position(level.centre_mm, -half / 3), radius / matrix.spacing_mm)
-    front, _ = spine.sac(floats(0.0))
+    front, _ = spine.walls_of_sac(floats(0.0))
     found[CSF] = _circle(series, spine.position(0.0, float(front) + CSF_STRIP_MM), CSF_RADIUS_MM / matrix.spacing_mm)
     return found
 

@@ -154,7 +154,7 @@ class Frame:
         end = self.spine.last_lumbar.centre_mm
         share = self.by_height([-75, -50, end - 20, end + 40], [0.32, 0.42, 0.46, 0.7])
         # Roots take the same room in a narrow sac: there they lie further in front, and crowded in the end.
-        return np.maximum(1 - (1 - share) / self.spine.sac, 0)
+        return floats(np.maximum(1 - (1 - share) / self.spine.sac, 0))
 
     @cached_property
     def cord_radius(self) -> FloatArray:

@@ -10,6 +10,7 @@ import tomllib
 from datetime import time
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -415,6 +416,39 @@ class Hl7(Listener):
         return {name: sender.charset for name, sender in self.senders.items() if sender.charset}
 
 
+class FhirReceiver(Section):
+    """Where results go as FHIR R4: files in a folder, or transactions posted to a server."""
+
+    folder: Path | None = None
+    url: str | None = None
+    token_file: SecretFile | None = None
+    ca: Path | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    tell: tuple[ResultPart, ...] = ("levels", "ratios", "tier")
+    patient_system: str = ""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "FhirReceiver":
+        if (self.folder is None) == (self.url is None):
+            raise ValueError("give folder (a file for each result) or url (the base of a FHIR server)")
+        if self.folder is not None and not self.folder.is_absolute():
+            raise ValueError(f"folder {str(self.folder)!r} is to be given from the root on")
+        if self.url is None:
+            return self
+        place = urlsplit(self.url)
+        if place.scheme not in ("http", "https") or not place.hostname or place.username or place.query:
+            raise ValueError(f"url {self.url!r} is none; write it as https://HOST/BASE, without a user or a query")
+        if place.scheme == "http" and not is_loopback(place.hostname):
+            raise ValueError(f"url {self.url!r}: results of patients go over a network with https only")
+        return self
+
+
+class Fhir(Section):
+    """Who gets results as FHIR."""
+
+    receivers: dict[str, FhirReceiver] = {}
+
+
 class Metrics(Listener):
     """Prometheus metrics over HTTP."""
 
@@ -569,6 +603,7 @@ class Settings(Section):
     backup: Backup = Backup()
     dicom: Dicom = Dicom()
     hl7: Hl7 = Hl7()
+    fhir: Fhir = Fhir()
     metrics: Metrics = Metrics()
     web: Web = Web()
     identity: Identity = Identity()
@@ -582,6 +617,7 @@ class Settings(Section):
     def _results_name_their_protocol(self) -> "Settings":
         senders = [f"dicom.peers.{name}.results" for name, peer in self.dicom.peers.items() if peer.results]
         senders += [f"hl7.receivers.{name}" for name in self.hl7.receivers]
+        senders += [f"fhir.receivers.{name}" for name in self.fhir.receivers]
         if senders and not self.site.protocol:
             raise ValueError(
                 f"{', '.join(senders)}: results of single patients leave only with the study protocol or ethics vote "

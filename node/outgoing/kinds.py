@@ -4,10 +4,11 @@ The modules are light: the libraries that send are loaded when there is somethin
 """
 
 from node.outgoing.commitment import COMMITMENT
+from node.outgoing.fhir import FHIR
 from node.outgoing.forward import FORWARD
 from node.outgoing.kind import Kind
 from node.outgoing.mail import MAIL
 from node.outgoing.oru import ORU
 from node.outgoing.study_query import STUDY_QUERY
 
-KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, MAIL, ORU)
+KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, MAIL, ORU, FHIR)

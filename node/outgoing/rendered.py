@@ -37,8 +37,9 @@ BODY = f"SELECT r.body, {IS_NEWEST} FROM record_result AS r WHERE r.result_id = 
 
 GIVEN_UP_BEFORE = """
 UPDATE state_outgoing SET status = 'done', done_at = :now
-WHERE kind = :queue AND peer = :peer AND status = 'dead' AND (key = :result || '' OR key GLOB :result || '/*')
+WHERE kind = :queue AND peer = :peer AND status = 'dead' AND CAST(key AS INTEGER) = :result
 """
+"""SQLite takes the digits before the slash of a key for its number."""
 
 
 def of_queue(name: str, _settings: Settings, _peer: str, _at: datetime) -> Mapping[str, object]:

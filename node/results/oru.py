@@ -18,7 +18,8 @@ from node.hl7.messages import CHARSETS
 from node.hl7.writing import components, escaped, message, segment, time_text
 from node.results.content import Earlier, Result, Status, Whose
 from node.results.records import Rendered
-from node.results.statements import CODES, SYSTEM, Statement, statements, written
+from node.results.scheme import SCHEME
+from node.results.statements import CODES, NOTICE, Statement, statements
 from node.settings import Hl7Receiver, ResultName, Settings, Site
 
 VERSION = "2.5.1"
@@ -29,7 +30,6 @@ CONTROL_ID_LENGTH = 20
 """Of MSH-10, as long as every version allows."""
 NUMBER_LENGTH = 22
 """Of OBR-3, as versions before 2.5 allow."""
-NOTICE = "Research use only, no medical device; a person decides."
 SEXES = ("F", "M", "O")
 
 Told = dict[str, tuple[str, str]]
@@ -212,13 +212,13 @@ def _observations(result: Result, parts: _Message, codes: Mapping[ResultName, st
 
 def _observation(result: Result, one: Statement, told: Told, code: str, site: Site) -> dict[int, str]:
     coded = isinstance(one.value, Tier)
-    value = f"{one.text.upper()}^{one.text}^{SYSTEM}" if coded else one.text
+    value = f"{one.text.upper()}^{one.text}^{SCHEME}" if coded else one.text
     fields = {
         2: "CWE" if coded else "NM",
         3: code,
         5: value,
         6: f"{one.unit}^^UCUM" if one.unit else "",
-        7: "" if one.cut is None else f"{'<' if one.high_at_cut else '<='}{written(one.cut)}",
+        7: one.limit and f"{'<' if one.high_at_cut else '<='}{one.limit}",
         8: "" if one.high is None else "H" if one.high else "N",
         11: _status(result.status, value, told.get(code)),
         14: time_text(one.at.at.astimezone(site.zone), date_only=one.at.date_only) if one.at else "",
@@ -226,7 +226,7 @@ def _observation(result: Result, one: Statement, told: Told, code: str, site: Si
     if one.of_images:
         finding = result.finding
         fields[16] = components("", finding.approval.name) if finding.approval else ""
-        fields[17] = components(f"{finding.algorithm_name}-{finding.algorithm_version}", _method(result), SYSTEM)
+        fields[17] = components(f"{finding.algorithm_name}-{finding.algorithm_version}", _method(result), SCHEME)
     return fields
 
 

@@ -7,28 +7,28 @@ from types import MappingProxyType
 from analytics.records import CSF, LEVELS, Tier
 from node.hl7.times import Moment, read_time
 from node.results.content import Finding, Result, Score
+from node.results.scheme import SCHEME
 from node.settings import ResultName, ResultPart, Site
 
-SYSTEM = "99VBQNODE"
-"""Name of this software's own codes, where no standard has one."""
+NOTICE = "Research use only, no medical device; a person decides."
 CODES: Mapping[ResultName, str] = MappingProxyType(
     {
-        "report": f"VBQREPORT^Vertebral bone quality and blood ratios^{SYSTEM}",
-        "vbq": f"VBQ^Vertebral bone quality score^{SYSTEM}",
-        "vbq_low": f"VBQLOW^Vertebral bone quality score, lower limit (95 %)^{SYSTEM}",
-        "vbq_high": f"VBQHIGH^Vertebral bone quality score, upper limit (95 %)^{SYSTEM}",
-        "vbq_median": f"VBQMEDIAN^Vertebral bone quality score, median form^{SYSTEM}",
-        "vbq_l1": f"VBQL1^Signal of L1 by that of the fluid^{SYSTEM}",
-        "vbq_l2": f"VBQL2^Signal of L2 by that of the fluid^{SYSTEM}",
-        "vbq_l3": f"VBQL3^Signal of L3 by that of the fluid^{SYSTEM}",
-        "vbq_l4": f"VBQL4^Signal of L4 by that of the fluid^{SYSTEM}",
-        "nlr": f"NLR^Neutrophils by lymphocytes^{SYSTEM}",
-        "plr": f"PLR^Platelets by lymphocytes^{SYSTEM}",
+        "report": f"VBQREPORT^Vertebral bone quality and blood ratios^{SCHEME}",
+        "vbq": f"VBQ^Vertebral bone quality score^{SCHEME}",
+        "vbq_low": f"VBQLOW^Vertebral bone quality score, lower limit (95 %)^{SCHEME}",
+        "vbq_high": f"VBQHIGH^Vertebral bone quality score, upper limit (95 %)^{SCHEME}",
+        "vbq_median": f"VBQMEDIAN^Vertebral bone quality score, median form^{SCHEME}",
+        "vbq_l1": f"VBQL1^Signal of L1 by that of the fluid^{SCHEME}",
+        "vbq_l2": f"VBQL2^Signal of L2 by that of the fluid^{SCHEME}",
+        "vbq_l3": f"VBQL3^Signal of L3 by that of the fluid^{SCHEME}",
+        "vbq_l4": f"VBQL4^Signal of L4 by that of the fluid^{SCHEME}",
+        "nlr": f"NLR^Neutrophils by lymphocytes^{SCHEME}",
+        "plr": f"PLR^Platelets by lymphocytes^{SCHEME}",
         "neutrophils": "26499-4^Neutrophils [#/volume] in Blood^LN",
         "lymphocytes": "26474-7^Lymphocytes [#/volume] in Blood^LN",
         "platelets": "26515-7^Platelets [#/volume] in Blood^LN",
-        "tier": f"TIER^Tier of the planned operation^{SYSTEM}",
-        "threshold_version": f"THRESHOLDS^Version of the thresholds of the tier^{SYSTEM}",
+        "tier": f"TIER^Tier of the planned operation^{SCHEME}",
+        "threshold_version": f"THRESHOLDS^Version of the thresholds of the tier^{SCHEME}",
     }
 )
 """Code, name and system of each statement. There is no LOINC code of VBQ, NLR or PLR; the counts have those that say
@@ -75,6 +75,11 @@ class Statement:
         if isinstance(self.value, Tier):
             return self.value.value
         return written(self.value)
+
+    @property
+    def limit(self) -> str:
+        """The cut as it is written; empty without one."""
+        return "" if self.cut is None else written(self.cut)
 
     @property
     def high(self) -> bool | None:

@@ -4,25 +4,30 @@ What the paper does not state is a choice here and stands on the result: the cut
 of the logistic model (all of Table 2, with the logarithms of the ratios per standard deviation).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
+from analytics.episodes.cuts import MARKERS, institutional_cuts
 from analytics.methods.correlation import Correlation, spearman
 from analytics.methods.plain import to_plain
 from analytics.methods.roc import AucComparison, Roc, compare_areas, roc
 from analytics.methods.rows import Refusal
 from analytics.paper.age_curve import AgeCurves, age_curves
+from analytics.paper.imputation import ImputedFit, imputed_model
 from analytics.paper.logistic import LogisticFit, logistic_model
+from analytics.paper.ratio_parts import COUNTS, RatioParts, ratio_parts
 from analytics.paper.readers import ReaderReport, compare_readers
 from analytics.paper.regression import OlsFit, fit_vbq_model
+from analytics.paper.risk import RiskReport, risk_report
 from analytics.paper.sensitivity import WinsorisedFit, log_ratio_model, winsorised_model
 from analytics.paper.shape import ShapeReport, shape_report
 from analytics.paper.strata import StrataReport, by_scanner
 from analytics.paper.tables import TableOne, median_cut, table_one
+from analytics.paper.upper_quartile import QUARTILE, UpperQuartile, upper_quartile
 from analytics.paper.validation import Validation, validate
 from analytics.reasons import Reason, Value, codes, words
 
@@ -55,7 +60,8 @@ class Analysis:
     """Every part of the analysis, or why it is not there. ``cut`` is ``None`` where nobody has a VBQ.
 
     ``areas`` compares the ROC areas of two markers each. ``scanners`` is ``None`` where the table does not name them,
-    ``readers`` where no readings were given.
+    ``readers`` where no readings were given, ``parts`` where there are no counts, ``imputed`` where no incomplete rows
+    were given, and ``risk`` without an outcome.
     """
 
     choices: Choices
@@ -73,6 +79,10 @@ class Analysis:
     areas: dict[str, AucComparison | Refusal]
     scanners: StrataReport | Refusal | None
     readers: ReaderReport | None
+    parts: RatioParts | Refusal | None
+    upper_quartile: UpperQuartile | Refusal
+    imputed: ImputedFit | Refusal | None
+    risk: RiskReport | Refusal | None
 
     def refusals(self) -> tuple[str, ...]:
         """What is not there and why, a sentence each."""
@@ -88,8 +98,18 @@ class Analysis:
             **{f"ROC of {name}": one for name, one in self.curves.items()},
             "model by scanner": self.scanners,
         }
-        refused = tuple(f"{name}: {part.reason}" for name, part in parts.items() if isinstance(part, Refusal))
-        return (*refused, *(self.readers.refusals() if self.readers else ()))
+        return (*_refused(parts), *(self.readers.refusals() if self.readers else ()))
+
+    def further_refusals(self) -> tuple[str, ...]:
+        """The same of what the paper has not; an analysis is whole without."""
+        return _refused(
+            {
+                "model with the counts apart": self.parts,
+                "upper quartile by age and sex": self.upper_quartile,
+                "model with imputed values": self.imputed,
+                "risk model": self.risk,
+            }
+        )
 
     def alerts(self) -> tuple[Reason, ...]:
         """What a person should look at before believing the numbers."""
@@ -125,7 +145,13 @@ class Analysis:
         return {**to_plain(self), "refusals": list(self.refusals()), **said}
 
 
-def analyse(cohort: pd.DataFrame, choices: Choices, *, readings: pd.DataFrame | None = None) -> Analysis:
+def analyse(
+    cohort: pd.DataFrame,
+    choices: Choices,
+    *,
+    readings: pd.DataFrame | None = None,
+    incomplete: pd.DataFrame | None = None,
+) -> Analysis:
     """Analyse a cohort.
 
     Parameters
@@ -135,6 +161,8 @@ def analyse(cohort: pd.DataFrame, choices: Choices, *, readings: pd.DataFrame | 
         ``scanner_stratum`` the model is also given by scanner. Rows not eligible are the caller's to leave out.
     readings
         As for :func:`analytics.paper.readers.compare_readers`.
+    incomplete
+        Rows like those of the cohort that would be in it but for the values that they lack.
     """
     median = median_cut(cohort)
     cut = choices.cut if choices.cut is not None else median if isinstance(median, float) else None
@@ -155,7 +183,31 @@ def analyse(cohort: pd.DataFrame, choices: Choices, *, readings: pd.DataFrame | 
         areas=_areas(cohort, cut, choices),
         scanners=by_scanner(cohort) if "scanner_stratum" in cohort else None,
         readers=None if readings is None else compare_readers(readings),
+        parts=_parts(cohort),
+        upper_quartile=upper_quartile(cohort),
+        imputed=None if incomplete is None else imputed_model(pd.concat([cohort, incomplete]), seed=choices.seed),
+        risk=None if choices.outcome is None else _risk(cohort, choices.outcome, choices),
     )
+
+
+def _refused(parts: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(f"{name}: {part.reason}" for name, part in parts.items() if isinstance(part, Refusal))
+
+
+def _parts(cohort: pd.DataFrame) -> RatioParts | Refusal | None:
+    if not set(COUNTS) <= set(cohort.columns) or not cohort[list(COUNTS)].notna().any().all():
+        return None
+    return ratio_parts(cohort)
+
+
+def _risk(cohort: pd.DataFrame, outcome: str, choices: Choices) -> RiskReport | Refusal:
+    """With the cuts of the node: upper quartiles, and of VBQ the one that was chosen."""
+    quartiles = cohort[list(MARKERS)].quantile(QUARTILE)
+    if not (quartiles > 0).all():
+        return _no_cut(cohort)
+    vbq = choices.cut if choices.cut is not None else float(quartiles["vbq"])
+    cuts = institutional_cuts(vbq, float(quartiles["nlr"]), float(quartiles["plr"]))
+    return risk_report(cohort, outcome=outcome, cuts=cuts, seed=choices.seed)
 
 
 def _curves(cohort: pd.DataFrame, cut: float | None, choices: Choices) -> dict[str, Roc | Refusal]:

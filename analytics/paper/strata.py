@@ -10,8 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analytics.methods.linear import Estimate, JointTest, estimates, fit_linear, joint_test
+from analytics.methods.linear import (
+    CONFIDENCE,
+    Estimate,
+    JointTest,
+    estimates,
+    fit_linear,
+    independent_columns,
+    joint_test,
+)
 from analytics.methods.plain import to_plain
+from analytics.methods.random_intercept import fit_random_intercept
 from analytics.methods.rows import Refusal, complete_rows
 from analytics.paper.regression import PREDICTORS, OlsFit, design_matrix, fit_vbq_model
 from analytics.reasons import Reason
@@ -37,11 +46,28 @@ class ScannerStratum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RandomScanner:
+    """The paper's model with a level for each scanner, drawn at random (REML): as if further scanners were to come.
+
+    ``sd_between`` and ``sd_within`` are in VBQ units, ``share`` is how much of the variance that the model leaves is
+    between scanners. ``ratios`` are NLR and PLR, with normal tests and intervals. With few ``scanners`` the variance
+    between them is hardly known.
+    """
+
+    scanners: int
+    sd_between: float
+    sd_within: float
+    share: float
+    ratios: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class StrataReport:
     """Scanners side by side.
 
     ``level`` tests the scanners together beside the paper's predictors, ``slopes`` scanner × NLR and scanner × PLR
-    (``None`` where they cannot be estimated); ``ratios`` are NLR and PLR adjusted for the scanner as well.
+    (``None`` where they cannot be estimated); ``ratios`` are NLR and PLR adjusted for the scanner as well, by fixed
+    levels, and in ``random`` by levels drawn at random.
     """
 
     strata: tuple[ScannerStratum, ...]
@@ -49,6 +75,7 @@ class StrataReport:
     level: JointTest
     slopes: JointTest | None
     ratios: tuple[Estimate, ...]
+    random: RandomScanner
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
@@ -90,7 +117,33 @@ def by_scanner(cohort: pd.DataFrame) -> StrataReport | Refusal:
         level=level,
         slopes=slopes,
         ratios=tuple(one for one in fit if one.term in SLOPES),
+        random=_random(rows.frame, scanner.to_numpy()),
     )
+
+
+def _random(frame: pd.DataFrame, scanner: np.ndarray) -> RandomScanner:
+    from scipy import stats
+
+    columns, names = design_matrix(frame, PREDICTORS)
+    kept = independent_columns(columns)
+    fit = fit_random_intercept(frame["vbq"].to_numpy(dtype=np.float64), columns[:, kept], scanner)
+    half = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+    found = {names[place]: (float(b), float(se)) for place, b, se in zip(kept, fit.b, fit.se, strict=True)}
+    between, within = fit.sd_between**2, fit.sd_within**2
+    return RandomScanner(
+        scanners=len(np.unique(scanner)),
+        sd_between=fit.sd_between,
+        sd_within=fit.sd_within,
+        share=between / (between + within),
+        ratios=tuple(
+            Estimate(
+                term=name, b=b, se=se, t=b / se, p=float(2 * stats.norm.sf(abs(b / se))), ci_low=b - half * se,
+                ci_high=b + half * se,
+            )
+            for name, (b, se) in found.items()
+            if name in SLOPES
+        ),
+    )  # fmt: skip
 
 
 def _stratum(name: str, frame: pd.DataFrame) -> ScannerStratum:

@@ -26,6 +26,7 @@ from analytics.paper.age_curve import AgeCurves
 from analytics.paper.analysis import Analysis, Choices, analyse
 from analytics.paper.readers import AUTOMATIC, usable_readings
 from analytics.paper.regression import OlsFit
+from analytics.paper.risk import RiskReport
 from analytics.paper.strata import UNKNOWN
 from analytics.paper.validation import paper_engine
 from analytics.pictures.age import age_alt_text, age_figure
@@ -33,6 +34,7 @@ from analytics.pictures.base import scatter_alt_text, scatter_figure
 from analytics.pictures.cohort import bland_altman_figure, over_time
 from analytics.pictures.flow import Flow, FlowStep, flow_figure
 from analytics.pictures.model import calibration, coefficients, residuals, roc_curves
+from analytics.pictures.risk import decision_curve, risk_calibration
 from analytics.reasons import Reason, codes, words
 from node.analysis.agreement import read_readings
 from node.analysis.cells import LABELS, guarded
@@ -53,9 +55,12 @@ WRITTEN = (
     "analysis", "report", "table1", "correlations", "table2", "effects", "log_ratios", "winsorised", "logistic",
     "shape", "interactions", "diagnostics", "influence", "scanners", "paper", "paper_table1", "paper_inconsistencies",
     "roc", "areas", "agreement", "limits", "left_out", "missing", "flow", "scatter_age", "scatter_nlr", "scatter_plr",
+    "ratio_parts", "upper_quartile", "imputed", "risk", "net_benefit", "risk_calibration", "decision_curve",
     "age_by_sex", "coefficients", "residuals", "calibration", "over_time", "bland_altman", "bland_altman_automatic",
 )  # fmt: skip
 """Names of the files that an analysis may write, with these endings."""
+INCOMPLETE = {"incomplete-data"}
+"""Codes of the reasons of a row that is left out for what it lacks alone."""
 LEFT_OUT = ("line", "id", "what", "code", "reason")
 """Columns of left_out.csv."""
 
@@ -135,15 +140,13 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None, 
     if not used:
         why = "; ".join(f"{one['n']} × {one['reason']} ({one['example']})" for one in exclusions_by_reason(table.rows))
         raise CohortError(f"cohort table {path}: none of its {len(table.rows)} rows is eligible: {why}")
-    columns = (*COLUMNS, *DATE_COLUMNS)
-    cohort = pd.DataFrame([{name: row.checked.values[name] for name in columns} for row in used], columns=list(columns))
-    numeric = [name for name in COLUMNS if name not in ("id", "diagnosis")]
-    cohort[numeric] = cohort[numeric].astype("float64")
+    cohort = _frame(used)
+    lacking = [row for row in table.rows if row.id in excluded and {one.code for one in excluded[row.id]} == INCOMPLETE]
     if choices.outcome is not None:
         cohort[choices.outcome] = [_outcome(row, choices.outcome) for row in used]
     if any(SCANNER in row.others for row in used):
         cohort[SCANNER] = [row.others.get(SCANNER, "") for row in used]
-    analysis = analyse(cohort, choices, readings=readers)
+    analysis = analyse(cohort, choices, readings=readers, incomplete=_frame(lacking) if lacking else None)
     return Run(
         sha256=hashlib.sha256(content).hexdigest(),
         software=f"vbq-node {version('vbq-node')}",
@@ -161,6 +164,14 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None, 
         missing=missing_report([row.checked for row in table.rows]),
         details=tuple(detail_rows(table)),
     )
+
+
+def _frame(rows: list[CohortRow]) -> pd.DataFrame:
+    """Rows of a table with the columns of a cohort."""
+    columns = [*COLUMNS, *DATE_COLUMNS]
+    frame = pd.DataFrame([{name: row.checked.values[name] for name in columns} for row in rows], columns=columns)
+    numeric = [name for name in COLUMNS if name not in ("id", "diagnosis")]
+    return frame.astype(dict.fromkeys(numeric, "float64"))
 
 
 def _flow(refused: int, excluded: list[tuple[Reason, ...]], model: OlsFit | Refusal) -> Flow:
@@ -227,6 +238,13 @@ def pictures(run: Run) -> Iterator[Picture]:
         positive = cohort[a.choices.outcome] if a.choices.outcome else (cohort["vbq"] >= a.cut).astype("float64")
         words = f"ROC curves against {a.choices.outcome or f'VBQ ≥ {a.cut:g}'}; the dot is Youden's cut."
         yield Picture(name="roc", caption=words, figure=roc_curves(cohort, positive, curves, LABELS))
+    if isinstance(a.risk, RiskReport):
+        words = (
+            f"Share with the outcome {a.risk.outcome} by tenths of the predicted risk; on the line both are the same."
+        )
+        yield Picture(name="risk_calibration", caption=words, figure=risk_calibration(a.risk))
+        words = "Decision curve: net benefit of acting by tier, by the risk model, on everybody and on nobody."
+        yield Picture(name="decision_curve", caption=words, figure=decision_curve(a.risk))
     yield from _over_time(cohort)
     yield from _bland_altman(run)
 

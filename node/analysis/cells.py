@@ -10,6 +10,7 @@ LABELS = {
     "(Intercept)": "Intercept", "vbq": "VBQ", "age": "Age (years)", "sex_male": "Sex (male)", "smoking": "Smoking",
     "diabetes": "Diabetes", "hypertension": "Hypertension", "calcium": "Calcium", "diagnosis": "Diagnosis",
     "bmi": "BMI (kg/m²)", "nlr": "NLR", "plr": "PLR", "ln_nlr": "ln NLR", "ln_plr": "ln PLR",
+    "ln_neutrophils": "ln neutrophils", "ln_lymphocytes": "ln lymphocytes", "ln_platelets": "ln platelets",
 }  # fmt: skip
 
 TESTS = {

@@ -8,6 +8,9 @@ from analytics.paper.strata import ScannerStratum, StrataReport
 from analytics.paper.validation import Validation
 from node.analysis.cells import LABELS, Table, interval, number, p_value
 
+FEW_SCANNERS = 5
+"""Below it the variance between scanners rests on next to nothing."""
+
 CENTRED = {"age_c": "Age", "nlr_c": "NLR", "plr_c": "PLR"}
 
 
@@ -78,6 +81,15 @@ def scanners(report: StrataReport) -> Table:
     for one in report.ratios:
         limits = interval(one.ci_low, one.ci_high, 4)
         note += f" {LABELS[one.term]} adjusted for the scanner as well: {number(one.b, 4)} ({limits})."
+    random = report.random
+    note += (
+        f" With a level for each of {random.scanners} scanners drawn at random (REML): SD between scanners "
+        f"{number(random.sd_between)}, within {number(random.sd_within)} VBQ, {number(100 * random.share, 0)} % of "
+        "what the model leaves"
+    )
+    for one in random.ratios:
+        note += f"; {LABELS[one.term]} {number(one.b, 4)} ({interval(one.ci_low, one.ci_high, 4)})"
+    note += "." if random.scanners >= FEW_SCANNERS else "; of so few scanners the SD between them is hardly known."
     if report.joined:
         note += f" Too few patients, taken together: {', '.join(report.joined)}."
     return Table(

@@ -15,6 +15,7 @@ from analytics.paper.validation import Validation
 from node.analysis.agreement_tables import agreement_tables
 from node.analysis.cells import LABELS, TESTS, Table, interval, number, p_value
 from node.analysis.effects import WITHHELD, effect
+from node.analysis.further_tables import further_tables
 from node.analysis.model_tables import diagnostics, influence, interactions, scanners
 from node.analysis.paper_tables import beside_table_1, beside_table_2, print_of_the_paper
 
@@ -46,6 +47,7 @@ def _tables(a: Analysis) -> Iterator[Table]:
     areas = {name: one for name, one in a.areas.items() if isinstance(one, AucComparison)}
     if areas:
         yield _areas(areas)
+    yield from further_tables(a)
     if a.readers is not None:
         yield from agreement_tables(a.readers)
     if isinstance(a.table_one, TableOne):

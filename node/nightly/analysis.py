@@ -9,13 +9,16 @@ import os
 import shutil
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import structlog
 from sqlite_utils import Database
 
 from analytics.episodes.cohort import DATE_COLUMNS
 from analytics.methods.plain import in_words
 from analytics.methods.rows import Refusal
+from analytics.night.calibration import Outcome
 from analytics.paper.analysis import Choices, analyse
 from analytics.paper.regression import OlsFit
 from analytics.pictures.flow import Flow, FlowStep
@@ -65,20 +68,20 @@ def past_analysis(db: Database, night: date) -> Run:
         There is no fit of that night, or nobody was eligible.
     """
     row = db.execute(
-        "SELECT f.snapshot, f.snapshot_sha256, f.code_version, r.counts FROM record_fit AS f "
+        "SELECT f.snapshot, f.snapshot_sha256, f.code_version, f.settings, r.counts FROM record_fit AS f "
         "JOIN record_report AS r USING (fit_id) WHERE f.night = ?",
         [night.isoformat()],
     ).fetchone()
     if row is None:
         raise InputError(f"there is no fit of the night of {night}; the view fits lists those there are")
-    text, sha256, software, counts = row
+    text, sha256, software, settings, counts = row
     cohort = cohort_frame(text)
     if cohort.empty:
         raise InputError(f"nobody was eligible on the night of {night}")
     for name in DATE_COLUMNS:
         cohort[name] = cohort[name].where(cohort[name] != "", None)
     excluded: dict[str, int] = json.loads(counts)["excluded_by_reason"]
-    analysis = analyse(cohort, Choices(seed=SEED))
+    analysis = analyse(cohort, Choices(seed=SEED, outcome=_add_outcome(cohort, json.loads(settings))))
     return Run(
         sha256=sha256,
         software=f"vbq-node {software}",
@@ -92,6 +95,16 @@ def past_analysis(db: Database, night: date) -> Run:
         readings=None,
         analysis=analysis,
     )
+
+
+def _add_outcome(cohort: pd.DataFrame, settings: dict[str, Any]) -> str | None:
+    """Add the outcome of the night's settings as a column of 1 and 0; returns its name, ``None`` without one."""
+    chosen = settings["thresholds"]
+    if chosen["outcome"] in (None, "vbq"):
+        return None
+    outcome = Outcome(column=chosen["outcome"], cut=chosen["outcome_cut"])
+    cohort[str(outcome)] = outcome.positive(cohort, vbq_cut=float("nan"))
+    return str(outcome)
 
 
 def cohort_flow(excluded: dict[str, int], fit: OlsFit | Refusal) -> Flow:

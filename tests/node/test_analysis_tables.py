@@ -8,7 +8,10 @@ import pytest
 from scipy import stats
 
 from analytics.paper.analysis import Choices, analyse
+from analytics.paper.risk import RiskReport
 from analytics.paper.tables import TableOne, table_one
+from analytics.pictures.base import png
+from analytics.pictures.risk import decision_curve, risk_calibration
 from analytics.reasons import codes
 from node.analysis.cells import LABELS
 from node.analysis.tables import table_1, tables
@@ -17,6 +20,28 @@ CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases" / "cohor
 
 
 needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases/cohort is not here")
+
+
+def test_what_the_paper_has_not_are_tables_too() -> None:
+    """The numbers are those of tests/analytics/test_more_statistics.py and test_imputation.py."""
+    cohort = pd.read_csv(Path(__file__).parents[1] / "analytics" / "r" / "cohort300.csv")
+    cohort = cohort.assign(diagnosis=None, hypertension=0, calcium=0)
+    lacking = cohort[:30].assign(bmi=np.nan)
+    analysis = analyse(cohort[30:], Choices(outcome="event"), incomplete=lacking)
+    found = {table.name: table for table in tables(analysis)}
+    assert analysis.further_refusals() == ()
+    assert "add up to 0: they add up to" in found["ratio_parts"].note
+    assert [row[0] for row in found["upper_quartile"].rows] == ["50", "60", "70", "80"]
+    assert "300 patients with a VBQ, 270 of them complete; missing: BMI (kg/m²) 30." in found["imputed"].note
+    assert [row[0] for row in found["risk"].rows[:3]] == ["Tier: flagged", "Tier: intermediate", "Tier: lower"]
+    assert [row[0] for row in found["net_benefit"].rows] == [f"{0.05 * step:.2f}" for step in range(1, 11)]
+    assert "With a level for each of 6 scanners drawn at random" in found["scanners"].note
+    for draw in (risk_calibration, decision_curve):
+        assert isinstance(analysis.risk, RiskReport)
+        assert len(png(draw(analysis.risk))) > 10_000
+    without = analyse(cohort[:100].drop(columns="platelets"), Choices())
+    assert (without.parts, without.imputed, without.risk) == (None, None, None)
+    assert [one.partition(":")[0] for one in without.further_refusals()] == ["upper quartile by age and sex"]
 
 
 @needs_cases

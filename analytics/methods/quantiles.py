@@ -112,5 +112,5 @@ def _through(outcome: Array, columns: Array, rows: NDArray[np.intp], b: Array) -
     square = columns[rows]
     if np.linalg.cond(square) > 1e10:
         return b
-    exact = np.linalg.solve(square, outcome[rows])
+    exact: Array = np.asarray(np.linalg.solve(square, outcome[rows]), dtype=np.float64)
     return exact if np.allclose(exact, b, rtol=1e-6, atol=1e-9) else b

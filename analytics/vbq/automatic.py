@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.reasons import Reason
-from analytics.records import MeasurementStatus, VbqScore
+from analytics.records import MeasurementStatus, RoiSignal, VbqScore
 
 AUTOMATIC_NAME = "vbq-auto"
 AUTOMATIC_VERSION = "6"
@@ -37,6 +37,25 @@ class SagittalImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What stands beside the score and is not validated here (:mod:`analytics.vbq.beside`); ratios without unit.
+
+    Attributes
+    ----------
+    s1
+        Circle in S1 and its signal; ``None`` where S1 is not seen or leaves no room for one.
+    s1_vbq
+        Its signal over that of the fluid.
+    ebq
+        End-plate bone quality by disc (``L1/L2`` … ``L5/S1``), as far as both end plates are seen.
+    """
+
+    s1: RoiSignal | None
+    s1_vbq: float | None
+    ebq: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AutomaticMeasurement:
     """What was measured on one stack, or why not.
 
@@ -55,6 +74,8 @@ class AutomaticMeasurement:
         0 to 1: that L1 … L4 are named right.
     outlines
         By name (``L1`` … ``L5``, ``S1``, ``canal``): (n, 2) row and column of a closed outline in native pixels.
+    beside
+        What stands beside the score; ``None`` without one.
     """
 
     status: MeasurementStatus
@@ -64,3 +85,4 @@ class AutomaticMeasurement:
     vbq_sd: float | None
     levels_confidence: float | None
     outlines: Mapping[str, NDArray[np.float64]]
+    beside: Beside | None = None

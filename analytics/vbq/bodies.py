@@ -103,7 +103,7 @@ def body_circles(grid: Grid, spine: Spine, indices: Sequence[int]) -> list[BodyC
     places = [marrow(spine, index) for index in range(min(len(spine.bodies), COMPARED))]
     signals = {index: signal[place] for index, place in enumerate(places) if np.count_nonzero(place) >= FEW}
     return [
-        _circle(signal, places[index], own_signal(signals, index), axes(spine, index)[1], spine.spacing_mm)
+        greatest_circle(signal, places[index], own_signal(signals, index), axes(spine, index)[1], spine.spacing_mm)
         if index in signals
         else None
         for index in indices
@@ -137,9 +137,10 @@ def on_the_line(signals: Mapping[int, float], index: int) -> float:
     return float(np.median([value + slope * (index - at) for at, value in signals.items()]))
 
 
-def _circle(
+def greatest_circle(
     signal: NDArray[np.float64], place: NDArray[np.bool_], own: float, front: NDArray[np.float64], spacing_mm: float
 ) -> BodyCircle | None:
+    """In a place (a mask) of a body whose marrow shows ``own``; ``front``: unit vector (rows, columns)."""
     about = box(place, int(np.ceil(RADII_MM[0] / spacing_mm)))
     place, signal = place[about], signal[about]
     focal = (np.abs(signal - own) > FOCAL * own).astype(np.float64)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from analytics.records import Circle
 from analytics.vbq.automatic import SagittalImage
 
 GRID_MM = 1.1
@@ -18,6 +19,8 @@ BRIGHT_PERCENTILE = 99.0
 """Percentile of the pixels that are not air: the signal that becomes 1 in what the network sees."""
 AIR = 0.02
 """Share of the greatest signal below which there is air or nothing."""
+FEW_PX = 1.3
+"""Radius below which a circle is placed on the centre of a pixel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +125,14 @@ def _linear(plane: NDArray[np.float64], rows: NDArray[np.float64], columns: NDAr
         share = (inside - low)[:, np.newaxis]
         out = (out[low] * (1 - share) + out[np.minimum(low + 1, out.shape[0] - 1)] * share).T
     return out
+
+
+def native_circle(grid: Grid, row: float, column: float, radius_px: float) -> Circle:
+    """A circle about a place of the grid, in native pixels; ``radius_px`` is native."""
+    at = grid.to_native(np.array([[row, column]]))[0]
+    # A tenth of a pixel is as fine as a person places a circle; one of a few pixels holds most about a pixel's centre.
+    digits = 1 if radius_px >= FEW_PX else 0
+    return Circle(row=round(float(at[0]), digits), col=round(float(at[1]), digits), radius_px=round(radius_px, 2))
 
 
 def normalised(signal: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.reasons import Reason
-from analytics.records import CSF, LEVELS, Circle, MeasurementStatus, VbqScore
+from analytics.records import CSF, LEVELS, MeasurementStatus, VbqScore
 from analytics.vbq import appearance, csf, disease, fractures, networks, quality, uncertainty
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.beside import beside_the_score
 from analytics.vbq.bodies import BodyCircle, body_circles
 from analytics.vbq.csf import FluidCircle
-from analytics.vbq.grid import MAX_EXTENT_MM, MIN_EXTENT_MM, Grid, normalised, resampled, to_grid
+from analytics.vbq.grid import MAX_EXTENT_MM, MIN_EXTENT_MM, Grid, native_circle, normalised, resampled, to_grid
 from analytics.vbq.levels import LEVEL_INDEX, SURE, Levels, name_levels, up_of
 from analytics.vbq.morphology import dilated
 from analytics.vbq.outlines import outlines
@@ -36,8 +37,6 @@ COARSE_MM = 1.75
 (128 pixels in 280 mm) by 2.0 % (worst 5 %)."""
 DULL = 0.1
 """Spread of the signals of a slice over the usual one of its stack; 0.5 and more at either end of five real stacks."""
-FEW_PX = 1.3
-"""Radius below which a circle is placed on the centre of a pixel."""
 FOCAL_CIRCLE = 0.10
 """Largest share of a circle that may be focal; above it a person must look."""
 
@@ -195,10 +194,10 @@ def _score(seen: SeenSlice) -> Scored:
     fluid, grid = _fluid(seen)
     spacing = max(seen.image.spacing_mm)
     circles = {
-        name: _native(seen.grid, circle.row, circle.column, circle.radius_mm / spacing)
+        name: native_circle(seen.grid, circle.row, circle.column, circle.radius_mm / spacing)
         for name, circle in placed.items()
     }
-    circles[CSF] = _native(grid, fluid.row, fluid.column, _fluid_radius_px(seen.image))
+    circles[CSF] = native_circle(grid, fluid.row, fluid.column, _fluid_radius_px(seen.image))
     return Scored(score=score(seen.image.signal, circles, spacing_mm=seen.image.spacing_mm), bodies=placed, fluid=fluid)
 
 
@@ -219,7 +218,7 @@ def _fluid(seen: SeenSlice) -> tuple[FluidCircle, Grid]:
         centre=(float(centre[0]), float(centre[1])),
         up=up_of(seen.spine, "L3"),
         reach_px=(radius_px * rows_mm / grid.spacing_mm, radius_px * columns_mm / grid.spacing_mm),
-        mean_at=lambda row, column: circle_mean(seen.image.signal, _native(grid, row, column, radius_px)),
+        mean_at=lambda row, column: circle_mean(seen.image.signal, native_circle(grid, row, column, radius_px)),
     )
     if circle is None:
         raise ScoreError(Reason("no-room-in-canal"))
@@ -231,18 +230,11 @@ def _fluid_radius_px(image: SagittalImage) -> float:
     return max(1.0, csf.RADIUS_MM / sqrt(image.spacing_mm[0] * image.spacing_mm[1]))
 
 
-def _native(grid: Grid, row: float, column: float, radius_px: float) -> Circle:
-    at = grid.to_native(np.array([[row, column]]))[0]
-    # A tenth of a pixel is as fine as a person places a circle; one of a few pixels holds most about a pixel's centre.
-    digits = 1 if radius_px >= FEW_PX else 0
-    return Circle(row=round(float(at[0]), digits), col=round(float(at[1]), digits), radius_px=round(radius_px, 2))
-
-
 def _judged(
     best: SeenSlice, scored: Scored, neighbours: Sequence[SeenSlice], *, t1_stated: bool
 ) -> AutomaticMeasurement:
     confidence, level_doubts = _levels_with(best, neighbours)
-    beside = [value for value in (_vbq_or_none(other) for other in neighbours) if value is not None]
+    of_neighbours = [value for value in (_vbq_or_none(other) for other in neighbours) if value is not None]
     doubts = [
         *level_doubts,
         *quality.doubts(scored.score, head_up=not best.grid.transposed and not best.grid.flipped[0]),
@@ -253,7 +245,7 @@ def _judged(
         *appearance.doubts_of_marrow(best.grid, best.spine, scored.score),
         *disease.doubts_of_bodies(best.grid, best.spine),
     ]
-    spread = uncertainty.vbq_sd(best.image, scored.score, scored.fluid, beside)
+    spread = uncertainty.vbq_sd(best.image, scored.score, scored.fluid, of_neighbours)
     if spread > uncertainty.TOO_WIDE * scored.score.vbq_mean:
         doubts.append(Reason("score-uncertain", {"half_width": 1.96 * spread}))
     review = bool(doubts) or confidence < SURE
@@ -265,6 +257,7 @@ def _judged(
         vbq_sd=spread,
         levels_confidence=confidence,
         outlines=outlines(best.grid, best.spine),
+        beside=beside_the_score(best.image, best.grid, best.spine, scored.score),
     )
 
 

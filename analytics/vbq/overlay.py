@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.records import CSF, MeasurementStatus, RoiSignal, VbqScore
-from analytics.vbq.automatic import SagittalImage
+from analytics.vbq.automatic import Beside, SagittalImage
+from analytics.vbq.score import segmental
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,6 +60,7 @@ class Measured:
     outlines: Mapping[str, NDArray[np.float64]]
     made_by: str
     """Who placed the circles: name and version of the algorithm."""
+    beside: Beside | None = None
 
 
 def overlay(image: SagittalImage, measured: Measured) -> bytes:
@@ -76,6 +78,8 @@ def overlay(image: SagittalImage, measured: Measured) -> bytes:
             _draw_outline(axes, view, outline, name=name if agreed and name not in rois and name != CANAL else None)
     for name, roi in rois.items():
         _draw_circle(axes, view, name, roi, measured.outlines.get(name) if agreed else None)
+    if measured.beside and measured.beside.s1:
+        _draw_faint_circle(axes, view, measured.beside.s1)
     _write(figure, measured)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -147,13 +151,8 @@ def _draw_outline(axes: "Axes", view: _View, outline: NDArray[np.float64], *, na
 
 def _draw_circle(axes: "Axes", view: _View, name: str, roi: RoiSignal, outline: NDArray[np.float64] | None) -> None:
     colour = CSF_COLOUR if name == CSF else MARROW_COLOUR
-    # A circle of native pixels; where rows and columns differ in spacing it is an ellipse in the patient.
-    angles = np.linspace(0, 2 * np.pi, 73)
     circle = roi.circle
-    rim = np.stack(
-        [circle.row + circle.radius_px * np.sin(angles), circle.col + circle.radius_px * np.cos(angles)], axis=1
-    )
-    across, down = view.place(rim)
+    across, down = _rim(view, roi)
     axes.plot(across, down, color=colour, linewidth=1.6)
     (_,), (y,) = view.place(np.array([[circle.row, circle.col]]))
     edge = across if outline is None or not len(outline) else np.concatenate([view.place(outline)[0], across])
@@ -164,6 +163,21 @@ def _draw_circle(axes: "Axes", view: _View, name: str, roi: RoiSignal, outline: 
         x, y, f"{name}  {roi.mean:.0f}", color=colour, fontsize=10.5, fontweight="bold", ha=side, va="center",
         bbox={"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
+
+
+def _rim(view: _View, roi: RoiSignal) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A circle of native pixels; where rows and columns differ in spacing it is an ellipse in the patient."""
+    angles, circle = np.linspace(0, 2 * np.pi, 73), roi.circle
+    return view.place(
+        np.stack(
+            [circle.row + circle.radius_px * np.sin(angles), circle.col + circle.radius_px * np.cos(angles)], axis=1
+        )
+    )
+
+
+def _draw_faint_circle(axes: "Axes", view: _View, roi: RoiSignal) -> None:
+    """Of S1, which does not enter the score."""
+    axes.plot(*_rim(view, roi), color=OUTLINE_COLOUR, linewidth=1.0, linestyle=":")
 
 
 # ---- words -----------------------------------------------------------------------------------------------------
@@ -181,6 +195,7 @@ def _write(figure: "Figure", measured: Measured) -> None:
         )  # fmt: skip
         at = _lines(figure, at - 0.065, _about(measured, measured.score), size=10.5)
         at = _table(figure, at - 0.02, measured.score)
+        at = _lines(figure, at - 0.005, _beside(measured.score, measured.beside), size=FOOT_SIZE, colour=FAINT_COLOUR)
     if measured.reasons:
         heading = "To note" if measured.status is MeasurementStatus.MEASURED else "Why"
         figure.text(TEXT_LEFT, at - 0.02, heading, fontsize=11, fontweight="bold", color=TEXT_COLOUR, va="top")
@@ -200,6 +215,17 @@ def _about(measured: Measured, score: VbqScore) -> list[str]:
         # Nobody is as sure as 100 %.
         lines.append(f"levels named with a confidence of {min(99, round(100 * measured.levels_confidence))} %")
     return lines
+
+
+def _beside(score: VbqScore, beside: Beside | None) -> list[str]:
+    by_level = ", ".join(f"{name} {value:.2f}" for name, value in segmental(score).items())
+    lines = ["beside the score, not validated here:", f"VBQ by level {by_level}"]
+    if beside and beside.s1_vbq is not None:
+        lines[-1] += f", S1 {beside.s1_vbq:.2f}"
+    if beside and beside.ebq:
+        ebq = ", ".join(f"{disc} {value:.2f}" for disc, value in beside.ebq.items())
+        lines += wrap(f"end plates over fluid (EBQ) {ebq}", FOOT_CHARACTERS)
+    return [line for text in lines for line in wrap(text, FOOT_CHARACTERS)]
 
 
 def _table(figure: "Figure", top: float, score: VbqScore) -> float:

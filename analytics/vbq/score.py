@@ -61,7 +61,7 @@ def score(image: NDArray[np.float64], rois: Mapping[str, Circle], *, spacing_mm:
         raise ScoreError(Reason("image-not-a-slice", {"dimensions": image.ndim}))
     if not all(isfinite(spacing) and spacing > 0 for spacing in spacing_mm):
         raise ScoreError(Reason("spacing-not-positive", {"spacing_mm": str(spacing_mm)}))
-    signals = {name: _signal(image, name, rois[name], spacing_mm) for name in REGIONS}
+    signals = {name: roi_signal(image, name, rois[name], spacing_mm) for name in REGIONS}
     if signals[CSF].mean <= 0:
         raise ScoreError(Reason("csf-signal-not-positive", {"signal": signals[CSF].mean}))
     marrow = [signals[level].mean for level in LEVELS]
@@ -70,6 +70,11 @@ def score(image: NDArray[np.float64], rois: Mapping[str, Circle], *, spacing_mm:
         vbq_median=float(np.median(marrow)) / signals[CSF].mean,
         rois=signals,
     )
+
+
+def segmental(score: VbqScore) -> dict[str, float]:
+    """VBQ of each of L1 to L4 alone: the mean signal of its circle over that of the fluid; their mean is the score."""
+    return {name: score.rois[name].mean / score.rois[CSF].mean for name in LEVELS}
 
 
 def circle_mean(image: NDArray[np.float64], circle: Circle) -> float:
@@ -83,7 +88,14 @@ def circle_mean(image: NDArray[np.float64], circle: Circle) -> float:
     return float(image[_members(image.shape, "circle", circle)].mean())
 
 
-def _signal(image: NDArray[np.float64], name: str, circle: Circle, spacing_mm: tuple[float, float]) -> RoiSignal:
+def roi_signal(image: NDArray[np.float64], name: str, circle: Circle, spacing_mm: tuple[float, float]) -> RoiSignal:
+    """What the pixels of one circle say.
+
+    Raises
+    ------
+    ScoreError
+        The circle is not finite, not wholly in the image, holds too few pixels or some that are no numbers.
+    """
     values = image[_members(image.shape, name, circle)]
     if values.size < MINIMUM_PIXELS:
         about: dict[str, Value] = {"name": name, "pixels": int(values.size), "minimum": MINIMUM_PIXELS}

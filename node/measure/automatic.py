@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analytics.reasons import Reason
 from analytics.records import MeasurementStatus, VbqScore
-from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.automatic import AutomaticMeasurement, Beside, SagittalImage
 from analytics.vbq.series import MINIMUM_SLICES, Verdict, after_contrast, candidates, judge
 from node.dicom.stack import Place, Stack, StoredImage, read_stacks
 from node.errors import DecodingError
@@ -60,6 +60,7 @@ class SeriesMeasurement:
     levels_confidence: float | None = None
     image: SagittalImage | None = None
     outlines: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    beside: Beside | None = None
     error: Exception | None = None
     """What was raised where the software failed on the series, which is then rejected."""
 
@@ -135,6 +136,7 @@ def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> Serie
         levels_confidence=found.levels_confidence,
         image=None if at is None else stack.images[at],
         outlines=found.outlines,
+        beside=found.beside,
     )
     return doubted(result, (*stack.doubts, *series.verdict.doubts))
 

@@ -16,10 +16,12 @@ from analytics.reasons import Reason, codes, words
 from analytics.records import MeasurementStatus
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from analytics.vbq.protocol import to_json_dict as protocol_json
+from analytics.vbq.score import segmental
 from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage
 from node.errors import DicomReadError, InputError
 from node.measure.automatic import Measure, SeriesMeasurement, StudySeries, doubted, in_order, measure_study, series_of
+from node.measure.rois import beside_json
 from node.store.failures import in_words, tried
 
 Progress = Callable[[int, int], None]
@@ -188,6 +190,11 @@ def to_json_dict(series: StudySeries, result: SeriesMeasurement) -> dict[str, ob
         "levels_confidence": _number(result.levels_confidence),
         "protocol": protocol,
         "algorithm": {"name": AUTOMATIC_NAME, "version": AUTOMATIC_VERSION},
+        "beside_the_score": {
+            "validated": False,
+            "segmental_vbq": segmental(score) if score else {},
+            **beside_json(result.beside),
+        },
     }
 
 
@@ -209,6 +216,7 @@ def picture(result: SeriesMeasurement) -> tuple[str, bytes] | None:
         vbq_sd=_number(result.vbq_sd),
         levels_confidence=result.levels_confidence,
         outlines=result.outlines,
+        beside=result.beside,
         made_by=f"{AUTOMATIC_NAME} {AUTOMATIC_VERSION}",
     )
     return f"{result.place.sop_instance_uid}.png", overlay(result.image, shown)

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlite_utils import Database
 
 from analytics.records import Circle, MeasurementStatus, VbqScore
-from analytics.vbq.automatic import SagittalImage
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.overlay import TWO_SIDED_95, Measured, overlay
 from analytics.vbq.score import REGIONS, ScoreError, score
 from node.dicom.reader import read_header
@@ -147,13 +145,16 @@ def draw(db: Database, archive: Archive, reading: StoredReading) -> bytes:
         No slice was chosen, its file is gone or cannot be placed, or its pixels do not give the stored score.
     """
     image, found = _slice(db, archive, reading)
+    seen = _seen(image)
     shown = Measured(
         status=reading.status,
         reasons=reading.reasons,
         score=found,
         vbq_sd=reading.vbq_sd,
         levels_confidence=reading.levels_confidence,
-        outlines=_outlines(image),
+        outlines=seen.outlines if seen else {},
+        # Of S1 and the end plates over the fluid of the automatic circles, which a person may have moved.
+        beside=seen.beside if seen and reading.source == AUTO else None,
         made_by=reading.made_by,
     )
     return overlay(image, shown)
@@ -209,9 +210,9 @@ def _image(path: Path, frame_number: int | None) -> SagittalImage | None:
     return None
 
 
-def _outlines(image: SagittalImage) -> Mapping[str, NDArray[np.float64]]:
-    """What the networks see on the slice, whoever placed the circles; nothing where they fail."""
+def _seen(image: SagittalImage) -> AutomaticMeasurement | None:
+    """What the networks see on the slice, whoever placed the circles; ``None`` where they fail."""
     from analytics.vbq.measure import measure_stack
 
     found = tried(partial(measure_stack, [image]))
-    return {} if found.error is not None else found.result().outlines
+    return None if found.error is not None else found.result()

@@ -3,6 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
+
+from analytics.vbq.automatic import Beside
 
 SLICE = "slice"
 """InstanceNumber of the image, 1-based."""
@@ -14,3 +17,14 @@ def picture_name(inputs_sha256: str, algorithm: str, circles: Mapping[str, Mappi
     """Twelve digits that change with the images of the series, the algorithm and its circles: what a picture shows."""
     places = {name: [roi["row"], roi["col"], roi["radius_px"]] for name, roi in sorted(circles.items())}
     return hashlib.sha256(f"{inputs_sha256} {algorithm} {json.dumps(places)}".encode()).hexdigest()[:12]
+
+
+def beside_json(beside: Beside | None) -> dict[str, object]:
+    """S1 VBQ with its circle, and EBQ by disc (both end plates over the fluid, Jones 2022)."""
+    if beside is None:
+        return {"s1_vbq": None, "s1": None, "ebq": {}}
+    s1 = beside.s1
+    circle = (
+        None if s1 is None else {**asdict(s1.circle), "radius_mm": s1.radius_mm, "mean": s1.mean, "pixels": s1.pixels}
+    )
+    return {"s1_vbq": beside.s1_vbq, "s1": circle, "ebq": dict(beside.ebq)}

@@ -14,6 +14,7 @@ from analytics.reasons import Reason
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.clock import now
 from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_study
+from node.measure.rois import beside_json
 from node.measure.study import study_images, versions
 from node.settings import Settings
 from node.steps.measure import roi_json
@@ -175,6 +176,7 @@ def _row(result: SeriesMeasurement, inputs: str, *, current: bool) -> dict[str, 
         "vbq_sd": result.vbq_sd,
         "levels_confidence": result.levels_confidence,
         "rois": json.dumps({name: roi_json(roi.circle, roi) for name, roi in sorted(signals.items())}),
+        "beside": json.dumps(beside_json(result.beside)),
         "algorithm_name": AUTOMATIC_NAME,
         "algorithm_version": AUTOMATIC_VERSION,
     }

@@ -164,6 +164,7 @@ CREATE TABLE derived_measurement (
     vbq_sd REAL,
     levels_confidence REAL,
     rois TEXT NOT NULL CHECK (json_valid(rois)),
+    beside TEXT CHECK (json_valid(beside)), -- S1 and end plates; automatic ones only
     algorithm_name TEXT NOT NULL,
     algorithm_version TEXT NOT NULL,
     CHECK ((source = 'auto') = (reading_id IS NULL))

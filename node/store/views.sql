@@ -54,6 +54,10 @@ SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_num
        m.rois ->> '$.L1.mean' AS l1_signal, m.rois ->> '$.L2.mean' AS l2_signal,
        m.rois ->> '$.L3.mean' AS l3_signal, m.rois ->> '$.L4.mean' AS l4_signal,
        m.rois ->> '$.CSF.mean' AS csf_signal, m.rois,
+       -- Beside the score, not validated: neither the model nor a flag knows them.
+       iif(m.vbq_mean IS NULL, NULL, (SELECT json_group_object(r.key, (r.value ->> '$.mean') / (m.rois ->> '$.CSF.mean'))
+                                      FROM json_each(m.rois) AS r WHERE r.key <> 'CSF')) AS segmental_vbq,
+       m.beside ->> '$.s1_vbq' AS s1_vbq, m.beside -> '$.ebq' AS ebq,
        m.algorithm_name, m.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
        s.scanner_stratum,
        (SELECT r.approves FROM fact_reading AS r WHERE r.reading_id = m.reading_id) AS approved_algorithm,
@@ -73,6 +77,8 @@ SELECT k.series_instance_uid, k.sop_instance_uid, k.instance_number, k.frame_num
        k.vbq_mean, k.vbq_median, k.vbq_sd, k.levels_confidence,
        k.rois ->> '$.L1.mean', k.rois ->> '$.L2.mean', k.rois ->> '$.L3.mean', k.rois ->> '$.L4.mean',
        k.rois ->> '$.CSF.mean', k.rois,
+       iif(k.vbq_mean IS NULL, NULL, (SELECT json_group_object(r.key, (r.value ->> '$.mean') / (k.rois ->> '$.CSF.mean'))
+                                      FROM json_each(k.rois) AS r WHERE r.key <> 'CSF')), NULL, NULL,
        k.algorithm_name, k.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
        s.scanner_stratum, NULL, 0, 0
 FROM record_measurement AS k

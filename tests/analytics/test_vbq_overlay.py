@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from analytics.records import Circle, MeasurementStatus, RoiSignal, VbqScore
-from analytics.vbq.automatic import SagittalImage
+from analytics.vbq.automatic import Beside, SagittalImage
 from analytics.vbq.overlay import Measured, overlay
 
 ROWS, COLUMNS = 120, 90
@@ -115,6 +115,20 @@ def test_score_interval_and_reasons_stand_in_words(monkeypatch: pytest.MonkeyPat
     shown = sum(text.startswith("• ") for text in texts)
     assert texts[-3] == f"… and {14 - shown} more"
     assert texts[-2:] == ["vbq-auto 1", "research use only; a person decides"]
+
+
+def test_what_stands_beside_the_score_is_marked(monkeypatch: pytest.MonkeyPatch):
+    beside = Beside(
+        s1=RoiSignal(circle=Circle(row=100, col=40, radius_px=4), radius_mm=6, mean=270.0, sd=20.0, pixels=50),
+        s1_vbq=2.7,
+        ebq={"L4/L5": 2.25},
+    )
+    texts = written(monkeypatch, measured(CIRCLES, OUTLINE, beside=beside))
+    at = texts.index("beside the score, not validated here:")
+    # All circles of the sample show 300, the fluid too.
+    said = " ".join(texts[at + 1 : at + 4])
+    assert said.startswith("VBQ by level L1 1.00, L2 1.00, L3 1.00, L4 1.00, S1 2.70")
+    assert "end plates over fluid (EBQ) L4/L5 2.25" in said
 
 
 def test_names_of_outlines_that_speak_against_the_circles_are_left_out(monkeypatch: pytest.MonkeyPatch):

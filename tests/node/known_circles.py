@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analytics.reasons import Reason
-from analytics.records import Circle, MeasurementStatus
-from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.records import Circle, MeasurementStatus, RoiSignal
+from analytics.vbq.automatic import AutomaticMeasurement, Beside, SagittalImage
 from analytics.vbq.score import score
+
+BESIDE = Beside(
+    s1=RoiSignal(circle=Circle(row=60.0, col=12.0, radius_px=3.0), radius_mm=2.6, mean=330.0, sd=1.0, pixels=29),
+    s1_vbq=2.75,
+    ebq={"L4/L5": 2.25},
+)
 
 
 @dataclass
@@ -47,4 +53,5 @@ class KnownCircles:
             vbq_sd=0.061,
             levels_confidence=0.97,
             outlines=outlines,
+            beside=BESIDE,
         )

@@ -59,6 +59,8 @@ def test_the_chosen_series_is_measured_once_and_its_patient_is_pending(world: Wo
     assert (row["instance_number"], row["sop_instance_uid"]) == (3, images[2].SOPInstanceUID)
     assert (row["algorithm_name"], row["algorithm_version"]) == ("vbq-auto", AUTOMATIC_VERSION)
     assert json.loads(str(row["rois"]))["L1"]["mean"] == 300.0
+    assert json.loads(str(row["segmental_vbq"])) == {"L1": 3.0, "L2": 2.6, "L3": 2.4, "L4": 2.0}
+    assert (row["s1_vbq"], json.loads(str(row["ebq"]))) == (2.75, {"L4/L5": 2.25})
     assert list(world.db["derived_person"].rows) == []
     assert world.rows("SELECT state FROM series") == [("measured",)]
 

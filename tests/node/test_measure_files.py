@@ -19,9 +19,9 @@ from tests.node.world import CIRCLES, painted
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 FIELDS = [
     "series_instance_uid", "sop_instance_uid", "instance_number", "status", "reasons", "reason_codes", "vbq_mean",
-    "vbq_median",     "rois", "uncertainty", "levels_confidence", "protocol", "algorithm",
+    "vbq_median",     "rois", "uncertainty", "levels_confidence", "protocol", "algorithm", "beside_the_score",
 ]  # fmt: skip
-"""As promised, in this order."""
+"""As promised, in this order, and what stands beside the score."""
 
 
 def write(folder: Path, *images: Dataset) -> None:
@@ -85,6 +85,11 @@ def test_one_line_holds_what_is_promised(tmp_path: Path):
     assert list(row["rois"]) == ["L1", "L2", "L3", "L4", "CSF"]
     assert (row["uncertainty"], row["levels_confidence"]) == ({"vbq_sd": 0.061}, 0.97)
     assert row["algorithm"] == {"name": "vbq-auto", "version": AUTOMATIC_VERSION}
+    assert row["beside_the_score"] == {
+        "validated": False, "segmental_vbq": {"L1": 3.0, "L2": 2.6, "L3": 2.4, "L4": 2.0},
+        "s1_vbq": 2.75, "ebq": {"L4/L5": 2.25},
+        "s1": {"row": 60.0, "col": 12.0, "radius_px": 3.0, "radius_mm": 2.6, "mean": 330.0, "pixels": 29},
+    }  # fmt: skip
     protocol = row["protocol"]
     assert isinstance(protocol, dict)
     assert (protocol["repetition_time_ms"], protocol["field_strength_t"]) == (620.0, 1.5)

@@ -21,7 +21,7 @@ from node.store.snapshot import publish
 
 PROMISED_VIEWS = {
     "cohort", "flags", "measurements", "readings", "blood_counts", "operations", "links", "fits", "fit_terms",
-    "thresholds", "reports", "messages", "series", "problems",
+    "thresholds", "reports", "messages", "series", "problems", "results", "pool_exports",
 }  # fmt: skip
 
 

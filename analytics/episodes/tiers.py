@@ -8,7 +8,8 @@ indicate lower risk". VBQ is high at its cut (the paper's logistic model: VBQ �
 """
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, log, sqrt
+from statistics import NormalDist
 
 from analytics.episodes.cuts import Cuts
 from analytics.reasons import Reason, Value
@@ -17,6 +18,9 @@ from analytics.records import Tier
 VBQ_SEM = 0.075
 """Standard error of measurement of one VBQ: SD √(1 − ICC) with the paper's ICC of 0.864 and the SD of 0.203 that its
 Table 2 implies."""
+
+TAIL = 8.0
+"""Standard deviations beyond which a normal value does not lie."""
 
 MOST_DECIMALS = 6
 
@@ -78,6 +82,82 @@ def tier(*, vbq: float, nlr: float, plr: float, cuts: Cuts) -> Tier:
 def near_cut(vbq: float, cuts: Cuts, *, vbq_sem: float = VBQ_SEM) -> bool:
     """Whether a VBQ lies within its own measurement error of the cut: another reading may fall on its other side."""
     return abs(vbq - cuts.vbq) < vbq_sem
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierOdds:
+    """The probability of each tier if what was measured were measured again without error; they add up to 1."""
+
+    flagged: float
+    intermediate: float
+    lower: float
+
+    def of(self, tier: Tier) -> float:
+        """That of one tier."""
+        return {Tier.FLAGGED: self.flagged, Tier.INTERMEDIATE: self.intermediate, Tier.LOWER: self.lower}[tier]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errors:
+    """Standard errors of measurement: of VBQ in its units, of ln NLR and ln PLR, and the correlation of these two.
+
+    With 0 a value is taken as exact.
+    """
+
+    vbq: float
+    ln_nlr: float = 0.0
+    ln_plr: float = 0.0
+    correlation: float = 0.0
+
+
+def tier_odds(*, vbq: float, nlr: float, plr: float, cuts: Cuts, errors: Errors) -> TierOdds:
+    """How likely each tier is, given the errors of measurement.
+
+    Around each value the true one is normal (of the ratios their logarithm), with nothing known of it beforehand. Image
+    and blood err apart; the two ratios share the lymphocytes and err together.
+
+    Examples
+    --------
+    >>> cuts = Cuts(method="institutional", n=0, vbq=3.0, nlr=4.0, plr=250, ratios="any")
+    >>> odds = tier_odds(vbq=3.0, nlr=9.0, plr=100, cuts=cuts, errors=Errors(vbq=0.1))
+    >>> odds.flagged, odds.intermediate, odds.lower
+    (0.5, 0.5, 0.0)
+    """
+    high_vbq = 1 - _below(cuts.vbq - vbq, errors.vbq, at_cut=False)
+    low_nlr = _below(log(cuts.nlr / nlr), errors.ln_nlr, at_cut=True)
+    low_plr = _below(log(cuts.plr / plr), errors.ln_plr, at_cut=True)
+    if errors.correlation and errors.ln_nlr > 0 and errors.ln_plr > 0:
+        both_low = _both_below(
+            log(cuts.nlr / nlr) / errors.ln_nlr, log(cuts.plr / plr) / errors.ln_plr, errors.correlation
+        )
+    else:
+        both_low = low_nlr * low_plr
+    high_ratio = 1 - low_nlr - low_plr + both_low if cuts.ratios == "both" else 1 - both_low
+    return TierOdds(
+        flagged=high_vbq * high_ratio,
+        intermediate=high_vbq * (1 - high_ratio) + (1 - high_vbq) * high_ratio,
+        lower=(1 - high_vbq) * (1 - high_ratio),
+    )
+
+
+def _below(distance: float, error: float, *, at_cut: bool) -> float:
+    """The probability that the true value lies below a cut that is so far above the measured one."""
+    if error > 0:
+        return NormalDist().cdf(distance / error)
+    return 1.0 if distance > 0 or (at_cut and distance == 0) else 0.0
+
+
+def _both_below(one: float, other: float, correlation: float) -> float:
+    """The bivariate normal distribution function, as an integral over the first of the two."""
+    from scipy.integrate import quad
+
+    rest, normal = sqrt(1 - correlation**2), NormalDist()
+    if one <= -TAIL:
+        return 0.0
+    found, _ = quad(
+        lambda z: normal.pdf(z) * normal.cdf((other - correlation * z) / rest), -TAIL, min(one, TAIL), epsabs=1e-10
+    )
+    return float(found)
 
 
 def explain(*, vbq: float, nlr: float, plr: float, cuts: Cuts, vbq_sem: float = VBQ_SEM) -> Reason:

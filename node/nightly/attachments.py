@@ -32,6 +32,7 @@ FIGURES_ON_A_PAGE = 3
 CSV_COLUMNS = (
     "id", "patient_number", "surgery_date", "tier", "tonight", "was", "vbq", "vbq_cut", "vbq_error", "near_cut", "nlr",
     "nlr_cut", "plr", "plr_cut", "scanner", "cut_of", "values_against_cuts", "threshold_version", "fit_id", "night",
+    "p_flagged", "p_intermediate", "p_lower",
 )  # fmt: skip
 
 
@@ -41,7 +42,8 @@ def operations_csv(content: Content) -> bytes:
     ``tonight`` says whether the tier is ``new`` or ``changed`` tonight, ``was`` what it was before;
     ``patient_number`` is empty unless the recipient's policy says otherwise. Values and cuts are numbers with all their
     digits: VBQ is high at ``vbq_cut`` (which is ``cut_of``), a ratio above its cut; ``vbq_error`` is the standard error
-    of measurement of the VBQ.
+    of measurement of the VBQ, ``p_flagged``, ``p_intermediate`` and ``p_lower`` are how likely each tier is given the
+    errors of measurement.
     """
     changes = {flag.episode: flag for flag in content.section(Changes).changes if flag.change != "resolved"}
     rows = io.StringIO(newline="")
@@ -70,6 +72,9 @@ def operations_csv(content: Content) -> bytes:
             "threshold_version": one.version,
             "fit_id": content.fit_id,
             "night": content.night.isoformat(),
+            "p_flagged": round(one.odds.flagged, 4),
+            "p_intermediate": round(one.odds.intermediate, 4),
+            "p_lower": round(one.odds.lower, 4),
         }
         writer.writerow({name: guarded(value) for name, value in row.items()})
     return rows.getvalue().encode("utf-8")

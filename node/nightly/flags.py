@@ -12,18 +12,22 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
+from analytics.counts.repeats import RatioError, ratio_error
 from analytics.episodes.cuts import Cuts
-from analytics.episodes.tiers import explain, near_cut, tier
+from analytics.episodes.tiers import Errors, TierOdds, explain, near_cut, tier, tier_odds
 from analytics.night.drift import Drift, Step
 from analytics.reasons import Reason, Value, to_dict
 from analytics.reasons import words as in_words
 from analytics.records import Tier
+from node.clock import from_text
 from node.people.thresholds import Version, get
 from node.store.database import insert
 from node.store.reasons import loaded, stored
 
 MARKERS = (("VBQ", "vbq"), ("NLR", "nlr"), ("PLR", "plr"))
 """Name and column."""
+SURE = 0.8
+"""A tier that is less likely than this, given the errors of measurement, is said to be uncertain."""
 UNKNOWN = "unknown"
 """Term of a scanner that is not known."""
 
@@ -99,6 +103,8 @@ class Standing:
     """Standard error of measurement of this VBQ, in its units."""
     near_cut: bool
     """VBQ lies within its own measurement error of the cut."""
+    odds: TierOdds
+    """How likely each tier is, given the errors of VBQ and, where patients were counted twice, of the ratios."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, strings and numbers; the reasons in words, and beside them as they are."""
@@ -144,8 +150,9 @@ def find_changes(
     flags: list[Flag] = []
     standing: list[Standing] = []
     if version is not None:
+        doubts = Doubts(drift=drift, repeats=_repeats(db))
         for one in _upcoming(db, night):
-            flag, stands = _tiered(db, one, known.get(one.episode), version, vbq_sem, drift)
+            flag, stands = _tiered(db, one, known.get(one.episode), version, vbq_sem, doubts)
             standing.append(stands)
             flags.extend([flag] if flag else [])
     listed = {one.episode for one in standing}
@@ -254,6 +261,34 @@ def _upcoming(db: Database, night: date) -> list[_Upcoming]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doubts:
+    """What is known of tonight's errors: an alarm, and how the ratios of one patient vary (``None``: not known)."""
+
+    drift: Drift | None
+    repeats: RatioError | None
+
+
+def _repeats(db: Database) -> RatioError | None:
+    """From the counts of patients before their operation; what is held or withdrawn is none."""
+    rows = db.execute(
+        "SELECT b.person, b.taken_at, b.nlr, b.plr FROM derived_blood_count AS b JOIN derived_link AS l USING (person) "
+        "WHERE l.status = 'linked' AND b.status IN ('final', 'corrected') AND b.nlr > 0 AND b.plr > 0 "
+        "AND b.taken_at < l.surgery_date ORDER BY b.person, b.taken_at, b.specimen"
+    ).fetchall()
+    return ratio_error((person, from_text(taken_at), nlr, plr) for person, taken_at, nlr, plr in rows)
+
+
+def _errors(vbq: float, repeats: RatioError | None) -> Errors:
+    if repeats is None:
+        return Errors(vbq=vbq)
+    return Errors(vbq=vbq, ln_nlr=repeats.sd_ln_nlr, ln_plr=repeats.sd_ln_plr, correlation=repeats.correlation)
+
+
+def _percent(odds: TierOdds) -> dict[str, Value]:
+    return {one.value: 100 * odds.of(one) for one in Tier}
+
+
 def _with_doubts(said: Reason, one: _Upcoming, cuts: Cuts, drift: Drift | None) -> Reason:
     """What a surgeon must know of these values against these cuts."""
     if one.notes:
@@ -273,14 +308,17 @@ def _within(step: Step, one: _Upcoming) -> bool:
 
 
 def _tiered(
-    db: Database, one: _Upcoming, before: _Known | None, version: Version, vbq_sem: float, drift: Drift | None
+    db: Database, one: _Upcoming, before: _Known | None, version: Version, vbq_sem: float, doubts: Doubts
 ) -> tuple[Flag | None, Standing]:
     values, cuts = one.values, version.cuts.at(one.values.scanner)
     now_tier = values.tier(version.cuts)
     error = one.vbq_sd if one.vbq_sd is not None else vbq_sem
     said = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=cuts, vbq_sem=error)
-    said = _with_doubts(said, one, cuts, drift)
+    said = _with_doubts(said, one, cuts, doubts.drift)
     near = near_cut(values.vbq, cuts, vbq_sem=error)
+    odds = tier_odds(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=cuts, errors=_errors(error, doubts.repeats))
+    if odds.of(now_tier) < SURE:
+        said = Reason("values-of-uncertain-tier", {"compared": said, **_percent(odds)})
     standing = Standing(
         episode=one.episode,
         tier=now_tier,
@@ -292,6 +330,7 @@ def _tiered(
         explanation=said,
         vbq_error=error,
         near_cut=near,
+        odds=odds,
     )
     if before is not None and before.tier == now_tier:
         return None, standing

@@ -1,12 +1,14 @@
 """The tiers of the paper's discussion, at the cuts and around them."""
 
 import re
-from math import nan
+from dataclasses import replace
+from math import log, nan
 
 import pytest
+from scipy import stats
 
 from analytics.episodes.cuts import Cuts, institutional_cuts
-from analytics.episodes.tiers import VBQ_SEM, explain, near_cut, tier
+from analytics.episodes.tiers import VBQ_SEM, Errors, explain, near_cut, tier, tier_odds
 from analytics.records import Tier
 
 ANY = institutional_cuts(3.02, 3.77, 247.0, "any")
@@ -82,3 +84,26 @@ def test_the_words_judge_at_the_cuts_as_the_tier_does(vbq: float, nlr: float, pl
     """The paper's logistic model counts VBQ ≥ its cut as high; a ratio must exceed its own."""
     explained = str(explain(vbq=vbq, nlr=nlr, plr=plr, cuts=ANY, vbq_sem=0.0))
     assert re.sub(r" \(cut [^)]*\)", "", explained) == words
+
+
+def test_the_odds_of_a_tier_are_those_of_the_normal_distribution() -> None:
+    """scipy's bivariate normal; both ratios err together."""
+    cuts = Cuts(method="institutional", n=0, vbq=3.0, nlr=4.0, plr=250.0, ratios="any")
+    errors = Errors(vbq=0.1, ln_nlr=0.2, ln_plr=0.15, correlation=0.5)
+    odds = tier_odds(vbq=3.05, nlr=3.6, plr=260.0, cuts=cuts, errors=errors)
+    limits = [log(4.0 / 3.6) / 0.2, log(250.0 / 260.0) / 0.15]
+    low = stats.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]]).cdf(limits)
+    high_vbq = stats.norm.cdf(0.5)
+    assert odds.flagged == pytest.approx(high_vbq * (1 - low), abs=1e-6)
+    assert odds.lower == pytest.approx((1 - high_vbq) * low, abs=1e-6)
+    assert odds.flagged + odds.intermediate + odds.lower == pytest.approx(1)
+    both = tier_odds(vbq=3.05, nlr=3.6, plr=260.0, cuts=replace(cuts, ratios="both"), errors=errors)
+    at_least_one_low = 1 - sum(stats.norm.cdf(one) for one in limits) + low
+    assert both.flagged == pytest.approx(high_vbq * at_least_one_low, abs=1e-6)
+
+
+@pytest.mark.parametrize(("vbq", "nlr", "plr"), [(3.0, 4.0, 250.0), (2.99, 4.01, 100.0), (3.2, 1.0, 251.0)])
+def test_without_error_the_odds_are_the_tier(vbq: float, nlr: float, plr: float) -> None:
+    cuts = Cuts(method="institutional", n=0, vbq=3.0, nlr=4.0, plr=250.0, ratios="any")
+    odds = tier_odds(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts, errors=Errors(vbq=0.0))
+    assert odds.of(tier(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts)) == 1

@@ -189,6 +189,37 @@ def test_a_scanner_that_the_cuts_hold_no_patient_of_is_said_at_the_patient(db: D
     )
 
 
+def put_repeats(db: Database, ratio: float) -> None:
+    """Twenty patients with two counts before their operation, of which the second NLR is ``ratio`` times the first."""
+    for number in range(20):
+        put(db, f"R{number:02d}", {"cbc_date": "2026-02-20"}, **LOWER)
+        for day, nlr in ((18, 2.0), (20, 2.0 * ratio)):
+            row = {
+                "person": f"LOCAL|R{number:02d}", "specimen": f"S{day}", "taken_at": f"2026-02-{day}T08:00:00+00:00",
+                "date_only": 0, "status": "final", "nlr": nlr, "plr": 100.0, "notes": "[]",
+            }  # fmt: skip
+            with writing(db):
+                insert(db, "derived_blood_count", [row])
+
+
+def test_how_likely_a_tier_is_is_said_where_it_is_not_sure(db: Database) -> None:
+    put(db, "SURE", **FLAGGED)
+    put(db, "HALF", **FLAGGED | {"vbq": 3.0})
+    put(db, "RATIO", **FLAGGED | {"nlr": 4.0, "plr": 100.0})
+    standing = {one.episode: one for one in changes(db)[1]}
+    assert (standing["HALF"].odds.flagged, standing["HALF"].odds.intermediate) == pytest.approx((0.5, 0.5))
+    assert str(standing["HALF"].explanation).endswith(
+        "; given the errors of measurement flagged 50 %, intermediate 50 %, lower 0 %"
+    )
+    for sure in ("SURE", "RATIO"):
+        assert "errors of measurement" not in str(standing[sure].explanation)
+    put_repeats(db, 1.3)
+    again = {one.episode: one for one in changes(db)[1]}
+    assert again["RATIO"].odds.flagged == pytest.approx(0.5, abs=1e-6), "its NLR is at the cut, and errs now"
+    assert "intermediate 50 %" in str(again["RATIO"].explanation)
+    assert again["RATIO"].to_json_dict()["odds"]["flagged"] == pytest.approx(0.5, abs=1e-6)
+
+
 def test_an_alarm_is_said_at_the_patients_it_is_about(db: Database) -> None:
     step = Step(scanner="B", since="2026-02-01", n=20, size=0.15, ci_low=0.1, ci_high=0.2)
     drift = Drift(

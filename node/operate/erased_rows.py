@@ -165,9 +165,16 @@ def _series(db: Database, series: str, gone: Gone) -> None:
     gone.add("results", len(results))
     for table in OF_SERIES:
         db.execute(f"DELETE FROM {table} WHERE series_instance_uid = ?", [series])
-    db.execute("DELETE FROM state_worklist WHERE instr(item, ?)", [series])
+    _worklist(db, series)
     for table in ("derived_problem", "state_failure"):
         db.execute(f"DELETE FROM {table} WHERE unit_kind = 'series' AND unit_key = ?", [series])
+
+
+def _worklist(db: Database, name: str) -> None:
+    """Who is at items that are named by a series or a study id."""
+    for (item,) in db.execute("SELECT item FROM state_worklist").fetchall():
+        if name in item:
+            db.execute("DELETE FROM state_worklist WHERE item = ?", [item])
 
 
 def _study(db: Database, study: str) -> None:
@@ -234,13 +241,11 @@ def _keep_of_others(db: Database, frame_id: int, left: bytes) -> None:
 def _study_ids(db: Database, whole: Whole, gone: Gone, *, now: datetime) -> None:
     for one in whole.study_ids:
         gone.add("flags", db.execute("DELETE FROM record_flag WHERE episode = ?", [one]).rowcount)
-        db.execute("DELETE FROM state_worklist WHERE instr(item, ?)", [one])
+        _worklist(db, one)
         for table in ("derived_problem", "state_failure"):
             db.execute(f"DELETE FROM {table} WHERE unit_key = ?", [one])
         for table, column in IN_RECORDS:
-            db.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE instr({column}, ?)", [one, ERASED, one]
-            )
+            db.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", [one, ERASED])
     _fits(db, whole.study_ids, gone)
     _exports(db, set(whole.study_ids))
     _reports(db, whole, gone, now=now)

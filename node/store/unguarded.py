@@ -7,6 +7,9 @@ from sqlite_utils import Database
 
 from node.store.database import writing
 
+GUARDS = ("_no_update", "_no_delete")
+"""Ends of the names of the triggers that :mod:`node.store.migrate` makes."""
+
 
 @contextmanager
 def erasing(db: Database) -> Iterator[Database]:
@@ -16,10 +19,8 @@ def erasing(db: Database) -> Iterator[Database]:
     """
     db.execute("PRAGMA secure_delete = ON")
     with writing(db):
-        guards = db.execute(
-            "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' "
-            "AND (name LIKE '%\\_no\\_update' ESCAPE '\\' OR name LIKE '%\\_no\\_delete' ESCAPE '\\')"
-        ).fetchall()
+        triggers = db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+        guards = [(name, sql) for name, sql in triggers if name.endswith(GUARDS)]
         for name, _ in guards:
             db.execute(f"DROP TRIGGER {name}")
         db.execute("PRAGMA defer_foreign_keys = ON")

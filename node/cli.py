@@ -9,6 +9,7 @@ from sqlite_utils.utils import sqlite3
 
 from node import __version__
 from node.commands import (
+    audit,
     backup,
     counts,
     decisions,
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 for part in (
     roles, measure, facts, pacs, quarantine, questions, records, results, decisions, counts, pool, users, upkeep,
-    backup, erase,
+    backup, erase, audit,
 ):  # fmt: skip
     app.add_typer(part.app)
 

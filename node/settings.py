@@ -492,6 +492,20 @@ class Web(Listener):
         return self
 
 
+class Syslog(Section):
+    """A syslog server over TLS."""
+
+    host: str
+    port: Port = 6514
+    tls: ClientTls
+
+
+class Audit(Section):
+    """Where the audit goes beside the database."""
+
+    syslog: Syslog | None = None
+
+
 class Identity(Section):
     """How the patient numbers of the PACS and of the laboratory are brought together."""
 
@@ -605,6 +619,7 @@ class Settings(Section):
     hl7: Hl7 = Hl7()
     fhir: Fhir = Fhir()
     metrics: Metrics = Metrics()
+    audit: Audit = Audit()
     web: Web = Web()
     identity: Identity = Identity()
     measurement: Measurement = Measurement()

@@ -1,6 +1,7 @@
 """Back up and restore."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from rich.status import Status
 from typer.core import TyperGroup
 
 from node.commands.shell import AsJson, Config, err, open_node, out, print_json, read_settings
-from node.errors import InputError
+from node.errors import InputError, StoreError
 from node.settings import Settings
 
 
@@ -46,7 +47,7 @@ def make(
 
     settings = read_settings(config)
     place = _place(folder, settings)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="backup")
     with err.status("copying the database") as shown:
         done = back_up(db, settings, place, progress=_progress(shown, "storing"))
     one = done.generation
@@ -147,6 +148,9 @@ def restore(
     data = settings.storage.folder
     with err.status("bringing back") as shown:
         done = bring_back(folder, data, name=at, key=key, settings=settings, progress=_progress(shown, "bringing back"))
+    # A database of an earlier schema is not opened before it is migrated; its audit then begins with the next look.
+    with suppress(StoreError):
+        open_node(settings, action="restore", subject=done.name)
     out.print(
         f"restored to {data}: {done.manifest.files} files and the database as of {done.manifest.made_at}",
         markup=False, highlight=False, soft_wrap=True,

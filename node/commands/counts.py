@@ -27,7 +27,7 @@ def counts_list(config: Config = None, as_json: AsJson = False) -> None:
     """List the held counts with the rows and reasons that hold them, and those that somebody decided about."""
     from node.people.counts import listed
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="counts list")
     rows = listed(db)
     if as_json:
         print_json(rows)
@@ -60,7 +60,7 @@ def counts_approve(
         "leukocytes": leukocytes,
     }
     given = {name: value for name, value in told.items() if value is not None}
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="counts approve")
     approve(db, specimen, by=by, now=now(), patient=patient, cells=given)
     out.print("approved; the steps use the count", highlight=False)
 
@@ -70,6 +70,6 @@ def counts_withdraw(specimen: Specimen, by: By, patient: Patient = None, config:
     """Take an approval back: the count is held again."""
     from node.people.counts import withdraw
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="counts withdraw")
     withdraw(db, specimen, by=by, now=now(), patient=patient)
     out.print("withdrawn; the count is held again", highlight=False)

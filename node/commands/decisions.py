@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, opaque, open_node, out, print_json, print_table, read_settings
 
 app = typer.Typer()
 thresholds_app = typer.Typer(
@@ -38,7 +38,7 @@ def thresholds_list(
     from node.people import thresholds
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="thresholds list")
     rows = thresholds.list_versions(db)
     if not everything:
         rows = [row for row in rows if row["state"] != "proposed" or row["announced"] or row is rows[-1]]
@@ -65,7 +65,7 @@ def thresholds_show(version: Version, config: Config = None, as_json: AsJson = F
     """Show a version: its cuts, what they rest on, and whose tier would change."""
     from node.people import thresholds
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="thresholds show", subject=str(version))
     shown = thresholds.show(db, version)
     if as_json:
         print_json(shown)
@@ -84,7 +84,7 @@ def thresholds_adopt(
     from node.people import thresholds
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="thresholds adopt", subject=str(version))
     changes = thresholds.would_change(db, version)
     thresholds.adopt(db, version, by=by, now=now())
     out.print(f"version {version} adopted; {len(changes)} tiers will change with the next night", highlight=False)
@@ -102,7 +102,7 @@ def thresholds_retire(
     from node.people import thresholds
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="thresholds retire", subject=str(version))
     thresholds.retire(db, version, by=by, now=now())
     out.print(f"version {version} retired", highlight=False)
 
@@ -113,7 +113,7 @@ def identity_list(config: Config = None, as_json: AsJson = False) -> None:
     from node.people.identity import candidates, doubts
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="identity list")
     rows = candidates(db)
     others = doubts(db)
     if as_json:
@@ -138,7 +138,7 @@ def _decide(
 ) -> str:
     from node.people.identity import decide, decide_signs
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="identity decided")
     authority, number, other = numbers
     if other is not None:
         decide(db, numbers=(authority, number, other), confirmed=confirmed, by=by, now=now())
@@ -193,6 +193,6 @@ def study_use_newest(
     """Of every image of a study what came last holds; earlier versions are kept and count for nothing."""
     from node.people.studies import use_newest
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="study use-newest", subject=opaque(study))
     undecided = use_newest(db, study, by=by, at=now())
     out.print(f"what came last of study {study} holds; {undecided} images stood in several versions", highlight=False)

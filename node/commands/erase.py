@@ -29,7 +29,7 @@ def erase(patient: Patient, by: By, why: Why, config: Config = None, as_json: As
     from node.operate.erase import erase as erase_person
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="erase")
     done = erase_person(db, settings, patient, by=by, why=why, now=now())
     left = [
         *(f"still names the patient: {one}" for one in done.still),
@@ -57,6 +57,6 @@ def hold(
     from node.operate.erase import hold as hold_person
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="hold released" if release else "hold")
     numbers = hold_person(db, settings, patient, by=by, why=why, release=release, now=now())
     out.print(f"{'released' if release else 'held'}: {len(numbers)} patient numbers", highlight=False)

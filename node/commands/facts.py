@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, MappingFile, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import (
+    AsJson,
+    Config,
+    MappingFile,
+    opaque,
+    open_node,
+    out,
+    print_json,
+    print_table,
+    read_settings,
+)
 from node.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +62,7 @@ def import_(
         raise typer.Exit(_dry_run(cohort, text, propose=propose, details=details, as_json=as_json))
     if propose is not None:
         raise InputError("--propose goes with --dry-run")
-    db, _ = open_node(settings, create=True)
+    db, _ = open_node(settings, create=True, action="import")
     summary = import_cohort(db, cohort, site=settings.site.name, now=now(), mapping=text)
     if details is not None:
         _write_details(details, read_cohort(cohort, mapping=text)[1])
@@ -132,7 +142,7 @@ def reading_add(
     from node.people.readings import add_reading
 
     settings = read_settings(config)
-    db, archive = open_node(settings)
+    db, archive = open_node(settings, action="reading add", subject=opaque(series_uid))
     try:
         text = rois.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -166,7 +176,7 @@ def reading_show(
     from node.measure.pictures import draw, stored_reading, write_picture
 
     settings = read_settings(config)
-    db, archive = open_node(settings)
+    db, archive = open_node(settings, action="reading show", subject=opaque(series_uid))
     reading = stored_reading(db, series_uid, automatic=automatic)
     if as_json:
         print_json(asdict(reading))
@@ -203,7 +213,7 @@ def reading_approve(
     from node.people.readings import approve
 
     settings = read_settings(config)
-    db, archive = open_node(settings)
+    db, archive = open_node(settings, action="reading approve", subject=opaque(series_uid))
     added = approve(
         db, archive, series_uid=series_uid, reader=reader, now=now(), picture=picture, confirmed=confirm or ()
     )
@@ -220,7 +230,7 @@ def reading_withdraw(
     """Take a reading back: what was in effect before it is so again. The reading and the reason stay to be seen."""
     from node.people.readings import withdraw
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="reading withdraw", subject=str(reading_id))
     withdraw(db, reading_id=reading_id, reader=reader, why=why, now=now())
     out.print(f"reading {reading_id} withdrawn", highlight=False)
 

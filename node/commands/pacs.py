@@ -9,7 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, err, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, err, opaque, open_node, out, print_json, print_table, read_settings
 from node.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def fetch(
     `problems` until a later fetch brings them), 1 when the PACS cannot be used.
     """
     settings = read_settings(config)
-    db, archive = open_node(settings, create=True)
+    db, archive = open_node(settings, create=True, action="fetch", subject=opaque(study))
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=err, disable=not err.is_terminal,
@@ -171,7 +171,7 @@ def forward_list(config: Config = None, as_json: AsJson = False) -> None:
     from node.outgoing.forward import FORWARD
     from node.outgoing.queue import overview
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="forward list")
     rows = overview(db, FORWARD)
     if as_json:
         print_json(rows)
@@ -188,5 +188,5 @@ def forward_retry(
     """Try everything that waits for a peer, or was given up, again now."""
     from node.outgoing.forward import retry
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="forward retry", subject=peer)
     out.print(f"{retry(db, peer, at=now())} objects are tried again", highlight=False)

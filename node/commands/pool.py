@@ -38,7 +38,7 @@ def pool_export(
     from node.pooling.export import export
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="pool export")
     done = export(db, settings, now=now(), minimum=minimum_cell)
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     try:

@@ -21,7 +21,7 @@ def quarantine_list(config: Config = None, as_json: AsJson = False) -> None:
     """List the objects in quarantine and why they are there."""
     from node.people.quarantine import quarantined
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="quarantine list")
     rows = quarantined(db)
     if as_json:
         print_json(rows)
@@ -36,7 +36,7 @@ def quarantine_show(object_id: ObjectId, config: Config = None) -> None:
     from node.people.quarantine import show
 
     settings = read_settings(config)
-    db, archive = open_node(settings)
+    db, archive = open_node(settings, action="quarantine show", subject=object_id)
     print_json(show(db, archive, settings.storage.folder, object_id))
 
 
@@ -54,7 +54,7 @@ def quarantine_retry(
     from node.people.quarantine import retry
 
     settings = read_settings(config)
-    db, archive = open_node(settings)
+    db, archive = open_node(settings, action="quarantine retry")
     done = retry(db, archive, settings.storage.folder, object_ids or [], by=by, now=now())
     if as_json:
         print_json([{"id": one.id, "corrected": one.corrected, "error": one.error} for one in done])

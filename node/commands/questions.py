@@ -97,7 +97,7 @@ def problems(
     from node.store.failures import ask_again
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="problems")
     if retry:
         again = ask_again(db)
         err.print(f"{again} to be tried again; the steps do it", markup=False, highlight=False)
@@ -209,7 +209,7 @@ def agreement(config: Config = None, as_json: AsJson = False) -> None:
     from node.analysis.agreement_tables import agreement_tables
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="agreement")
     stored = stored_readings(db, form=settings.measurement.form)
     report = compare_readers(stored.table)
     if as_json:

@@ -28,7 +28,7 @@ def messages_show(
     from node.operate.messages import show_message
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="messages show", subject=message_id)
     print_json(show_message(db, settings, message_id))
 
 
@@ -41,7 +41,7 @@ def messages_replay(
     from node.steps.replay import replay
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="messages replay")
     done = replay(db, settings, message_ids or [])
     out.print(f"{done} frames read anew", highlight=False)
 
@@ -51,7 +51,7 @@ def report_list(config: Config = None, as_json: AsJson = False) -> None:
     """List all reports and notices, and how many of their mails were sent."""
     from node.nightly.reports import list_reports
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="report list")
     rows = list_reports(db)
     if as_json:
         print_json(rows)
@@ -70,7 +70,7 @@ def report_show(
     """Print the report of a night exactly as it was made."""
     from node.nightly.reports import stored_mail, stored_report
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="report show", subject=f"{night:%Y-%m-%d}")
     form: Literal["text", "html"] = "html" if html else "text"
     if recipient is None:
         sys.stdout.write(stored_report(db, night.date(), form))
@@ -88,7 +88,7 @@ def report_analysis(
     from node.analysis.analyse import write
     from node.nightly.analysis import past_analysis
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="report analysis", subject=f"{night:%Y-%m-%d}")
     write(past_analysis(db, night.date()), folder)
     out.print(f"written to {folder / 'report.html'} and beside it", markup=False, highlight=False, soft_wrap=True)
 
@@ -98,6 +98,6 @@ def report_resend(night: Night, config: Config = None) -> None:
     """Queue the stored mails of a night once more; the nightly role sends them."""
     from node.nightly.reports import resend
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="report resend", subject=f"{night:%Y-%m-%d}")
     recipients = resend(db, night.date(), now=now())
     out.print(f"queued again for {', '.join(recipients)}", markup=False, highlight=False, soft_wrap=True)

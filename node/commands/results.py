@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, opaque, open_node, out, print_json, print_table, read_settings
 from node.errors import InputError
 
 app = typer.Typer()
@@ -30,7 +30,7 @@ def results_list(
     as_json: AsJson = False,
 ) -> None:
     """List the results: for whom, of which series, and what became of them."""
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="results list", subject=opaque(series))
     rows = list(
         db.query(
             "SELECT * FROM results WHERE (:everything OR latest = 1) AND series_instance_uid = "
@@ -61,7 +61,7 @@ def results_show(
     from node.store.whole_file import write_whole
 
     settings = read_settings(config)
-    db, _ = open_node(settings)
+    db, _ = open_node(settings, action="results show", subject=str(result_id))
     row = next(db.query("SELECT * FROM results WHERE result_id = ?", [result_id]), None)
     if row is None:
         raise InputError(f"there is no result {result_id}; `vbq-node results list` shows them")
@@ -85,7 +85,7 @@ def results_send(
     withdrawn by a person."""
     from node.people.results import send
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="results send", subject=opaque(series))
     send(db, series, by=by, at=now())
     out.print("what is measured or approved of it is sent", highlight=False)
 
@@ -95,7 +95,7 @@ def results_resend(result_id: ResultId, by: By, config: Config = None) -> None:
     """Send a result once more: the same bytes, under the same UID."""
     from node.people.results import resend
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="results resend", subject=str(result_id))
     resend(db, result_id, by=by, at=now())
     out.print(f"result {result_id} is sent again", highlight=False)
 
@@ -110,6 +110,6 @@ def results_withdraw(
     """Withdraw the results of a series everywhere, and send no others of it until `results send` wants them."""
     from node.people.results import withdraw
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="results withdraw", subject=str(result_id))
     series = withdraw(db, result_id, by=by, why=why, at=now())
     out.print(f"results of series {series} are withdrawn", highlight=False)

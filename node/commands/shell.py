@@ -1,8 +1,11 @@
 """What all commands share: their common options, opening the node's data, and showing rows and JSON."""
 
+import getpass
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +16,13 @@ from rich.text import Text
 from sqlite_utils import Database
 
 from analytics.reasons import use_language
+from node.clock import now
 from node.logs import configure_logging
 from node.settings import Settings, load_settings
+from node.store import audit
 from node.store.archive import Archive
 from node.store.database import open_database
+from node.store.public_id import public_id
 
 Config = Annotated[
     Path | None,
@@ -29,6 +35,8 @@ MappingFile = Annotated[
 ]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
+COMMAND_LINE = "command line"
+"""Stands in the audit for the address of whoever works on this machine."""
 UNBOUNDED = 100_000
 """Characters in a line that nobody looks at on a terminal: a table is as wide as its content there."""
 
@@ -44,10 +52,32 @@ def read_settings(config: Path | None) -> Settings:
     return settings
 
 
-def open_node(settings: Settings, *, create: bool = False) -> tuple[Database, Archive]:
-    """The database and the archive of the data folder."""
+def open_node(
+    settings: Settings, *, create: bool = False, action: str = "", subject: str = ""
+) -> tuple[Database, Archive]:
+    """The database and the archive of the data folder.
+
+    Parameters
+    ----------
+    action, subject
+        What is done or looked at by the command, for the audit; nothing is noted without it. A subject is a number or a
+        public id, never one of a patient.
+    """
     # A question asked in the wrong folder must not be answered from a new, empty database.
-    return open_database(settings.storage.folder, create=create), Archive(settings.storage.folder)
+    db = open_database(settings.storage.folder, create=create)
+    if action:
+        audit.note(db, name=_user(), address=COMMAND_LINE, action=action, subject=subject, at=now())
+    return db, Archive(settings.storage.folder)
+
+
+def opaque(uid: str | None) -> str:
+    """A UID as it stands in the audit and in addresses of the pages."""
+    return "" if uid is None else public_id(sha256(uid.encode()).hexdigest())
+
+
+def _user() -> str:
+    """Who runs the command: who became the user of the node by sudo, else that user."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

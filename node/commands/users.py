@@ -26,7 +26,7 @@ def users_list(config: Config = None, as_json: AsJson = False) -> None:
     """List the accounts."""
     from node.people.users import list_users
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="users list")
     users = list_users(db)
     if as_json:
         rows = [{**asdict(one), "roles": list(one.roles)} for one in users]
@@ -53,7 +53,7 @@ def users_add(
     from node.people.users import add_user
 
     settings = read_settings(config)
-    db, _ = open_node(settings, create=True)
+    db, _ = open_node(settings, create=True, action="users add", subject=name)
     password = None if by_proxy else _password(from_input=password_stdin)
     add_user(db, name, roles=role, password=password, now=now())
     out.print(f"{name} may log in as {', '.join(role)}", markup=False, highlight=False)
@@ -64,7 +64,7 @@ def users_password(name: Name, password_stdin: FromInput = False, config: Config
     """Give an account another password; its sessions end."""
     from node.people.users import set_password
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="users password", subject=name)
     set_password(db, name, _password(from_input=password_stdin), now=now())
     out.print(f"the password of {name} is another now", markup=False, highlight=False)
 
@@ -74,7 +74,7 @@ def users_disable(name: Name, config: Config = None) -> None:
     """Let nobody log in with an account any more; its readings and decisions stay."""
     from node.people.users import disable_user
 
-    db, _ = open_node(read_settings(config))
+    db, _ = open_node(read_settings(config), action="users disable", subject=name)
     disable_user(db, name, now=now())
     out.print(f"{name} may not log in any more", markup=False, highlight=False)
 

@@ -13,6 +13,7 @@ from sqlite_utils.utils import sqlite3
 
 from node.clock import now
 from node.errors import PeerError, StoreError
+from node.operate.audit import folders_of, verify
 from node.operate.backup_state import backup_state
 from node.operate.status import presence_in_words
 from node.settings import Listener, Settings
@@ -45,6 +46,7 @@ def examine(settings: Settings) -> list[Finding]:
         _database(settings.storage.folder),
         _wal(settings.storage.folder),
         *_backup(settings),
+        *_audit(settings),
         *_node(settings.storage.folder),
         *_ports(settings),
         *_peers(settings),
@@ -134,6 +136,21 @@ def _backup(settings: Settings) -> Iterator[Finding]:
     finally:
         db.close()
     yield Finding(check="backup", ok=state.ok, detail=state.sentence)
+
+
+def _audit(settings: Settings) -> Iterator[Finding]:
+    try:
+        db = open_database(settings.storage.folder)
+    except StoreError:  # said by the check of the database
+        return
+    try:
+        found = verify(db, folders_of(settings, None))
+    except (sqlite3.Error, StoreError) as error:
+        yield Finding(check="audit", ok=False, detail=str(error))
+        return
+    finally:
+        db.close()
+    yield Finding(check="audit", ok=not found.faults, detail="; ".join(found.faults) or f"{found.rows} rows, whole")
 
 
 def _node(folder: Path) -> Iterator[Finding]:

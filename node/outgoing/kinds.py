@@ -3,6 +3,7 @@
 The modules are light: the libraries that send are loaded when there is something to send.
 """
 
+from node.outgoing.audit import AUDIT
 from node.outgoing.commitment import COMMITMENT
 from node.outgoing.fhir import FHIR
 from node.outgoing.forward import FORWARD
@@ -11,4 +12,4 @@ from node.outgoing.mail import MAIL
 from node.outgoing.oru import ORU
 from node.outgoing.study_query import STUDY_QUERY
 
-KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, MAIL, ORU, FHIR)
+KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, MAIL, ORU, FHIR, AUDIT)

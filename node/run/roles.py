@@ -5,21 +5,27 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
+from hashlib import sha256
 from time import sleep
 from typing import Protocol
 
 import structlog
 
+from node.clock import now
 from node.errors import NodeError
 from node.logs import withhold_values
 from node.settings import Settings
+from node.store.audit import note_settings
+from node.store.database import open_database
 from node.store.presence import Present, present
 
 READY_LINE = "ready"
 """What a supervised role writes to standard output once it does its work."""
 REFUSED_LINE = "refused"
 """What it writes when it cannot start for a reason that it has said: to start it again would not help."""
+SETTINGS_DIGITS = 12
+"""Of the SHA-256 of all settings, by which the audit tells that they have changed."""
 STOP_PATIENCE_S = 12.0
 """How long a role may take to end what it is at; then it ends in the middle of it. What it had not finished is a query
 away."""
@@ -49,6 +55,9 @@ def _steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], Non
     from node.run.metrics import serve_metrics
     from node.steps.worker import run_steps
 
+    digest = sha256(settings.model_dump_json().encode()).hexdigest()
+    with closing(open_database(settings.storage.folder, create=True)) as db:
+        note_settings(db, digest[:SETTINGS_DIGITS], at=now())
     with serve_metrics(settings):
         run_steps(settings, stop, ready=ready)
 

@@ -11,6 +11,8 @@ from node.store.database import insert, writing
 
 START = "0" * 64
 """What the first row seals."""
+SETTINGS = "settings"
+"""Action of a start with other settings than before; the subject is their hash."""
 COLUMNS = ("at", "name", "address", "action", "subject", "previous_sha256")
 
 
@@ -27,6 +29,13 @@ def note(db: Database, *, name: str, address: str, action: str, subject: str, at
             "previous_sha256": last[0] if last else START,
         }
         insert(db, "record_audit", [{**row, "sha256": seal(row)}])
+
+
+def note_settings(db: Database, digest: str, *, at: datetime) -> None:
+    """Write a row when the node is started with other settings than before; the first ones are news, too."""
+    last = db.execute("SELECT subject FROM record_audit WHERE action = ? ORDER BY audit_id DESC", [SETTINGS]).fetchone()
+    if last is None or last[0] != digest:
+        note(db, name="vbq-node", address="", action=SETTINGS, subject=digest, at=at)
 
 
 def first_broken(db: Database) -> int | None:

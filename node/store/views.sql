@@ -254,6 +254,9 @@ LEFT JOIN (SELECT q.result_id, max(s.done_at) AS sent_at, sum(s.attempts) AS att
             AND s.key >= CAST(q.result_id AS TEXT) AND s.key < q.result_id || '0'
            GROUP BY q.result_id) AS o USING (result_id);
 
+CREATE VIEW audit AS
+SELECT audit_id, at, name, address, action, subject FROM record_audit;
+
 CREATE VIEW problems AS
 -- Words of reasons that are kept stand beside them; those of reasons made here are filled in from state_words. advice: of
 -- the problem, behind its reasons. codes: those of the reasons, else the code of the problem itself stands for them.

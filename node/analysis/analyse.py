@@ -38,6 +38,7 @@ from analytics.pictures.risk import decision_curve, risk_calibration
 from analytics.reasons import Reason, codes, words
 from node.analysis.agreement import read_readings
 from node.analysis.cells import LABELS, guarded
+from node.analysis.checklists import Facts, checklists
 from node.analysis.missing import MissingReport, missing_report
 from node.analysis.pages import Picture, clear, page_template, write_pages
 from node.analysis.tables import tables
@@ -55,7 +56,8 @@ WRITTEN = (
     "analysis", "report", "table1", "correlations", "table2", "effects", "log_ratios", "winsorised", "logistic",
     "shape", "interactions", "diagnostics", "influence", "scanners", "paper", "paper_table1", "paper_inconsistencies",
     "roc", "areas", "agreement", "limits", "left_out", "missing", "flow", "scatter_age", "scatter_nlr", "scatter_plr",
-    "ratio_parts", "upper_quartile", "imputed", "risk", "net_benefit", "risk_calibration", "decision_curve",
+    "ratio_parts", "upper_quartile", "imputed", "risk", "net_benefit", "strobe", "tripod_ai", "risk_calibration",
+    "decision_curve",
     "age_by_sex", "coefficients", "residuals", "calibration", "over_time", "bland_altman", "bland_altman_automatic",
 )  # fmt: skip
 """Names of the files that an analysis may write, with these endings."""
@@ -212,6 +214,8 @@ def write(run: Run, folder: Path) -> None:
     shown = tables(run.analysis)
     if run.missing is not None:
         shown.insert(0, run.missing.table())
+    facts = Facts(analysis=run.analysis, cohort=run.cohort, flow=run.flow, missing=run.missing, software=run.software)
+    shown.extend(checklists(facts))
     write_pages(folder, page_template("analysis.html.j2"), run=run, tables=shown, pictures=list(pictures(run)))
 
 

@@ -30,6 +30,7 @@ LINE_CHARACTERS = 42
 REASON_SIZE, LINE_STEP = 9.5, 0.0034
 """Points, and the share of the height that a line takes for each point."""
 FOOT, FOOT_SIZE, FOOT_CHARACTERS = 0.09, 8.0, 54
+FOOT_MARGIN = 0.008
 TWO_SIDED_95 = 1.96
 
 TEXT_COLOUR, FAINT_COLOUR = "#20262b", "#66707a"
@@ -61,6 +62,8 @@ class Measured:
     made_by: str
     """Who placed the circles: name and version of the algorithm."""
     beside: Beside | None = None
+    printed: str = ""
+    """What stands below it where the picture leaves the node: under which study protocol."""
 
 
 def overlay(image: SagittalImage, measured: Measured) -> bytes:
@@ -187,6 +190,9 @@ def _write(figure: "Figure", measured: Measured) -> None:
         TEXT_LEFT, 0.95, title, fontsize=12.5, fontweight="bold", color="white", va="center",
         bbox={"facecolor": colour, "edgecolor": "none", "boxstyle": "round,pad=0.45"},
     )  # fmt: skip
+    foot = [*wrap(measured.made_by, FOOT_CHARACTERS)[:2], "research use only; a person decides"]
+    foot += wrap(measured.printed, FOOT_CHARACTERS)
+    foot_top = max(FOOT, FOOT_MARGIN + len(foot) * FOOT_SIZE * LINE_STEP)
     at = 0.86
     if measured.score:
         figure.text(
@@ -199,10 +205,9 @@ def _write(figure: "Figure", measured: Measured) -> None:
     if measured.reasons:
         heading = "To note" if measured.status is MeasurementStatus.MEASURED else "Why"
         figure.text(TEXT_LEFT, at - 0.02, heading, fontsize=11, fontweight="bold", color=TEXT_COLOUR, va="top")
-        room = int((at - 0.06 - FOOT - 0.01) / (REASON_SIZE * LINE_STEP))
+        room = int((at - 0.06 - foot_top - 0.01) / (REASON_SIZE * LINE_STEP))
         _lines(figure, at - 0.06, _fitting(measured.reasons, room), size=REASON_SIZE)
-    foot = [*wrap(measured.made_by, FOOT_CHARACTERS)[:2], "research use only; a person decides"]
-    _lines(figure, FOOT, foot, size=FOOT_SIZE, colour=FAINT_COLOUR)
+    _lines(figure, foot_top, foot, size=FOOT_SIZE, colour=FAINT_COLOUR)
 
 
 def _about(measured: Measured, score: VbqScore) -> list[str]:

@@ -5,7 +5,7 @@ The score and the circles are those that are stored; only what surrounds them (o
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -158,6 +158,28 @@ def draw(db: Database, archive: Archive, reading: StoredReading) -> bytes:
         made_by=reading.made_by,
     )
     return overlay(image, shown)
+
+
+def draw_result(path: Path, frame_number: int | None, circles: Mapping[str, Circle], shown: Measured) -> bytes:
+    """The picture of circles on the slice in a file as PNG, with the outlines that are found on it now.
+
+    Parameters
+    ----------
+    shown
+        All that stands beside it; its score and outlines are put in here.
+
+    Raises
+    ------
+    ReadingError
+        The slice cannot be placed.
+    ScoreError
+        The circles give no score on it.
+    """
+    image = _image(path, frame_number)
+    if image is None:
+        raise ReadingError("the slice is missing or does not say how it lies")
+    found = score(image.signal, circles, spacing_mm=image.spacing_mm)
+    return overlay(image, replace(shown, score=found, outlines=_outlines(image)))
 
 
 def write_picture(path: Path, png: bytes) -> None:

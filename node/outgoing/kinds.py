@@ -10,6 +10,7 @@ from node.outgoing.forward import FORWARD
 from node.outgoing.kind import Kind
 from node.outgoing.mail import MAIL
 from node.outgoing.oru import ORU
+from node.outgoing.results import RESULTS
 from node.outgoing.study_query import STUDY_QUERY
 
-KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, MAIL, ORU, FHIR, AUDIT)
+KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, RESULTS, MAIL, ORU, FHIR, AUDIT)

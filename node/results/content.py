@@ -194,10 +194,13 @@ class Result:
     """The file of the slice, as received."""
     protocol: str
     """The study protocol or ethics vote; never empty."""
+    site: str
+    """Name of the site."""
     status: Status
     version: int
     replaces: Earlier | None
     made_at: datetime
+    """In the site's time zone."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """What is kept beside the bytes: all that it says but the name of the patient."""

@@ -8,8 +8,8 @@ sent, so whatever is sent again is the same, under the same identifier.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,19 @@ SELECT o.sha256 FROM derived_instance AS i JOIN fact_object AS o USING (object_i
 WHERE i.series_instance_uid = ? AND (?2 IS NULL OR i.sop_instance_uid = ?2) ORDER BY o.object_id DESC LIMIT 1
 """
 
+# What a newer one has replaced, or does not hold any more (:withdrawn), and no note has named yet.
+TO_BE_REJECTED = """
+SELECT r.result_id FROM record_result AS r
+WHERE r.queue = :queue AND r.destination = :destination AND r.subject = :subject AND r.kind <> :note
+  AND (EXISTS (SELECT 1 FROM record_result AS n WHERE n.kind = r.kind AND n.destination = r.destination
+               AND n.subject = r.subject AND n.version > r.version)
+       OR :withdrawn AND r.status <> 'withdrawn')
+  AND NOT EXISTS (SELECT 1 FROM record_result AS k, json_each(k.content, '$.rejects') AS rejected
+                  WHERE k.kind = :note AND k.destination = r.destination AND k.subject = r.subject
+                    AND rejected.value = r.identifier)
+ORDER BY r.result_id
+"""
+
 FAILED = "SELECT unit_key, unit_part FROM state_failure WHERE step = ? AND final = 1 AND version = ?"
 
 
@@ -54,6 +67,9 @@ class Rendered:
 
 Render = Callable[[Result], Rendered]
 """Raises whatever it likes: that costs this result, and stands in ``problems``."""
+Note = Callable[[Result, Sequence[Earlier]], Rendered]
+NOTE = "ko"
+"""The kind of a note about earlier results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +90,8 @@ class Destination:
         The part of a finding that these results say.
     in_files
         Whether the bytes are files (of DICOM), or stand in the record.
+    note
+        What renders a note about earlier results that no longer hold, where the destination wants such.
     """
 
     queue: str
@@ -82,6 +100,7 @@ class Destination:
     silent: frozenset[str] = frozenset()
     told: Callable[[Finding], Finding]
     in_files: bool
+    note: Note | None = None
 
 
 class _Newest(NamedTuple):
@@ -120,7 +139,36 @@ def make_due(
                 result = _result(db, settings, destination, kind, finding, before, at)
                 _record(db, settings, destination, result, destination.renders[kind](result), said, unit)
                 made += 1
+        unit = Unit("series", finding.series_instance_uid, f"{NOTE} {destination.name}")
+        if destination.note is not None and unit[1:] not in failed:
+            with barrier(db, STEP, unit):
+                made += _note(db, settings, destination, destination.note, finding, at, unit)
     return made
+
+
+def _note(
+    db: Database,
+    settings: Settings,
+    destination: Destination,
+    render: Note,
+    finding: Finding,
+    at: datetime,
+    unit: Unit,
+) -> int:
+    """A note about what no longer holds, where there is something of which there is none; returns how many."""
+    about = {"queue": destination.queue, "destination": destination.name, "subject": finding.series_instance_uid}
+    found = db.execute(TO_BE_REJECTED, {**about, "note": NOTE, "withdrawn": finding.score is None}).fetchall()
+    if not found:
+        return 0
+    rejected = [load_earlier(db, settings, result_id) for (result_id,) in found]
+    (before,) = db.execute(
+        "SELECT coalesce(max(version), 0) FROM record_result WHERE kind = ? AND destination = ? AND subject = ?",
+        [NOTE, destination.name, finding.series_instance_uid],
+    ).fetchone()
+    result = replace(_result(db, settings, destination, NOTE, finding, None, at), version=before + 1)
+    said = {"rejects": [one.identifier for one in rejected]}
+    _record(db, settings, destination, result, render(result, rejected), digest(finding), unit, **said)
+    return 1
 
 
 def _is_due(finding: Finding, said: str, before: _Newest | None, *, silent: bool) -> bool:
@@ -148,10 +196,11 @@ def _result(
         whose=None if image is None else read_whose(image),
         image=image,
         protocol=settings.site.protocol,
+        site=settings.site.name,
         status=status_of(finding, earlier),
         version=1 if earlier is None else earlier.version + 1,
         replaces=earlier,
-        made_at=at,
+        made_at=at.astimezone(settings.site.zone),
     )
 
 
@@ -183,6 +232,7 @@ def _record(
     rendered: Rendered,
     said: str,
     unit: Unit,
+    **further: Sequence[str],
 ) -> None:
     finding = result.finding
     row = row_of(
@@ -192,7 +242,7 @@ def _record(
         version=result.version,
         status=result.status,
         rendered=rendered,
-        content=result.to_json_dict(),
+        content=result.to_json_dict() | further,
         settings=settings,
         at=result.made_at,
     ) | {

@@ -1,0 +1,1 @@
+"""Results as DICOM objects: structured report, picture, masks, presentation state, rejection note."""

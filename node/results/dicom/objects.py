@@ -1,0 +1,43 @@
+"""What renders each kind of DICOM result; the libraries are loaded when there is something to render."""
+
+from collections.abc import Mapping, Sequence
+
+from node.results.content import Earlier, Result
+from node.results.records import Render, Rendered
+
+SILENT = frozenset({"seg", "gsps"})
+"""Objects that cannot say that nothing holds any more: a rejection note must."""
+
+
+def _sr(result: Result) -> Rendered:
+    from node.results.dicom.sr import render_sr
+
+    return render_sr(result)
+
+
+def _sc(result: Result) -> Rendered:
+    from node.results.dicom.sc import render_sc
+
+    return render_sc(result)
+
+
+def _seg(result: Result) -> Rendered:
+    from node.results.dicom.seg import render_seg
+
+    return render_seg(result)
+
+
+def _gsps(result: Result) -> Rendered:
+    from node.results.dicom.gsps import render_gsps
+
+    return render_gsps(result)
+
+
+def note(result: Result, rejected: Sequence[Earlier]) -> Rendered:
+    """The rejection note about earlier objects."""
+    from node.results.dicom.ko import render_ko
+
+    return render_ko(result, rejected)
+
+
+RENDERS: Mapping[str, Render] = {"sr": _sr, "sc": _sc, "seg": _seg, "gsps": _gsps}

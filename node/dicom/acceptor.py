@@ -16,6 +16,7 @@ from node.dicom import dimse
 from node.dicom.association import Association
 from node.dicom.commitment import Report, RequestSink, heard_now, report_now
 from node.dicom.intake import Intake, Peer, Sink
+from node.dicom.kept import EventSink
 from node.dicom.recorder import Recorder
 from node.dicom.refusals import NO_ASSOCIATION, REJECTED, TOO_MANY, Refusals
 from node.dicom.refused_contexts import RefusedContext, Sender, classes_of, refused_contexts
@@ -196,6 +197,10 @@ class Acceptor:
     def commit(self, request: dimse.Command, context: Context, peer: Peer, stored: Callable[[int], None]) -> Sink:
         """Begin with a request for Storage Commitment."""
         return RequestSink(self._recorder, request, context.transfer_syntax, peer, stored)
+
+    def told(self, event: dimse.Command, context: Context, peer: Peer) -> Sink:
+        """Begin with the answer to a request of this node itself."""
+        return EventSink(self._recorder, context.transfer_syntax, peer)
 
     def report(self, request_id: int) -> Report | None:
         """The answer to such a request, made now from what is on the disk."""

@@ -61,6 +61,9 @@ class Services(Protocol):
     def commit(self, request: dimse.Command, context: Context, peer: Peer, stored: Callable[[int], None]) -> Sink:
         """Begin with a request for Storage Commitment; ``stored`` is told its number once it is durable."""
 
+    def told(self, event: dimse.Command, context: Context, peer: Peer) -> Sink:
+        """Begin with the answer to a request for Storage Commitment of this node itself."""
+
     def report(self, request_id: int) -> Report | None:
         """The answer to such a request, made now; ``None`` when there is none to give."""
 
@@ -233,7 +236,11 @@ class Association:
             self._services.refused(self._peer, code=NOTHING_TAKEN, reason=reason)
         self._wire.send(
             upper_layer.accept(
-                request, items, class_uid=IMPLEMENTATION_CLASS_UID, version_name=IMPLEMENTATION_VERSION_NAME
+                request,
+                items,
+                class_uid=IMPLEMENTATION_CLASS_UID,
+                version_name=IMPLEMENTATION_VERSION_NAME,
+                users_of=[STORAGE_COMMITMENT],
             )
         )
         while True:
@@ -345,6 +352,8 @@ class Association:
             return self._services.store(command, context, self._peer)
         if command.field == dimse.N_ACTION_RQ and of_commitment:
             return self._services.commit(command, context, self._peer, self._due.append)
+        if command.field == dimse.N_EVENT_REPORT_RQ and of_commitment:
+            return self._services.told(command, context, self._peer)
         return Ignored(Answer(status=dimse.UNRECOGNISED_OPERATION))
 
     def _without_dataset(self, command: dimse.Command, context: Context) -> Answer:

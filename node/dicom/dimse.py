@@ -116,8 +116,9 @@ def response(request: Command, status: int, *, comment: str = "", has_dataset: b
         DATASET_TYPE: 1 if has_dataset else NO_DATASET,
         STATUS: status,
     }
-    for asked, affected in ((AFFECTED_CLASS,) * 2, (AFFECTED_INSTANCE,) * 2, (REQUESTED_CLASS, AFFECTED_CLASS),
-                            (REQUESTED_INSTANCE, AFFECTED_INSTANCE), (ACTION_TYPE,) * 2):  # fmt: skip
+    same = (AFFECTED_CLASS, AFFECTED_INSTANCE, ACTION_TYPE, EVENT_TYPE)
+    named_back = {REQUESTED_CLASS: AFFECTED_CLASS, REQUESTED_INSTANCE: AFFECTED_INSTANCE}
+    for asked, affected in ({one: one for one in same} | named_back).items():
         if asked in request.elements:
             elements[affected] = request.elements[asked]
     if comment:

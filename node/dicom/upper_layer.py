@@ -13,7 +13,7 @@ import selectors
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import monotonic
 
@@ -82,6 +82,8 @@ class AssociationRequest:
     proposals: tuple[Proposal, ...]
     max_pdu_bytes: int
     """What the requestor takes in one P-DATA-TF; 0: any length."""
+    scp_roles: frozenset[str]
+    """SOP classes of which the requestor says that it is their provider."""
     ae_fields: bytes
     """The fields of both AE titles as they came: they are sent back so."""
 
@@ -123,7 +125,7 @@ def parse_request(body: bytes) -> AssociationRequest:
     """
     if len(body) < _FIXED_BYTES:
         raise ProtocolError("the request for an association is cut off")
-    application_context, proposals, max_pdu_bytes = "", [], 0
+    application_context, proposals, max_pdu_bytes, scp_roles = "", [], 0, set()
     for kind, content in _items(body[_FIXED_BYTES:]):
         if kind == 0x10:
             application_context = _text(content)
@@ -133,6 +135,8 @@ def parse_request(body: bytes) -> AssociationRequest:
             for sub_kind, value in _items(content):
                 if sub_kind == 0x51 and len(value) == 4:
                     max_pdu_bytes = int.from_bytes(value, "big")
+                elif sub_kind == 0x54 and value.endswith(b"\1"):
+                    scp_roles.add(_text(value[2:-2]))
     return AssociationRequest(
         protocol_version=int.from_bytes(body[:2], "big"),
         called_ae=_text(body[4:20]),
@@ -140,6 +144,7 @@ def parse_request(body: bytes) -> AssociationRequest:
         application_context=application_context,
         proposals=tuple(proposals),
         max_pdu_bytes=max_pdu_bytes,
+        scp_roles=frozenset(scp_roles),
         ae_fields=body[4:36],
     )
 
@@ -189,11 +194,25 @@ def negotiate(
     return accepted, b"".join(items)
 
 
-def accept(request: AssociationRequest, contexts: bytes, *, class_uid: str, version_name: str) -> bytes:
-    """An A-ASSOCIATE-AC with the items that :func:`negotiate` made."""
+def accept(
+    request: AssociationRequest, contexts: bytes, *, class_uid: str, version_name: str, users_of: Iterable[str] = ()
+) -> bytes:
+    """An A-ASSOCIATE-AC with the items that :func:`negotiate` made.
+
+    Parameters
+    ----------
+    users_of
+        SOP classes whose provider the requestor may be; to the roles of others nothing is said, which is a no.
+    """
+    roles = [
+        _item(0x54, struct.pack(">H", len(uid)) + uid.encode("ascii") + b"\0\1")
+        for uid in users_of
+        if uid in request.scp_roles
+    ]
     user = (
         _item(0x51, struct.pack(">L", MAX_PDU_BYTES))
         + _item(0x52, class_uid.encode("ascii"))
+        + b"".join(roles)
         + _item(0x55, version_name.encode("ascii"))
     )
     body = (

@@ -9,8 +9,4 @@ from node.outgoing.fhir import FHIR
 from node.outgoing.forward import FORWARD
 from node.outgoing.kind import Kind
 from node.outgoing.mail import MAIL
-from node.outgoing.oru import ORU
-from node.outgoing.results import RESULTS
-from node.outgoing.study_query import STUDY_QUERY
-
-KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, RESULTS, MAIL, ORU, FHIR, AUDIT)
+KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, RESULTS, RESULT_CHECK, MAIL, ORU, FHIR, AUDIT)

@@ -37,6 +37,8 @@ from node.store.reasons import loaded
 FOLDER = "quarantine"
 CORRECTED = "corrected"
 """Code of the problem that stands for an object in whose place a corrected one was taken in; it is shown to nobody."""
+OWN_RESULT = "own-result"
+"""The same for a result of this node that came back: it is kept, and counts for nothing."""
 BY_HAND = ""
 """Stands for the sender in the receipt of a corrected object."""
 
@@ -48,7 +50,7 @@ SELECT {public_id_sql("o.sha256")} AS id, p.reasons,
        o.size_bytes, o.sop_class_uid, o.sop_instance_uid, o.transfer_syntax_uid, o.sha256, o.object_id
 FROM derived_problem AS p
 JOIN fact_object AS o ON o.sha256 = p.unit_key
-WHERE p.step = 'index' AND p.unit_kind = 'object' AND p.code <> '{CORRECTED}'
+WHERE p.step = 'index' AND p.unit_kind = 'object' AND p.code NOT IN ('{CORRECTED}', '{OWN_RESULT}')
 ORDER BY received_at, id
 """
 

@@ -8,7 +8,8 @@ sent, so whatever is sent again is the same, under the same identifier.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlite_utils import Database
 
 from node import __version__
 from node.clock import to_text
+from node.errors import ReasonedError
 from node.results.content import Earlier, Finding, Result, Status, digest, status_of
 from node.results.files import ResultFiles
 from node.results.findings import findings
@@ -25,7 +27,7 @@ from node.results.whose import read_whose
 from node.settings import Settings
 from node.store.archive import Archive
 from node.store.database import insert, writing
-from node.store.failures import Unit, barrier, forget_failure
+from node.store.failures import Unit, barrier, forget_failure, note_outcome
 
 STEP = "results"
 
@@ -123,27 +125,58 @@ def make_due(
         (kind, subject): _Newest(*row)
         for kind, subject, *row in db.execute(NEWEST, {"queue": destination.queue, "destination": destination.name})
     }
-    failed = set(db.execute(FAILED, [STEP, __version__]).fetchall())
+    attempts = _Attempts(db, destination)
     made = 0
     for known in findings(db, queue=destination.queue, destination=destination.name, after=after):
         finding = destination.told(known)
         said = digest(finding)
         for kind in destination.renders:
-            unit = Unit("series", finding.series_instance_uid, f"{kind} {destination.name}")
             before = newest.get((kind, finding.series_instance_uid))
-            if not _is_due(finding, said, before, silent=kind in destination.silent) or unit[1:] in failed:
+            if not _is_due(finding, said, before, silent=kind in destination.silent):
                 continue
             if stop.is_set():
                 return made
-            with barrier(db, STEP, unit):
-                result = _result(db, settings, destination, kind, finding, before, at)
-                _record(db, settings, destination, result, destination.renders[kind](result), said, unit)
-                made += 1
-        unit = Unit("series", finding.series_instance_uid, f"{NOTE} {destination.name}")
-        if destination.note is not None and unit[1:] not in failed:
-            with barrier(db, STEP, unit):
-                made += _note(db, settings, destination, destination.note, finding, at, unit)
+            with attempts.at(finding.series_instance_uid, kind, said) as unit:
+                if unit is not None:
+                    result = _result(db, settings, destination, kind, finding, before, at)
+                    _record(db, settings, destination, result, destination.renders[kind](result), said, unit)
+                    made += 1
+        if destination.note is not None:
+            with attempts.at(finding.series_instance_uid, NOTE, said) as unit:
+                if unit is not None:
+                    made += _note(db, settings, destination, destination.note, finding, at, unit)
     return made
+
+
+class _Attempts:
+    """What this version has failed to render is not tried again, unless it is something else by now."""
+
+    def __init__(self, db: Database, destination: Destination) -> None:
+        self._db = db
+        self._name = destination.name
+        self._failed = {
+            (series, part.rpartition(" ")[0]): part
+            for series, part in db.execute(FAILED, [STEP, __version__]).fetchall()
+        }
+
+    @contextmanager
+    def at(self, series: str, kind: str, said: str) -> Iterator[Unit | None]:
+        """An attempt, whose failure costs itself and stands in ``problems``; ``None``: it has failed before."""
+        what = f"{kind} {self._name}"
+        unit = Unit("series", series, f"{what} {said[:12]}")
+        failed = self._failed.get((series, what))
+        if failed == unit.part:
+            yield None
+            return
+        if failed is not None:
+            with writing(self._db):
+                forget_failure(self._db, STEP, Unit("series", series, failed))
+        with barrier(self._db, STEP, unit):
+            try:
+                yield unit
+            except ReasonedError as error:
+                with writing(self._db):
+                    note_outcome(self._db, STEP, unit, error.reason)
 
 
 def _note(

@@ -25,7 +25,7 @@ from node.errors import DicomReadError
 from node.measure.automatic import StudySeries, doubts_of_order, in_order
 from node.measure.study import ReceivedImage, by_series, content_hash, inputs_hash, study_images
 from node.names import SignedName, compare, sign
-from node.people.quarantine import CORRECTED
+from node.people.quarantine import CORRECTED, OWN_RESULT
 from node.placeholders import known_birth_date
 from node.settings import Settings
 from node.steps.completeness import completeness
@@ -136,10 +136,18 @@ def index_objects(db: Database, archive: Archive) -> int:
 def _store(db: Database, object_id: int, sha256: str, header: Header | Reason | None) -> None:
     if header is None:
         note_problem(db, "index", "object", sha256, CORRECTED, [Reason("corrected")])
+    elif isinstance(header, Header) and _is_own_result(db, header.sop_instance_uid):
+        note_problem(db, "index", "object", sha256, OWN_RESULT, [Reason("own-result")])
     elif isinstance(header, Header):
         _insert_instance(db, object_id, header)
     else:
         _note_unreadable(db, sha256, header)
+
+
+def _is_own_result(db: Database, sop_instance_uid: str) -> bool:
+    """Whether it is a result of this node that came back, by its record: no study changes by that."""
+    found = db.execute("SELECT 1 FROM record_result WHERE identifier = ?", [sop_instance_uid]).fetchone()
+    return found is not None
 
 
 def _note_unreadable(db: Database, sha256: str, reason: Reason) -> None:

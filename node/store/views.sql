@@ -271,7 +271,8 @@ SELECT step,
        END AS source,
        code, reasons, NULL AS advice,
        (SELECT nullif(json_group_array(value ->> 'code'), '[]') FROM json_each(reasons)) AS codes
-FROM (SELECT step, unit_kind, unit_key, unit_part, code, reasons FROM derived_problem WHERE code <> 'corrected'
+FROM (SELECT step, unit_kind, unit_key, unit_part, code, reasons FROM derived_problem
+      WHERE code NOT IN ('corrected', 'own-result')
       UNION ALL
       -- Of an object in quarantine and of an imported file the problem says it.
       SELECT step, unit_kind, unit_key, unit_part, 'failed', reasons FROM state_failure
@@ -416,7 +417,34 @@ SELECT kind, kind || ' ' || key, 'undeliverable',
        json_array(json_object('code', iif(status = 'dead', 'given-up', 'not-taken'), 'values', json_object(
            'peer', peer, 'attempts', attempts, 'fault', coalesce(last_error, '')))), NULL, NULL
 FROM state_outgoing
-WHERE kind NOT IN ('study_query', 'forward', 'commitment', 'mail') AND (status = 'dead' OR status = 'waiting' AND attempts >= 12)
+WHERE kind NOT IN ('study_query', 'forward', 'commitment', 'mail', 'result_check')
+  AND kind NOT IN (SELECT DISTINCT queue FROM record_result) AND (status = 'dead' OR status = 'waiting' AND attempts >= 12)
+UNION ALL
+SELECT 'results', 'series ' || r.subject, 'undeliverable',
+       json_array(json_object('code', iif(s.status = 'dead', 'result-given-up', 'result-not-taken'), 'values', json_object(
+           'peer', s.peer, 'result', r.result_id, 'attempts', s.attempts, 'fault', coalesce(s.last_error, '')))), NULL, NULL
+FROM state_outgoing AS s
+JOIN record_result AS r ON r.queue = s.kind AND r.destination = s.peer AND r.result_id = CAST(s.key AS INTEGER)
+WHERE s.status = 'dead' OR s.status = 'waiting' AND s.attempts >= 12
+UNION ALL
+SELECT 'results', 'peer ' || peer, 'result-unconfirmed',
+       json_array(json_object('code', 'result-unconfirmed', 'values', json_object(
+           'results', count(*), 'fault', max(last_error)))), NULL, NULL
+FROM state_outgoing AS s
+WHERE kind = 'result_check' AND status = 'waiting' AND attempts >= 3
+  AND NOT EXISTS (SELECT 1 FROM record_result_answer AS a JOIN state_outgoing AS d ON d.kind = 'dicom_result' AND d.peer = s.peer
+                  AND d.key = s.key WHERE a.result_id = CAST(s.key AS INTEGER) AND a.answered_at >= d.done_at)
+GROUP BY peer
+UNION ALL
+-- Sent again by itself, and not kept all the same.
+SELECT 'results', 'series ' || r.subject, 'result-not-kept',
+       json_array(json_object('code', 'result-not-kept', 'values', json_object(
+           'peer', r.destination, 'result', r.result_id, 'times', (
+               SELECT count(*) FROM record_result_answer AS t WHERE t.result_id = r.result_id AND t.answer = 'missing')))), NULL, NULL
+FROM record_result AS r
+WHERE (SELECT a.answer FROM record_result_answer AS a WHERE a.result_id = r.result_id ORDER BY a.answer_id DESC LIMIT 1) = 'missing'
+  AND NOT EXISTS (SELECT 1 FROM record_result AS n WHERE n.kind = r.kind AND n.destination = r.destination
+                  AND n.subject = r.subject AND n.version > r.version)
 UNION ALL
 SELECT 'commitment', 'request ' || r.request_id, 'not-kept',
        json_array(json_object('code', 'not-kept', 'values', json_object(

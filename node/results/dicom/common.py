@@ -120,6 +120,7 @@ def read_source(path: Path) -> Source:
         header = pydicom.dcmread(path, stop_before_pixels=True)
         plain = deepcopy(header)
         plain.remove_private_tags()
+        plain.pop("SpecificCharacterSet", None)
         for keyword in OF_PATIENT:
             if keyword in plain and keyword != "StudyInstanceUID":
                 delattr(plain, keyword)

@@ -11,6 +11,9 @@ from highdicom.pr import (
 )
 from numpy.typing import NDArray
 
+from analytics.reasons import Reason
+from node.dicom.frames import PER_FRAME
+from node.errors import DicomReadError
 from node.results.content import TWO_SIDED_95, Result
 from node.results.dicom import scheme
 from node.results.dicom.circles import graphic, in_order, scored, signal_of
@@ -29,10 +32,13 @@ def render_gsps(result: Result) -> Rendered:
     Raises
     ------
     DicomReadError
-        The slice cannot be read, or is not the one that was measured.
+        The slice cannot be read, is not the one that was measured, or has a rescale of its own.
     """
     with quiet():
         source = source_of(result)
+        if any("PixelValueTransformationSequence" in one for one in source.plain.get(PER_FRAME) or ()):
+            # The modality LUT of a presentation state is one for all frames (PS3.3, C.11.1).
+            raise DicomReadError(Reason("result-rescaled-by-frame"))
         signal = signal_of(result)
         series, frame = result.finding.series_instance_uid, result.finding.frame_number
         layer = GraphicLayer("VBQ", 1, description="VBQ circles, research use only")

@@ -75,14 +75,7 @@ def render_sr(result: Result) -> Rendered:
             verifying_organization=result.site if approval else None,
             previous_versions=[pydicom.dcmread(earlier.path)] if earlier and earlier.path else None,
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            coding_schemes=[
-                CodingSchemeIdentificationItem(
-                    designator=scheme.SCHEME,
-                    name=scheme.SCHEME_NAME,
-                    uid=scheme.SCHEME_UID,
-                    responsible_organization=MANUFACTURER,
-                )
-            ],
+            coding_schemes=[_private_scheme()],
             **equipment(result, series="sr"),
         )
         if approval is not None:
@@ -108,6 +101,15 @@ def _report(result: Result, source: Source) -> MeasurementReport:
     )
     report[0].ContentSequence.append(said)
     return report
+
+
+def _private_scheme() -> CodingSchemeIdentificationItem:
+    item = CodingSchemeIdentificationItem(
+        designator=scheme.SCHEME, name=scheme.SCHEME_NAME, responsible_organization=MANUFACTURER
+    )
+    # As an argument it is dropped where there is no registry.
+    item.CodingSchemeUID = scheme.SCHEME_UID
+    return item
 
 
 def _observers(result: Result) -> ObservationContext:

@@ -358,7 +358,9 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         figures=prepared.figures,
     )
     sections = tuple(read(db, findings) for read in SECTIONS)
-    content = Content(site=settings.site.name, night=night, fit_id=fit_id, sections=sections)
+    content = Content(
+        site=settings.site.name, protocol=settings.site.protocol, night=night, fit_id=fit_id, sections=sections
+    )
     return _Draft(content=content, numbers=patient_numbers(db, settings))
 
 

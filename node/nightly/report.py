@@ -43,6 +43,8 @@ class Content:
     sections: tuple[Section, ...]
     """Sections in the order of the body."""
     audience: Audience = field(default_factory=Audience)
+    protocol: str = ""
+    """Study protocol or ethics vote of the site, where it names one."""
 
     @property
     def quiet(self) -> bool:

@@ -132,7 +132,7 @@ def _ask(batch: Batch, asked: Sequence[_Asked]) -> "Kept | None":
     from pynetdicom.presentation import build_context
 
     from node.dicom.commitment import REQUEST_ACTION, WELL_KNOWN_INSTANCE
-    from node.dicom.contexts import STORAGE_COMMITMENT
+    from node.dicom.contexts import STORAGE_COMMITMENT, VERIFICATION
     from node.pacs.peer import associated
     from node.results.dicom.common import new_uid
 
@@ -144,9 +144,10 @@ def _ask(batch: Batch, asked: Sequence[_Asked]) -> "Kept | None":
     answers: list[Kept] = []
     answered = threading.Event()
     handlers = [(evt.EVT_N_EVENT_REPORT, partial(_heard, answers, answered))]
-    contexts = [build_context(STORAGE_COMMITMENT)]
+    # Who does not take the question still lets this node in, and says so.
+    contexts = [build_context(VERIFICATION), build_context(STORAGE_COMMITMENT)]
     with associated(remote, contexts, ae_title=batch.settings.dicom.ae_title, handlers=handlers) as association:
-        if not association.accepted_contexts:
+        if all(context.abstract_syntax != STORAGE_COMMITMENT for context in association.accepted_contexts):
             raise PeerError(
                 'it takes no Storage Commitment: allow that there, or set confirm = "query" or "none" for its results'
             )

@@ -19,6 +19,7 @@ from node.settings import Settings
 
 if TYPE_CHECKING:
     from node.outgoing.storing import Stored
+    from node.results.records import Destination
 
 NAME = "dicom_result"
 SENT_AGAIN = 3
@@ -59,13 +60,19 @@ def _peers(settings: Settings) -> tuple[str, ...]:
 
 
 def _prepare(db: Database, settings: Settings, peer: str, at: datetime, stop: threading.Event) -> None:
+    from node.results.records import make_due
+
+    make_due(db, settings, _destination(settings, peer), after=queue.set_up_at(db, RESULTS, peer), at=at, stop=stop)
+
+
+def _destination(settings: Settings, peer: str) -> "Destination":
     from node.results.content import Finding
     from node.results.dicom.objects import RENDERS, SILENT, note
-    from node.results.records import Destination, make_due
+    from node.results.records import Destination
 
     results = settings.dicom.peers[peer].results
     assert results is not None, "only peers that take results are receivers"
-    destination = Destination(
+    return Destination(
         queue=NAME,
         name=peer,
         renders={kind: RENDERS[kind] for kind in results.objects},
@@ -74,7 +81,18 @@ def _prepare(db: Database, settings: Settings, peer: str, at: datetime, stop: th
         in_files=True,
         note=note if results.rejection_notes else None,
     )
-    make_due(db, settings, destination, after=queue.set_up_at(db, RESULTS, peer), at=at, stop=stop)
+
+
+def results_left(db: Database, settings: Settings) -> int:
+    """How many results for a PACS are still to be rendered or sent."""
+    from node.results.records import due_now
+
+    (unsent,) = db.execute(
+        "SELECT count(*) FROM results WHERE latest = 1 AND state IN ('to be sent', 'waiting')"
+    ).fetchone()
+    return int(unsent) + sum(
+        due_now(db, _destination(settings, peer), after=queue.set_up_at(db, RESULTS, peer)) for peer in _peers(settings)
+    )
 
 
 @contextmanager

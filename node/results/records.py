@@ -30,9 +30,16 @@ from node.store.database import insert, writing
 from node.store.failures import Unit, barrier, forget_failure, note_outcome
 
 STEP = "results"
+MOST_AT_ONCE = 20
+"""Results rendered before the first of them is sent."""
 
+# Without a digest where a note has taken it back: whatever is to be told then is something new.
 NEWEST = """
-SELECT r.kind, r.subject, r.result_id, r.status, r.content_sha256 FROM record_result AS r
+SELECT r.kind, r.subject, r.result_id, r.status,
+       iif(EXISTS (SELECT 1 FROM record_result AS k, json_each(k.content, '$.rejects') AS rejected
+                   WHERE k.kind = 'ko' AND k.destination = r.destination AND k.subject = r.subject
+                     AND rejected.value = r.identifier), '', r.content_sha256)
+FROM record_result AS r
 WHERE r.queue = :queue AND r.destination = :destination
   AND r.version = (SELECT max(version) FROM record_result AS n WHERE n.kind = r.kind AND n.destination = r.destination
                    AND n.subject = r.subject)
@@ -121,10 +128,7 @@ def make_due(
     after
         As for :func:`node.results.findings.findings`.
     """
-    newest = {
-        (kind, subject): _Newest(*row)
-        for kind, subject, *row in db.execute(NEWEST, {"queue": destination.queue, "destination": destination.name})
-    }
+    newest = _newest(db, destination)
     attempts = _Attempts(db, destination)
     made = 0
     for known in findings(db, queue=destination.queue, destination=destination.name, after=after):
@@ -134,7 +138,7 @@ def make_due(
             before = newest.get((kind, finding.series_instance_uid))
             if not _is_due(finding, said, before, silent=kind in destination.silent):
                 continue
-            if stop.is_set():
+            if stop.is_set() or made >= MOST_AT_ONCE:
                 return made
             with attempts.at(finding.series_instance_uid, kind, said) as unit:
                 if unit is not None:
@@ -146,6 +150,23 @@ def make_due(
                 if unit is not None:
                     made += _note(db, settings, destination, destination.note, finding, at, unit)
     return made
+
+
+def due_now(db: Database, destination: Destination, *, after: int) -> int:
+    """How many results are due for a destination, notes apart."""
+    newest = _newest(db, destination)
+    return sum(
+        _is_due(told, digest(told), newest.get((kind, told.series_instance_uid)), silent=kind in destination.silent)
+        for known in findings(db, queue=destination.queue, destination=destination.name, after=after)
+        for told in [destination.told(known)]
+        for kind in destination.renders
+    )
+
+
+def _newest(db: Database, destination: Destination) -> dict[tuple[str, str], _Newest]:
+    """The newest version of each kind and series."""
+    values = {"queue": destination.queue, "destination": destination.name}
+    return {(kind, subject): _Newest(*row) for kind, subject, *row in db.execute(NEWEST, values).fetchall()}
 
 
 class _Attempts:

@@ -43,9 +43,9 @@ def vbq_node(
 class Node:
     """A node in a folder; may be started, killed and started again."""
 
-    def __init__(self, folder: Path, extra: str = "", *, config: Path | None = None) -> None:
+    def __init__(self, folder: Path, extra: str = "", *, site: str = "", config: Path | None = None) -> None:
         self.folder = folder
-        self.config = config or self._write_config(folder, extra)
+        self.config = config or self._write_config(folder, extra, site)
         settings = self.settings
         self.dicom_port, self.hl7_port = settings.dicom.port, settings.hl7.port
         self.metrics_port = settings.metrics.port
@@ -53,11 +53,12 @@ class Node:
         self._process: subprocess.Popen[str] | None = None
 
     @staticmethod
-    def _write_config(folder: Path, extra: str) -> Path:
+    def _write_config(folder: Path, extra: str, site: str) -> Path:
         dicom, hl7, metrics, web = free_ports(4)
         config = folder / "node.toml"
         config.write_text(
-            f"[site]\ntime_zone = 'Europe/Vienna'\n[storage]\nfolder = '{folder / 'data'}'\nsnapshot_every_s = 1\n"
+            f"[site]\ntime_zone = 'Europe/Vienna'\n{site}\n"
+            f"[storage]\nfolder = '{folder / 'data'}'\nsnapshot_every_s = 1\n"
             f"[dicom]\nport = {dicom}\nquiet_s = 1.0\n[hl7]\nport = {hl7}\n[metrics]\nport = {metrics}\n"
             f"[web]\nport = {web}\n{extra}"
         )

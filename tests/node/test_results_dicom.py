@@ -11,13 +11,15 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from node.people.results import withdraw
+from node.people.results import send, withdraw
 from node.results.content import Region
 from node.results.dicom.circles import graphic, inside
+from node.results.dicom.objects import RENDERS
 from node.results.dicom.scheme import PRIVATE, SCHEME_UID
 from tests.node.dicom_samples import NOON, SHARED
 from tests.node.multi_frame_samples import enhanced
 from tests.node.results_world import (
+    PACS,
     PROTOCOL,
     ReadRegion,
     approved,
@@ -204,6 +206,19 @@ def test_the_note_names_what_no_longer_holds(made: dict[tuple[str, int], Path]):
     ]
     uids = [{pydicom.dcmread(made[kind, n]).SOPInstanceUID for kind in ("sr", "sc", "seg", "gsps")} for n in (1, 2)]
     assert named == uids
+
+
+def test_what_a_note_took_back_is_sent_anew_when_it_holds_again(world: World):
+    masks = replace(PACS, renders={"seg": RENDERS["seg"]})
+    measured(world, *noisy(**OF_FRAME))
+    due(world, masks)
+    withdraw(world.db, 1, by="Dr. B", why="a mistake", at=NOON)
+    assert due(world, masks) == 1, "the note alone: masks cannot say it"
+    assert due(world, masks) == 0
+    send(world.db, SERIES, by="Dr. B", at=NOON)
+    assert due(world, masks) == 1
+    assert world.rows("SELECT kind, version FROM results ORDER BY result_id") == [("seg", 1), ("ko", 1), ("seg", 2)]
+    assert due(world, masks) == 0
 
 
 def test_letters_that_the_images_have_not_are_kept(world: World):

@@ -179,7 +179,8 @@ def draw_result(path: Path, frame_number: int | None, circles: Mapping[str, Circ
     if image is None:
         raise ReadingError("the slice is missing or does not say how it lies")
     found = score(image.signal, circles, spacing_mm=image.spacing_mm)
-    return overlay(image, replace(shown, score=found, outlines=_outlines(image)))
+    seen = _seen(image)
+    return overlay(image, replace(shown, score=found, outlines=seen.outlines if seen else {}))
 
 
 def write_picture(path: Path, png: bytes) -> None:

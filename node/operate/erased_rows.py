@@ -157,8 +157,11 @@ def _series(db: Database, series: str, gone: Gone) -> None:
     for result_id, sha256 in results:
         for table in ("state_result_commitment", "record_result_answer", "fact_result_request"):
             db.execute(f"DELETE FROM {table} WHERE result_id = ?", [result_id])
+        # Of each sending, and of the question whether it is kept.
         db.execute(
-            "DELETE FROM state_outgoing WHERE key = ? AND kind IN (SELECT queue FROM record_result)", [str(result_id)]
+            "DELETE FROM state_outgoing WHERE CAST(key AS INTEGER) = ? "
+            "AND (kind = 'result_check' OR kind IN (SELECT queue FROM record_result))",
+            [result_id],
         )
         gone.result_files.append(sha256)
     db.execute("DELETE FROM record_result WHERE subject = ?", [series])

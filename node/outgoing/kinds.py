@@ -9,4 +9,9 @@ from node.outgoing.fhir import FHIR
 from node.outgoing.forward import FORWARD
 from node.outgoing.kind import Kind
 from node.outgoing.mail import MAIL
+from node.outgoing.oru import ORU
+from node.outgoing.result_check import RESULT_CHECK
+from node.outgoing.results import RESULTS
+from node.outgoing.study_query import STUDY_QUERY
+
 KINDS: tuple[Kind, ...] = (COMMITMENT, STUDY_QUERY, FORWARD, RESULTS, RESULT_CHECK, MAIL, ORU, FHIR, AUDIT)

@@ -29,7 +29,7 @@ MARROW_OVER_DISC = 1.0
 """On T1 marrow of an adult is brighter than the discs (in its circles 1.02–2.6 times on 416 slices). Marrow that is not
 is taken for infiltrated by radiologists (Carroll 1997), or its fat is suppressed."""
 BODIES_OVER_DISC = 1.2
-"""The same of whole bodies: 1.23 to 2.3 times on 149 of 151 slices, 1.05 and 1.20 on two of dark marrow."""
+"""The same of whole bodies: 1.20 to 2.3 times on 295 of 298 slices, 1.04 to 1.13 on three whose marrow is dark."""
 LEVEL_TO_LEVEL = (0.7, 1.33)
 """Signal of one level over the median of the other three; 0.77–1.23 on 98 of 100 slices. Of 435 slices eight lie beyond
 0.7–1.33, four of them with a lesion or a fracture that is plain to see. Beyond: a metastasis, a haemangioma, sclerosis,

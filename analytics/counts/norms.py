@@ -185,6 +185,8 @@ def unlike_sender(count: Judged, norm: Norm) -> Reason | None:
         if abs(distance) > LIMIT_SD and not _explained(count, quantity, norm):
             way = "below" if distance < 0 else "above"
             return Reason("count-unlike-sender", {"what": quantity, "value": value, "way": way})
+    if count.platelets and count.platelets > PLATELETS_FACTOR * USUAL_PLATELETS_10E9_PER_L:
+        return Reason("count-unlike-sender", {"what": "platelets", "value": count.platelets, "way": "above"})
     return None
 
 

@@ -26,6 +26,11 @@ MIN_SHARE_OF_THREE_PERCENT = 65.0
 """Neutrophils, lymphocytes and monocytes together; the rest is more only in eosinophilia and with blasts,"""
 MANY_LEUKOCYTES_10E9_PER_L = 15.0
 """which both come with leukocytes from about here on."""
+MANY_MONOCYTES_PERCENT = 15.0
+"""Adults have 2 to 10 % (Oxford Handbook of Clinical Medicine); more are seen in chronic myelomonocytic leukaemia and
+while marrow recovers,"""
+ABOVE_LYMPHOCYTES = 1.25
+"""and hardly ever this many times the lymphocytes: then the two rows look exchanged."""
 SUM_TOLERANCE_SHARE = 0.05
 SUM_TOLERANCE_10E9_PER_L = 0.1
 """Largest excess of N + L over the leukocytes: the counts are rounded and may be of different channels."""
@@ -86,7 +91,7 @@ def contradictions(found: Quantities) -> list[Reason]:
         and close(lymphocytes, found.expected("neutrophils"))
     ):
         reasons.append(Reason("counts-look-exchanged"))
-    return [*reasons, *_indices(found)]
+    return [*reasons, *_monocytes(found), *_indices(found)]
 
 
 def _percentages(found: Quantities) -> list[Reason]:
@@ -148,6 +153,16 @@ def _slipped(found: Quantities, cell: Cell) -> bool:
     if counted is None or expected is None or abs(counted - expected) <= ROUNDING_10E9_PER_L:
         return False
     return max(counted, expected) >= SLIP_FACTOR * min(counted, expected)
+
+
+def _monocytes(found: Quantities) -> list[Reason]:
+    """Monocytes that are probably the lymphocytes, unless these are counted and confirmed."""
+    monocytes, lymphocytes = found.monocytes_percent, found.percent["lymphocytes"]
+    if monocytes is None or lymphocytes is None or found.confirmed("lymphocytes"):
+        return []
+    if monocytes < max(MANY_MONOCYTES_PERCENT, ABOVE_LYMPHOCYTES * lymphocytes):
+        return []
+    return [Reason("monocytes-above-lymphocytes", {"monocytes": monocytes, "lymphocytes": lymphocytes})]
 
 
 def _indices(found: Quantities) -> list[Reason]:

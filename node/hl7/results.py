@@ -36,6 +36,9 @@ SLIPPED_LIMIT = 5.0
 """A limit this many times the usual one, or this part of it, is one in another unit: units differ tenfold at least."""
 SAME_ORDER = 20.0
 """A value within this factor of the upper limit is in the unit of the range, whatever that is."""
+FAR_OUTSIDE = 2.5
+"""A value this many times beyond a limit is not the one that was flagged as normal: slips are tenfold, and some
+laboratories round their limits."""
 CELLS_PER_UL = 1e-3
 """Factor from cells per µL to 10⁹/L; such counts are whole numbers."""
 LEAST_WITH_FRACTION = 100.0
@@ -74,7 +77,11 @@ def read_result(
     if unit is None and not spellings:
         unit = _unit_not_sent(obx, identity, reading, rules, analytes)
     unclear = identity.conflict is None and (unit is None or reading.value is None)
-    doubt = identity.conflict or _other_unit(obx, identity.analyte, reading.value, unit, rules)
+    doubt = (
+        identity.conflict
+        or _other_unit(obx, identity.analyte, reading.value, unit, rules)
+        or _other_value(obx, reading.value, _limits(obx, identity.analyte, unit, rules, thousands=thousands))
+    )
     scale, reading = _scaled(identity, unit, reading, doubt=doubt, unit_sent=bool(spellings))
     status_at = read_time(panel.order.text(22), zone) if panel.order else None
     by_hand = identity.method == "unknown" and analytes.method_words.manual.found(panel.words)
@@ -258,6 +265,45 @@ def _other_unit(obx: Segment, analyte: Analyte, value: float | None, unit: Unit 
     if not same_order or 1 / SLIPPED_LIMIT <= limit * unit.factor / usual <= SLIPPED_LIMIT:
         return None
     return Reason("reference-range-of-other-unit", {"limit": limit * unit.factor, "usual": usual})
+
+
+def _limits(
+    obx: Segment, analyte: Analyte, unit: Unit | None, rules: Sender, *, thousands: bool
+) -> tuple[float, float] | None:
+    """Both limits of the reference range (OBX-7), written as the value is; ``None`` where that is not certain."""
+    limits = _LIMITS.fullmatch(obx.text(7))
+    if limits is None:
+        return None
+    if _per_ul(unit) and _IN_THOUSANDS.fullmatch(limits[2]):
+        if not (rules.decimal_comma or thousands or _usual_in_thousands(obx, analyte)):
+            return None
+        found = [_thousands(one) or read_number(one).value for one in limits.groups()]
+    else:
+        comma = rules.decimal_comma or isinstance(unit, Percent)
+        found = [read_number(one).value or read_number(one, decimal_comma=comma).value for one in limits.groups()]
+    low, high = found
+    return None if low is None or not high else (low, high)
+
+
+def _other_value(obx: Segment, value: float | None, limits: tuple[float, float] | None) -> Reason | None:
+    """Why the value cannot be the one from which the laboratory made its flag (OBX-8).
+
+    A flag is made where the value is; what is changed behind it (a unit, a row, a decimal point) leaves it as it was.
+    Where the value is not of the order of the range, the range is the one in another unit, and says nothing.
+    """
+    flags = {one.strip().upper() for one in obx.repetitions(8)} & {"N", "L", "LL", "H", "HH"}
+    if not value or limits is None or len(flags) != 1:
+        return None
+    (flag,) = flags
+    low, high = limits
+    above, below = value / high, low / value
+    if max(above, below) > SAME_ORDER:
+        return None
+    normal = flag == "N" and max(above, below) > FAR_OUTSIDE
+    opposite = (flag[0] == "L" and above > 1) or (flag[0] == "H" and below > 1)
+    if not (normal or opposite):
+        return None
+    return Reason("flag-of-another-value", {"flag": flag, "value": value, "low": low, "high": high})
 
 
 def _scaled(

@@ -6,12 +6,14 @@ from analytics.counts.plausibility import Quantities, contradictions, oddities
 
 
 def found(**numbers: float | None) -> Quantities:
-    """``n`` and ``l`` as counted, ``np`` and ``lp`` their percentages, ``w`` the leukocytes, ``p`` the platelets."""
+    """``n`` and ``l`` as counted, ``np`` and ``lp`` their percentages, ``w`` the leukocytes, ``p`` the platelets, ``mp`` the
+    monocytes in %."""
     n, lymphocytes, platelets = numbers.get("n"), numbers.get("l"), numbers.get("p")
     return Quantities(
         counted={"neutrophils": n, "lymphocytes": lymphocytes},
         percent={"neutrophils": numbers.get("np"), "lymphocytes": numbers.get("lp")},
         leukocytes=numbers.get("w"),
+        monocytes_percent=numbers.get("mp"),
         indices={
             "nlr": n / lymphocytes if n and lymphocytes else None,
             "plr": platelets / lymphocytes if platelets and lymphocytes else None,
@@ -34,6 +36,9 @@ RIGHT = [
     {"n": 18.0, "l": 1.1, "w": 21.0, "p": 640.0},  # sepsis
     {"n": 2.1, "l": 1.0, "w": 9.6},  # eosinophilia, 32 % of the leukocytes
     {"n": 0.1, "l": 0.3, "w": 0.5, "np": 50.0, "lp": 40.0},  # rounded to 0.1
+    {"w": 5.4, "np": 78.0, "lp": 9.0, "mp": 11.0},  # lymphopenia
+    {"w": 5.4, "np": 50.0, "lp": 30.0, "mp": 17.0},  # monocytosis
+    {"n": 3.0, "l": 0.35, "w": 5.4, "np": 55.6, "lp": 6.5, "mp": 34.7},  # myelomonocytic leukaemia, each number twice
 ]
 
 
@@ -55,6 +60,7 @@ def test_a_count_that_can_be_is_not_held(numbers: dict[str, float]) -> None:
         ({"n": 4.0, "l": 2.0, "w": 0.7}, "counts-above-leukocytes"),
         ({"n": 57.0, "l": 28.5}, "counts-like-percentages"),
         ({"np": 75.0, "lp": 28.0}, "percentages-above-100"),
+        ({"w": 5.4, "np": 55.6, "lp": 6.5, "mp": 34.7}, "monocytes-above-lymphocytes"),
     ],
 )
 def test_a_slip_of_a_unit_is_held(numbers: dict[str, float], code: str) -> None:

@@ -11,11 +11,11 @@ HEAD = "MSH|^~\\&|LIS|H|||20260110120000||ORU^R01|1|P|2.5.1\rPID|1||P1^^^H^MR\rO
 
 
 def count(*rows: str, settings: Settings | None = None) -> dict[str, object]:
-    """Each row is ``name|value|unit|reference range``."""
+    """Each row is ``name|value|unit|reference range|flag``."""
     lines = []
     for number, row in enumerate(rows, start=1):
-        name, value, unit, limits = (*row.split("|"), "", "")[:4]
-        lines.append(f"OBX|{number}|NM|{name}||{value}|{unit}|{limits}||||F")
+        name, value, unit, limits, flag = (*row.split("|"), "", "", "")[:5]
+        lines.append(f"OBX|{number}|NM|{name}||{value}|{unit}|{limits}|{flag}|||F")
     raw = "\r".join((HEAD, *lines)).encode()
     (message,) = interpretation_json(raw, settings or Settings())
     (found,) = message["cbcs"]
@@ -109,3 +109,33 @@ def test_of_a_sender_of_decimal_commas_a_point_among_whole_cells_is_one_of_thous
 def test_a_percentage_has_no_thousands(value: str, read: bool) -> None:
     found = count("6690-2^W^LN|7.0|10*9/L", "770-8^N^LN|57|%", f"736-9^L^LN|{value}|%", PLT)
     assert (found["nlr"] is not None) is read
+
+
+@pytest.mark.parametrize(
+    ("lymphocytes", "held"),
+    [
+        ("736-9^L^LN|6.5|%|20.0-45.0|N", True),  # changed behind the flag
+        ("736-9^L^LN|6.5|%|20.0-45.0|L", False),
+        ("736-9^L^LN|6.5|%|20.0-45.0", False),
+        ("736-9^L^LN|6,5|%|20,0-45,0|N", True),
+        ("736-9^L^LN|17.0|%|20.0-45.0|N", False),  # of a limit that the laboratory rounds
+        ("736-9^L^LN|17.0|%|20.0-45.0|H", True),
+        ("736-9^L^LN|48.0|%|20.0-45.0|L", True),
+        ("736-9^L^LN|30.0|%|20.0-45.0|A", False),
+        ("736-9^L^LN|30.0|%|0.2-0.45|N", False),  # a range of fractions says nothing of a percentage
+    ],
+)
+def test_a_flag_that_was_made_of_another_value(lymphocytes: str, held: bool) -> None:
+    """As of a laboratory that sends percentages only, so that no count tells."""
+    found = count(WBC, "770-8^N^LN|57|%", lymphocytes, PLT)
+    assert (found["status"] == "held") is held
+    assert ("the flag was made of another value" in str(found["notes"])) is held
+
+
+def test_flags_of_whole_cells_are_compared_with_limits_that_part_thousands() -> None:
+    flagged = [f"{row}|N" for row in BRAZIL]
+    assert count(*flagged)["status"] == "final"
+    few = [row.replace("|2.010|", "|850|") + ("|L" if "LIN" in row else "|N") for row in BRAZIL]
+    assert count(*few)["status"] == "final"
+    slipped = [row.replace("|251.000|", "|25.100|") + "|N" for row in BRAZIL]
+    assert count(*slipped)["status"] == "held"

@@ -6,8 +6,9 @@ from analytics.counts.plausibility import Quantities, contradictions, oddities
 
 
 def found(**numbers: float | None) -> Quantities:
-    """``n`` and ``l`` as counted, ``np`` and ``lp`` their percentages, ``w`` the leukocytes, ``p`` the platelets, ``mp`` the
-    monocytes in %."""
+    """``n`` and ``l`` as counted, ``np`` and ``lp`` their percentages, ``w`` the leukocytes, ``p`` the platelets,
+    ``mp`` the monocytes in %.
+    """
     n, lymphocytes, platelets = numbers.get("n"), numbers.get("l"), numbers.get("p")
     return Quantities(
         counted={"neutrophils": n, "lymphocytes": lymphocytes},

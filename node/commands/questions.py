@@ -2,13 +2,14 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from node.clock import now
+from node.clock import from_text, now
 from node.commands.shell import (
     AsJson,
     Config,
@@ -21,6 +22,7 @@ from node.commands.shell import (
     read_settings,
 )
 from node.errors import InputError
+from node.settings import Settings
 
 app = typer.Typer()
 
@@ -53,26 +55,47 @@ def interpret(
 
 @app.command()
 def status(config: Config = None, as_json: AsJson = False) -> None:
-    """Show what arrived, what is pending and what needs a person."""
-    from node.operate.status import presence_in_words
+    """Show what arrived, what is pending and what needs a person. Times are local; in JSON they are UTC.
+
+    Exit code 3 when something needs a person: a role that is down, problems, readings that wait, a night or a backup
+    that failed, a disk that is nearly full.
+    """
     from node.operate.status import status as node_status
 
     settings = read_settings(config)
-    folder = settings.storage.folder
     db, _ = open_node(settings)
     found = node_status(db, settings, now=now())
+    left = found["needs_a_person"]
     if as_json:
         print_json(found)
-        return
-    rows: list[tuple[str, object]] = [("node", sentence) for _, sentence in presence_in_words(folder, now=now())]
+    else:
+        _print_status(found, settings)
+    if left:
+        raise typer.Exit(3)
+
+
+def _print_status(found: Mapping[str, object], settings: Settings) -> None:
+    from node.operate.status import presence_in_words
+
+    folder = settings.storage.folder
+
+    def local(moment: object) -> str:
+        return f"{from_text(str(moment)).astimezone(settings.site.zone):%Y-%m-%d %H:%M %Z}" if moment else "–"
+
+    left = found["needs_a_person"]
+    rows: list[tuple[str, object]] = (
+        [("needs a person", sentence) for sentence in left] if isinstance(left, list) else []
+    )
+    rows += [("node", sentence) for _, sentence in presence_in_words(folder, now=now())]
     for group in ("counts", "pending"):
         values = found[group]
         if isinstance(values, dict):
             rows += [(name if group == "counts" else f"pending: {name}", number) for name, number in values.items()]
     if found["deriving_again_since"] is not None:
-        rows.append(("everything derived again since", found["deriving_again_since"]))
-    for name in ("last_object_received_at", "last_message_received_at", "threshold_version"):
-        rows.append((name.replace("_", " "), found[name] or "–"))
+        rows.append(("everything derived again since", local(found["deriving_again_since"])))
+    for name in ("last_object_received_at", "last_message_received_at", "last_backup_at"):
+        rows.append((name.removesuffix("_at").replace("_", " "), local(found[name])))
+    rows.append(("threshold version", found["threshold_version"] or "–"))
     backup = found["backup"]
     if isinstance(backup, dict):
         rows.append(("backup", backup["words"]))

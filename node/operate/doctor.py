@@ -7,7 +7,9 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from statistics import median
 
 from sqlite_utils.utils import sqlite3
 
@@ -15,16 +17,31 @@ from node.clock import now
 from node.errors import PeerError, StoreError
 from node.operate.audit import folders_of, verify
 from node.operate.backup_state import backup_state
+from node.operate.certificates import certificates
 from node.operate.status import presence_in_words
 from node.settings import Listener, Settings
+from node.steps.pending import pending
 from node.store.database import DATABASE_NAME, WAL_LIMIT_BYTES, open_database
 from node.store.presence import presences
 from node.store.private import open_to_others, require_owner
+from node.store.snapshot import snapshot_path
 
 DAMAGED = "stop the node, keep the file as it is, and bring back a copy"
 """What to do with a database of which a page cannot be read."""
 LONG_WAL_BYTES = 2 * WAL_LIMIT_BYTES
 """A write-ahead log that the steps could not cut for a while: they do so beyond the limit, between their rounds."""
+CERTIFICATE_LEFT = timedelta(days=21)
+"""What a certificate must be valid for still: long enough to have another one made in a hospital."""
+MIN_SENT = 5
+CLOCK_APART_S = 60
+"""No message comes before it was sent, and the clocks of two machines that are set by NTP are less apart. How long
+messages wait before they are sent on says nothing of a clock."""
+OLD_SNAPSHOT_S = 6 * 3600
+SENT = """
+SELECT unixepoch(r.received_at) - unixepoch(m.sent_at) FROM derived_message AS m
+JOIN fact_frame_receipt AS r USING (frame_id) WHERE m.sent_at IS NOT NULL
+ORDER BY r.receipt_id DESC LIMIT 50
+"""
 LOW_SPACE_BYTES = 2 * 1024**3
 """Free space below which the doctor warns: about four thousand MR images of half a megabyte."""
 
@@ -47,6 +64,8 @@ def examine(settings: Settings) -> list[Finding]:
         _wal(settings.storage.folder),
         *_backup(settings),
         *_audit(settings),
+        *_certificates(settings),
+        *_times(settings),
         *_node(settings.storage.folder),
         *_ports(settings),
         *_peers(settings),
@@ -205,6 +224,42 @@ def _peers(settings: Settings) -> Iterator[Finding]:
             else:
                 place = f"{remote.ae_title} at {remote.host}:{remote.port}"
                 yield Finding(check=f"peer {name}, {what}", ok=True, detail=f"{place} answers")
+
+
+def _certificates(settings: Settings) -> Iterator[Finding]:
+    for one in certificates(settings):
+        if one.ends_at is None:
+            yield Finding(check=f"certificate {one.setting}", ok=False, detail=f"{one.path} cannot be read")
+            continue
+        left = one.ends_at - now()
+        detail = f"ends on {one.ends_at:%Y-%m-%d}, in {left.days} days"
+        yield Finding(check=f"certificate {one.setting}", ok=left > CERTIFICATE_LEFT, detail=detail)
+
+
+def _times(settings: Settings) -> Iterator[Finding]:
+    """The clock against that of the senders of messages, and the age of the snapshot."""
+    try:
+        db = open_database(settings.storage.folder)
+    except StoreError:  # said by the check of the database
+        return
+    try:
+        rows = db.execute(SENT).fetchall()
+        waits = pending(db)
+    except sqlite3.Error:
+        return
+    finally:
+        db.close()
+    if len(rows) >= MIN_SENT:
+        apart_s = median(apart for (apart,) in rows)
+        when = "after" if apart_s >= 0 else "before"
+        detail = f"messages are received {abs(apart_s):.0f} s {when} they say that they were sent"
+        yield Finding(check="clock", ok=apart_s >= -CLOCK_APART_S, detail=detail)
+    try:
+        age_h = (now().timestamp() - snapshot_path(settings.storage.folder).stat().st_mtime) / 3600
+    except OSError:
+        return
+    fine = age_h * 3600 <= max(OLD_SNAPSHOT_S, 3 * settings.storage.snapshot_every_s) or not any(waits.values())
+    yield Finding(check="snapshot", ok=fine, detail=f"made {age_h:.1f} hours ago")
 
 
 def _mail(settings: Settings) -> Finding:

@@ -1,5 +1,6 @@
 """What arrived, what is pending, what needs a person: all of it queries, nothing kept in memory."""
 
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -92,6 +93,32 @@ def presence_in_words(folder: Path, *, now: datetime) -> list[tuple[bool, str]]:
     ]
 
 
+def needs_a_person(db: Database, settings: Settings, *, now: datetime) -> list[str]:
+    """What a person has to look at, a sentence each; none: all is well."""
+    found = [sentence for fine, sentence in presence_in_words(settings.storage.folder, now=now) if not fine]
+    (problems,) = db.execute("SELECT count(*) FROM problems").fetchone()
+    if problems:
+        found.append(f"{problems} problems: `vbq-node problems`")
+    (reviews,) = db.execute(
+        "SELECT count(*) FROM derived_measurement WHERE status = 'review' AND source = 'auto' AND current = 1"
+    ).fetchone()
+    if reviews:
+        found.append(f"{reviews} series wait for a reading")
+    (failed,) = db.execute(
+        "SELECT count(*) FROM state_run WHERE kind = 'nightly' AND status = 'failed' AND started_at <= ?",
+        [to_text(now)],
+    ).fetchone()
+    if failed:
+        found.append(f"{failed} nights failed")
+    backup = backup_state(db, settings.backup, now=now)
+    if not backup.ok:
+        found.append(f"backup: {backup.sentence}")
+    free_mb = shutil.disk_usage(settings.storage.folder).free / 1e6
+    if free_mb < 2 * settings.storage.keep_free_mb:
+        found.append(f"{free_mb:.0f} MB are free; below {settings.storage.keep_free_mb} images are refused")
+    return found
+
+
 def status(db: Database, settings: Settings, *, now: datetime) -> dict[str, object]:
     """Everything ``vbq-node status --json`` shows."""
     night = db.execute(
@@ -107,6 +134,7 @@ def status(db: Database, settings: Settings, *, now: datetime) -> dict[str, obje
         "at": to_text(now),
         "node": node_presence(settings.storage.folder, now=now),
         "last_backup_at": to_text(backup.last_at) if backup.last_at else None,
+        "needs_a_person": needs_a_person(db, settings, now=now),
         "backup": {"ok": backup.ok, "words": backup.sentence},
         "counts": counts(db),
         "pending": pending(db),

@@ -1,4 +1,4 @@
-"""Prometheus metrics: the counts of ``vbq-node status`` over HTTP, read from the database at every scrape.
+"""Prometheus metrics and health over HTTP, read from the database at every scrape.
 
 Each client has a thread of its own, and gives way to others when too many are open. Whether its address is allowed is
 asked before anything of it is read.
@@ -18,19 +18,17 @@ from typing import Any
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from sqlite_utils.utils import sqlite3
 
 from node.clock import now
 from node.crowding import gives_way
 from node.errors import ListenError, StoreError
-from node.operate import status
-from node.operate.backup_state import backup_state
-from node.settings import Metrics, Settings
-from node.steps.pending import pending
+from node.run.figures import figures, not_ready, of_backups, of_the_machine
+from node.settings import Settings
 from node.store.database import open_database
-from node.store.presence import presences
 
 REQUEST_TIMEOUT_S = 5.0
 """Time allowed for each wait for a client."""
@@ -40,42 +38,17 @@ MAX_CLIENTS = 16
 log = structlog.get_logger()
 
 
-class _StatusCollector(Collector):
+class _NodeCollector(Collector):
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._folder = settings, settings.storage.folder
+        self._settings = settings
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """The roles, then what the database holds."""
-        up = GaugeMetricFamily("vbq_node_role_up", "Whether the role runs", labels=["role"])
-        ended = GaugeMetricFamily(
-            "vbq_node_role_ended_last_day",
-            "How often the role ended in the last day without being asked",
-            labels=["role"],
-        )
-        for one in presences(self._folder):
-            up.add_metric([one.name], one.running)
-            ended.add_metric([one.name], one.recent_failures(now()))
-        yield from (up, ended)
-        db = open_database(self._folder)
+    def collect(self) -> Iterable[Metric]:
+        """What the machine says, then what the database holds."""
+        yield from of_the_machine(self._settings, now=now())
+        db = open_database(self._settings.storage.folder)
         try:
-            backup = backup_state(db, self._settings.backup, now=now())
-            yield GaugeMetricFamily(
-                "vbq_node_backup_ok", "Whether the node is backed up, lately and without a fault", value=backup.ok
-            )
-            if backup.last_at is not None:
-                yield GaugeMetricFamily(
-                    "vbq_node_last_backup_timestamp_seconds",
-                    "As of when the last backup is",
-                    value=backup.last_at.timestamp(),
-                )
-            for name, help_text, values in (
-                ("vbq_node_count", "What the node holds, by kind", status.counts(db)),
-                ("vbq_node_pending", "Units of work each step still has", pending(db)),
-            ):
-                family = GaugeMetricFamily(name, help_text, labels=["what"])
-                for what, value in values.items():
-                    family.add_metric([what], value)
-                yield family
+            yield from of_backups(db, self._settings, now=now())
+            yield from figures(db, now=now())
         finally:
             db.close()
 
@@ -99,13 +72,26 @@ class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
     request_queue_size = 64
 
-    def __init__(self, listener: Metrics, registry: CollectorRegistry) -> None:
+    def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
+        listener = settings.metrics
+        self._settings = settings
         self.address_family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
         self.registry = registry
         self._listener = listener
         self._lock = threading.Lock()
         self._clients: dict[socket.socket, _Client] = {}
         super().__init__((listener.host, listener.port), _Handler)
+
+    def faults(self) -> list[str]:
+        """Why the node is not ready."""
+        try:
+            db = open_database(self._settings.storage.folder)
+        except StoreError as error:
+            return not_ready(error, self._settings)
+        try:
+            return not_ready(db, self._settings)
+        finally:
+            db.close()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Turn away who may not ask, before anything is read."""
@@ -150,7 +136,18 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = REQUEST_TIMEOUT_S
 
     def do_GET(self) -> None:
-        """Answer a scrape; everything else is not here."""
+        """Answer a scrape or a question for health; everything else is not here.
+
+        ``/healthz``: this process answers. ``/readyz``: all roles run, and the database and the disk can be used.
+        """
+        if self.path == "/healthz":
+            self._answer(HTTPStatus.OK, b"ok\n", "text/plain")
+            return
+        if self.path == "/readyz":
+            faults = self.server.faults()
+            code = HTTPStatus.SERVICE_UNAVAILABLE if faults else HTTPStatus.OK
+            self._answer(code, ("\n".join(faults or ["ok"]) + "\n").encode(), "text/plain; charset=utf-8")
+            return
         if self.path.partition("?")[0] not in ("/", "/metrics"):
             self._answer(HTTPStatus.NOT_FOUND, b"the metrics are at /metrics\n", "text/plain")
             return
@@ -183,10 +180,11 @@ def serve_metrics(settings: Settings) -> Iterator[None]:
         The port cannot be opened.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_StatusCollector(settings))
+    registry.register(_NodeCollector(settings))
+    ProcessCollector(registry=registry)
     listener = settings.metrics
     try:
-        server = _Server(listener, registry)
+        server = _Server(settings, registry)
     except OSError as error:
         raise ListenError(
             f"cannot open the metrics port {listener.host}:{listener.port}: {error.strerror}; "

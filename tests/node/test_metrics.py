@@ -42,8 +42,8 @@ def connect(port: int, address: str = "127.0.0.1") -> socket.socket:
 
 def test_counts_and_pending_work(port: int) -> None:
     text = scrape(port)
-    assert 'vbq_node_count{what="messages received"} 1.0' in text
-    assert 'vbq_node_pending{what="messages to interpret"} 1.0' in text
+    assert "vbq_node_messages_received_total 1.0" in text
+    assert 'vbq_node_units_pending{step="messages to interpret"} 1.0' in text
     with pytest.raises(HTTPError, match="404"):
         scrape(port, "/elsewhere")
 
@@ -53,13 +53,13 @@ def test_silent_clients_hold_up_neither_a_scrape_nor_the_end(settings: Settings)
         for _ in range(metrics.MAX_CLIENTS + 4):
             opened.enter_context(connect(settings.metrics.port)).sendall(b"GET /met")
         for _ in range(3):
-            assert "vbq_node_count" in scrape(settings.metrics.port)
+            assert "vbq_node_messages_received_total" in scrape(settings.metrics.port)
 
 
 def test_the_silent_clients_of_one_address_give_way_to_another(port: int) -> None:
     with ExitStack() as opened:
         leaked = [opened.enter_context(connect(port, "127.0.0.2")) for _ in range(metrics.MAX_CLIENTS)]
-        assert "vbq_node_count" in scrape(port)
+        assert "vbq_node_messages_received_total" in scrape(port)
         assert leaked[0].recv(1) == b"", "the longest silent one"
 
 
@@ -83,7 +83,7 @@ def test_what_clients_and_the_database_do_is_one_line_in_the_log(
             # Closed with a reset, before the answer can be delivered.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             one.close()
-        assert "vbq_node_count" in scrape(port)
+        assert "vbq_node_messages_received_total" in scrape(port)
         (settings.storage.folder / DATABASE_NAME).rename(settings.storage.folder / "away.db")
         with pytest.raises(HTTPError, match="503"):
             scrape(port)

@@ -112,12 +112,12 @@ def call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *arguments: str) -
 def test_status_and_doctor_say_that_the_node_is_down_or_up_and_what_dies(
     unsteady: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, unsteady, "status") == 0
+    assert call(monkeypatch, unsteady, "status") == 3
     assert "is not running; it was started last at 20" in capsys.readouterr().out
     assert call(monkeypatch, unsteady, "doctor") == 1
     assert "WRONG node: is not running" in capsys.readouterr().out
     with present(unsteady.storage.folder, "dicom"), present(unsteady.storage.folder, "steps"):
-        assert call(monkeypatch, unsteady, "status", "--json") == 0
+        assert call(monkeypatch, unsteady, "status", "--json") == 3
         node = json.loads(capsys.readouterr().out)["node"]
         assert node["running"]
         assert node["since"].startswith("20")

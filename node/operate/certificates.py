@@ -1,0 +1,52 @@
+"""The certificates that the settings name, and when they end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from pydantic import BaseModel
+
+from node.settings import Settings
+
+FILES = ("certificate", "ca", "client_ca")
+"""Settings of these names are files with certificates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """A certificate file, and when the first certificate in it ends; ``None``: it cannot be read."""
+
+    setting: str
+    path: Path
+    ends_at: datetime | None
+
+
+def certificates(settings: Settings) -> Iterator[Certificate]:
+    """All that the settings name, by the name of the setting."""
+    for name, path in _files(settings, ""):
+        yield Certificate(setting=name, path=path, ends_at=_ends_at(path))
+
+
+def _files(value: object, name: str) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, BaseModel):
+        inner = [(field, getattr(value, field)) for field in type(value).model_fields]
+    elif isinstance(value, dict):
+        inner = list(value.items())
+    else:
+        return
+    for field, one in inner:
+        path = f"{name}.{field}" if name else str(field)
+        if field in FILES and isinstance(one, Path):
+            yield path, one
+        else:
+            yield from _files(one, path)
+
+
+def _ends_at(path: Path) -> datetime | None:
+    try:
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return min(one.not_valid_after_utc for one in found)

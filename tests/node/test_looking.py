@@ -1,0 +1,124 @@
+"""Status, doctor and health: what is wrong is said, by words and by an exit code, before somebody misses something."""
+
+import json
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+import time_machine
+from cryptography import x509
+
+from node import cli
+from node.clock import now, to_text
+from node.operate.certificates import certificates
+from node.operate.doctor import examine
+from node.operate.status import needs_a_person
+from node.run.metrics import serve_metrics
+from node.settings import Dicom, DicomTls, Metrics, Settings, Storage
+from node.store.database import insert, open_database
+from node.store.presence import present
+from tests.certificates import Certificates
+from tests.node.test_metrics import scrape
+from tests.ports import free_port
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    open_database(tmp_path / "data", create=True).close()
+    return Settings(storage=Storage(folder=tmp_path / "data"), metrics=Metrics(port=free_port()))
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["vbq-node", *(str(argument) for argument in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def finding(settings: Settings, check: str) -> tuple[bool, str]:
+    return next((one.ok, one.detail) for one in examine(settings) if one.check == check)
+
+
+def test_status_ends_with_3_when_something_needs_a_person_and_shows_local_times(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "node.toml"
+    config.write_text("[site]\ntime_zone = 'Europe/Vienna'\n[logging]\nlevel = 'error'\n")
+    assert call(monkeypatch, "status", "--config", config) == 0
+    with closing(open_database(settings.storage.folder)) as db:
+        insert(db, "fact_frame", [{"frame_id": 1, "sha256": "0" * 64, "raw": b"MSH"}])
+        receipt = {"frame_id": 1, "received_at": "2026-07-01T22:30:00.000000+00:00", "peer_address": "a", "ack": ""}
+        insert(db, "fact_frame_receipt", [receipt])
+        run = {"kind": "nightly", "night": "2026-03-01", "started_at": to_text(now()), "status": "failed"}
+        insert(db, "state_run", [run])
+    capsys.readouterr()
+    assert call(monkeypatch, "status", "--config", config) == 3
+    shown = capsys.readouterr().out
+    # Vienna is two hours ahead of UTC in July.
+    assert "2026-07-02 00:30 CEST" in shown
+    assert "1 nights failed" in shown
+    assert call(monkeypatch, "status", "--json", "--config", config) == 3
+    assert json.loads(capsys.readouterr().out)["last_message_received_at"] == "2026-07-01T22:30:00.000000+00:00"
+
+
+def test_a_role_that_is_down_needs_a_person_and_is_not_ready(settings: Settings) -> None:
+    folder = settings.storage.folder
+    with closing(open_database(folder)) as db, serve_metrics(settings):
+        assert needs_a_person(db, settings, now=now()) == []
+        assert scrape(settings.metrics.port, "/healthz") == "ok\n"
+        with present(folder, "dicom"), present(folder, "hl7"):
+            assert scrape(settings.metrics.port, "/readyz") == "ok\n"
+        with present(folder, "hl7"):
+            assert needs_a_person(db, settings, now=now()) == ["these of its roles are not running: dicom"]
+            with pytest.raises(HTTPError, match="503") as refused:
+                scrape(settings.metrics.port, "/readyz")
+            assert refused.value.read() == b"role dicom does not run\n"
+            assert scrape(settings.metrics.port, "/healthz") == "ok\n"
+
+
+def test_the_doctor_says_when_a_certificate_ends(settings: Settings, certificates: Certificates) -> None:
+    pem = certificates.folder / "node.pem"
+    tls = DicomTls(certificate=pem, key=certificates.folder / "node.key", client_ca=certificates.folder / "absent.pem")
+    settings = settings.model_copy(update={"dicom": Dicom(tls=tls)})
+    ends = x509.load_pem_x509_certificate(pem.read_bytes()).not_valid_after_utc
+    # The tests' certificates are for two days.
+    assert finding(settings, "certificate dicom.tls.certificate") == (False, f"ends on {ends:%Y-%m-%d}, in 1 days")
+    with time_machine.travel(ends - timedelta(days=22)):
+        assert finding(settings, "certificate dicom.tls.certificate")[0]
+    assert finding(settings, "certificate dicom.tls.client_ca")[1].endswith("absent.pem cannot be read")
+
+
+def test_all_certificates_of_the_settings_are_looked_at(certificates_of_all: Settings) -> None:
+    assert sorted(one.setting for one in certificates(certificates_of_all)) == [
+        "audit.syslog.tls.ca", "dicom.peers.pacs.query.tls.ca", "dicom.tls.certificate", "web.tls.certificate",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def certificates_of_all() -> Settings:
+    peer = {"query": {"ae_title": "A", "host": "h", "port": 104, "tls": {"ca": "a.pem"}}}
+    return Settings.model_validate(
+        {
+            "audit": {"syslog": {"host": "h", "tls": {"ca": "s.pem"}}},
+            "dicom": {"peers": {"pacs": peer}, "tls": {"certificate": "d.pem", "key": "d.key"}},
+            "web": {"tls": {"certificate": "w.pem", "key": "w.key"}},
+        }
+    )
+
+
+@pytest.mark.parametrize(("minutes", "fine"), [(-1, True), (10, True), (3 * 24 * 60, True), (-2, False), (-120, False)])
+def test_a_clock_that_is_behind_that_of_the_senders_is_found(settings: Settings, minutes: int, fine: bool) -> None:
+    """Messages that come before they were sent."""
+    received = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    with closing(open_database(settings.storage.folder)) as db:
+        for number in range(1, 8):
+            insert(db, "fact_frame", [{"frame_id": number, "sha256": f"{number:064}", "raw": b""}])
+            receipt = {"frame_id": number, "received_at": to_text(received), "peer_address": "", "ack": ""}
+            insert(db, "fact_frame_receipt", [receipt])
+            sent = to_text(received - timedelta(minutes=minutes))
+            row = {"frame_id": number, "position": 1, "sent_at": sent, "status": "used", "reasons": "[]"}
+            insert(db, "derived_message", [row])
+    assert finding(settings, "clock")[0] == fine

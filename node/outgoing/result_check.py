@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlite_utils import Database
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NAME = "result_check"
 SETTLED_AFTER = timedelta(seconds=2)
 """A PACS may store what it has acknowledged a moment later."""
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0
 """How long an answer over the association of the question is waited for."""
 NO_ANSWER = "it was asked whether it keeps the object, and has not answered yet"
 
@@ -101,7 +101,8 @@ def _opened(batch: Batch) -> Iterator[Send]:
 # ---- Storage Commitment ----------------------------------------------------------------------------------------
 def _committing(batch: Batch, asked: Mapping[str, _Asked]) -> Send:
     try:
-        told = _ask(batch, list(asked.values()))
+        # Of several sendings of one result it is asked once.
+        told = _ask(batch, list({one.result_id: one for one in asked.values()}.values()))
     except UnreachableError:
         raise
     except PeerError as error:
@@ -143,7 +144,10 @@ def _ask(batch: Batch, asked: Sequence[_Asked]) -> "Kept | None":
         _begin(batch.db, transaction, asked)
     answers: list[Kept] = []
     answered = threading.Event()
-    handlers = [(evt.EVT_N_EVENT_REPORT, partial(_heard, answers, answered))]
+    handlers: list[Any] = [
+        (evt.EVT_N_EVENT_REPORT, partial(_heard, answers)),
+        (evt.EVT_PDU_SENT, partial(_confirmed, answers, answered)),
+    ]
     # Who does not take the question still lets this node in, and says so.
     contexts = [build_context(VERIFICATION), build_context(STORAGE_COMMITMENT)]
     with associated(remote, contexts, ae_title=batch.settings.dicom.ae_title, handlers=handlers) as association:
@@ -175,15 +179,20 @@ def _begin(db: Database, transaction: str, asked: Sequence[_Asked]) -> None:
         )
 
 
-def _heard(answers: "list[Kept]", answered: threading.Event, event: "Event") -> tuple[int, None]:
+def _heard(answers: "list[Kept]", event: "Event") -> tuple[int, None]:
     from node.dicom.kept import read_event
 
     try:
         answers.append(read_event(event.event_information))
     except (AttributeError, ValueError, TypeError):
         return 0x0115, None
-    answered.set()
     return 0x0000, None
+
+
+def _confirmed(answers: "list[Kept]", answered: threading.Event, _event: "Event") -> None:
+    """What is sent after an answer has come confirms it; before that, nobody may release the association."""
+    if answers:
+        answered.set()
 
 
 def _question(transaction: str, asked: Sequence[_Asked]) -> "Dataset":

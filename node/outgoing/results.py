@@ -8,13 +8,17 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
+from node.clock import now, to_text
 from node.outgoing import queue
-from node.outgoing.kind import LATER, WITHDRAWN, Batch, Item, Kind, Limits, Outcome, Pauses, Send
+from node.outgoing.kind import LATER, WITHDRAWN, Batch, Item, Kind, Limits, Outcome, Pauses, Send, Verdict
+from node.outgoing.rendered import GIVEN_UP_BEFORE, NEWEST_OBJECT, result_of
 from node.settings import Settings
 
 if TYPE_CHECKING:
@@ -109,9 +113,18 @@ def _opened(batch: Batch) -> Iterator[Send]:
             if item.key not in stored:
                 return WITHDRAWN
             one = stored[item.key]
-            return association.send(one) if association.proposes(one) else LATER
+            if not association.proposes(one):
+                return LATER
+            outcome = association.send(one)
+            settles = partial(_settle_given_up, peer=batch.peer, result_id=result_of(item), at=now())
+            return replace(outcome, store=settles) if outcome.verdict == Verdict.DONE else outcome
 
         yield send
+
+
+def _settle_given_up(db: Database, *, peer: str, result_id: int, at: datetime) -> None:
+    """What was given up of a result before is settled with a sending that was taken."""
+    db.execute(GIVEN_UP_BEFORE, {"queue": NAME, "peer": peer, "result": result_id, "now": to_text(at)})
 
 
 def _stored(batch: Batch) -> "dict[str, Stored]":
@@ -135,7 +148,7 @@ def _stored(batch: Batch) -> "dict[str, Stored]":
 RESULTS = Kind(
     name=NAME,
     receivers=_peers,
-    since="SELECT max(object_id) FROM fact_object",
+    since=NEWEST_OBJECT,
     prepare=_prepare,
     enrol=ENROL,
     values=lambda _settings, _peer, _at: {"sent_again": SENT_AGAIN},

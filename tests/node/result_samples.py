@@ -100,6 +100,7 @@ def result(finding: Finding = FINDING, *, before: Result | None = None, body: by
         whose=WHOSE,
         image=None,
         protocol=PROTOCOL,
+        site="site",
         status=status_of(finding, earlier),
         version=1 if earlier is None else earlier.version + 1,
         replaces=earlier,

@@ -270,7 +270,7 @@ def test_a_refused_message_is_tried_again_and_given_up_in_the_end(
         assert send(measured, peer, at=at).attempted == 0
     assert set(peer.taken) == {peer.taken[0]}, "the same bytes each time"
     assert state(measured) == [("preliminary", "given up")]
-    (problem,) = measured.rows("SELECT code, detail FROM problems WHERE step = 'oru'")
+    (problem,) = measured.rows("SELECT code, detail FROM problems WHERE step = 'results'")
     assert code in str(problem[1]) or "without a code" in str(problem[1])
     # A person has it sent once more.
     peer.answer = partial(acknowledgement, "AA")
@@ -279,7 +279,7 @@ def test_a_refused_message_is_tried_again_and_given_up_in_the_end(
         assert send(measured, peer, at=at).done == 1
     assert peer.taken[-1] == peer.taken[0]
     assert state(measured)[0][1] == "kept"
-    assert measured.rows("SELECT 1 FROM problems WHERE step = 'oru'") == []
+    assert measured.rows("SELECT 1 FROM problems WHERE step = 'results'") == []
 
 
 def test_one_that_is_away_costs_nothing_until_it_is_back(measured: World, peer: MllpReceiver) -> None:

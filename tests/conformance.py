@@ -45,6 +45,8 @@ from node.hl7.segments import STRUCTURE_VERSION, Segment
 from node.outgoing.storing import MAX_SORTS
 from node.outgoing.transcode import CONVERTIBLE
 from node.pacs import peer, query, retrieve
+from node.results.dicom.objects import SOP_CLASSES
+from node.results.dicom.scheme import PRIVATE
 from node.results.oru import render
 from node.results.statements import CODES as RESULT_CODES
 from node.settings import Dicom, Hl7, Hl7Receiver, Settings
@@ -71,6 +73,8 @@ def dicom_blocks() -> dict[str, str]:
     """Name and content of each generated block of the DICOM conformance statement."""
     return {
         "services": _services(),
+        "results": _results(),
+        "private codes": _private_codes(),
         "accepted": _accepted(),
         "storage classes": _storage_classes(),
         "syntaxes": _syntaxes(),
@@ -92,12 +96,23 @@ def _services() -> str:
         (
             ("Verification", uid_name(VERIFICATION), VERIFICATION, "yes", "yes"),
             ("Storage", "those of section 3.3 and annex A", "", "yes", "yes"),
-            ("Storage Commitment", uid_name(STORAGE_COMMITMENT), STORAGE_COMMITMENT, "no", "yes"),
+            ("Storage Commitment", uid_name(STORAGE_COMMITMENT), STORAGE_COMMITMENT, "yes", "yes"),
             ("Query", uid_name(query.FIND), query.FIND, "yes", "no"),
             ("Retrieve", uid_name(retrieve.MOVE), retrieve.MOVE, "yes", "no"),
             ("Retrieve", uid_name(retrieve.GET), retrieve.GET, "yes", "no"),
         ),
     )
+
+
+def _results() -> str:
+    return table(
+        ("object", "SOP class", "UID", "transfer syntax"),
+        ((f"`{kind}`", uid_name(name), name, uid_name(syntax)) for kind, (name, syntax) in SOP_CLASSES.items()),
+    )
+
+
+def _private_codes() -> str:
+    return table(("code", "meaning"), ((f"`{code.value}`", code.meaning) for code in PRIVATE))
 
 
 def _taken(sop_class: str) -> str:
@@ -173,6 +188,7 @@ def _proposed() -> str:
         ("C-STORE", "as the object, where it can be made uncompressed", "as the object",
          "Explicit VR Little Endian; Implicit VR Little Endian", "SCU"),
         ("N-EVENT-REPORT", uid_name(STORAGE_COMMITMENT), STORAGE_COMMITMENT, _names(default), "SCP"),
+        ("N-ACTION", uid_name(STORAGE_COMMITMENT), STORAGE_COMMITMENT, _names(default), "SCU"),
     ]  # fmt: skip
     return table(("activity", "SOP class", "UID", "transfer syntaxes", "role"), rows)
 

@@ -73,7 +73,7 @@ class _Worker:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
-        _send(self.channel, settings.model_dump_json(include={"dicom", "storage", "logging"}))
+        _send(self.channel, settings.model_dump_json(include={"site", "dicom", "storage", "logging"}))
         self._thread = threading.Thread(target=self._listen, name="acceptor-process", daemon=True)
         self._thread.start()
 

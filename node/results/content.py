@@ -8,7 +8,7 @@ it replaces.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -225,8 +225,15 @@ def status_of(finding: Finding, earlier: Earlier | None) -> Status:
 
 def finding_json(finding: Finding) -> dict[str, Any]:
     """A finding as JSON has it; times in ISO 8601, reasons as code and values."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(replace(finding, reasons=())), default=str))
-    return plain | {"reasons": [to_dict(one) for one in finding.reasons]}
+    return {**_plain(finding), "reasons": [to_dict(one) for one in finding.reasons]}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {name: _plain(one) for name, one in vars(value).items() if name != "reasons"}
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return str(value) if isinstance(value, date | datetime | StrEnum) else value
 
 
 def digest(finding: Finding) -> str:

@@ -40,7 +40,8 @@ SELECT s.series_instance_uid, s.study_instance_uid, s.study_date, s.patient_auth
         ORDER BY i.sop_instance_uid IS m.sop_instance_uid DESC LIMIT 1) AS issuer,
        (SELECT p.reason FROM derived_shared_pixels AS p WHERE p.series_instance_uid = s.series_instance_uid) AS shared,
        (SELECT json_group_array(json(d.reason)) FROM derived_doubt AS d, json_each(d.sources) AS source
-        WHERE d.kind = 'image' AND source.value = 'series ' || s.series_instance_uid) AS doubts,
+        WHERE d.authority = s.patient_authority AND d.patient_id = s.patient_id AND d.kind = 'image'
+          AND source.value = 'series ' || s.series_instance_uid) AS doubts,
        asked.request, asked.why, asked.name
 FROM derived_series AS s
 LEFT JOIN derived_measurement AS m ON m.rowid = (
@@ -61,8 +62,9 @@ WHERE s.stale = 0
                       AND f.unit_key = s.study_instance_uid AND f.final = 1))
   AND NOT EXISTS (SELECT 1 FROM fact_reading AS u WHERE u.series_instance_uid = s.series_instance_uid
                   AND u.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)
-                  AND NOT EXISTS (SELECT 1 FROM derived_measurement AS v WHERE v.reading_id = u.reading_id
-                                  AND v.instances_sha256 = s.instances_sha256)
+                  AND NOT EXISTS (SELECT 1 FROM derived_measurement AS v
+                                  WHERE v.series_instance_uid = u.series_instance_uid AND v.reading_id = u.reading_id
+                                    AND v.instances_sha256 = s.instances_sha256)
                   AND NOT EXISTS (SELECT 1 FROM state_failure AS f WHERE f.step = 'measure' AND f.unit_kind = 'reading'
                                   AND f.unit_key = CAST(u.reading_id AS TEXT) AND f.final = 1))
   AND NOT EXISTS (SELECT 1 FROM derived_identifier AS n

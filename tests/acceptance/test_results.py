@@ -49,9 +49,9 @@ def test_orthanc_has_the_results_commits_to_them_and_gives_them_back(node: Node,
     for image in images:
         image.PatientID, image.PatientName, image.StudyDate = "001", "TEST^ONE", "20260201"
     pacs.start({"node": ("VBQNODE", node.dicom_port)})
-    node.start()
+    node.start(timeout_s=180)
     pacs.route("node", pacs.put_in(images))
-    assert eventually(lambda: kept(node, preliminary=4), within_s=90)
+    assert eventually(lambda: kept(node, preliminary=4), within_s=300)
     ours = node.query("SELECT kind, identifier, sha256 FROM results ORDER BY result_id")
     for row in ours:
         back = pydicom.dcmread(BytesIO(pacs.file(str(row["identifier"]))))
@@ -69,7 +69,7 @@ def test_orthanc_has_the_results_commits_to_them_and_gives_them_back(node: Node,
 
     vbq_node("reading", "approve", str(row["series_instance_uid"]), "--reader", "Dr. A", "--config", str(node.config))
     # Four new ones, and the note about the four before.
-    assert eventually(lambda: kept(node, preliminary=4, final=5), within_s=90)
+    assert eventually(lambda: kept(node, preliminary=4, final=5), within_s=300)
     for number, uid in enumerate(sorted(pacs.sop_instance_uids() - {str(image.SOPInstanceUID) for image in images})):
         file = node.folder / f"{number}.dcm"
         file.write_bytes(pacs.file(uid))
@@ -80,7 +80,9 @@ def test_orthanc_has_the_results_commits_to_them_and_gives_them_back(node: Node,
     answer = pacs.get("/studies")
     assert isinstance(answer, list)
     pacs.route("node", [str(one) for one in answer])
-    assert eventually(lambda: node.query("SELECT count(*) AS n FROM fact_object")[0]["n"] == len(images) + 9)
+    assert eventually(
+        lambda: node.query("SELECT count(*) AS n FROM fact_object")[0]["n"] == len(images) + 9, within_s=60
+    )
     node.settle()
     assert node.query("SELECT series_instance_uid, state, instances, last_received_at FROM series") == before
     assert node.query("SELECT code, detail FROM problems") == []

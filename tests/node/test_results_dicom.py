@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from node.people.results import send, withdraw
 from node.results.content import Region
 from node.results.dicom.circles import graphic, inside
-from node.results.dicom.objects import RENDERS
+from node.results.dicom.objects import RENDERS, SOP_CLASSES
 from node.results.dicom.scheme import PRIVATE, SCHEME_UID
 from tests.node.dicom_samples import NOON, SHARED
 from tests.node.multi_frame_samples import enhanced
@@ -79,6 +79,12 @@ def test_there_is_one_object_of_each_kind_and_a_withdrawn_one_where_it_can_say_s
         ("gsps", 1), ("gsps", 2), ("ko", 1), ("ko", 2), ("sc", 1), ("sc", 2), ("sc", 3), ("seg", 1), ("seg", 2),
         ("sr", 1), ("sr", 2), ("sr", 3),
     ]  # fmt: skip
+
+
+def test_they_are_of_the_classes_and_syntaxes_that_are_stated(made: dict[tuple[str, int], Path]):
+    for (kind, _), path in made.items():
+        one = pydicom.dcmread(path)
+        assert (one.SOPClassUID, one.file_meta.TransferSyntaxUID) == SOP_CLASSES[kind]
 
 
 def test_dciodvfy_finds_no_error(made: dict[tuple[str, int], Path]):

@@ -3,10 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 from node.results.content import Earlier, Result
-from node.results.records import Render, Rendered
+from node.results.records import NOTE, Render, Rendered
 
 SILENT = frozenset({"seg", "gsps"})
 """Objects that cannot say that nothing holds any more: a rejection note must."""
+
+
+SOP_CLASSES: Mapping[str, tuple[str, str]] = {
+    "sr": ("1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.1.2.1"),
+    "sc": ("1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.1.2.5"),
+    "seg": ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1"),
+    "gsps": ("1.2.840.10008.5.1.4.1.1.11.1", "1.2.840.10008.1.2.1"),
+    NOTE: ("1.2.840.10008.5.1.4.1.1.88.59", "1.2.840.10008.1.2.1"),
+}
+"""SOP class and transfer syntax of each object as it is rendered."""
 
 
 def _sr(result: Result) -> Rendered:

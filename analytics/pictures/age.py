@@ -7,7 +7,7 @@ import pandas as pd
 from analytics.methods.rows import complete_rows
 from analytics.paper.age_curve import SEXES, AgeCurves
 from analytics.paper.regression import PREDICTORS
-from analytics.pictures.base import LEFT_EDGE, LINE_COLOUR, POINT_COLOUR, TEXT_COLOUR, new_figure, plain_axes
+from analytics.pictures.base import LEFT_EDGE, LINE_COLOUR, POINT_COLOUR, TEXT_COLOUR, in_pixels, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,8 @@ def age_figure(cohort: pd.DataFrame, found: AgeCurves) -> "Figure":
     for sex, value in SEXES:
         colour, marker, _ = LOOKS[sex]
         own = frame[frame["sex_male"] == value]
-        axes.scatter(own["age"], own["vbq"], s=size, marker=marker, color=colour, alpha=0.3, linewidths=0)
+        axes.scatter(own["age"], own["vbq"], s=size, marker=marker, color=colour, alpha=0.3, linewidths=0,
+                     rasterized=in_pixels(len(own)))  # fmt: skip
     for curve in found.curves:
         colour, _, style = LOOKS[curve.sex]
         axes.fill_between(curve.age, curve.ci_low, curve.ci_high, color=colour, alpha=0.18, linewidth=0)

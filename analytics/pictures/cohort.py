@@ -8,7 +8,7 @@ import numpy as np
 
 from analytics.methods.agreement import BlandAltman
 from analytics.methods.linear import Array
-from analytics.pictures.base import LINE_COLOUR, POINT_COLOUR, TEXT_COLOUR, new_figure, plain_axes
+from analytics.pictures.base import LINE_COLOUR, POINT_COLOUR, TEXT_COLOUR, in_pixels, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,8 @@ def over_time(days: Sequence[date], vbq: Array, scanners: Sequence[str]) -> "Fig
         own = order[names[order] == name]
         colour = SCANNER_COLOURS[place] if place < len(SCANNER_COLOURS) else OTHER_COLOUR
         label = f"{name[:LONGEST_NAME]} (n = {len(own)})" if place < len(SCANNER_COLOURS) else None
-        upper.scatter(moment[own], vbq[own], s=size, color=colour, alpha=0.45, linewidths=0)
+        upper.scatter(moment[own], vbq[own], s=size, color=colour, alpha=0.45, linewidths=0,
+                      rasterized=in_pixels(len(own)))  # fmt: skip
         if len(own) >= RUNNING_PATIENTS:
             mean = np.convolve(vbq[own], np.full(RUNNING_PATIENTS, 1 / RUNNING_PATIENTS), mode="valid")
             upper.plot(moment[own][RUNNING_PATIENTS - 1 :], mean, color=colour, linewidth=1.8)

@@ -9,7 +9,7 @@ import pandas as pd
 from analytics.methods.linear import Array, LinearFit, externally_studentised
 from analytics.methods.roc import Roc
 from analytics.paper.regression import OlsFit
-from analytics.pictures.base import LINE_COLOUR, POINT_COLOUR, TEXT_COLOUR, new_figure, plain_axes
+from analytics.pictures.base import LINE_COLOUR, POINT_COLOUR, TEXT_COLOUR, in_pixels, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def residuals(fit: LinearFit, ids: Sequence[str]) -> "Figure":
     size = 18 if fit.n <= 500 else 5
     for axes, x, y, x_label, y_label in panels:
         plain_axes(axes, x_label, y_label)
-        axes.scatter(x, y, s=size, color=POINT_COLOUR, alpha=0.55, linewidths=0)
+        axes.scatter(x, y, s=size, color=POINT_COLOUR, alpha=0.55, linewidths=0, rasterized=in_pixels(fit.n))
         axes.axhline(0, color=LINE_COLOUR, linewidth=1.2)
         axes.locator_params(nbins=4)
         for i in np.argsort(-np.nan_to_num(np.abs(studentised)), kind="stable")[:3].tolist():

@@ -8,7 +8,7 @@ and night give the same bytes.
 import json
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from email.message import EmailMessage
 from pathlib import Path
@@ -66,6 +66,8 @@ class Basis:
     frozen: Frozen | None
     excluded: dict[str, int]
     """Rows of the cohort that are not eligible, by reason."""
+    data_version: int = field(compare=False)
+    """SQLite's count of what other connections have written, from before it was read; this one has written nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +180,13 @@ def _recorded_at(db: Database, night: date) -> datetime | None:
 
 def read_basis(db: Database) -> Basis:
     """What a night would be computed from now."""
+    version = _data_version(db)
     excluded = dict(sorted(read_exclusions(db).items()))
-    return Basis(snapshot=read_snapshot(db), frozen=read_frozen(db), excluded=excluded)
+    return Basis(snapshot=read_snapshot(db), frozen=read_frozen(db), excluded=excluded, data_version=version)
+
+
+def _data_version(db: Database) -> int:
+    return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
 def prepare(basis: Basis, settings: Settings) -> Prepared:
@@ -287,7 +294,8 @@ def _draft(db: Database, settings: Settings, prepared: Prepared, *, night: date,
 
 
 def _require_basis(db: Database, prepared: Prepared) -> None:
-    if read_basis(db) != prepared.basis:
+    # Reading a large cohort again takes longer than all that is done inside the transaction.
+    if _data_version(db) != prepared.basis.data_version and read_basis(db) != prepared.basis:
         raise _MovedOnError
 
 

@@ -113,7 +113,7 @@ def ours(count: int, folder: Path) -> dict[str, Any]:
     watch.run("imports", warm)
     cohort = watch.run("read", lambda: cohort_frame(read_snapshot(db).text))
     watch.run("night up to the mail", lambda: run_night(db, settings, night=NIGHT, now=NOW))
-    watch.run("whole analysis and its figures", lambda: publish_analysis(db, folder))
+    watch.run("whole analysis and its figures", lambda: publish_analysis(db, folder, now=NOW))
     db.close()
     cut = median_cut(cohort)
     assert isinstance(cut, float)

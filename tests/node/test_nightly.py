@@ -21,6 +21,7 @@ from node.nightly import night as night_module
 from node.nightly.night import run_night
 from node.people import thresholds
 from node.settings import Settings, Thresholds
+from node.store.database import open_database
 from tests.node.night_world import NIGHT, NOW, RECIPIENTS, open_world, put_operation, settings_for
 
 HIGH = {"vbq": 9.0, "nlr": 99.0, "plr": 999.0}
@@ -314,7 +315,9 @@ def test_what_arrives_while_the_model_is_computed_belongs_into_the_night(
         calls.append(1)
         prepared = prepare(*arguments)
         if len(calls) == 1:
-            put_operation(db, "E1", **HIGH)
+            steps = open_database(tmp_path)  # another process, with a connection of its own
+            put_operation(steps, "E1", **HIGH)
+            steps.close()
         return prepared
 
     monkeypatch.setattr(night_module, "prepare", prepare_while_data_arrive)
@@ -340,6 +343,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from node.nightly.night import run_night
+from node.store.database import open_database
 from node.store.database import open_database
 from tests.node.night_world import NIGHT, NOW, settings_for
 folder = Path(sys.argv[1])

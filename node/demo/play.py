@@ -25,7 +25,7 @@ from sqlite_utils import Database
 from node.clock import now
 from node.demo.hospital import DEFAULT_NIGHT, TIME_ZONE, Hospital, LivePatient, open_hospital
 from node.demo.phantom import Readings
-from node.demo.senders import Acknowledged, MailServer, MllpSender, Peer, send_study
+from node.demo.senders import Acknowledged, MailServer, MllpSender, Peer, Record, send_study
 from node.demo.show import Ending, read_endings, show_endings, show_queries
 from node.demo.stage import RECIPIENT, DemoError, NodeProcess, empty_folder, picture_of, write_settings
 from node.nightly.night import run_night
@@ -42,6 +42,16 @@ from node.store.snapshot import publish
 QUIET_S = 2.0
 """How long a study must be quiet in the demo before it counts as complete."""
 
+PRELIMINARY = """
+SELECT count(*) FROM measurements AS m JOIN series AS s USING (series_instance_uid)
+WHERE m.in_effect = 1 AND m.status = 'measured' AND s.identified = 1 AND NOT EXISTS (
+    SELECT 1 FROM results AS r WHERE r.series_instance_uid = m.series_instance_uid AND r.state = 'kept')
+"""
+TIERS = """
+SELECT (SELECT count(*) FROM flags WHERE latest = 1)
+     - (SELECT count(*) FROM results WHERE latest = 1 AND tier IS NOT NULL AND state = 'kept')
+"""
+"""How many results the record does not have yet."""
 SETTLE_TIMEOUT_S = 180.0
 MAIL_TIMEOUT_S = 30.0
 DRAWING_THREADS = 2
@@ -104,8 +114,10 @@ def run_demo(
     place = empty_folder(folder or Path(tempfile.mkdtemp(prefix="vbq-node-demo-")))
     hospital = open_hospital(seed, night=night)
     shown.print(f"A hospital with {len(hospital.patients)} patients plays against a node in {place}", highlight=False)
-    with MailServer(place / "mail") as mail:
-        config = write_settings(place, mail_port=mail.port, time_zone=TIME_ZONE, quiet_s=QUIET_S)
+    with MailServer(place / "mail") as mail, Record(place / "record") as record:
+        config = write_settings(
+            place, mail_port=mail.port, record_port=record.port, time_zone=TIME_ZONE, quiet_s=QUIET_S
+        )
         node = NodeProcess(config)
         settings = node.settings
         with closing(open_database(settings.storage.folder, create=True, pseudonym_key=demo_key(seed))) as db, node:
@@ -114,6 +126,7 @@ def run_demo(
                 sent = play_hospital(hospital, settings, progress=progress)
             with shown.status("the node indexes, interprets, measures and links"):
                 settle(db)
+                wait_until_told(db, PRELIMINARY)
             with shown.status("a reader, who knows the drawings, places circles of his own"):
                 add_readings(db, settings, sent.readings)
                 settle(db)
@@ -123,6 +136,7 @@ def run_demo(
                 with deriving(settings.storage.folder, wait=True):
                     snapshot = publish(db, settings.storage.folder)
                 received = mail.wait_for(1, timeout_s=MAIL_TIMEOUT_S)
+                wait_until_told(db, TIERS)
             endings = read_endings(db, hospital)
     if not received:
         raise DemoError(f"the report's mail did not arrive; {node.log} says why")
@@ -226,6 +240,21 @@ def settle(db: Database, *, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
     while left := {name: number for name, number in pending(db).items() if number}:
         if monotonic() > deadline:
             raise DemoError(f"still pending after {timeout_s:g} s: {left}")
+        sleep(0.1)
+
+
+def wait_until_told(db: Database, missing: str, *, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
+    """Wait until the record has all results that a query counts.
+
+    Raises
+    ------
+    DemoError
+        It still has not after that time.
+    """
+    deadline = monotonic() + timeout_s
+    while left := db.execute(missing).fetchone()[0]:
+        if monotonic() > deadline:
+            raise DemoError(f"after {timeout_s:g} s the record still lacks {left} results")
         sleep(0.1)
 
 

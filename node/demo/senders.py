@@ -1,4 +1,4 @@
-"""What sends to the node in the demo: a PACS, an interface engine, and a mail server that receives.
+"""What the node speaks with in the demo: a PACS, an interface engine, and a mail server and a record that receive.
 
 Both senders do what theirs in a hospital do: what was not acknowledged is sent again, on a new connection if need
 be, until it is, so that a node that dies and comes back misses nothing.
@@ -8,11 +8,12 @@ import hashlib
 import mailbox
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
-from threading import Condition
+from threading import Condition, Thread
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE
 
 from node.errors import NodeError
+from node.store.whole_file import write_whole
 
 RETRY_AFTER_S = 0.5
 """Pause after a connection that failed."""
@@ -238,6 +240,64 @@ class _AnyPort(Controller):
         server: Any = self.server
         self.port = server.sockets[0].getsockname()[1]
         super()._trigger_server()  # type: ignore[no-untyped-call]  # aiosmtpd has no types here
+
+
+class Record:
+    """The patient record: takes HL7 results on a free port of loopback, acknowledges each, and keeps it as a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._messages: list[bytes] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._thread = Thread(target=self._accept, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(exist_ok=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(ENDING_TIMEOUT_S)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listening.getsockname()[1])
+
+    @property
+    def messages(self) -> tuple[bytes, ...]:
+        """Every message that was acknowledged, in that order."""
+        return tuple(self._messages)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            with suppress(OSError), connection:
+                self._serve(connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        received = b""
+        while data := connection.recv(4096):
+            received += data
+            while END_BLOCK in received:
+                framed, _, received = received.partition(END_BLOCK)
+                message = framed.removeprefix(START_BLOCK)
+                self._keep(message)
+                control_id = message.split(b"|", 10)[9]
+                answer = b"MSH|^~\\&|RECORD|DEMO|||||ACK|1|P|2.5.1\rMSA|AA|" + control_id + b"\r"
+                connection.sendall(START_BLOCK + answer + END_BLOCK)
+
+    def _keep(self, message: bytes) -> None:
+        name = f"{len(self._messages) + 1:03}.hl7"
+        write_whole(self.folder / name, message)
+        self._messages.append(message)
 
 
 class MailServer:

@@ -28,6 +28,9 @@ SELECT patient, status, surgery_date, reasons FROM links WHERE status <> 'linked
 SELECT source, status, round(vbq_mean, 3) AS vbq_mean, round(vbq_median, 3) AS vbq_median, round(l1_signal, 1) AS l1,
        round(l2_signal, 1) AS l2, round(l3_signal, 1) AS l3, round(l4_signal, 1) AS l4, round(csf_signal, 1) AS csf
 FROM measurements ORDER BY vbq_mean DESC LIMIT 5""",
+    "What the patient record got": """
+SELECT status, state, round(vbq_mean, 2) AS vbq, round(nlr, 2) AS nlr, round(plr) AS plr, tier, threshold_version
+FROM results WHERE latest = 1 ORDER BY tier IS NULL, tier, vbq_mean""",
     "What needs a person": "SELECT step, code, detail FROM problems ORDER BY step, code, detail",
 }
 """Shown with their results; each runs as it stands on the published snapshot."""

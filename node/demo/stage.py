@@ -18,6 +18,8 @@ from node.errors import InputError, NodeError, StoreError
 from node.settings import Settings, load_settings
 
 SITE = "Demo Hospital"
+PROTOCOL = "DEMO 1"
+"""Stands on all that leaves about a patient."""
 RECIPIENT = "surgeons@demo.invalid"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -50,13 +52,18 @@ def empty_folder(folder: Path) -> Path:
     return folder.resolve()
 
 
-def write_settings(folder: Path, *, mail_port: int, time_zone: str, quiet_s: float) -> Path:
-    """Write ``node.toml`` for a node on free ports of loopback; returns its path."""
+def write_settings(
+    folder: Path, *, mail_port: int, time_zone: str, quiet_s: float, record_port: int | None = None
+) -> Path:
+    """Write ``node.toml`` for a node on free ports of loopback; returns its path.
+
+    With ``record_port`` results are sent to a record that listens there.
+    """
     dicom, hl7, metrics, web = _free_ports(4)
     # The demo does its night by itself; the node's own is put off to where the demo will be long over.
     at = (datetime.now(UTC) + timedelta(hours=12)).astimezone(ZoneInfo(time_zone))
     sections: dict[str, dict[str, object]] = {
-        "site": {"name": SITE, "time_zone": time_zone},
+        "site": {"name": SITE, "time_zone": time_zone, "protocol": PROTOCOL},
         "storage": {"folder": str(folder / "data")},
         "dicom": {"port": dicom, "quiet_s": quiet_s},
         "hl7": {"port": hl7},
@@ -64,6 +71,8 @@ def write_settings(folder: Path, *, mail_port: int, time_zone: str, quiet_s: flo
         "web": {"port": web},
         "mail": {"host": "127.0.0.1", "port": mail_port, "sender": "vbq-node@demo.invalid", "recipients": [RECIPIENT]},
     }
+    if record_port is not None:
+        sections["hl7.receivers.record"] = {"host": "127.0.0.1", "port": record_port, "application": "RECORD"}
     lines = []
     for name, values in sections.items():
         lines.append(f"[{name}]")

@@ -53,9 +53,9 @@ def result_of(item: Item) -> int:
 
 
 def body_of(batch: Batch, item: Item) -> bytes | None:
-    """The bytes of the result that an item is; ``None`` where a newer version is to be sent in its place."""
-    body, newest = batch.db.execute(BODY, [result_of(item)]).fetchone()
-    return bytes(body) if newest else None
+    """The bytes of the result that an item is; ``None`` where a newer version is to be sent in its place, or none."""
+    row = batch.db.execute(BODY, [result_of(item)]).fetchone()
+    return bytes(row[0]) if row is not None and row[1] else None
 
 
 def kept(batch: Batch, queue: str, item: Item, *, how: str, detail: str) -> Outcome:

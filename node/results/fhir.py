@@ -56,7 +56,8 @@ def render(result: Result, *, receiver: FhirReceiver, settings: Settings) -> Ren
     gone = [
         _entry(_in_error(one["resource"], result, settings))
         for one in _before(result.replaces)
-        if _identifier(one["resource"]) not in now and one["resource"]["status"] != IN_ERROR
+        # Also what the version before has taken back already: it may be replaced before it is sent.
+        if _identifier(one["resource"]) not in now
     ]
     identifier = str(uuid4())
     bundle = {

@@ -8,7 +8,7 @@ HL7 v2.5.1, 7.3.1 (ORU), 7.4.2 (OBX); tables 0085 (OBX-11) and 0123 (OBR-25).
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import uuid4
 
 from analytics.reasons import load_language
@@ -33,11 +33,14 @@ NUMBER_LENGTH = 22
 SEXES = ("F", "M", "O")
 
 Told = dict[str, tuple[str, str]]
-"""Of the message before: OBX-5 and OBX-11 by OBX-3, as they stand there; not what it withdrew."""
+"""Of the message before: OBX-5 and OBX-11 by OBX-3, as they stand there."""
 
 
 def render(result: Result, *, receiver: Hl7Receiver, settings: Settings) -> Rendered:
-    """The messages that tell a receiver of a result: one, or two where it was told before of another patient.
+    """The messages that tell a receiver of a result: one, or more where it was told before of other patients.
+
+    Whatever was told before and does not hold is withdrawn, also where the version before has withdrawn it already, for
+    that one may be replaced before it is sent.
 
     Raises
     ------
@@ -47,15 +50,17 @@ def render(result: Result, *, receiver: Hl7Receiver, settings: Settings) -> Rend
     before = _before(result.replaces, receiver)
     parts = []
     if result.finding.score is None:
-        parts.append(_Message(pid=before.pid, numbers=before.numbers, said=(), told=before.told))
+        parts = [_Message(pid=one.pid, numbers=one.numbers, said=(), told=one.told) for one in before]
     else:
         whose = _required(result.whose)
         pid = _patient(whose, receiver)
-        told = before.told
-        if told and _number(before.pid) != _number(pid):
-            # Nobody else would take it back from whom it was told of.
-            parts.append(_Message(pid=before.pid, numbers=before.numbers, said=(), told=told))
-            told = {}
+        told: Told = {}
+        for one in before:
+            if _number(one.pid) == _number(pid):
+                told |= one.told
+            else:
+                # Nobody else would take it back from whom it was told of.
+                parts.append(_Message(pid=one.pid, numbers=one.numbers, said=(), told=one.told))
         said = statements(result, receiver.tell, settings.site)
         parts.append(_Message(pid=pid, numbers=_numbers(result, whose, receiver), said=said, told=told))
     ids = [uuid4().hex[:CONTROL_ID_LENGTH] for _ in parts]
@@ -87,11 +92,11 @@ class _Message:
 
 @dataclass(frozen=True, kw_only=True)
 class _Before:
-    """What the last message before said; empty where there was none."""
+    """What a message before said."""
 
-    pid: str = ""
-    numbers: Mapping[int, str] = field(default_factory=dict)
-    told: Told = field(default_factory=dict)
+    pid: str
+    numbers: Mapping[int, str]
+    told: Told
 
 
 def _text(result: Result, parts: _Message, control_id: str, receiver: Hl7Receiver, settings: Settings) -> str:
@@ -243,18 +248,22 @@ def _status(status: Status, value: str, before: tuple[str, str] | None) -> str:
 
 
 # ---- what was told before --------------------------------------------------------------------------------------
-def _before(earlier: Earlier | None, receiver: Hl7Receiver) -> _Before:
+def _before(earlier: Earlier | None, receiver: Hl7Receiver) -> list[_Before]:
+    """What each message of the version before said; none where there was none."""
     if earlier is None or earlier.body is None:
-        return _Before()
-    _, body = messages(earlier.body)[-1]
+        return []
     # Its character set may be another than that of the settings.
-    charset = body.split(b"\r", 1)[0].split(b"|")[17].decode("ascii")
+    charset = earlier.body.split(b"\r", 1)[0].split(b"|")[17].decode("ascii")
     codec = CHARSETS.get(re.sub(r"[^A-Z0-9]", "", charset), _codec(receiver))
-    lines = {line[:3]: line for line in body.decode(codec).split("\r")}
-    orc = lines["ORC"].split("|")
-    observations = [line.split("|") for line in body.decode(codec).split("\r") if line.startswith("OBX|")]
+    return [_read(body.decode(codec).split("\r")) for _, body in messages(earlier.body)]
+
+
+def _read(lines: Sequence[str]) -> _Before:
+    (pid,) = (line for line in lines if line.startswith("PID|"))
+    (orc,) = (line.split("|") for line in lines if line.startswith("ORC|"))
+    observations = [line.split("|") for line in lines if line.startswith("OBX|")]
     return _Before(
-        pid=lines["PID"],
+        pid=pid,
         numbers={number: orc[number] for number in (2, 3) if len(orc) > number},
-        told={one[3]: (one[5], one[11]) for one in observations if one[11] != "W"},
+        told={one[3]: (one[5], one[11]) for one in observations},
     )

@@ -108,6 +108,8 @@ def test_what_is_no_longer_told_is_in_error_and_has_no_value() -> None:
     assert resources(gone).keys() == resources(told).keys()
     for one in resources(gone).values():
         assert not {"valueQuantity", "valueCodeableConcept", "component", "result", "conclusion"} & one.keys()
+    again = rendered(result(withdrawn(), before=result(withdrawn(), before=first, body=told), body=gone, whose=None))
+    assert resources(again).keys() == resources(told).keys()
     # Another patient's images: taken back from the first, told of the second.
     other = result(before=first, body=told, whose=replace(WHOSE, patient_id="0099"))
     patients = {

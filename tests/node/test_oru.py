@@ -165,6 +165,16 @@ def test_final_after_approval_and_a_correction_only_of_what_has_changed() -> Non
     assert fields(third, "OBR")[0][25] == "C"
 
 
+def test_a_version_that_was_replaced_before_it_was_sent_leaves_nothing_standing() -> None:
+    """The receiver knows the first and gets the third."""
+    first = result()
+    without = replace(FINDING, blood=None, standing=None)
+    second = result(without, before=first, body=rendered(first))
+    third = rendered(result(without, before=second, body=rendered(second)))
+    assert observed(third, 11)["NLR"] == ("W",)
+    assert observed(third, 11)["VBQ"] == ("P",)
+
+
 def test_a_withdrawal_takes_back_every_value_and_has_none() -> None:
     first = result()
     told = rendered(first)
@@ -189,9 +199,13 @@ def test_images_that_are_another_patients_are_withdrawn_from_whom_they_were_told
     assert observed(new, 5, 11)["VBQ"] == ("2.5", "P")
     assert fields(new, "ORC")[0][3] != fields(told, "ORC")[0][3]
     assert fields(new, "MSH")[0][9] == number
-    # What follows goes on from the second.
+    # What follows takes back both, for nobody knows whether that version was ever sent.
     after = rendered(result(withdrawn(), before=first, body=content, whose=None))
-    assert fields(after, "PID") == fields(new, "PID")
+    assert fields(after, "PID") == [*fields(told, "PID"), *fields(new, "PID")]
+    assert {status for _, one in messages(after) for status in observed(one, 11).values()} == {("W",)}
+    (_, still), (_, last) = messages(rendered(result(before=first, body=content, whose=other)))
+    assert set(observed(still, 11).values()) == {("W",)}
+    assert observed(last, 11)["VBQ"] == ("P",)
 
 
 # ---- sent ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from node.people.results import send, withdraw
 from node.results.content import Region
 from node.results.dicom.circles import graphic, inside
 from node.results.dicom.objects import RENDERS, SOP_CLASSES
-from node.results.dicom.scheme import PRIVATE, SCHEME_UID
+from node.results.dicom.scheme import PRIVATE
+from node.results.scheme import SCHEME_UID
 from tests.node.dicom_samples import NOON, SHARED
 from tests.node.multi_frame_samples import enhanced
 from tests.node.results_world import (

@@ -21,8 +21,8 @@ from node.dicom.content import content_faults
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, require_bounded
 from node.errors import DicomReadError
 from node.results.content import Earlier, Result
-from node.results.dicom.scheme import SCHEME_UID
 from node.results.records import Rendered
+from node.results.scheme import SCHEME_UID
 
 MANUFACTURER = MODEL = "vbq-node"
 RESEARCH = "Research use only"

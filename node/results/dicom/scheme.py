@@ -8,9 +8,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from analytics.records import CSF
+from node.results.scheme import SCHEME
 
-SCHEME = "99VBQNODE"
-SCHEME_UID = "2.25.219957296002100684162745109781940625025"
 SCHEME_NAME = "vbq-node: vertebral bone quality"
 
 VBQ = Code("VBQ", SCHEME, "Vertebral bone quality score")

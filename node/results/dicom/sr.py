@@ -48,6 +48,7 @@ from node.results.dicom.common import (
     source_of,
 )
 from node.results.records import Rendered
+from node.results.scheme import SCHEME, SCHEME_UID
 
 UNCERTAINTY_DIGITS = 6
 
@@ -105,10 +106,10 @@ def _report(result: Result, source: Source) -> MeasurementReport:
 
 def _private_scheme() -> CodingSchemeIdentificationItem:
     item = CodingSchemeIdentificationItem(
-        designator=scheme.SCHEME, name=scheme.SCHEME_NAME, responsible_organization=MANUFACTURER
+        designator=SCHEME, name=scheme.SCHEME_NAME, responsible_organization=MANUFACTURER
     )
     # As an argument it is dropped where there is no registry.
-    item.CodingSchemeUID = scheme.SCHEME_UID
+    item.CodingSchemeUID = SCHEME_UID
     return item
 
 

@@ -14,6 +14,7 @@ from node.commands import (
     counts,
     decisions,
     erase,
+    export,
     facts,
     measure,
     pacs,
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 for part in (
     roles, measure, facts, pacs, quarantine, questions, records, results, decisions, counts, pool, users, upkeep,
-    backup, erase, audit,
+    backup, erase, audit, export,
 ):  # fmt: skip
     app.add_typer(part.app)
 

@@ -1,0 +1,40 @@
+"""Export for research."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.clock import now
+from node.commands.shell import Config, open_node, out, read_settings
+
+app = typer.Typer()
+
+
+class Form(StrEnum):
+    """File format."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A folder that is not there yet.")],
+    receiver: Annotated[str, typer.Option("--for", help="Who gets it: ids are of this receiver alone.")],
+    form: Annotated[Form, typer.Option("--format", help="Parquet needs the extra [export].")] = Form.CSV,
+    real_dates: Annotated[
+        bool,
+        typer.Option("--real-dates", help="Dates as they are; else those of a patient are shifted by the same days."),
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Export cohort, blood counts and measurements under ids of their own, with a codebook. It is in the audit."""
+    from node.operate.export import export as write
+
+    db, _ = open_node(read_settings(config), action="export", subject=receiver)
+    done = write(db, folder, receiver=receiver, form=form.value, shift_dates=not real_dates, now=now())
+    rows = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in done.rows.items())
+    out.print(f"written to {folder}: {rows}", markup=False, highlight=False, soft_wrap=True)

@@ -179,7 +179,6 @@ def _frame(rows: list[CohortRow]) -> pd.DataFrame:
 def _flow(refused: int, excluded: list[tuple[Reason, ...]], model: OlsFit | Refusal) -> Flow:
     """Every row of the table on its way into the model."""
     given = len(excluded) + model.n_rows
-    reasons = Counter(reasons[0].short() for reasons in excluded)
     return Flow(
         steps=(
             FlowStep(
@@ -187,11 +186,28 @@ def _flow(refused: int, excluded: list[tuple[Reason, ...]], model: OlsFit | Refu
                 n=given + refused,
                 left={"malformed, without an id, or repeated": refused} if refused else {},
             ),
-            FlowStep(label="Patients", n=given, left=dict(reasons)),
+            FlowStep(label="Patients", n=given, left=_by_first_reason(excluded)),
             FlowStep(label="Eligible", n=model.n_rows, left=in_words(model.omitted)),
             FlowStep(label="In the multivariable model", n=model.n_used, left={}),
         )
     )
+
+
+def _by_first_reason(excluded: list[tuple[Reason, ...]]) -> dict[str, int]:
+    """How many rows are left out for what; of incomplete ones also what they lack."""
+    counted: dict[str, list[Reason]] = {}
+    for reasons in excluded:
+        counted.setdefault(reasons[0].short(), []).append(reasons[0])
+    return {_lacking(label, first): len(first) for label, first in counted.items()}
+
+
+def _lacking(label: str, reasons: list[Reason]) -> str:
+    lacking: Counter[str] = Counter()
+    for reason in reasons:
+        columns = reason.values.get("columns")
+        if reason.code in INCOMPLETE and isinstance(columns, tuple):
+            lacking.update(str(column) for column in columns)
+    return label + (f" ({', '.join(f'{name} {n}' for name, n in lacking.most_common())})" if lacking else "")
 
 
 def _outcome(row: CohortRow, name: str) -> float:

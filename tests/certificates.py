@@ -1,4 +1,4 @@
-"""Certificates of a node, of a peer that its authority knows, and of a stranger, made by openssl."""
+"""Certificates of a node, of a peer that its authority knows, and of a stranger, all on loopback, made by openssl."""
 
 import subprocess
 from dataclasses import dataclass
@@ -26,9 +26,10 @@ def make_certificates(folder: Path) -> Certificates:
     for authority in ("ca", "other"):
         openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={authority}",
                 "-keyout", f"{authority}.key", "-out", f"{authority}.pem")  # fmt: skip
+    (folder / "loopback.cnf").write_text("subjectAltName = IP:127.0.0.1\n")
     for name, authority in (("node", "ca"), ("known", "ca"), ("stranger", "other")):
         openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
                 "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
-                "-CAcreateserial", "-days", "2", "-out", f"{name}.pem")  # fmt: skip
+                "-CAcreateserial", "-days", "2", "-extfile", "loopback.cnf", "-out", f"{name}.pem")  # fmt: skip
     return Certificates(folder=folder)

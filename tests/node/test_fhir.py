@@ -251,7 +251,11 @@ def test_https_to_whom_the_authority_knows(measured: World, server: FhirServer, 
     with server.up(context):
         place = f"https://127.0.0.1:{server.port}"
         assert not send(measured, url=place, ca=folder / "other.pem").reached
-    assert server.taken == []
+        assert server.taken == []
+        elsewhere = f"https://localhost:{server.port}"  # not the name in its certificate
+        assert not send(measured, at=NOON + timedelta(hours=1), url=elsewhere, ca=folder / "ca.pem").reached
+        assert server.taken == []
+        assert send(measured, at=NOON + timedelta(hours=2), url=place, ca=folder / "ca.pem").done == 1
 
 
 def test_a_file_each_that_is_there_whole(measured: World, tmp_path: Path) -> None:

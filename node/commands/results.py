@@ -41,7 +41,14 @@ def results_list(
     if as_json:
         print_json([{**row, "reason_codes": json.loads(row["reason_codes"])} for row in rows])
         return
-    table = [{**row, "vbq_mean": "" if row["vbq_mean"] is None else f"{row['vbq_mean']:.3f}"} for row in rows]
+    table = [
+        {
+            **row,
+            "vbq_mean": "" if row["vbq_mean"] is None else f"{row['vbq_mean']:.3f}",
+            "made_at": row["made_at"][:19].replace("T", " "),
+        }
+        for row in rows
+    ]
     titles = ("result", "kind", "for", "version", "status", "VBQ", "state", "made", "series")
     print_table(None, titles, [[row[name] for name in SHOWN] for row in table])
 

@@ -24,12 +24,14 @@ from sqlite_utils import Database
 
 from node.clock import now
 from node.demo.hospital import DEFAULT_NIGHT, TIME_ZONE, Hospital, LivePatient, open_hospital
+from node.demo.pacs import AE_TITLE, LOOPBACK, DemoPacs
 from node.demo.phantom import Readings
 from node.demo.senders import Acknowledged, MailServer, MllpSender, Peer, Record, send_study
 from node.demo.show import Ending, read_endings, show_endings, show_queries
 from node.demo.stage import RECIPIENT, DemoError, NodeProcess, empty_folder, picture_of, write_settings
 from node.nightly.night import run_night
 from node.outgoing.mail import deliver
+from node.outgoing.results import results_left
 from node.people.imports import import_cohort
 from node.people.readings import add_reading
 from node.settings import Settings
@@ -56,6 +58,7 @@ SETTLE_TIMEOUT_S = 180.0
 MAIL_TIMEOUT_S = 30.0
 DRAWING_THREADS = 2
 READER = "demo"
+PACS_FOLDER = "pacs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,8 @@ class DemoOutcome:
     figures: tuple[Path, ...]
     snapshot: Path
     seconds: float
+    in_the_pacs: Mapping[str, int]
+    """How many objects of each modality its PACS was sent."""
 
     @property
     def as_meant(self) -> bool:
@@ -114,9 +119,19 @@ def run_demo(
     place = empty_folder(folder or Path(tempfile.mkdtemp(prefix="vbq-node-demo-")))
     hospital = open_hospital(seed, night=night)
     shown.print(f"A hospital with {len(hospital.patients)} patients plays against a node in {place}", highlight=False)
-    with MailServer(place / "mail") as mail, Record(place / "record") as record:
+    with (
+        MailServer(place / "mail") as mail,
+        Record(place / "record") as record,
+        DemoPacs(place / PACS_FOLDER) as pacs,
+    ):
+        results = {"ae_title": AE_TITLE, "host": LOOPBACK, "port": pacs.port, "confirm": "none"}
         config = write_settings(
-            place, mail_port=mail.port, record_port=record.port, time_zone=TIME_ZONE, quiet_s=QUIET_S
+            place,
+            mail_port=mail.port,
+            record_port=record.port,
+            time_zone=TIME_ZONE,
+            quiet_s=QUIET_S,
+            results=results,
         )
         node = NodeProcess(config)
         settings = node.settings
@@ -133,14 +148,19 @@ def run_demo(
             with shown.status(f"the night of {night}"):
                 run_night(db, settings, night=night, now=hospital.night_at)
                 deliver(db, settings, now=now())
+                received = mail.wait_for(1, timeout_s=MAIL_TIMEOUT_S)
+            with shown.status("results go to the PACS"):
+                settle_results(db, settings)
                 with deriving(settings.storage.folder, wait=True):
                     snapshot = publish(db, settings.storage.folder)
-                received = mail.wait_for(1, timeout_s=MAIL_TIMEOUT_S)
                 wait_until_told(db, TIERS)
+            in_the_pacs = pacs.has()
             endings = read_endings(db, hospital)
     if not received:
         raise DemoError(f"the report's mail did not arrive; {node.log} says why")
-    outcome = _outcome(place, config, night, sent, endings, received[0], settings, snapshot, monotonic() - begun)
+    outcome = _outcome(
+        place, config, night, sent, endings, received[0], settings, snapshot, monotonic() - begun, in_the_pacs
+    )
     _show(shown, outcome)
     if not outcome.as_meant:
         wrong = ", ".join(ending.part.key for ending in endings if not ending.as_meant)
@@ -258,6 +278,21 @@ def wait_until_told(db: Database, missing: str, *, timeout_s: float = SETTLE_TIM
         sleep(0.1)
 
 
+def settle_results(db: Database, settings: Settings, *, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
+    """Wait until every result is rendered and sent.
+
+    Raises
+    ------
+    DemoError
+        Some are not after that time.
+    """
+    deadline = monotonic() + timeout_s
+    while left := results_left(db, settings):
+        if monotonic() > deadline:
+            raise DemoError(f"{left} results are not in the PACS after {timeout_s:g} s")
+        sleep(0.2)
+
+
 def add_readings(db: Database, settings: Settings, readings: Mapping[str, Readings]) -> int:
     """Read every chosen series, as a person would; returns how many there were.
 
@@ -281,6 +316,7 @@ def _outcome(
     settings: Settings,
     snapshot: Path,
     seconds: float,
+    in_the_pacs: Mapping[str, int],
 ) -> DemoOutcome:
     page = place / "mail.html"
     page.write_text(_as_in_a_mail_client(mail), encoding="utf-8")
@@ -297,6 +333,7 @@ def _outcome(
         figures=tuple(sorted(reports.glob("*.png"))),
         snapshot=snapshot,
         seconds=seconds,
+        in_the_pacs=in_the_pacs,
     )
 
 
@@ -324,6 +361,8 @@ def _show(console: Console, outcome: DemoOutcome) -> None:
         "",
         f"{len(outcome.sent.images)} images and {len(outcome.sent.messages)} messages were acknowledged; "
         f"the report for {RECIPIENT} arrived after {outcome.seconds:.0f} s.",
+        f"The PACS has of the node {outcome.in_the_pacs.get('SR', 0)} reports (SR) and "
+        f"{outcome.in_the_pacs.get('OT', 0)} pictures (SC): {outcome.folder / PACS_FOLDER}, `demo --serve` shows them",
         f"Mail as received:  {outcome.mail_html}",
         f"  as a picture:    {outcome.mail_png}"
         if outcome.mail_png

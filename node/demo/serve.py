@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from node.clock import now
+from node.demo.pacs import DemoPacs
+from node.demo.play import PACS_FOLDER
 from node.demo.stage import NodeProcess
 from node.people.readings import withdraw
 from node.people.users import ROLES, add_user
@@ -35,8 +37,10 @@ def serve(config: Path, console: Console) -> None:
             add_user(db, role, roles={role, "reader"}, password=password, now=now())
         for reading_id, reader in db.execute(DOUBTFUL).fetchall():
             withdraw(db, reading_id=reading_id, reader=reader, why="left for who looks around", now=now())
-    with node:
+    with node, DemoPacs(config.parent / PACS_FOLDER) as pacs:
         _say(console, f"http://{settings.web.host}:{settings.web.port}/", passwords)
+        if pacs.address is not None:
+            console.print(f"The PACS shows the node's results at {pacs.address}", highlight=False, soft_wrap=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,13 +54,19 @@ def empty_folder(folder: Path) -> Path:
 
 
 def write_settings(
-    folder: Path, *, mail_port: int, time_zone: str, quiet_s: float, record_port: int | None = None
+    folder: Path,
+    *,
+    mail_port: int,
+    time_zone: str,
+    quiet_s: float,
+    record_port: int | None = None,
+    results: Mapping[str, object] | None = None,
 ) -> Path:
     """Write ``node.toml`` for a node on free ports of loopback; returns its path.
 
-    With ``record_port`` results are sent to a record that listens there.
+    With ``record_port`` results are sent to a record that listens there; ``results`` says where the PACS takes them.
     """
-    dicom, hl7, metrics, web = _free_ports(4)
+    dicom, hl7, metrics, web = free_ports(4)
     # The demo does its night by itself; the node's own is put off to where the demo will be long over.
     at = (datetime.now(UTC) + timedelta(hours=12)).astimezone(ZoneInfo(time_zone))
     sections: dict[str, dict[str, object]] = {
@@ -78,12 +85,16 @@ def write_settings(
         lines.append(f"[{name}]")
         lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     lines += ["[nightly]", f"at = {at:%H:%M}:00"]
+    if results is not None:
+        lines += ["[dicom.peers.pacs.results]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in results.items()]
     config = folder / "node.toml"
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return config
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
+    """So many ports of loopback that nobody listens on."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for one in sockets:

@@ -1,6 +1,7 @@
 """The demo as a user runs it; the same answer twice, after a rebuild, and after kill -9 at random moments."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -105,7 +106,8 @@ def test_the_record_gets_each_result_preliminary_and_then_final(demos: list[Node
     assert set(last) <= {round(float(str(row["vbq_mean"])), 3) for row in current}
     tiers = demo.query("SELECT tier FROM results WHERE latest = 1 AND tier IS NOT NULL")
     assert len(tiers) == 5
-    assert {row["state"] for row in demo.query("SELECT state FROM results WHERE latest = 1")} == {"kept"}
+    states = demo.query("SELECT state FROM results WHERE latest = 1 AND destination = 'record'")
+    assert {row["state"] for row in states} == {"kept"}
 
 
 def test_the_measured_vbq_is_the_drawn_one(demos: list[Node]) -> None:
@@ -131,6 +133,22 @@ def apart(one: dict[str, list[str]], two: dict[str, list[str]]) -> dict[str, tup
 def test_the_same_seed_gives_the_same_to_the_digit(demos: list[Node]) -> None:
     one, two = (demo.views(without=RECEIVED_AT, as_it_stands=True) for demo in demos)
     assert apart(one, two) == {}
+
+
+def test_the_pacs_has_a_report_and_a_picture_of_everything_that_is_measured(demos: list[Node]) -> None:
+    demo = demos[0]
+    rows = demo.query(
+        "SELECT kind, status, state, count(*) AS n FROM results "
+        "WHERE latest = 1 AND destination = 'pacs' GROUP BY kind, status, state"
+    )
+    assert {(row["kind"], row["status"], row["state"]) for row in rows} == {
+        ("sr", "final", "sent"), ("sc", "final", "sent"),
+    }  # fmt: skip
+    reports, pictures = (int(str(row["n"])) for row in rows)
+    assert reports == pictures > 0
+    shown = re.search(r"(\d+) reports \(SR\) and (\d+) pictures", (demo.folder / "shown.txt").read_text())
+    assert shown is not None
+    assert min(int(shown[1]), int(shown[2])) >= reports, "earlier versions are there, too"
 
 
 def test_a_rebuild_arrives_at_the_same_answer(demos: list[Node]) -> None:

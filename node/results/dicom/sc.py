@@ -59,21 +59,25 @@ def _picture(result: Result) -> NDArray[np.uint8]:
     circles = {name: Circle(row=one.row, col=one.col, radius_px=one.radius_px) for name, one in in_order(score.regions)}
     shown = Measured(
         status=MeasurementStatus.MEASURED,
-        reasons=words(finding.reasons),
+        reasons=[*_status(result), *words(finding.reasons)],
         score=None,
         vbq_sd=score.vbq_sd,
         levels_confidence=score.levels_confidence,
         outlines={},
         made_by=_made_by(result),
-        printed=printed(result),
+        printed=f"Protocol: {result.protocol}",
     )
     return _pixels(draw_result(result.image, finding.frame_number, circles, shown))
+
+
+def _status(result: Result) -> list[str]:
+    return ["PRELIMINARY: no person has approved it"] if result.finding.approval is None else []
 
 
 def _made_by(result: Result) -> str:
     finding = result.finding
     if finding.approval is None:
-        return f"{finding.algorithm}; preliminary: no person has approved it"
+        return f"{finding.algorithm}; preliminary"
     who = f"approved by {finding.approval.name}" if finding.circles_of else f"read by {finding.approval.name}"
     return f"{finding.circles_of or finding.algorithm}; {result.status.value}: {who}"
 

@@ -30,7 +30,7 @@ SELECT source, status, round(vbq_mean, 3) AS vbq_mean, round(vbq_median, 3) AS v
 FROM measurements ORDER BY vbq_mean DESC LIMIT 5""",
     "What the patient record got": """
 SELECT status, state, round(vbq_mean, 2) AS vbq, round(nlr, 2) AS nlr, round(plr) AS plr, tier, threshold_version
-FROM results WHERE latest = 1 ORDER BY tier IS NULL, tier, vbq_mean""",
+FROM results WHERE latest = 1 AND destination = 'record' ORDER BY tier IS NULL, tier, vbq_mean""",
     "What needs a person": "SELECT step, code, detail FROM problems ORDER BY step, code, detail",
 }
 """Shown with their results; each runs as it stands on the published snapshot."""

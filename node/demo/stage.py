@@ -22,7 +22,7 @@ SITE = "Demo Hospital"
 PROTOCOL = "DEMO 1"
 """Stands on all that leaves about a patient."""
 RECIPIENT = "surgeons@demo.invalid"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PICTURE_TIMEOUT_S = 60.0

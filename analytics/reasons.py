@@ -80,6 +80,10 @@ class Reason:
         return f"{self.code} ({values})" if values else self.code
 
 
+NOBODY = "none"
+"""Action of reasons about which nothing is to be done."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """What the catalogue says of a code, in its own language."""
@@ -221,6 +225,13 @@ def in_use() -> Language:
 def words(reasons: Iterable[Reason], language: Language | None = None) -> list[str]:
     """The sentence of each."""
     return [reason.words(language) for reason in reasons]
+
+
+def actions(reasons: Iterable[Reason], language: Language | None = None) -> list[str]:
+    """What a person does about reasons, each sentence once; codes that need nobody have none."""
+    language, catalogue = language or in_use(), load_catalogue()
+    names = [catalogue[one.code].do for one in reasons if one.code in catalogue]
+    return [language.actions[name] for name in dict.fromkeys(names) if name != NOBODY]
 
 
 def codes(reasons: Iterable[Reason]) -> list[str]:

@@ -477,6 +477,7 @@ class Web(Listener):
     """The pages: worklist, reading room, the surgeon's list."""
 
     port: Port = 9180
+    url: Annotated[str, Field(pattern="^(https?://[^ ?#]+)?$")] = ""
     idle_minutes: Annotated[int, Field(ge=1)] = 30
     session_hours: Annotated[int, Field(ge=1)] = 10
     tls: WebTls | None = None
@@ -530,6 +531,16 @@ class Measurement(Section):
     vbq_sem: Annotated[float, Field(ge=0)] = 0.075
 
 
+class Readers(Section):
+    """How many people read a series, and who settles readings that differ (VBQ units)."""
+
+    number: Literal[1, 2] = 1
+    of: Literal["doubtful", "all"] = "doubtful"
+    blinded: bool = True
+    max_difference: Annotated[float, Field(gt=0)] = 0.2
+    settled_by: Literal["third", "any"] = "third"
+
+
 class Thresholds(Section):
     """How the site's cut-offs come about."""
 
@@ -578,6 +589,9 @@ class MailPolicy(Section):
     )
     quiet_nights: bool = True
     patient_numbers: bool = False
+    statistics: bool = False
+    surgeons: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
 
 
 class Mail(Section):
@@ -623,6 +637,7 @@ class Settings(Section):
     web: Web = Web()
     identity: Identity = Identity()
     measurement: Measurement = Measurement()
+    readers: Readers = Readers()
     thresholds: Thresholds = Thresholds()
     nightly: Nightly = Nightly()
     mail: Mail = Mail()

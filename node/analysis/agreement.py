@@ -130,6 +130,45 @@ def _number(cell: str, where: str) -> float:
     return value
 
 
+USABLE = """
+SELECT m.reading_id, m.series_instance_uid, r.reader, m.vbq_mean, m.vbq_median, {value}
+FROM derived_measurement AS m
+LEFT JOIN fact_reading AS r USING (reading_id)
+LEFT JOIN fact_reading_step AS t USING (reading_id)
+-- One that waits for a second reader, or differs from the other, is as good as any; who settled two has seen both.
+WHERE m.current = 1 AND t.step IS NOT 'settling'
+  AND (m.status = 'measured' OR (m.doubts = 1 AND m.reasons ->> '$[#-1].code' IN ({waiting})))
+ORDER BY m.series_instance_uid, m.reading_id, m.rowid
+"""
+WAITING = ("reading-missing", "second-reading-missing", "readings-differ")
+
+Usable = tuple[int | None, str, str | None, float, float, float]
+"""Reading, series, reader (both ``None``: the automatic measurement), mean and median form, and what is asked for."""
+
+
+def _usable(db: Database, form: Literal["mean", "median"]) -> list[Usable]:
+    codes = ", ".join(f"'{code}'" for code in WAITING)
+    return list(db.execute(USABLE.format(value=f"m.vbq_{form}", waiting=codes)).fetchall())
+
+
+def against_automatic(db: Database, *, form: Literal["mean", "median"]) -> dict[str, list[float]]:
+    """Each reader's scores less the automatic ones (VBQ units), in the order in which they were read.
+
+    Of a series the newest of a reader; approved automatic circles are no reading of their own.
+    """
+    rows = _usable(db, form)
+    automatic = {series: (mean, median, vbq) for _, series, reader, mean, median, vbq in rows if reader is None}
+    newest = {
+        (series, reader): (number, vbq - automatic[series][2])
+        for number, series, reader, mean, median, vbq in rows
+        if reader is not None and series in automatic and automatic[series][:2] != (mean, median)
+    }
+    found: dict[str, list[float]] = {}
+    for (_, reader), (_, difference) in sorted(newest.items(), key=lambda one: one[1][0] or 0):
+        found.setdefault(reader, []).append(difference)
+    return found
+
+
 def stored_readings(db: Database, *, form: Literal["mean", "median"]) -> StoredReadings:
     """The newest usable measurement of each series by each reader and by the automatic measurement.
 
@@ -138,13 +177,7 @@ def stored_readings(db: Database, *, form: Literal["mean", "median"]) -> StoredR
     InputError
         There are fewer than two readers.
     """
-    rows = db.execute(
-        f"SELECT m.series_instance_uid, r.reader, m.vbq_mean, m.vbq_median, m.vbq_{form} "
-        "FROM derived_measurement AS m LEFT JOIN fact_reading AS r USING (reading_id) "
-        "WHERE m.status = 'measured' AND m.current = 1 ORDER BY m.series_instance_uid, m.reading_id, m.rowid"
-    ).fetchall()
-    # Without a reader it is the automatic measurement.
-    newest = {(series, reader): (mean, median, vbq) for series, reader, mean, median, vbq in rows}
+    newest = {(series, reader): (mean, median, vbq) for _, series, reader, mean, median, vbq in _usable(db, form)}
     cells: dict[str, dict[str, float]] = {}
     approved = 0
     for (series, reader), (mean, median, vbq) in newest.items():

@@ -148,7 +148,14 @@ def reading_add(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {rois}: {error}") from error
     added = add_reading(
-        db, archive, series_uid=series_uid, reader=reader, rois_text=text, now=now(), confirmed=confirm or ()
+        db,
+        archive,
+        series_uid=series_uid,
+        reader=reader,
+        rois_text=text,
+        now=now(),
+        confirmed=confirm or (),
+        rule=settings.readers,
     )
     _say(added, "stored")
 
@@ -215,7 +222,14 @@ def reading_approve(
     settings = read_settings(config)
     db, archive = open_node(settings, action="reading approve", subject=opaque(series_uid))
     added = approve(
-        db, archive, series_uid=series_uid, reader=reader, now=now(), picture=picture, confirmed=confirm or ()
+        db,
+        archive,
+        series_uid=series_uid,
+        reader=reader,
+        now=now(),
+        picture=picture,
+        confirmed=confirm or (),
+        rule=settings.readers,
     )
     _say(added, "approved")
 

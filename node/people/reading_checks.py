@@ -43,10 +43,13 @@ class ReadSlice:
     circles: Mapping[str, Circle]
 
 
-def check_circles(db: Database, *, series_uid: str, read: ReadSlice, score: VbqScore) -> list[Reason]:
+def check_circles(
+    db: Database, *, series_uid: str, read: ReadSlice, score: VbqScore, alone: bool = False
+) -> list[Reason]:
     """Everything that a person's circles fail; empty when they pass.
 
     What the networks see is of the slice alone; where they see no spine, there is nothing to hold against a person.
+    ``alone``: nor is anything compared with the automatic measurement, which a blinded reader must not learn of.
     """
     # The networks are loaded when somebody reads, not by every command.
     from analytics.vbq.measure import measure_stack
@@ -56,7 +59,7 @@ def check_circles(db: Database, *, series_uid: str, read: ReadSlice, score: VbqS
     if seen.error is None and seen.result().score is not None:
         found += doubts_of_circles(read.circles, seen.result())
         found += doubts_of_picture(read.image, score, seen.result())
-    automatic = db.execute(AUTOMATIC, [series_uid]).fetchone()
+    automatic = None if alone else db.execute(AUTOMATIC, [series_uid]).fetchone()
     if automatic is None:
         return found
     uid, frame, status, vbq, sd, _ = automatic

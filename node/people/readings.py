@@ -18,11 +18,15 @@ from node.errors import DicomReadError, ReadingError, SliceError
 from node.measure.decoding import read_slice
 from node.measure.rois import FRAME, SLICE, picture_name
 from node.people.reading_checks import ReadSlice, check_approval, check_circles, require_confirmed
+from node.people.two_readers import Step, step_of
+from node.settings import Readers
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.pending import touch
 from node.store.reasons import stored
 
+ONE = Readers()
+"""One reader is enough."""
 READER_LENGTH = 64
 WHY_LENGTH = 500
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
@@ -41,6 +45,11 @@ class Reading:
     instance_number: int
     frame_number: int | None = None
     rois: Mapping[str, Circle]
+
+    @property
+    def place(self) -> tuple[int, int | None]:
+        """The slice: number of the image, and of the frame."""
+        return self.instance_number, self.frame_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +211,8 @@ def add_reading(
     now: datetime,
     approves: Approved | None = None,
     confirmed: Collection[str] = (),
+    rule: Readers = ONE,
+    hidden: bool = False,
 ) -> AddedReading:
     """Check a reading against its series and keep it as a fact; the steps make the measurement of it.
 
@@ -211,25 +222,35 @@ def add_reading(
         What the reader took as it was, where these are the circles of the automatic measurement.
     confirmed
         Codes of failed checks with which the reader wants it stored all the same, with status ``review``.
+    rule, hidden
+        How many people read a series, and whether this one was shown neither score nor circles of others: then it is
+        not compared with the automatic measurement, which would tell.
 
     Raises
     ------
     ReadingError, SliceError
-        The text is no reading, the reader no name, the series is not known, the slice is missing or ambiguous, the
-        circles give no score, or fail a check that is not confirmed. Nothing is stored.
+        The text is no reading, the reader no name or not the one whose turn it is, the series is not known, the slice
+        is missing or ambiguous, the circles give no score, or fail a check that is not confirmed. Nothing is stored.
     """
     name = _reader_name(reader)
-    examined = examine(db, archive, series_uid=series_uid, rois_text=rois_text, approves=approves is not None)
+    examined = examine(
+        db, archive, series_uid=series_uid, rois_text=rois_text, approves=approves is not None, hidden=hidden
+    )
     reading, result, doubts = examined.reading, examined.score, examined.doubts
     kept = require_confirmed(doubts, confirmed)
+    if approves is not None and hidden:
+        raise ReadingError("the second reading is blinded: circles of one's own are needed")
     with writing(db):
-        reading_id, new = _store(db, series_uid, name, to_canonical_json(reading), approves, kept, now)
+        step = step_of(db, rule, series_uid=series_uid, reader=name, hidden=hidden)
+        reading_id, new = _store(db, series_uid, name, to_canonical_json(reading), step, approves, kept, now)
     return AddedReading(
         reading_id=reading_id, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median, doubts=kept
     )
 
 
-def examine(db: Database, archive: Archive, *, series_uid: str, rois_text: str, approves: bool = False) -> Examined:
+def examine(
+    db: Database, archive: Archive, *, series_uid: str, rois_text: str, approves: bool = False, hidden: bool = False
+) -> Examined:
     """What the circles of a reading give, and which checks they fail; nothing is stored.
 
     Raises
@@ -251,7 +272,8 @@ def examine(db: Database, archive: Archive, *, series_uid: str, rois_text: str, 
     if approves:
         doubts = check_approval(db, series_uid)
     else:
-        doubts = check_circles(db, series_uid=series_uid, read=_read(found, pixels, reading), score=result)
+        read = _read(found, pixels, reading)
+        doubts = check_circles(db, series_uid=series_uid, read=read, score=result, alone=hidden)
     return Examined(reading=reading, score=result, doubts=tuple(doubts))
 
 
@@ -313,6 +335,8 @@ def approve(
     now: datetime,
     picture: str | None = None,
     confirmed: Collection[str] = (),
+    rule: Readers = ONE,
+    hidden: bool = False,
 ) -> AddedReading:
     """Take the circles of the automatic measurement of a series as a person's reading, and keep it as a fact.
 
@@ -320,7 +344,7 @@ def approve(
     ----------
     picture
         Name of the picture that was looked at, as `reading show` gives it.
-    confirmed
+    confirmed, rule, hidden
         As :func:`add_reading`.
 
     Raises
@@ -365,6 +389,8 @@ def approve(
         now=now,
         approves=Approved(algorithm=algorithm, picture=shown),
         confirmed=confirmed,
+        rule=rule,
+        hidden=hidden,
     )
 
 
@@ -373,6 +399,7 @@ def _store(
     series_uid: str,
     reader: str,
     rois: str,
+    step: tuple[Step, bool],
     approves: Approved | None,
     doubts: Sequence[Reason],
     now: datetime,
@@ -383,7 +410,7 @@ def _store(
         "AND reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal) ORDER BY reading_id DESC LIMIT 1",
         [series_uid],
     ).fetchone()
-    if newest and newest[1:] == (reader, rois):
+    if newest and newest[1:] == (reader, rois) and step[0] is not Step.SETTLING:
         return int(newest[0]), False
     (reading_id,) = db.execute(
         "INSERT INTO fact_reading (series_instance_uid, reader, rois, approves, added_at) VALUES (?, ?, ?, ?, ?) "
@@ -392,6 +419,7 @@ def _store(
     ).fetchone()
     check = {"reading_id": reading_id, "doubts": stored(doubts), "picture": approves.picture if approves else None}
     insert(db, "fact_reading_check", [check])
+    insert(db, "fact_reading_step", [{"reading_id": reading_id, "step": step[0].value, "independent": int(step[1])}])
     _measure_again(db, series_uid)
     _touch_patient(db, series_uid)
     return int(reading_id), True

@@ -12,6 +12,7 @@ from typing import Literal
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
+from node.settings import Readers
 from node.steps.unsent import note_unsent
 from node.store.database import insert, writing
 from node.store.failures import Unit, barrier, forget_failure
@@ -37,12 +38,17 @@ ORDER BY q.peer
 INCOMPLETE = Reason("images-missing")
 """Makes an automatic measurement of an incomplete series wait for a person."""
 
+UNREAD = Reason("reading-missing")
+"""The same, where no automatic score counts by itself."""
+
 # Of series that could not be judged yet, or whose study is being judged again, what was said before holds.
 TO_DOUBT = """
-SELECT m.rowid, m.status, m.doubts, m.reasons, s.completeness, s.rejections, s.fewer, s.patient_authority, s.patient_id
+SELECT m.rowid, m.status, m.doubts, m.reasons, s.completeness, s.rejections, s.fewer, s.patient_authority, s.patient_id,
+       :every AND NOT EXISTS (SELECT 1 FROM fact_reading AS r WHERE r.series_instance_uid = s.series_instance_uid
+                              AND r.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)) AS unread
 FROM derived_measurement AS m JOIN derived_series AS s USING (series_instance_uid)
 WHERE m.source = 'auto' AND m.current = 1 AND s.stale = 0 AND (m.status = 'measured' OR m.doubts > 0)
-  AND (m.doubts > 0 OR s.completeness = 'incomplete' OR s.rejections <> '[]' OR s.fewer <> '[]')
+  AND (m.doubts > 0 OR s.completeness = 'incomplete' OR s.rejections <> '[]' OR s.fewer <> '[]' OR :every)
 """
 
 NEW_ANSWERS = """
@@ -167,13 +173,14 @@ def take_answers(db: Database) -> int:
     return len(new)
 
 
-def doubt_incomplete(db: Database) -> int:
+def doubt_incomplete(db: Database, rule: Readers) -> int:
     """Have automatic measurements wait for a person whose series is incomplete, or taken back in part by a PACS.
 
-    No longer once that is settled. What a person has read stands: who placed the circles has seen the images. Returns
-    how many measurements changed.
+    Also those that nobody has read, where people read every series. No longer once that is settled. What a person has
+    read stands: who placed the circles has seen the images. Returns how many measurements changed.
     """
-    changed = [one for row in db.execute(TO_DOUBT).fetchall() if (one := _doubted(*row)) is not None]
+    rows = db.execute(TO_DOUBT, {"every": rule.of == "all"}).fetchall()
+    changed = [one for row in rows if (one := _doubted(*row)) is not None]
     if not changed:
         return 0
     with writing(db):
@@ -197,11 +204,12 @@ def _doubted(
     fewer: str,
     authority: str | None,
     patient_id: str | None,
+    unread: int,
 ) -> tuple[int, str, int, str, str | None, str | None] | None:
     """The row as it must be, its own reasons first; ``None`` where it is so."""
     before = loaded(reasons)
     wanted = [INCOMPLETE] if completeness == "incomplete" else []
-    wanted += [*loaded(rejections), *loaded(fewer)]
+    wanted += [*loaded(rejections), *loaded(fewer), *([UNREAD] if unread else [])]
     own = before[: len(before) - doubts]
     if list(before[len(own) :]) == wanted:
         return None

@@ -40,6 +40,7 @@ from node.store.failures import Unit, barrier, forget_failure, note_failure, tri
 from node.store.pending import touch, touch_known
 from node.store.problems import forget_problems, note_problem
 from node.store.pseudonym import pseudonym_key
+from node.store.public_id import public_id_of
 from node.store.reasons import loaded, stored, stored_verdict
 
 BATCH = 64
@@ -419,11 +420,13 @@ def _row(
     began = [_aware(header.began_at, settings) for header in headers if header.began_at is not None]
     return {
         "series_instance_uid": one.uid,
+        "public_id": public_id_of(one.uid),
         "study_instance_uid": min(one.studies),
         "patient_authority": owner.authority,
         "patient_id": owner.patient_id,
         "birth_date": owner.birth_date.isoformat() if owner.birth_date else None,
         "sex": owner.sex,
+        "accession_number": consensus(header.accession_number for header in headers),
         "study_date": study_date.isoformat() if study_date else None,
         "began_at": to_text(min(began)) if began else None,
         "postoperative": int(is_postoperative(text for image in set(images) for text in _descriptions(image))),

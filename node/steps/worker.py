@@ -30,6 +30,7 @@ from node.steps.pending import pending
 from node.steps.retry import retry_failed
 from node.steps.senders import judge_senders
 from node.steps.shared_pixels import hold_shared_pixels
+from node.steps.two_readers import hold_unsettled
 from node.store.archive import Archive
 from node.store.database import StopWorkError, bound_wal, open_database, writing
 from node.store.derivation import again_since, finish
@@ -107,7 +108,8 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
         "messages": partial(interpret_frames, db, settings),
         "readings": partial(measure_readings, db, archive),
         "measurements": partial(measure_automatically, db, archive, settings, measure_stack),
-        "doubts": partial(doubt_incomplete, db),
+        "doubts": partial(doubt_incomplete, db, settings.readers),
+        "second readings": partial(hold_unsettled, db, settings.readers),
         "pixels": partial(hold_shared_pixels, db),
         "patients": partial(link_persons, db, settings),
         "senders": partial(judge_senders, db),

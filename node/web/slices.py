@@ -11,7 +11,6 @@ from analytics.vbq.header import ImageHeader
 from node.dicom.reader import Slice, header_from_json
 from node.measure.decoding import read_slice
 from node.store.archive import Archive
-from node.web.visit import public_id
 
 IMAGES = """
 SELECT o.sha256, i.instance_number, i.headers FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
@@ -71,10 +70,9 @@ def slices_of(db: Database, series_uid: str) -> list[Placed]:
 
 def find_series(db: Database, public: str) -> str | None:
     """The series that an address of the pages names."""
-    for (uid,) in db.execute("SELECT series_instance_uid FROM derived_series"):
-        if public_id(uid) == public:
-            return str(uid)
-    return None
+    found = db.execute("SELECT series_instance_uid FROM derived_series WHERE public_id = ?", [public]).fetchall()
+    # Of two under one address nobody can say which is meant.
+    return str(found[0][0]) if len(found) == 1 else None
 
 
 def t2_beside(db: Database, series_uid: str) -> str | None:

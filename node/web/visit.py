@@ -4,7 +4,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
 
 from sqlite_utils import Database
 from starlette.requests import Request
@@ -15,8 +14,6 @@ from node.store import audit
 from node.store.archive import Archive
 from node.store.database import open_database
 from node.web.words import Words
-
-PUBLIC_ID_LENGTH = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +87,3 @@ class Visit:
     def note(self, action: str, subject: str) -> None:
         """Write it in the audit."""
         audit.note(self.db, name=self.name, address=self.address, action=action, subject=subject, at=self.now)
-
-
-def public_id(text: str) -> str:
-    """What stands for a UID in an address: it says nothing to whoever reads a log."""
-    return sha256(text.encode()).hexdigest()[:PUBLIC_ID_LENGTH]

@@ -4,7 +4,7 @@ An item is named by its kind and what it is about; who has taken it is kept unde
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
@@ -14,9 +14,11 @@ from analytics.columns import Cell
 from analytics.reasons import Reason
 from node.clock import from_text, to_text
 from node.people.identity import candidates, doubts
+from node.people.two_readers import Standing, Step, hidden_from, may_settle, standings
+from node.settings import Readers
 from node.store.database import writing
+from node.store.public_id import public_id_of
 from node.store.reasons import loaded
-from node.web.visit import public_id
 
 SERIES = """
 SELECT s.series_instance_uid, s.last_received_at, m.reasons, i.person
@@ -72,7 +74,8 @@ class Item:
     Attributes
     ----------
     kind
-        ``series``, ``count``, ``identity``, ``study``, ``threshold`` or ``problem``.
+        ``series``, ``second`` and ``settle`` (readings of two people), ``count``, ``identity``, ``study``,
+        ``threshold`` or ``problem``.
     about
         What names it to those who settle it; never shown in an address.
     reasons, said
@@ -95,18 +98,31 @@ class Item:
     @property
     def key(self) -> str:
         """Its name, without anything of a patient in it."""
-        return public_id(self.kind + json.dumps(self.about, sort_keys=True))
+        return public_id_of(self.kind + json.dumps(self.about, sort_keys=True))
 
 
-def items(db: Database, *, now: datetime) -> list[Item]:
-    """All items: those with an operation first, the soonest before; then the oldest."""
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """Who looks at the worklist, and how many people read a series."""
+
+    name: str
+    rule: Readers
+
+
+def items(db: Database, *, now: datetime, asker: Asker) -> list[Item]:
+    """All items: those with an operation first, the soonest before; then the oldest.
+
+    Readings that others have to give are not among them, nor is anything that would tell a second reader the score.
+    """
     taken = dict(db.execute("SELECT item, name FROM state_worklist").fetchall())
     persons = _Persons(db, now)
-    found = [
-        replace(one, taken_by=taken.get(one.key))
-        for part in (_series, _counts, _identities, _studies, _thresholds, _problems)
-        for one in part(db, persons)
-    ]
+    hidden = hidden_from(db, asker.rule, asker.name)
+    parts = (
+        _series(db, persons, asker),
+        *(part(db, persons) for part in (_counts, _identities, _studies, _thresholds)),
+        _problems(db, {f"series {uid}" for uid in hidden}),
+    )
+    found = [replace(one, taken_by=taken.get(one.key)) for part in parts for one in part]
     last = datetime.max.replace(tzinfo=UTC)
     return sorted(
         found, key=lambda one: (one.owner.surgery or date.max, one.kind == "problem", one.since or last, one.key)
@@ -144,15 +160,30 @@ def _moment(text: str | None) -> datetime | None:
     return from_text(text) if text else None
 
 
-def _series(db: Database, persons: _Persons) -> Iterator[Item]:
+def _series(db: Database, persons: _Persons, asker: Asker) -> Iterator[Item]:
+    standing = standings(db, asker.rule)
     for uid, received, reasons, person in db.execute(SERIES).fetchall():
+        of_series = standing.get(uid)
+        kind = "series" if of_series is None else _kind(of_series, asker)
+        if kind is None:
+            continue
         yield Item(
-            kind="series",
+            kind=kind,
             about={"series": uid},
-            reasons=loaded(reasons),
+            # Why the first reading is in doubt may tell its score.
+            reasons=() if kind == "second" else loaded(reasons),
             owner=persons.of(person),
             since=_moment(received),
         )
+
+
+def _kind(standing: Standing, asker: Asker) -> str | None:
+    """What this one is asked for; ``None``: it is another's turn."""
+    if standing.next is Step.SECOND:
+        return None if standing.has_read(asker.name) else "second"
+    if standing.next is Step.SETTLING:
+        return "settle" if may_settle(asker.rule, standing, asker.name) else None
+    return "series"
 
 
 def _counts(db: Database, persons: _Persons) -> Iterator[Item]:
@@ -196,7 +227,7 @@ def _thresholds(db: Database, persons: _Persons) -> Iterator[Item]:
         yield Item(kind="threshold", about={"version": str(version)}, values=values, since=_moment(proposed))
 
 
-def _problems(db: Database, persons: _Persons) -> Iterator[Item]:
+def _problems(db: Database, hidden: Collection[str]) -> Iterator[Item]:
     for step, source, code, detail in db.execute("SELECT step, source, code, detail FROM problems").fetchall():
-        if code not in OWN_KINDS:
+        if code not in OWN_KINDS and source not in hidden:
             yield Item(kind="problem", about={"step": step, "source": source, "code": code}, said=detail)

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from sqlite_utils import Database
 
-from node.analysis.agreement import read_readings, stored_readings
+from analytics.reasons import Reason
+from node.analysis.agreement import against_automatic, read_readings, stored_readings
 from node.errors import InputError
 from node.store.database import insert, writing
+from node.store.reasons import stored
 from tests.node.night_world import open_world
 
 
@@ -50,6 +52,21 @@ def put_automatic(db: Database, series: str, vbq: float) -> None:
             "algorithm_version": "1",
         }  # fmt: skip
         insert(db, "derived_measurement", [row])
+
+
+def test_who_settles_two_readings_is_no_third_reader_and_what_waits_is_a_reading(tmp_path: Path) -> None:
+    db = open_world(tmp_path, rows=0)
+    put_automatic(db, "1.2", 2.5)
+    put_readings(db, "1.2", ("ann", 2.9), ("bob", 3.4), ("eve", 3.0))
+    with writing(db):
+        insert(db, "fact_reading_step", [{"reading_id": 3, "step": "settling", "independent": 0}])
+        doubt = stored([Reason("readings-differ", {"difference": 0.5, "most": 0.2})])
+        db.execute(
+            "UPDATE derived_measurement SET status = 'review', doubts = 1, reasons = ? WHERE reading_id = 2", [doubt]
+        )
+    assert list(stored_readings(db, form="mean").table.columns) == ["ann", "automatic", "bob"]
+    assert against_automatic(db, form="mean") == {"ann": pytest.approx([0.4]), "bob": pytest.approx([0.9])}
+    db.close()
 
 
 def test_an_approved_automatic_measurement_is_no_reading_of_its_own(tmp_path: Path) -> None:

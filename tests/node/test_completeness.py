@@ -9,6 +9,7 @@ import pytest
 from analytics.reasons import Reason, words
 from node.clock import to_text
 from node.operate.rebuild import rebuild
+from node.settings import Readers
 from node.steps.completeness import (
     INCOMPLETE,
     Answer,
@@ -184,16 +185,16 @@ def test_an_automatic_measurement_waits_while_images_are_missing(world: World) -
         }  # fmt: skip
         insert(world.db, "derived_measurement", [row])
     state = "SELECT state, (SELECT reasons FROM measurements) FROM series"
-    assert doubt_incomplete(world.db) == 0, "unverified is no doubt"
+    assert doubt_incomplete(world.db, Readers()) == 0, "unverified is no doubt"
     world.db["derived_person"].insert({"person": "HOSPITAL|0012345", "pseudonym": "P1"})
     answer(world, {series: 11})
     take_answers(world.db)
-    assert (doubt_incomplete(world.db), doubt_incomplete(world.db)) == (1, 0)
+    assert (doubt_incomplete(world.db, Readers()), doubt_incomplete(world.db, Readers())) == (1, 0)
     assert world.rows(state) == [("review", json.dumps(words([warning, INCOMPLETE]), ensure_ascii=False))]
     assert world.rows("SELECT * FROM derived_person") == [], "the person is linked anew"
     answer(world, {series: 9}, minutes=60)
     take_answers(world.db)
-    assert (doubt_incomplete(world.db), doubt_incomplete(world.db)) == (1, 0)
+    assert (doubt_incomplete(world.db, Readers()), doubt_incomplete(world.db, Readers())) == (1, 0)
     assert world.rows(state) == [("measured", json.dumps(words([warning]), ensure_ascii=False))]
 
 

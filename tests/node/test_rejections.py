@@ -10,6 +10,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage, generate_uid
 
 from node.clock import to_text
 from node.dicom.rejection import rejection_of
+from node.settings import Readers
 from node.steps.completeness import doubt_incomplete, take_answers
 from node.steps.rejections import rejected
 from node.store import derivation
@@ -113,7 +114,7 @@ def test_a_part_that_is_taken_back_is_left_out_and_the_rest_waits_for_a_person(w
     settle(world)
     assert state(world) == (1, 9, "waiting for a measurement", SAFETY)
     measured(world)
-    doubt_incomplete(world.db)
+    doubt_incomplete(world.db, Readers())
     assert state(world)[2] == "review"
     assert world.rows("SELECT reasons ->> '$[0].words' FROM derived_measurement") == [
         ("2 of 11 images of the series were rejected for patient safety in the PACS (113037)",)
@@ -125,14 +126,14 @@ def test_a_note_for_quality_makes_the_score_wait_until_it_is_taken_back(world: W
     world.receive(*images)
     settle(world)
     measured(world)
-    assert doubt_incomplete(world.db) == 0
+    assert doubt_incomplete(world.db, Readers()) == 0
     world.receive(note(images, "113001"), at=LATER)
     settle(world)
-    assert (doubt_incomplete(world.db), doubt_incomplete(world.db)) == (1, 0)
+    assert (doubt_incomplete(world.db, Readers()), doubt_incomplete(world.db, Readers())) == (1, 0)
     assert state(world) == (1, 11, "review", "rejected-for-quality")
     world.receive(note(images, "REVOKE_REJECTION", scheme="99DCM4CHEE"), at=LATER + timedelta(hours=1))
     settle(world)
-    assert doubt_incomplete(world.db) == 1
+    assert doubt_incomplete(world.db, Readers()) == 1
     assert state(world) == (1, 11, "measured", None)
 
 
@@ -233,7 +234,7 @@ def test_a_pacs_that_has_fewer_images_makes_the_score_wait(
     for number, counts in enumerate(answers):
         answer(world, counts, minutes=3 + number)
         take_answers(world.db)
-    doubt_incomplete(world.db)
+    doubt_incomplete(world.db, Readers())
     assert state(world) == (1, 9, "measured" if code is None else "review", code)
     shown = world.rows("SELECT source, code FROM problems WHERE step = 'completeness'")
     assert shown == ([] if code is None else [(f"series {SERIES}", code)])
@@ -246,4 +247,4 @@ def test_one_archive_that_has_all_of_it_is_enough(world: World):
     for peer, count in (("pacs", 5), ("old", 9)):
         answer(world, {SERIES: count}, peer=peer)
     take_answers(world.db)
-    assert doubt_incomplete(world.db) == 0
+    assert doubt_incomplete(world.db, Readers()) == 0

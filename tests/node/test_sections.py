@@ -11,8 +11,9 @@ import node.nightly.sections
 from node.nightly import night, report
 from node.nightly.night import run_night
 from node.nightly.sections.order import SECTIONS
-from node.nightly.sections.section import Section
+from node.nightly.sections.section import Audience, Section
 from tests.node.night_world import NIGHT, NOW, open_world, settings_for
+from tests.node.test_agreement import put_readings
 
 FOLDER = Path(node.nightly.sections.__file__).parent
 OTHERS = {"__init__", "section", "order"}
@@ -25,6 +26,18 @@ def test_every_module_is_in_the_order_and_has_both_templates() -> None:
         assert {path.name.partition(".")[0] for path in FOLDER.glob(f"*.{form}.j2")} == modules
 
 
+def test_agreement_of_the_readers_stands_in_the_report_every_night(tmp_path: Path) -> None:
+    """ICC(2,1) = (MSR - MSE) / (MSR + MSE + 2 (MSC - MSE) / 5) = 0.9319; mean squares of R 4's ``anova(lm)``."""
+    db = open_world(tmp_path, rows=5)
+    for number, (ann, bob) in enumerate([(2.1, 2.2), (2.6, 2.5), (3.0, 3.1), (3.4, 3.1), (2.8, 2.7)]):
+        put_readings(db, f"1.{number}", ("ann", ann), ("bob", bob))
+    rendered = run_night(db, settings_for(tmp_path), night=NIGHT, now=NOW, dry_run=True).rendered
+    db.close()
+    assert rendered is not None
+    assert "ann and bob, n = 5: ICC 0.932" in rendered.text
+    assert "ann and bob" in rendered.file_html
+
+
 @dataclass(frozen=True, kw_only=True)
 class Weather(Section):
     """A stand-in."""
@@ -32,7 +45,8 @@ class Weather(Section):
     name: ClassVar[str] = "weather"
     urgency: ClassVar[int] = 45
 
-    def subject(self) -> tuple[str, ...]:
+    def subject(self, audience: Audience) -> tuple[str, ...]:
+        assert audience.statistics
         return ("RAIN",)
 
 

@@ -22,7 +22,7 @@ from node.steps.worker import run_pending
 from node.store import audit
 from node.store.archive import Archive
 from node.store.database import insert, open_database
-from node.web.visit import public_id
+from node.store.public_id import public_id_of
 from tests.node.web_world import PASSWORD, Browser, make_node, serving
 from tests.ports import free_port
 
@@ -181,8 +181,8 @@ def test_accounts(tmp_path: Path) -> None:
 def test_roles(pages: Settings) -> None:
     uid, _, _ = series_of(pages, "measured")
     reader, surgeon, keeper = (logged_in(pages, name) for name in ("reader", "surgeon", "keeper"))
-    assert reader.get(f"/series/{public_id(uid)}").status == 200
-    assert surgeon.get(f"/series/{public_id(uid)}").status == 403
+    assert reader.get(f"/series/{public_id_of(uid)}").status == 200
+    assert surgeon.get(f"/series/{public_id_of(uid)}").status == 403
     assert keeper.get("/patients").status == 403
     assert reader.post("/thresholds", {"form_token": reader.token(), "version": "1", "do": "adopt"}).status == 403
     number = b"0040010"
@@ -193,7 +193,7 @@ def test_roles(pages: Settings) -> None:
 def test_a_form_of_another_site_does_nothing(pages: Settings) -> None:
     reader = logged_in(pages, "reader")
     uid, _, _ = series_of(pages, "review")
-    path = f"/series/{public_id(uid)}/unreadable"
+    path = f"/series/{public_id_of(uid)}/unreadable"
     for form, headers in (
         ({"why": "x"}, {}),
         ({"why": "x", "form_token": "guessed"}, {}),
@@ -253,17 +253,17 @@ def test_the_patient_page_has_values_picture_and_counts(pages: Settings) -> None
 def test_pixels_are_those_that_were_measured(pages: Settings) -> None:
     reader = logged_in(pages, "reader")
     uid, circles, number = series_of(pages, "measured")
-    told = re.search(r'data-start="([^"]+)"', reader.get(f"/series/{public_id(uid)}").text)
+    told = re.search(r'data-start="([^"]+)"', reader.get(f"/series/{public_id_of(uid)}").text)
     assert told
     start = json.loads(html.unescape(told[1]))
     assert start["slices"][start["start"]]["slice"] == number
-    answer = reader.get(f"/series/{public_id(uid)}/slices/{start['start']}")
+    answer = reader.get(f"/series/{public_id_of(uid)}/slices/{start['start']}")
     rows, columns = int(answer.headers["x-rows"]), int(answer.headers["x-columns"])
     pixels = np.frombuffer(answer.body, np.dtype(answer.headers["x-type"]).newbyteorder("<")).reshape(rows, columns)
     r, c = np.indices(pixels.shape)
     means = {n: pixels[np.hypot(r - row, c - col) <= rad].mean() for n, (row, col, rad) in circles.items()}
     checked = reader.send(
-        f"/series/{public_id(uid)}/check",
+        f"/series/{public_id_of(uid)}/check",
         json.dumps({"slice": number, **circles}).encode(),
         x_form_token=start["token"],
     )
@@ -272,8 +272,8 @@ def test_pixels_are_those_that_were_measured(pages: Settings) -> None:
         assert found["rois"][name]["mean"] == pytest.approx(mean, rel=1e-12)
     assert found["vbq_mean"] == pytest.approx(np.mean([means[f"L{n}"] for n in range(1, 5)]) / means["CSF"], rel=1e-12)
     assert found["doubts"] == []
-    assert reader.get(f"/series/{public_id(uid)}/slices/99").status == 404
-    outlines = json.loads(reader.get(f"/series/{public_id(uid)}/outlines/{start['start']}").text)
+    assert reader.get(f"/series/{public_id_of(uid)}/slices/99").status == 404
+    outlines = json.loads(reader.get(f"/series/{public_id_of(uid)}/outlines/{start['start']}").text)
     assert {"L1", "L2", "L3", "L4"} <= outlines.keys()
 
 
@@ -281,7 +281,7 @@ def test_pixels_are_those_that_were_measured(pages: Settings) -> None:
 def test_a_reading_with_failed_checks_is_told_and_stored_only_when_confirmed(tmp_path: Path) -> None:
     settings = make_node(tmp_path)
     uid, circles, number = series_of(settings, "measured")
-    path = f"/series/{public_id(uid)}"
+    path = f"/series/{public_id_of(uid)}"
     slipped = {"slice": number, **circles, "CSF": [circles["L3"][0], circles["L3"][1], 2.5]}
     with serving(settings):
         reader = logged_in(settings, "reader")
@@ -318,7 +318,7 @@ def test_a_reading_with_failed_checks_is_told_and_stored_only_when_confirmed(tmp
 
         # One that cannot be read leaves the worklist, and comes back when that is taken back.
         gap, _, _ = series_of(settings, "review")
-        link = f"/series/{public_id(gap)}"
+        link = f"/series/{public_id_of(gap)}"
         assert link in reader.get("/").text
         assert reader.post(link + "/unreadable", {"form_token": token, "why": "motion", "do": "set"}).status == 303
         assert link not in reader.get("/").text

@@ -16,6 +16,7 @@ from node.people.readings import (
     SAGITTAL,
     add_reading,
     examine,
+    parse_rois,
 )
 from node.people.readings import (
     approve as approve_reading,
@@ -23,11 +24,13 @@ from node.people.readings import (
 from node.people.readings import (
     withdraw as withdraw_reading,
 )
+from node.people.two_readers import Standing, Step, hidden_from, may_settle, standings
 from node.people.unreadable import set_unreadable, withdraw_unreadable
 from node.store.failures import tried
+from node.store.public_id import public_id_of
 from node.web.render import page
 from node.web.slices import Placed, find_series, same_place, slices_of, t2_beside
-from node.web.visit import Visit, public_id
+from node.web.visit import Visit
 
 READINGS = """
 SELECT reading_id, reader, added_at, status, vbq_mean, vbq_sd, previous_source, previous_vbq_mean, in_effect,
@@ -45,7 +48,10 @@ def show(visit: Visit) -> Response:
     """The page; what it draws comes from :func:`pixels`."""
     uid = _uid(visit)
     slices = slices_of(visit.db, uid)
-    reading = _in_effect(visit, uid)
+    hidden = _hidden(visit, uid)
+    reading = None if hidden else _in_effect(visit, uid)
+    standing = None if hidden else standings(visit.db, visit.settings.readers, uid).get(uid)
+    settled = standing if standing and standing.next is Step.SETTLING else None
     t2 = t2_beside(visit.db, uid)
     beside = slices_of(visit.db, t2) if t2 else []
     start = {
@@ -57,10 +63,11 @@ def show(visit: Visit) -> Response:
         "circles": {name: [one.row, one.col, one.radius_px] for name, one in reading.circles.items()}
         if reading
         else {},
-        "beside": {"series": public_id(t2), "slices": same_place(slices, beside)} if t2 else None,
+        "beside": {"series": public_id_of(t2), "slices": same_place(slices, beside)} if t2 else None,
+        "given": _given(slices, settled),
         "token": visit.who.form_token,
     }
-    visit.note("series opened", visit.parameter("series"))
+    visit.note("series opened blinded" if hidden else "series opened", visit.parameter("series"))
     row = visit.db.execute(UNREADABLE, {"uid": uid}).fetchone()
     return page(
         visit,
@@ -70,7 +77,10 @@ def show(visit: Visit) -> Response:
             "start": json.dumps(start),
             "texts": json.dumps({name: text for name, text in visit.words.texts.items() if name.startswith("js_")}),
             "reading": reading,
-            "readings": list(visit.db.query(READINGS, [uid])),
+            "readings": [] if hidden else list(visit.db.query(READINGS, [uid])),
+            "hidden": hidden,
+            "settled": settled,
+            "may_settle": settled is not None and may_settle(visit.settings.readers, settled, visit.name),
             "unreadable": dict(zip(("why", "at", "by"), row, strict=True)) if row else None,
             "has_slices": bool(slices),
         },
@@ -101,7 +111,10 @@ def outlines(visit: Visit) -> Response:
 
 def check(visit: Visit) -> Response:
     """The score of circles and the checks that they fail; nothing is stored."""
-    found = examine(visit.db, visit.stores.archive, series_uid=_uid(visit), rois_text=_text(visit.body))
+    uid = _uid(visit)
+    found = examine(
+        visit.db, visit.stores.archive, series_uid=uid, rois_text=_text(visit.body), hidden=_hidden(visit, uid)
+    )
     return JSONResponse(
         {
             "vbq_mean": found.score.vbq_mean,
@@ -120,14 +133,17 @@ def check(visit: Visit) -> Response:
 def store(visit: Visit) -> Response:
     """Keep circles as the reading of who is logged in; failed checks must be confirmed by their codes."""
     content, confirmed = _circles(visit.body)
+    uid = _uid(visit)
     added = add_reading(
         visit.db,
         visit.stores.archive,
-        series_uid=_uid(visit),
+        series_uid=uid,
         reader=visit.name,
         rois_text=json.dumps(content),
         now=visit.now,
         confirmed=confirmed,
+        rule=visit.settings.readers,
+        hidden=_hidden(visit, uid),
     )
     visit.note("reading stored", visit.parameter("series"))
     return JSONResponse({"reading_id": added.reading_id, "vbq_mean": added.vbq_mean, "new": added.new})
@@ -135,14 +151,17 @@ def store(visit: Visit) -> Response:
 
 def approve(visit: Visit) -> Response:
     """Take the automatic circles as they are, of the picture that the page showed."""
+    uid = _uid(visit)
     approve_reading(
         visit.db,
         visit.stores.archive,
-        series_uid=_uid(visit),
+        series_uid=uid,
         reader=visit.name,
         now=visit.now,
         picture=visit.form.get("picture") or None,
         confirmed=visit.form.get("confirm", "").split(),
+        rule=visit.settings.readers,
+        hidden=_hidden(visit, uid),
     )
     return _done(visit, "reading approved")
 
@@ -175,6 +194,23 @@ def _uid(visit: Visit) -> str:
     if uid is None:
         raise HTTPException(404)
     return uid
+
+
+def _hidden(visit: Visit, uid: str) -> bool:
+    """Whether who asks may be the second reader, to whom score and circles are not shown."""
+    return uid in hidden_from(visit.db, visit.settings.readers, visit.name, uid)
+
+
+def _given(slices: list[Placed], settled: Standing | None) -> list[dict[str, object]]:
+    """The two readings that are to be settled, as the page draws them."""
+    found: list[dict[str, object]] = []
+    for one in settled.pair if settled else ():
+        read = parse_rois(one.rois)
+        places = [n for n, at in enumerate(slices) if (at.instance_number, at.frame_number) == read.place]
+        if places:
+            circles = {name: [it.row, it.col, it.radius_px] for name, it in read.rois.items()}
+            found.append({"reader": one.reader, "vbq": one.vbq, "slice": places[0], "circles": circles})
+    return found
 
 
 def _slice(visit: Visit) -> Placed:

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 from starlette.responses import RedirectResponse, Response
 
+from node.store.public_id import public_id_of
 from node.web.render import page
-from node.web.visit import Visit, public_id
-from node.web.worklist import Item, items
+from node.web.visit import Visit
+from node.web.worklist import Asker, Item, items
 from node.web.worklist import take as take_item
 
 SETTLED_BY = {
     "series": "reader",
+    "second": "reader",
+    "settle": "reader",
     "count": "reader",
     "identity": "reader",
     "pair": "reader",
@@ -36,7 +39,7 @@ class Shown:
 
 def show(visit: Visit) -> Response:
     """What waits, by the role of who asks."""
-    found = items(visit.db, now=visit.now)
+    found = items(visit.db, now=visit.now, asker=Asker(name=visit.name, rule=visit.settings.readers))
     kinds = [kind for kind, role in SETTLED_BY.items() if visit.who.may(role)]
     wanted = visit.request.query_params.get("kind", "")
     mine = [one for one in found if one.kind in kinds]
@@ -58,7 +61,7 @@ def _shown(visit: Visit, item: Item) -> Shown:
         why=visit.words.of(item.reasons) or [item.said or visit.words(f"why_{item.kind}", **_written(visit, item))],
         days_to_operation=(item.owner.surgery - today).days if item.owner.surgery else None,
         age_days=(visit.now - item.since).days if item.since else None,
-        link=f"/series/{public_id(item.about['series'])}" if item.kind == "series" else None,
+        link=f"/series/{public_id_of(item.about['series'])}" if "series" in item.about else None,
         mine=item.taken_by == visit.name,
     )
 

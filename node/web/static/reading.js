@@ -33,6 +33,7 @@ async function showSlice(number) {
   if (state.number !== number) return;
   state.slice = slice;
   state.window ??= range(slice);
+  room.dataset.shown = number;
   element("place").textContent = say("js_slice", { n: start.slices[number].slice ?? number + 1, all: start.slices.length });
   redraw();
   if (element("beside").checked) showBeside();
@@ -321,6 +322,17 @@ element("here").addEventListener("click", () => {
   checkSoon();
   drawCircles();
 });
+for (const button of document.querySelectorAll("[data-given]")) {
+  button.addEventListener("click", () => {
+    const given = start.given[Number(button.dataset.given)];
+    if (!given) return;
+    remember();
+    state.circles = structuredClone(given.circles);
+    state.read = given.slice;
+    showSlice(given.slice);
+    checkSoon();
+  });
+}
 element("outlines").addEventListener("change", showOutlines);
 element("beside").addEventListener("change", showBeside);
 element("beside-choice").hidden = start.beside === null;

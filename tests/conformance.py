@@ -518,7 +518,13 @@ def _where(read: dict[str, Reads], segment: str, number: int) -> str:
     return ", ".join(codes) if len(codes) < len(read) else "all"
 
 
+WITHDRAWN = {"PR1_11": "Surgeon (of earlier versions)"}
+"""Fields that senders still fill and this version of the standard no longer names."""
+
+
 def _field_name(known: Any, segment: str, number: int) -> str:
+    if f"{segment}_{number}" in WITHDRAWN:
+        return WITHDRAWN[f"{segment}_{number}"]
     fields = {name: reference for name, reference, *_ in known[segment][1]}
     return str(fields[f"{segment}_{number}"][3]).replace("_", " ").capitalize()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.records import CSF, MeasurementStatus, RoiSignal, VbqScore
+from analytics.records import CSF, Circle, MeasurementStatus, RoiSignal, VbqScore
 from analytics.vbq.automatic import Beside, SagittalImage
 from analytics.vbq.score import segmental
 
@@ -31,6 +31,10 @@ REASON_SIZE, LINE_STEP = 9.5, 0.0034
 """Points, and the share of the height that a line takes for each point."""
 FOOT, FOOT_SIZE, FOOT_CHARACTERS = 0.09, 8.0, 54
 FOOT_MARGIN = 0.008
+SMALL_INCHES, SMALL_DOTS_PER_INCH = (2.4, 3.0), 80
+"""192 × 240 pixels."""
+SMALL_MARGIN_MM = 22.0
+"""What is shown around the circles."""
 TWO_SIDED_95 = 1.96
 
 TEXT_COLOUR, FAINT_COLOUR = "#20262b", "#66707a"
@@ -84,6 +88,32 @@ def overlay(image: SagittalImage, measured: Measured) -> bytes:
     if measured.beside and measured.beside.s1:
         _draw_faint_circle(axes, view, measured.beside.s1)
     _write(figure, measured)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def small(image: SagittalImage, circles: Mapping[str, Circle]) -> bytes:
+    """The part of the slice around the circles as PNG, 192 × 240 pixels and no words."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle as Drawn
+
+    figure = Figure(figsize=SMALL_INCHES, dpi=SMALL_DOTS_PER_INCH, facecolor="black")
+    axes = figure.add_axes((0, 0, 1, 1))
+    view = _View(image)
+    _draw_slice(axes, view)
+    for name, one in circles.items():
+        (across,), (down,) = view.place(np.array([[one.row, one.col]]))
+        radius = one.radius_px * view.spacing_mm[1]
+        colour = CSF_COLOUR if name == CSF else MARROW_COLOUR
+        axes.add_patch(Drawn((across, down), radius, fill=False, edgecolor=colour, linewidth=1))
+    if circles:
+        across, down = view.place(np.array([[one.row, one.col] for one in circles.values()]))
+        half = max(float(np.ptp(down)), float(np.ptp(across))) / 2 + SMALL_MARGIN_MM
+        middle = (across.min() + across.max()) / 2, (down.min() + down.max()) / 2
+        shape = SMALL_INCHES[0] / SMALL_INCHES[1]
+        axes.set_xlim(middle[0] - half * shape, middle[0] + half * shape)
+        axes.set_ylim(middle[1] + half, middle[1] - half)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from analytics.reasons import Reason
 from node.hl7.extracts import AppointmentExtract
 from node.hl7.segments import Segment
+from node.hl7.staff import read_service, read_surgeon
 from node.hl7.surgery import Procedures, Service, Understood, understand
 from node.hl7.times import Moment, read_time
 from node.hl7.words import fold
@@ -50,7 +51,7 @@ EVENTS["SRR"] = EVENTS["SRM"]
 SERVICES_TAKEN_BACK = {"SIU": ("S20", "S21", "S22"), "SRM": ("S09", "S10", "S11"), "SRR": ("S09", "S10", "S11")}
 
 SURGICAL = ("operation", "repeat")
-SEGMENTS = ("SCH", "ARQ", "TQ1", "AIS", "AIG", "AIL", "AIP", "PR1", "NTE", "OBX")
+SEGMENTS = ("SCH", "ARQ", "TQ1", "AIS", "AIG", "AIL", "AIP", "PR1", "PV1", "NTE", "OBX")
 """The segments that tell of an appointment."""
 
 _CANCELLED = re.compile(
@@ -109,6 +110,8 @@ def read_appointment(
         procedure=booked.shown,
         operation=understood == "operation",
         understood=understood,
+        surgeon=read_surgeon(segments),
+        service=read_service(segments),
     )
 
 

@@ -76,6 +76,13 @@ class PatientExtract(_Extract):
     """What the message does to the visit: of one that is cancelled no diagnosis holds."""
 
 
+class Staff(_Extract):
+    """Somebody who works at the hospital: number and name, one of them may be empty."""
+
+    number: str
+    name: str
+
+
 class AppointmentExtract(_Extract):
     """A booking, change or cancellation of an appointment, or what an order or an admission says of an operation."""
 
@@ -97,6 +104,10 @@ class AppointmentExtract(_Extract):
     """Whether ``conf/procedures.toml`` makes it an operation of the study (and not, say, an out-patient visit)."""
     understood: Literal["operation", "repeat", "other", "unclear", "unknown"] = "other"
     """What ``conf/procedures.toml`` makes of it; a ``repeat`` (revision, removal) says that one was before."""
+    surgeon: Staff | None = None
+    """Who operates."""
+    service: str = ""
+    """The hospital's service that it is for."""
 
     @property
     def booking(self) -> str:

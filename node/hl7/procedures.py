@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from node.hl7.extracts import AppointmentExtract
 from node.hl7.segments import Delimiters, Segment, read_segment, scan_segment
+from node.hl7.staff import read_service, read_surgeon
 from node.hl7.surgery import Procedures, Service, understand
 from node.hl7.times import Moment, read_time
 
@@ -109,10 +110,12 @@ def read_procedures(
         A segment that matters cannot be read.
     """
     visit = ""
+    stay: list[Segment] = []
     told: list[tuple[Segment, Service]] = []
     for line in lines:
         if line[:3] == "PV1":
-            visit = read_segment(line, delimiters).text(19)
+            stay.append(read_segment(line, delimiters))
+            visit = stay[-1].text(19)
         elif line[:3] == "PR1":
             pr1 = scan_segment(line, delimiters)
             told.append((pr1, Service.of(pr1.components(3), pr1.components(4))))
@@ -139,6 +142,8 @@ def read_procedures(
                 procedure=service.shown,
                 operation=understood == "operation",
                 understood=understood,
+                surgeon=read_surgeon([pr1, *stay]),
+                service=read_service(stay),
             )
         )
     return found

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 
 from analytics.records import Circle, MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
-from analytics.vbq.overlay import TWO_SIDED_95, Measured, overlay
+from analytics.vbq.overlay import TWO_SIDED_95, Measured, overlay, small
 from analytics.vbq.score import REGIONS, ScoreError, score
 from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage, read_stacks
@@ -181,6 +181,18 @@ def draw_result(path: Path, frame_number: int | None, circles: Mapping[str, Circ
     found = score(image.signal, circles, spacing_mm=image.spacing_mm)
     seen = _seen(image)
     return overlay(image, replace(shown, score=found, outlines=seen.outlines if seen else {}))
+
+
+def draw_small(db: Database, archive: Archive, reading: StoredReading) -> bytes:
+    """The part of the slice around the circles of a stored reading, small and without words, as PNG.
+
+    Raises
+    ------
+    ReadingError
+        As :func:`draw`.
+    """
+    image, _ = _slice(db, archive, reading)
+    return small(image, reading.circles)
 
 
 def write_picture(path: Path, png: bytes) -> None:

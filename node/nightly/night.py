@@ -8,7 +8,7 @@ and night give the same bytes.
 import json
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from email.message import EmailMessage
 from pathlib import Path
@@ -36,7 +36,9 @@ from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
 from node.nightly.counts import read_counts, read_exclusions
 from node.nightly.cutoffs import Tonight, decide_thresholds, rule_of
 from node.nightly.drift import Frozen, read_frozen
-from node.nightly.recipients import mails_for_recipients, patient_numbers
+from node.nightly.engineer import tell_engineer
+from node.nightly.pictures import slice_pictures
+from node.nightly.recipients import mails_for_recipients, operation_owners, patient_numbers
 from node.nightly.report import Content, Rendered, publish_report, render
 from node.nightly.sections.counts import FLOW
 from node.nightly.sections.order import SECTIONS
@@ -224,12 +226,12 @@ def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tupl
         prepared = prepare(read_basis(db), settings)
         try:
             draft = _draft(db, settings, prepared, night=night, now=now)
-            report = _write(settings, draft, now=now)
+            report = _write(db, settings, draft, now=now)
             with writing(db):
                 _require_basis(db, prepared)
                 _store_fit(db, settings, prepared, night=night, now=now)
                 draft.require_same(_compose(db, settings, prepared, night=night, now=now))
-                _store(db, report, now=now)
+                _store(db, settings, report, now=now)
         except _MovedOnError:
             # What arrived while the night was computed belongs into it: then it is computed again.
             continue
@@ -237,8 +239,8 @@ def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tupl
     with writing(db):
         prepared = prepare(read_basis(db), settings)
         _store_fit(db, settings, prepared, night=night, now=now)
-        report = _write(settings, _compose(db, settings, prepared, night=night, now=now), now=now)
-        _store(db, report, now=now)
+        report = _write(db, settings, _compose(db, settings, prepared, night=night, now=now), now=now)
+        _store(db, settings, report, now=now)
     return prepared, report.rendered
 
 
@@ -299,14 +301,15 @@ def _require_basis(db: Database, prepared: Prepared) -> None:
         raise _MovedOnError
 
 
-def _write(settings: Settings, draft: _Draft, *, now: datetime) -> _Report:
-    content, rendered = draft.content, render(draft.content)
+def _write(db: Database, settings: Settings, draft: _Draft, *, now: datetime) -> _Report:
+    content = replace(draft.content, pictures=slice_pictures(db, settings, draft.content))
+    rendered = render(content)
     report_id = f"{content.night.isoformat()}-nightly"
     mails = mails_for_recipients(settings, content, rendered, draft.numbers, report_id=report_id, now=now)
     return _Report(report_id=report_id, content=content, rendered=rendered, mails=mails)
 
 
-def _store(db: Database, report: _Report, *, now: datetime) -> None:
+def _store(db: Database, settings: Settings, report: _Report, *, now: datetime) -> None:
     """Keep the report, queue its mails and finish the night; inside a transaction."""
     night, rendered = report.content.night, report.rendered
     insert(
@@ -331,6 +334,7 @@ def _store(db: Database, report: _Report, *, now: datetime) -> None:
     for missed in ledger.missed_before(ledger.nights(db, by=now), night):
         ledger.finish(db, missed, now, status="done", detail=f"caught up by {night}")
     ledger.finish(db, night, now, status="done")
+    tell_engineer(db, settings, report.content, now=now)
 
 
 def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: date, now: datetime) -> _Draft:
@@ -364,10 +368,16 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         changes=tuple(changes),
         standing=tuple(standing),
         figures=prepared.figures,
+        owners=operation_owners(db),
     )
     sections = tuple(read(db, findings) for read in SECTIONS)
     content = Content(
-        site=settings.site.name, protocol=settings.site.protocol, night=night, fit_id=fit_id, sections=sections
+        site=settings.site.name,
+        protocol=settings.site.protocol,
+        night=night,
+        fit_id=fit_id,
+        sections=sections,
+        pages=settings.web.url,
     )
     return _Draft(content=content, numbers=patient_numbers(db, settings))
 

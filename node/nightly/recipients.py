@@ -8,10 +8,11 @@ from email.message import EmailMessage
 from sqlite_utils import Database
 
 from analytics.records import Tier
-from node.nightly.attachments import operations_csv, report_pdf
+from node.nightly.attachments import operations_csv
 from node.nightly.mail import Attachment, report_mail
+from node.nightly.paper import report_pdf
 from node.nightly.report import Content, Rendered, render
-from node.nightly.sections.section import Audience
+from node.nightly.sections.section import Audience, Owner
 from node.settings import MailPolicy, Settings
 
 
@@ -37,7 +38,7 @@ def mails_for_recipients(
     mails: dict[str, EmailMessage] = {}
     for recipient in settings.mail.recipients:
         policy = settings.mail.policies.get(recipient, MailPolicy())
-        if content.quiet and not policy.quiet_nights:
+        if not policy.quiet_nights and content.quiet(_audience(policy, numbers)):
             continue
         if policy not in made:
             made[policy] = _mailed(content, rendered, policy, numbers)
@@ -60,6 +61,30 @@ def patient_numbers(db: Database, settings: Settings) -> dict[str, str]:
     )
 
 
+def operation_owners(db: Database) -> dict[str, Owner]:
+    """Whose each episode is, where its booking names somebody."""
+    rows = db.execute(
+        "SELECT l.episode, o.surgeon_number, o.surgeon, o.service FROM derived_link AS l "
+        "JOIN derived_operation AS o ON o.person = l.person AND o.booking = l.booking "
+        "WHERE coalesce(o.surgeon_number, o.surgeon, o.service) IS NOT NULL"
+    ).fetchall()
+    return {
+        episode: Owner(surgeon_number=number or "", surgeon=surgeon or "", service=service or "")
+        for episode, number, surgeon, service in rows
+    }
+
+
+def _audience(policy: MailPolicy, numbers: Mapping[str, str]) -> Audience:
+    tiers = frozenset(Tier(name) for name in policy.tiers)
+    return Audience(
+        tiers=None if tiers == frozenset(Tier) else tiers,
+        numbers=numbers if policy.patient_numbers else {},
+        statistics=policy.statistics,
+        surgeons=frozenset(one.casefold() for one in policy.surgeons),
+        services=frozenset(one.casefold() for one in policy.services),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Mailed:
     rendered: Rendered
@@ -67,17 +92,13 @@ class _Mailed:
 
 
 def _mailed(content: Content, rendered: Rendered, policy: MailPolicy, numbers: Mapping[str, str]) -> _Mailed:
-    tiers = frozenset(Tier(name) for name in policy.tiers)
-    audience = Audience(
-        tiers=None if tiers == frozenset(Tier) else tiers, numbers=numbers if policy.patient_numbers else {}
-    )
-    own = replace(content, audience=audience)
+    own = replace(content, audience=_audience(policy, numbers))
     mine = rendered if own == content else render(own)
     name = f"vbq-{content.night}"
     attached = []
     if "csv" in policy.attach:
         attached.append(Attachment(name=f"{name}.csv", kind=("text", "csv"), content=operations_csv(own)))
     if "pdf" in policy.attach:
-        content_pdf = report_pdf(mine, own.figures)
+        content_pdf = report_pdf(own, mine)
         attached.append(Attachment(name=f"{name}.pdf", kind=("application", "pdf"), content=content_pdf))
     return _Mailed(rendered=mine, attached=tuple(attached))

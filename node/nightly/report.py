@@ -21,7 +21,8 @@ from sqlite_utils import Database
 
 from analytics.records import Tier
 from node.clock import to_text
-from node.nightly.sections.section import Audience, Figure, Section
+from node.nightly.sections.section import Audience, Figure, Section, in_days
+from node.nightly.sections.upcoming import Read
 from node.store.database import REPORT_FOLDER
 from node.store.whole_file import write_whole
 
@@ -46,20 +47,25 @@ class Content:
     protocol: str = ""
     """Study protocol or ethics vote of the site, where it names one."""
 
-    @property
-    def quiet(self) -> bool:
-        """Nothing that anybody has to know of tonight, but that everything works."""
-        return not any(section.eventful for section in self.sections)
+    pages: str = ""
+    """Where the pages are, for links; empty: nowhere."""
+    pictures: Mapping[str, Figure] = field(default_factory=dict)
+    """A small picture of the measured slice by episode."""
+
+    def quiet(self, audience: Audience) -> bool:
+        """Nothing that a recipient has to know of tonight, but that everything works."""
+        return not any(section.needs(audience) for section in self.sections)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """The figures of all sections."""
-        return tuple(figure for section in self.sections for figure in section.figures)
+        """The figures of all sections, and the pictures of patients."""
+        return (*(figure for section in self.sections for figure in section.figures), *self.pictures.values())
 
     @property
     def urgent(self) -> list[Section]:
         """The sections as they speak in the subject and at the top."""
-        return sorted(self.sections, key=lambda section: -section.urgency)
+        told = (section for section in self.sections if section.top_for(self.audience))
+        return sorted(told, key=lambda section: -section.urgency)
 
     @property
     def settled(self) -> tuple[Section, ...]:
@@ -96,6 +102,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
+    environment.filters |= {"in_days": in_days, "read_words": read_words}
     environment.filters |= {"p_value": _p_value, "signed": _signed, "decimal": _decimal, "listed": _listed}
     return environment
 
@@ -103,7 +110,9 @@ def _environment() -> Environment:
 def render(content: Content) -> Rendered:
     """Render a report; the same content gives the same bytes."""
     html = CSSInliner(load_remote_stylesheets=False).inline(_written(content, "html"))
-    subject = "; ".join(words for section in content.urgent for words in section.subject())
+    # Of patients and models only what this report shows goes with it.
+    figures = tuple(figure for figure in content.figures if f"cid:{figure.content_id}" in html)
+    subject = "; ".join(words for section in content.urgent for words in section.subject(content.audience))
     counts: dict[str, Any] = {}
     for section in content.sections:
         counts |= section.to_json_dict()
@@ -111,8 +120,8 @@ def render(content: Content) -> Rendered:
         subject=" ".join(f"VBQ {content.site} {content.night}: {subject}".split()),
         text=_written(content, "txt").removesuffix("\n"),
         mail_html=html,
-        file_html=report_html_file(html, {figure.content_id: figure.png for figure in content.figures}),
-        figures=content.figures,
+        file_html=report_html_file(html, {figure.content_id: figure.png for figure in figures}),
+        figures=figures,
         counts=counts,
     )
 
@@ -120,15 +129,32 @@ def render(content: Content) -> Rendered:
 def _written(content: Content, form: Literal["txt", "html"]) -> str:
     """The report in one form: what stands at the top, then the bodies."""
     top = [_block(content, section, form, "top") for section in content.urgent]
-    bodies = [_block(content, section, form, "body") for section in content.sections]
-    return _environment().get_template(f"report.{form}.j2").render(c=content, parts="".join((*top, *bodies)))
+    patients = [_block(content, section, form, "body") for section in content.sections if section.for_all]
+    statistics = [_block(content, section, form, "body") for section in content.sections if not section.for_all]
+    return (
+        _environment()
+        .get_template(f"report.{form}.j2")
+        .render(
+            c=content,
+            parts="".join((*top, *patients)),
+            statistics="".join(statistics) if content.audience.statistics else "",
+        )
+    )
 
 
 def _block(content: Content, section: Section, form: str, block: str) -> str:
     template = _environment().get_template(f"{section.name}.{form}.j2")
     if block not in template.blocks:
         return ""
-    values = template.new_context({"s": section, "audience": content.audience, "Tier": Tier})
+    values = template.new_context(
+        {
+            "s": section,
+            "audience": content.audience,
+            "Tier": Tier,
+            "pages": content.pages.rstrip("/"),
+            "pictures": content.pictures,
+        }
+    )
     return "".join(template.blocks[block](values))
 
 
@@ -163,6 +189,15 @@ def publish_report(db: Database, folder: Path, *, now: datetime) -> None:
         write_whole(target / "report.html", html.encode("utf-8"))
     except OSError as error:
         log.error("report files could not be written", night=night, error=error.strerror)
+
+
+def read_words(one: Read) -> str:
+    """Who read what, and what it was before."""
+    if one.after is None:
+        return f"{one.reader} read it on {one.day}: no score"
+    was = "" if one.before is None else f"VBQ {one.before:.2f} ({one.source}) -> "
+    how = "approved it" if one.approved else "read it"
+    return f"{one.reader} {how} on {one.day}: {was}{one.after:.2f}"
 
 
 def _p_value(p: float) -> str:

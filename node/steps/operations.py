@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from analytics.reasons import Reason
 from analytics.records import Operation
-from node.hl7.extracts import AppointmentExtract
+from node.hl7.extracts import AppointmentExtract, Staff
 from node.steps.person import Said
 
 SAME_OPERATION = timedelta(days=90)
@@ -30,6 +30,11 @@ class PlannedOperation:
     moved_from: datetime | None
     first_number: str
     """The patient number in the first message about it: names the episode, whatever is merged later."""
+    surgeon: Staff | None = None
+    service: str = ""
+    """By the newest message that names one."""
+    understood: str = "operation"
+    """What ``conf/procedures.toml`` makes of what the newest message about an operation names."""
     doubt: Reason | None = None
     """Why the newest message about it may be about somebody else."""
 
@@ -128,6 +133,9 @@ def _fold(booking: _Booking) -> PlannedOperation | None:
         procedure=texts[-1][2] if texts else "",
         moved_from=earlier[-1] if earlier else None,
         first_number=booking.told[0][0].number,
+        surgeon=next((one.surgeon for _, one in reversed(booking.told) if one.surgeon), None),
+        understood=_named(booking.told) or "operation",
+        service=next((one.service for _, one in reversed(booking.told) if one.service), ""),
         doubt=max(booking.told, key=lambda one: one[0].order)[0].doubt,
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
-from node.settings import Mail, Settings, Storage
+from node.settings import Mail, MailPolicy, Settings, Storage
 from node.store.database import insert, open_database, writing
 from node.store.reasons import stored
 
@@ -18,7 +18,8 @@ RECIPIENTS = ("surgeon@site.invalid", "second@site.invalid")
 
 def settings_for(folder: Path, **sections: object) -> Settings:
     """Settings of a node in this folder; the mail server does not exist unless given."""
-    mail = Mail(port=1, recipients=RECIPIENTS, administrator="admin@site.invalid", timeout_s=2)
+    everything = dict.fromkeys(RECIPIENTS, MailPolicy(statistics=True))
+    mail = Mail(port=1, recipients=RECIPIENTS, policies=everything, administrator="admin@site.invalid", timeout_s=2)
     return Settings(storage=Storage(folder=folder), **({"mail": mail} | sections))
 
 

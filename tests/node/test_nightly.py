@@ -61,7 +61,7 @@ def test_tiers_follow_the_cohorts_upper_quartiles(tmp_path: Path) -> None:
     assert dict(db.execute("SELECT id, tier FROM cohort WHERE id LIKE 'E%'").fetchall())["E5"] is None
     (text,) = db.execute("SELECT text FROM reports").fetchone()
     assert "1 flagged, 2 intermediate, 1 lower" in text
-    assert "E6, operation 2026-03-10: no blood count of this patient has been received" in text
+    assert "E6, operation 2026-03-10 (in 8 days): no blood count of this patient has been received" in text
     db.close()
 
 
@@ -102,7 +102,8 @@ def test_a_tier_changes_with_the_data_and_says_so(tmp_path: Path) -> None:
         ("changed", "flagged", "intermediate", "data: NLR 0.1 → 99"),
     ]
     texts = [text for (text,) in db.execute("SELECT text FROM reports ORDER BY night")]
-    assert "FLAGGED (was intermediate)\n  data: NLR 0.1 → 99\n" in texts[1]
+    assert "FLAGGED, CHANGED (was intermediate)\n" in texts[1]
+    assert "\n  data: NLR 0.1 → 99; threshold version 1\n" in texts[1]
     assert "Nothing new tonight" in texts[2]
     db.close()
 

@@ -34,7 +34,8 @@ def report(db: Database, settings: Settings, days: int = 0) -> tuple[str, str, s
     """Run the night that lies ``days`` after the first; subject, text and HTML of its report."""
     night = NIGHT + timedelta(days=days)
     run_night(db, settings, night=night, now=NOW + timedelta(days=days))
-    row = db.execute("SELECT subject, text, html FROM reports WHERE night = ?", [night.isoformat()]).fetchone()
+    sql = "SELECT subject, text, html FROM reports WHERE kind = 'nightly' AND night = ?"
+    row = db.execute(sql, [night.isoformat()]).fetchone()
     return row[0], row[1], row[2]
 
 
@@ -192,7 +193,7 @@ def test_who_waits_for_a_person_and_who_waits_for_nobody(tmp_path: Path) -> None
     _, text, _ = report(db, settings)
     waiting = text.partition("WAITING FOR A PERSON\n")[2].partition("\n\n")[0]
     assert waiting.splitlines() == [
-        "- E1, operation 2026-03-10: birth date contradicts",
+        "- E1, operation 2026-03-10 (in 8 days): birth date contradicts",
         "- series 1.2.3: waiting for a measurement for more than 3 days",
         "- 1 × interpret: odd: `vbq-node problems` shows which and why",
     ], "E2 can never be eligible, E3 is past, 1.2.4 came three days ago"
@@ -212,9 +213,9 @@ def test_what_is_to_be_known_of_an_mri_stands_beside_its_tier(tmp_path: Path) ->
         insert(db, "derived_measurement", [row | {"reasons": stored([thick])}])
     _, text, html = report(db, settings)
     assert re.search(
-        r"VBQ 9\.\S* is high .*; of the MRI: slice thickness 6 mm is outside 3–5 mm \(.*\); threshold version", text
+        r"VBQ 9\.\S* is high .* \[a, b\].*\n\[a\] slice thickness 6 mm is outside 3–5 mm \(.*\)\n\[b\]", text, re.S
     )
-    assert "of the MRI: slice thickness 6 mm is outside 3–5 mm" in html
+    assert "[a] slice thickness 6 mm is outside 3–5 mm" in html
     db.close()
 
 
@@ -354,7 +355,7 @@ def test_the_report_says_how_ratios_count(tmp_path: Path, ratios: str) -> None:
     put_operation(db, "E1", vbq=9.0, nlr=99.0, plr=1.0)
     _, text, _ = report(db, settings)
     assert ("one high ratio suffices" if ratios == "any" else "both ratios must be high") in text
-    assert f"E1, operation 2026-03-10: {'FLAGGED' if ratios == 'any' else 'INTERMEDIATE'}" in text
+    assert f"E1, operation 2026-03-10 (in 8 days): {'FLAGGED' if ratios == 'any' else 'INTERMEDIATE'}" in text
     db.close()
 
 

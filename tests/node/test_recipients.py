@@ -5,6 +5,7 @@ import email
 import email.policy
 import io
 import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -15,16 +16,19 @@ import pytest
 from pydantic import ValidationError
 from sqlite_utils import Database
 
+from analytics.reasons import Reason
 from node.errors import InputError
 from node.nightly import recipients
-from node.nightly.attachments import report_pdf
 from node.nightly.night import run_night
-from node.nightly.report import Rendered
+from node.nightly.paper import report_pdf
+from node.nightly.report import Content, Rendered
 from node.nightly.reports import stored_mail
-from node.nightly.sections.section import Figure
-from node.settings import Mail, MailPolicy, Settings
+from node.settings import Mail, MailPolicy, Settings, Web
 from node.store.database import open_database, writing
+from node.store.problems import note_problem
 from tests.node.night_world import NIGHT, NOW, RECIPIENTS, open_world, put_operation, settings_for
+from tests.node.test_agreement import put_automatic, put_readings
+from tests.node.test_nightly_report import put_unread_series
 
 PLAIN, OWN = RECIPIENTS
 HIGH = {"vbq": 3.4, "nlr": 6.0, "plr": 300.0}
@@ -72,13 +76,15 @@ def test_a_policy_attaches_narrows_and_names_and_only_for_its_recipient(tmp_path
         db.close()
     assert seen[0] == seen[1], "the same data give the same bytes, PDF and all"
     assert [part.get_filename() for part in found[PLAIN].iter_attachments()] == []
-    assert plain_text(found[PLAIN]).split() == stored.split()
+    patients, statistics = re.split("\n-{20,}\nSTATISTICS\n", stored)
+    assert plain_text(found[PLAIN]).split() == patients.split(), "the statistics are for who wants them"
+    assert "REGRESSION" in statistics
     assert "[E1]" not in stored
     assert "- E2, operation" in stored
     own = plain_text(found[OWN])
-    assert "- E1 [E1], operation 2026-03-10: FLAGGED" in own
+    assert "- E1 [E1], operation 2026-03-10 (in 8 days): FLAGGED, NEW" in own
     assert "E2" not in own
-    assert "Changes are listed for you where they concern flagged" in own
+    assert "Listed for you: flagged" in own
     assert "1 flagged, 0 intermediate, 1 lower" in own, "the counts are of all"
     table, pdf = found[OWN].iter_attachments()
     assert (table.get_content_type(), table.get_filename()) == ("text/csv", "vbq-2026-03-02.csv")
@@ -100,7 +106,7 @@ def test_nobody_waits_for_a_page_to_be_drawn(tmp_path: Path, monkeypatch: pytest
     listener.execute("PRAGMA busy_timeout = 0")
     drawn: list[str] = []
 
-    def while_others_write(rendered: Rendered, figures: tuple[Figure, ...]) -> bytes:
+    def while_others_write(content: Content, rendered: Rendered) -> bytes:
         with writing(listener):
             listener.execute(
                 "INSERT INTO fact_frame (sha256, raw) VALUES (?, x'00')",
@@ -109,7 +115,7 @@ def test_nobody_waits_for_a_page_to_be_drawn(tmp_path: Path, monkeypatch: pytest
         if not drawn:
             put_operation(listener, "E2", **HIGH)
         drawn.append(rendered.subject)
-        return report_pdf(rendered, figures)
+        return report_pdf(content, rendered)
 
     monkeypatch.setattr(recipients, "report_pdf", while_others_write)
     run_night(db, settings_with(tmp_path, MailPolicy(attach=("pdf",))), night=NIGHT, now=NOW)
@@ -119,7 +125,7 @@ def test_nobody_waits_for_a_page_to_be_drawn(tmp_path: Path, monkeypatch: pytest
     text, counts = db.execute("SELECT text, counts FROM record_report").fetchone()
     assert "- E2, operation" in text
     assert json.loads(counts)["frames"] == 1
-    assert plain_text(mails(db)[OWN]).split() == text.split()
+    assert "- E2, operation" in plain_text(mails(db)[OWN])
     assert db.execute("SELECT count(*) FROM flags").fetchone() == (2,)
     listener.close()
     db.close()
@@ -145,10 +151,73 @@ def test_a_quiet_night_is_told_to_who_wants_to_hear_of_it(tmp_path: Path) -> Non
     day = timedelta(days=1)
     run_night(db, settings, night=NIGHT + day, now=NOW + day)
     assert set(mails(db, "2026-03-03")) == {PLAIN}
-    assert "Nothing new tonight (n = 121" in plain_text(mails(db, "2026-03-03")[PLAIN])
+    again = plain_text(mails(db, "2026-03-03")[PLAIN])
+    assert "Nothing new tonight." in again
+    assert "- E1, operation 2026-03-10 (in 7 days): FLAGGED\n" in again, "in every mail, not in the first one only"
     put_operation(db, "E2", vbq=None, status="held", reasons=("two patients under one number",))
     run_night(db, settings, night=NIGHT + 2 * day, now=NOW + 2 * day)
-    assert set(mails(db, "2026-03-04")) == {PLAIN, OWN}, "somebody waits for a person"
+    assert set(mails(db, "2026-03-04")) == {PLAIN}, "some operation always waits for something"
+    run_night(db, settings, night=NIGHT + 6 * day, now=NOW + 6 * day)
+    assert set(mails(db, "2026-03-08")) == {PLAIN, OWN}, "a flagged operation is two days away"
+    db.close()
+
+
+def test_each_surgeon_gets_the_own_operations_and_those_of_nobody(tmp_path: Path) -> None:
+    db = open_world(tmp_path)
+    for episode, number, name in (("E1", "4711", "Meyer, <Anna>"), ("E2", "0815", "Roe, Jo"), ("E3", None, None)):
+        put_operation(db, episode, **HIGH)
+        with writing(db):
+            sql = "UPDATE derived_operation SET surgeon_number = ?, surgeon = ? WHERE booking = ?"
+            db.execute(sql, [number, name, episode])
+    run_night(db, settings_with(tmp_path, MailPolicy(surgeons=("meyer",), attach=("csv",))), night=NIGHT, now=NOW)
+    own = plain_text(mails(db)[OWN])
+    assert ("- E1, op" in own, "- E2, op" in own, "- E3, op" in own) == (True, False, True)
+    assert "2 flagged, 0 intermediate, 0 lower; 2 new, 0 changed" in str(mails(db)[OWN]["Subject"])
+    assert "Meyer, <Anna>" in own
+    html = mails(db)[OWN].get_body(("html",))
+    assert html is not None
+    assert "Meyer, &lt;Anna&gt;" in html.get_content(), "what HL7 brings stays text"
+    (table,) = mails(db)[OWN].iter_attachments()
+    assert [row["id"] for row in csv.DictReader(io.StringIO(table.get_content()))] == ["E1", "E3"]
+    assert "- E2, op" in plain_text(mails(db)[PLAIN])
+    db.close()
+
+
+def test_a_reading_that_changed_a_score_is_told_with_its_reader_and_a_link_leads_to_the_page(tmp_path: Path) -> None:
+    db = open_world(tmp_path)
+    put_operation(db, "E1", **HIGH)
+    with writing(db):
+        put_unread_series(db, "1.2.3", "2026-02-01T07:00:00Z")
+        db.execute("UPDATE derived_link SET series_instance_uid = '1.2.3' WHERE episode = 'E1'")
+    put_automatic(db, "1.2.3", 2.65)
+    settings = settings_with(tmp_path, MailPolicy()).model_copy(update={"web": Web(url="https://vbq.example/")})
+    run_night(db, settings, night=NIGHT, now=NOW)
+    assert "ann read it" not in plain_text(mails(db)[PLAIN])
+    put_readings(db, "1.2.3", ("ann", 3.4))
+    with writing(db):
+        db.execute("DROP TRIGGER fact_reading_no_update")
+        db.execute("UPDATE fact_reading SET added_at = '2026-03-02T09:00:00+00:00'")
+    day = timedelta(days=1)
+    for days, told in ((1, True), (2, False)):
+        run_night(db, settings, night=NIGHT + days * day, now=NOW + days * day)
+        text = plain_text(mails(db, str(NIGHT + days * day))[PLAIN])
+        assert ("ann read it on 2026-03-02: VBQ 2.65 (auto) -> 3.40" in text) == told
+        assert "https://vbq.example/patients/E1\n" in text
+    db.close()
+
+
+def test_what_is_an_engineers_goes_to_the_administrator_once_and_not_to_surgeons(tmp_path: Path) -> None:
+    db, mail = open_world(tmp_path, rows=5), Mail(port=1, recipients=RECIPIENTS, administrator="admin@site.invalid")
+    settings = settings_for(tmp_path, mail=mail)
+    with writing(db):
+        note_problem(db, "interpret", "message", "1", "odd", [Reason("procedure-missing")])
+    for days in range(2):
+        run_night(db, settings, night=NIGHT + timedelta(days=days), now=NOW + timedelta(days=days))
+    told = db.execute("SELECT r.night, m.recipient FROM record_mail AS m JOIN record_report AS r USING (report_id) "
+                      "WHERE r.kind = 'engineer'").fetchall()  # fmt: skip
+    assert told == [("2026-03-02", "admin@site.invalid")]
+    assert "interpret: odd" not in plain_text(mails(db)[PLAIN])
+    assert "interpret: odd" in db.execute("SELECT text FROM record_report WHERE kind = 'nightly'").fetchone()[0]
     db.close()
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from sqlite_utils import Database
 
 from node.nightly.counts import Counts
-from node.nightly.sections.section import Figure, Findings, Section
+from node.nightly.sections.section import Audience, Figure, Findings, Section
 
 FLOW = "flow"
 """Name of the figure that stands by the counts; the others stand by the model."""
@@ -17,6 +17,7 @@ class Received(Section):
     """The counts of the night."""
 
     name: ClassVar[str] = "counts"
+    for_all: ClassVar[bool] = False
     urgency: ClassVar[int] = 50
     may_move_on: ClassVar[bool] = True
     counts: Counts
@@ -32,7 +33,15 @@ class Received(Section):
         """The flow of patients."""
         return (self.flow,)
 
-    def subject(self) -> tuple[str, ...]:
+    def top_for(self, audience: Audience) -> bool:
+        """What is not derived or does not add up is everybody's."""
+        return True
+
+    def needs(self, audience: Audience) -> bool:
+        """The same."""
+        return self.eventful
+
+    def subject(self, _audience: Audience) -> tuple[str, ...]:
         """Whether something is left to derive, and whether a sum does not add up."""
         incomplete = ("INCOMPLETE",) if self.counts.to_derive else ()
         return (*incomplete, "ALARM") if self.counts.alarms else incomplete

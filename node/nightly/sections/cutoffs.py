@@ -9,7 +9,7 @@ from analytics.methods.rows import Refusal
 from analytics.night.calibration import Calibration, left_behind
 from analytics.reasons import words
 from node.nightly.cutoffs import would_change
-from node.nightly.sections.section import Findings, Section
+from node.nightly.sections.section import Audience, Findings, Section
 from node.people import thresholds
 from node.people.thresholds import TierChange, Version, describe
 
@@ -19,6 +19,7 @@ class CutOffs(Section):
     """Version in force, version proposed, and why there is none."""
 
     name: ClassVar[str] = "cutoffs"
+    for_all: ClassVar[bool] = False
     urgency: ClassVar[int] = 20
     most: ClassVar[int] = 25
     """Lines of who would change tier under a proposed version; `vbq-node thresholds show` has all."""
@@ -37,6 +38,10 @@ class CutOffs(Section):
     def eventful(self) -> bool:
         """Whether a person has to decide about cut-offs."""
         return self.version is None or self.proposed is not None
+
+    def top_for(self, audience: Audience) -> bool:
+        """Why nobody has a tier is everybody's."""
+        return True
 
     @property
     def open_proposal(self) -> Version | None:

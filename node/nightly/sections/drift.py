@@ -9,7 +9,7 @@ from analytics.methods.rows import Refusal
 from analytics.night.drift import Drift
 from analytics.night.shift import Shift
 from node.nightly.drift import Frozen, explain_drift, explain_season, explain_shift, what_to_look_at
-from node.nightly.sections.section import Findings, Section
+from node.nightly.sections.section import Audience, Findings, Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,7 @@ class DriftWatch(Section):
     """The comparison, with an alarm at the top or a line in the body."""
 
     name: ClassVar[str] = "drift"
+    for_all: ClassVar[bool] = False
     urgency: ClassVar[int] = 40
     drift: Drift | Refusal | None
     frozen: Frozen | None
@@ -61,7 +62,7 @@ class DriftWatch(Section):
         """How the newest patients and their scanners differ from the frozen ones."""
         return tuple(explain_shift(one) for one in self.shifts)
 
-    def subject(self) -> tuple[str, ...]:
+    def subject(self, _audience: Audience) -> tuple[str, ...]:
         """Whether it is an alarm."""
         return ("DRIFT",) if self.alarm else ()
 

@@ -15,6 +15,7 @@ class Missed(Section):
     """The nights that are caught up."""
 
     name: ClassVar[str] = "missed"
+    for_all: ClassVar[bool] = False
     urgency: ClassVar[int] = 10
     nights: tuple[date, ...]
 

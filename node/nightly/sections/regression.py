@@ -9,7 +9,7 @@ from analytics.methods.rows import Refusal
 from analytics.paper.regression import OlsFit
 from analytics.reasons import words
 from node.nightly.sections.counts import FLOW
-from node.nightly.sections.section import Figure, Findings, Section
+from node.nightly.sections.section import Audience, Figure, Findings, Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,7 @@ class Regression(Section):
     """The fit, what stands out in it, and the figures of the model."""
 
     name: ClassVar[str] = "regression"
+    for_all: ClassVar[bool] = False
     urgency: ClassVar[int] = 30
     labels: ClassVar[dict[str, str]] = {
         "(Intercept)": "Intercept",
@@ -48,7 +49,7 @@ class Regression(Section):
         """Those of the model."""
         return self.model_figures
 
-    def subject(self) -> tuple[str, ...]:
+    def subject(self, _audience: Audience) -> tuple[str, ...]:
         """Whether there is no model tonight."""
         return () if self.fitted else ("no model tonight",)
 

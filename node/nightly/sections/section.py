@@ -40,6 +40,20 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Owner:
+    """Whose operation it is, as HL7 has it; empty where nobody is named."""
+
+    surgeon_number: str = ""
+    surgeon: str = ""
+    service: str = ""
+
+    @property
+    def words(self) -> str:
+        """For a line of the list."""
+        return ", ".join(text for text in (self.surgeon or self.surgeon_number, self.service) if text)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """What a night has computed and stored before its report is written."""
 
@@ -60,6 +74,8 @@ class Findings:
     changes: tuple[Flag, ...]
     standing: tuple[Standing, ...]
     figures: tuple[Figure, ...]
+    owners: Mapping[str, Owner] = field(default_factory=dict)
+    """Of each episode whose booking names somebody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +86,11 @@ class Audience:
     """The tiers whose changes are listed one by one; ``None``: all."""
     numbers: Mapping[str, str] = field(default_factory=dict)
     """The hospital's patient number of each episode; empty: study ids only."""
+    statistics: bool = True
+    """Whether the model, the counts and what waits for others are told, too."""
+    surgeons: frozenset[str] = frozenset()
+    """Numbers or family names of those whose operations are told, casefolded; empty with services: of all."""
+    services: frozenset[str] = frozenset()
 
     def named(self, episode: str) -> str:
         """The study id, with the patient's number where this recipient gets it."""
@@ -81,14 +102,19 @@ class Audience:
         """The tiers whose changes alone are listed, in words; empty: all."""
         return "" if self.tiers is None else " and ".join(tier.value for tier in Tier if tier in self.tiers)
 
-    def of(self, change: str, flags: tuple[Flag, ...]) -> list[Flag]:
-        """The changes of one kind that this recipient is told of; flagged ones first."""
-        order = [*Tier, None]
-        told = (one for one in flags if one.change == change and self._is_told(one))
-        return sorted(told, key=lambda one: order.index(one.tier))
+    def concerns(self, owner: Owner) -> bool:
+        """Whether an operation is theirs; one of nobody is everybody's."""
+        if not (self.surgeons or self.services) or not (owner.surgeon_number or owner.surgeon or owner.service):
+            return True
+        family = owner.surgeon.partition(",")[0]
+        return bool(
+            {owner.surgeon_number.casefold(), family.casefold()} & self.surgeons
+            or owner.service.casefold() in self.services
+        )
 
-    def _is_told(self, flag: Flag) -> bool:
-        return self.tiers is None or flag.tier in self.tiers or flag.previous in self.tiers
+    def is_told(self, tier: Tier | None, previous: Tier | None = None) -> bool:
+        """Whether this recipient is told of who has, or had, a tier."""
+        return self.tiers is None or tier in self.tiers or previous in self.tiers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +125,14 @@ class Section:
     """Name of its templates."""
     urgency: ClassVar[int] = 0
     """Words of the subject and alarms at the top stand in this order, the highest first."""
+    for_all: ClassVar[bool] = True
+    """Also for those who want no statistics."""
     may_move_on: ClassVar[bool] = False
     """What arrives while the night is computed may be left to the next night's report."""
+
+    def top_for(self, audience: Audience) -> bool:
+        """Whether its alarms and its words in the subject are for a recipient."""
+        return self.for_all or audience.statistics
 
     @property
     def eventful(self) -> bool:
@@ -112,13 +144,23 @@ class Section:
         """The figures that its HTML refers to."""
         return ()
 
-    def subject(self) -> tuple[str, ...]:
+    def needs(self, audience: Audience) -> bool:
+        """Whether a recipient has to know of tonight's."""
+        return self.eventful and audience.statistics
+
+    def subject(self, audience: Audience) -> tuple[str, ...]:
         """Its words in the subject."""
+        del audience
         return ()
 
     def to_json_dict(self) -> dict[str, Any]:
         """What it adds to the counts that are stored with the report."""
         return {}
+
+
+def in_days(days: int) -> str:
+    """How far a day is, for people."""
+    return {0: "today", 1: "tomorrow"}.get(days, f"in {days} days")
 
 
 Read = Callable[[Database, Findings], Section]

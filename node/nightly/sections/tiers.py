@@ -1,13 +1,14 @@
 """How many of the upcoming operations have which tier tonight."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sqlite_utils import Database
 
 from analytics.records import Tier
 from node.nightly.flags import Standing
-from node.nightly.sections.section import Findings, Section
+from node.nightly.sections.section import Audience, Findings, Owner, Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,23 +23,27 @@ class Tiers(Section):
     )
     """Normative data and reproducibility for the vertebral bone quality score in serial lumbar spine MRI, 2011–2021."""
     standing: tuple[Standing, ...]
+    owners: Mapping[str, Owner] = field(default_factory=dict)
 
-    def tiered(self, tier: Tier) -> int:
+    def theirs(self, audience: Audience) -> list[Standing]:
+        """The operations of those whom a recipient follows."""
+        return [one for one in self.standing if audience.concerns(self.owners.get(one.episode, Owner()))]
+
+    def tiered(self, tier: Tier, audience: Audience) -> int:
         """How many upcoming operations have this tier tonight."""
-        return sum(one.tier is tier for one in self.standing)
+        return sum(one.tier is tier for one in self.theirs(audience))
 
-    @property
-    def near_cut(self) -> int:
+    def near_cut(self, audience: Audience) -> int:
         """How many of the upcoming operations have a VBQ within its own measurement error of the cut."""
-        return sum(one.near_cut for one in self.standing)
+        return sum(one.near_cut for one in self.theirs(audience))
 
-    def in_words(self) -> str:
+    def in_words(self, audience: Audience) -> str:
         """The number of each tier."""
-        return ", ".join(f"{self.tiered(tier)} {tier.value}" for tier in Tier)
+        return ", ".join(f"{self.tiered(tier, audience)} {tier.value}" for tier in Tier)
 
-    def subject(self) -> tuple[str, ...]:
+    def subject(self, audience: Audience) -> tuple[str, ...]:
         """The number of each tier."""
-        return (self.in_words(),)
+        return (self.in_words(audience),)
 
     def to_json_dict(self) -> dict[str, Any]:
         """Every operation with its values and cuts."""
@@ -47,4 +52,4 @@ class Tiers(Section):
 
 def read(_db: Database, findings: Findings) -> Tiers:
     """The operations as they stand tonight."""
-    return Tiers(standing=findings.standing)
+    return Tiers(standing=findings.standing, owners=findings.owners)

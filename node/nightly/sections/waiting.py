@@ -1,15 +1,15 @@
 """What waits for a person: operations that cannot be tiered yet, series nobody has read, and other problems."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from sqlite_utils import Database
 
-from analytics.reasons import words
+from analytics.reasons import actions, words
 from node.clock import to_text
-from node.nightly.sections.section import Findings, Section
+from node.nightly.sections.section import Audience, Findings, Owner, Section, in_days
 from node.store.reasons import loaded
 
 SHOWN_ELSEWHERE = ("unidentified", "review", "held")
@@ -24,6 +24,9 @@ class Waiting:
     why: str
     episode: str | None = None
     """The study id of the operation, of which ``what`` says the rest."""
+    ask: str = ""
+    """What is to be done about it."""
+    owner: Owner = field(default_factory=Owner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +39,26 @@ class WaitingForAPerson(Section):
     """Lines shown; a longer list is for the database."""
     waiting: tuple[Waiting, ...]
 
+    def needs(self, audience: Audience) -> bool:
+        """Nobody is told for this alone: in a hospital something always waits."""
+        return False
+
+    def theirs(self, audience: Audience) -> list[Waiting]:
+        """Operations of a recipient; the rest is for who wants everything."""
+        return [one for one in self.waiting if (audience.concerns(one.owner) if one.episode else audience.statistics)]
+
     @property
-    def eventful(self) -> bool:
-        """Whether anything waits."""
-        return bool(self.waiting)
+    def for_the_engineer(self) -> list[Waiting]:
+        """What is no operation."""
+        return [one for one in self.waiting if one.episode is None]
 
 
 def read(db: Database, findings: Findings) -> WaitingForAPerson:
     """Upcoming operations without a tier and why, series unread for more than some days, other problems by kind."""
     night, settings = findings.night, findings.settings
     series = _series(db, night, settings.site.zone, settings.nightly.remind_after_days)
-    return WaitingForAPerson(waiting=(*_operations(db, night), *series, *_problems(db)))
+    operations = [replace(one, owner=findings.owners.get(one.episode or "", Owner())) for one in _operations(db, night)]
+    return WaitingForAPerson(waiting=(*operations, *series, *_problems(db)))
 
 
 def _operations(db: Database, night: date) -> list[Waiting]:
@@ -63,8 +75,16 @@ def _operations(db: Database, night: date) -> list[Waiting]:
         completable = all(reason in reasons or reason.transient for reason in exclusions)
         if status == "held" or completable:
             # In this order and once each: a held episode repeats its reasons among the exclusions.
-            why = "; ".join(words(dict.fromkeys([*reasons, *exclusions])))
-            found.append(Waiting(what=f"operation {day}", why=why, episode=episode))
+            said = list(dict.fromkeys([*reasons, *exclusions]))
+            days = (date.fromisoformat(day[:10]) - night).days
+            found.append(
+                Waiting(
+                    what=f"operation {day} ({in_days(days)})",
+                    why="; ".join(words(said)),
+                    episode=episode,
+                    ask=" ".join(actions(said)),
+                )
+            )
     return found
 
 

@@ -1,5 +1,6 @@
 """Upkeep: the database, the derivation, the snapshot, and the demo."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,6 +74,19 @@ def snapshot(config: Config = None) -> None:
     with deriving(settings.storage.folder, wait=True):
         path = publish_unless_deriving(db, settings.storage.folder)
     sys.stdout.write(f"{path}\n")
+
+
+@app.command()
+def browse(
+    port: Annotated[int, typer.Option("--port", help="Where it listens, on this machine only.")] = 8001,
+    config: Config = None,
+) -> None:
+    """Open the snapshots in Datasette, with units, facets and ready queries, until Ctrl-C (extra `[browse]`)."""
+    from node.operate.browse import command
+
+    started = command(read_settings(config).storage.folder, port=port)
+    sys.stdout.flush()
+    os.execv(started[0], started)  # noqa: S606  # in place of this process, without a shell
 
 
 @app.command()

@@ -104,6 +104,8 @@ class Header:
     """Its pixels were compressed with loss: now, by its transfer syntax, or before."""
     rejection: Rejection | None = None
     """It is a note by which a PACS takes images back."""
+    accession_number: str | None = None
+    """(0008,0050): the hospital's number of the examination."""
     frames_left_out: int = 0
     """How many frames it has, where they are more than :data:`MAX_FRAMES` and none of them is read."""
 
@@ -158,6 +160,7 @@ def read_header(path: Path) -> Header:
             sex=_sex(dataset),
             names=tuple(_names(dataset)),
             study_date=_date(dataset, "StudyDate"),
+            accession_number=_text(dataset, "AccessionNumber"),
             began_at=_began_at(dataset),
             image=_image_header(dataset),
             frames=() if number > MAX_FRAMES else tuple(_image_header(frame) for frame in _frames(dataset)),

@@ -86,6 +86,9 @@ def erase(db: Database, settings: Settings, patient: str, *, by: str, why: str, 
         _require_room(data)
         with erasing(db):
             gone = erase_rows(db, settings, whole, now=now)
+            # What is noted for the snapshots names whom it concerns: they are made whole.
+            db.execute("DELETE FROM state_published")
+            db.execute("DELETE FROM state_changed")
             key = pseudonym_key(db)
             persons = [pseudonym(key, "X", person_key(*number)) for number in whole.numbers]
             insert(db, "fact_erasure", [tombstone(persons, gone, why=why, by=by, at=now)])

@@ -39,6 +39,7 @@ OF_OBJECTS = (
 OF_SERIES = (
     "fact_series_decision", "record_measurement", "derived_measurement", "derived_measured_pixels",
     "derived_shared_pixels", "derived_series_names", "derived_undecided", "state_fetch", "fact_result_request",
+    "state_first_measured",
 )  # fmt: skip
 OF_STUDIES = (
     "fact_study_query", "fact_study_decision", "derived_unsent_series", "derived_claim", "derived_undecided",
@@ -146,7 +147,7 @@ def _stands(db: Database, column: str, uid: str) -> bool:
 
 
 def _series(db: Database, series: str, gone: Gone) -> None:
-    for table in ("fact_reading_check", "fact_reading_withdrawal"):
+    for table in ("fact_reading_check", "fact_reading_step", "fact_reading_withdrawal"):
         db.execute(
             f"DELETE FROM {table} WHERE reading_id IN "
             "(SELECT reading_id FROM fact_reading WHERE series_instance_uid = ?)",

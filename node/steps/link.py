@@ -38,6 +38,8 @@ from node.store.problems import forget_problems, note_problem
 from node.store.pseudonym import pseudonym, pseudonym_key
 from node.store.reasons import stored
 
+KNOWN_BY = frozenset({"stay", "booking", "order"})
+"""Kinds of messages by which a hospital tells of a patient; a laboratory has whatever number it was given."""
 BATCH_PERSONS = 100
 """What is stored in one transaction at most; it bounds how long other writers wait."""
 
@@ -126,6 +128,7 @@ def _derive(db: Database, settings: Settings, eligibility: Eligibility, person: 
                 "birth_date": owned.birth_date.isoformat() if owned.birth_date else None,
                 "sex": owned.sex,
                 "contradiction": stored(owned.holds) if owned.holds else None,
+                "only_counts": int(_is_only_counted(person, counts)),
             }
         ],
     )
@@ -415,8 +418,18 @@ def _operation_row(person: str, planned: PlannedOperation) -> dict[str, object]:
         "date_only": int(operation.date_only),
         "cancelled": int(operation.cancelled),
         "procedure": planned.procedure or None,
+        "surgeon_number": planned.surgeon.number or None if planned.surgeon else None,
+        "surgeon": planned.surgeon.name or None if planned.surgeon else None,
+        "service": planned.service or None,
+        "procedure_class": planned.understood,
         "moved_from": to_text(planned.moved_from) if planned.moved_from else None,
     }
+
+
+def _is_only_counted(person: Person, counts: Sequence[CombinedCount]) -> bool:
+    """Whether nothing but blood counts is known: no stay, booking, order or MRI, as of a number that was mistyped."""
+    known = person.series or person.withheld or any(one.source in KNOWN_BY for one in person.said)
+    return bool(counts) and not known
 
 
 def _replace_problems(db: Database, pseudonym: str, undated: Iterable[Reason]) -> None:

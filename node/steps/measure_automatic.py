@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from analytics.reasons import Reason
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
-from node.clock import now
+from node.clock import now, to_text
 from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_study
 from node.measure.rois import beside_json
 from node.measure.study import study_images, versions
@@ -137,6 +137,11 @@ def _replace(
         db.execute(f"DELETE FROM derived_measurement WHERE {automatic} AND NOT {stays}", [uid, *states])
         db.execute(f"UPDATE derived_measurement SET current = 0 WHERE {automatic}", [uid])
     insert(db, "derived_measurement", rows)
+    for row in rows:
+        db.execute(
+            "INSERT OR IGNORE INTO state_first_measured VALUES (?, ?, ?, ?)",
+            [row["series_instance_uid"], row["instances_sha256"], row["algorithm_version"], to_text(now())],
+        )
     for authority, patient_id in {(authority, patient_id) for _, authority, patient_id in known}:
         if authority is not None and patient_id is not None:
             touch(db, authority, patient_id)

@@ -37,7 +37,8 @@ def make_anew(connection: sqlite3.Connection) -> None:
 
 
 def forget(db: Database) -> None:
-    """Empty all derived tables, within a unit of work of the caller."""
+    """Empty all derived tables, within a unit of work of the caller; the snapshots are made whole afterwards."""
+    db.execute("DELETE FROM state_published")
     keep_measurements(db.conn)
     for name in _tables(db.conn):
         db.execute(f"DELETE FROM {name}")

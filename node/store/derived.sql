@@ -86,11 +86,13 @@ CREATE INDEX derived_claim_patient ON derived_claim (authority, patient_id);
 -- pending: a new image makes the study's rows stale, and they hold until the study is quiet and judged again.
 CREATE TABLE derived_series (
     series_instance_uid TEXT PRIMARY KEY,
+    public_id TEXT,                      -- what stands for the UID in addresses of the pages
     study_instance_uid TEXT NOT NULL,
     patient_authority TEXT,
     patient_id TEXT,
     birth_date TEXT,
     sex TEXT,
+    accession_number TEXT,
     study_date TEXT,
     began_at TEXT,                       -- null where the images give no time of day
     postoperative INTEGER NOT NULL DEFAULT 0 CHECK (postoperative IN (0, 1)),  -- by its descriptions
@@ -119,6 +121,11 @@ CREATE TABLE derived_series (
     stale INTEGER NOT NULL DEFAULT 0 CHECK (stale IN (0, 1))
 ) STRICT;
 CREATE INDEX derived_series_patient ON derived_series (patient_authority, patient_id);
+CREATE INDEX derived_series_roles ON derived_series (study_instance_uid, role, stale, withdrawn);
+CREATE INDEX derived_series_rejections ON derived_series (series_instance_uid) WHERE rejections <> '[]';
+CREATE INDEX derived_series_fewer ON derived_series (series_instance_uid) WHERE fewer <> '[]';
+CREATE INDEX derived_series_nobodys ON derived_series (study_instance_uid) WHERE patient_id IS NULL;
+CREATE INDEX derived_series_public ON derived_series (public_id);
 CREATE INDEX derived_series_study ON derived_series (study_instance_uid);
 CREATE INDEX derived_series_incomplete ON derived_series (series_instance_uid) WHERE completeness = 'incomplete';
 CREATE INDEX derived_series_chosen ON derived_series (study_instance_uid, series_instance_uid, inputs_sha256, stale)
@@ -175,6 +182,7 @@ CREATE UNIQUE INDEX derived_measurement_auto ON derived_measurement (series_inst
     WHERE reading_id IS NULL;
 CREATE INDEX derived_measurement_review ON derived_measurement (series_instance_uid)
     WHERE status = 'review' AND source = 'auto' AND current = 1;
+CREATE INDEX derived_measurement_doubtful ON derived_measurement (status) WHERE status IN ('review', 'rejected');
 CREATE INDEX derived_measurement_series ON derived_measurement (series_instance_uid, current, reading_id);
 
 -- SHA-256 of the pixels of the slice on which a series as it stands was measured automatically.
@@ -204,6 +212,9 @@ CREATE TABLE derived_message (
     reasons TEXT NOT NULL CHECK (json_valid(reasons)),
     PRIMARY KEY (frame_id, position)
 ) STRICT;
+
+CREATE INDEX derived_message_sender ON derived_message (sender);
+CREATE INDEX derived_message_held ON derived_message (status) WHERE status IN ('held', 'refused');
 
 -- What a message says about one patient, as typed JSON: kind 'specimen', 'patient', 'appointment', 'merge'.
 CREATE TABLE derived_extract (
@@ -241,6 +252,7 @@ CREATE TABLE derived_identifier (
     person TEXT NOT NULL,
     PRIMARY KEY (authority, patient_id)
 ) STRICT;
+CREATE INDEX derived_identifier_zeros ON derived_identifier (authority, patient_id) WHERE substr(patient_id, 1, 1) = '0';
 CREATE INDEX derived_identifier_person ON derived_identifier (person);
 CREATE INDEX derived_identifier_stripped ON derived_identifier (authority, ltrim(patient_id, '0'));
 
@@ -251,8 +263,10 @@ CREATE TABLE derived_person (
     pseudonym TEXT NOT NULL UNIQUE,
     birth_date TEXT,
     sex TEXT,
-    contradiction TEXT
+    contradiction TEXT,
+    only_counts INTEGER NOT NULL DEFAULT 0 CHECK (only_counts IN (0, 1))  -- nothing but blood counts is known
 ) STRICT;
+CREATE INDEX derived_person_only_counts ON derived_person (pseudonym) WHERE only_counts = 1;
 
 -- What states other signs (birth date, sex, name) than the person whom its number leads to, until somebody decides.
 CREATE TABLE derived_doubt (
@@ -288,6 +302,8 @@ CREATE TABLE derived_blood_count (
     PRIMARY KEY (person, specimen)
 ) STRICT;
 
+CREATE INDEX derived_blood_count_held ON derived_blood_count (status) WHERE status = 'held';
+
 -- Counts that nothing but their distance from what is usual may hold, as each is compared. doubt: why this one is held.
 CREATE TABLE derived_sender_count (
     person TEXT NOT NULL,
@@ -303,6 +319,7 @@ CREATE TABLE derived_sender_count (
     doubt TEXT CHECK (json_valid(doubt)),
     PRIMARY KEY (person, specimen)
 ) STRICT;
+CREATE INDEX derived_sender_count_doubt ON derived_sender_count (sender) WHERE doubt IS NOT NULL;
 CREATE INDEX derived_sender_count_sender ON derived_sender_count (sender, doubt);
 
 -- What is usual of a sender's counts (ln), of the set of all of them. stale: the set has changed since.
@@ -321,6 +338,10 @@ CREATE TABLE derived_operation (
     date_only INTEGER NOT NULL,
     cancelled INTEGER NOT NULL,
     procedure TEXT,
+    surgeon_number TEXT,
+    surgeon TEXT,
+    service TEXT,
+    procedure_class TEXT,                -- what conf/procedures.toml makes of it
     moved_from TEXT,
     PRIMARY KEY (person, booking)
 ) STRICT;
@@ -365,6 +386,7 @@ CREATE TABLE derived_link (
     eligible INTEGER NOT NULL CHECK (eligible IN (0, 1)),
     exclusion_reasons TEXT NOT NULL CHECK (json_valid(exclusion_reasons))
 ) STRICT;
+CREATE INDEX derived_link_held ON derived_link (episode) WHERE status = 'held';
 CREATE INDEX derived_link_person ON derived_link (person);
 
 CREATE TABLE derived_import_row (

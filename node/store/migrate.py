@@ -18,6 +18,7 @@ from sqlite_utils.utils import sqlite3
 from node.clock import now, to_text
 from node.errors import StoreError
 from node.store import derivation, earlier, schema, wording
+from node.store.changes import triggers
 from node.store.private import make_file, make_folder
 
 LOCK_NAME = "migrate.lock"
@@ -176,7 +177,7 @@ def _copy(connection: sqlite3.Connection, path: Path, found: _Found) -> Path:
 
 def _is_current(connection: sqlite3.Connection) -> bool:
     views, guards = _in_place(connection, "view"), _in_place(connection, "trigger")
-    in_place = views == _views() and guards.items() >= _guards(connection).items()
+    in_place = views == _views() and guards.items() >= _guards(connection).items() | triggers().items()
     return in_place and derivation.is_current(connection) and wording.is_current(connection)
 
 
@@ -198,8 +199,11 @@ def _migrate(connection: sqlite3.Connection, found: _Found, pseudonym_key: str) 
             log.info("everything derived is derived again by the steps; the receivers go on")
     if not wording.is_current(connection):
         wording.write(connection)
-    for sql in [*_views().values(), *_guards(connection).values()]:
+    _drop_notes(connection)
+    for sql in [*_views().values(), *_guards(connection).values(), *triggers().values()]:
         connection.execute(sql.replace("CREATE TRIGGER ", "CREATE TRIGGER IF NOT EXISTS ", 1))
+    # What the snapshots hold is of an earlier version: they are made whole.
+    connection.execute("DELETE FROM state_published")
     connection.executemany(
         "INSERT OR IGNORE INTO fact_site (name, value) VALUES (?, ?)",
         [("pseudonym_key", pseudonym_key), ("made_at", to_text(now()))],
@@ -242,6 +246,13 @@ def _views() -> dict[str, str]:
 
 def _in_place(connection: sqlite3.Connection, kind: str) -> dict[str, str]:
     return dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = ?", [kind]).fetchall())
+
+
+def _drop_notes(connection: sqlite3.Connection) -> None:
+    """Triggers that note changes, also those of an earlier version."""
+    for name in _in_place(connection, "trigger"):
+        if name.endswith("_noted"):
+            connection.execute(f'DROP TRIGGER "{name}"')
 
 
 def _drop_views(connection: sqlite3.Connection) -> None:

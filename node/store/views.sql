@@ -65,7 +65,13 @@ SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_num
        -- The newest reading; no reading is NULL, which comes last. None of what a PACS has taken back.
        s.withdrawn = 0 AND m.rowid = (SELECT newest.rowid FROM derived_measurement AS newest
                   WHERE newest.series_instance_uid = m.series_instance_uid AND newest.current = 1
-                  ORDER BY newest.reading_id DESC LIMIT 1) AS in_effect
+                  ORDER BY newest.reading_id DESC LIMIT 1) AS in_effect,
+       m.series_instance_uid || '/' || coalesce('reading-' || m.reading_id, m.algorithm_name || '-' || m.algorithm_version
+           || '-' || substr(m.instances_sha256, 1, 12)) AS measurement_id,
+       m.reading_id,
+       coalesce((SELECT r.added_at FROM fact_reading AS r WHERE r.reading_id = m.reading_id),
+                (SELECT t.measured_at FROM state_first_measured AS t WHERE t.series_instance_uid = m.series_instance_uid
+                 AND t.instances_sha256 = m.instances_sha256 AND t.algorithm_version = m.algorithm_version)) AS measured_at
 FROM derived_measurement AS m
 JOIN derived_series AS s USING (series_instance_uid)
 UNION ALL
@@ -80,7 +86,10 @@ SELECT k.series_instance_uid, k.sop_instance_uid, k.instance_number, k.frame_num
        iif(k.vbq_mean IS NULL, NULL, (SELECT json_group_object(r.key, (r.value ->> '$.mean') / (k.rois ->> '$.CSF.mean'))
                                       FROM json_each(k.rois) AS r WHERE r.key <> 'CSF')), NULL, NULL,
        k.algorithm_name, k.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
-       s.scanner_stratum, NULL, 0, 0
+       s.scanner_stratum, NULL, 0, 0,
+       k.series_instance_uid || '/' || k.algorithm_name || '-' || k.algorithm_version || '-' || substr(k.instances_sha256, 1, 12),
+       NULL, (SELECT t.measured_at FROM state_first_measured AS t WHERE t.series_instance_uid = k.series_instance_uid
+              AND t.instances_sha256 = k.instances_sha256 AND t.algorithm_version = k.algorithm_version)
 FROM record_measurement AS k
 JOIN derived_series AS s USING (series_instance_uid)
 WHERE NOT EXISTS (SELECT 1 FROM derived_measurement AS m
@@ -107,8 +116,9 @@ SELECT r.reading_id, r.series_instance_uid, r.reader, r.added_at,
        w.reading_id IS NULL AND r.reading_id =
            (SELECT max(n.reading_id) FROM fact_reading AS n WHERE n.series_instance_uid = r.series_instance_uid
             AND n.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)) AS in_effect,
-       w.withdrawn_at, w.withdrawn_by, w.why AS withdrawn_why
+       w.withdrawn_at, w.withdrawn_by, w.why AS withdrawn_why, t.step, t.independent
 FROM fact_reading AS r
+LEFT JOIN fact_reading_step AS t USING (reading_id)
 LEFT JOIN fact_reading_check AS c USING (reading_id)
 LEFT JOIN fact_reading_withdrawal AS w USING (reading_id)
 LEFT JOIN derived_measurement AS m ON m.reading_id = r.reading_id
@@ -129,7 +139,8 @@ JOIN derived_person AS p USING (person);
 
 CREATE VIEW operations AS
 SELECT p.pseudonym AS patient, i.authority AS patient_authority, i.patient_id, o.booking, o.planned_at, o.date_only,
-       o.cancelled, o.moved_from, o.procedure
+       o.cancelled, o.moved_from, o.procedure, o.surgeon_number, o.surgeon, o.service,
+       o.procedure_class
 FROM derived_operation AS o
 JOIN derived_person AS p USING (person)
 JOIN derived_identifier AS i ON i.person = o.person AND i.person = i.authority || '|' || i.patient_id;
@@ -204,11 +215,12 @@ SELECT s.series_instance_uid, s.study_instance_uid, s.patient_authority, s.patie
                            ORDER BY m.reading_id DESC LIMIT 1),
                           iif(s.chosen = 1, 'waiting for a measurement', 'set aside')) END AS state,
        (SELECT json_group_array(json_object('code', value ->> '$.code', 'words', value ->> '$.words'))
-        FROM (SELECT value FROM json_each(s.rejections) UNION ALL SELECT value FROM json_each(s.fewer))) AS taken_back
+        FROM (SELECT value FROM json_each(s.rejections) UNION ALL SELECT value FROM json_each(s.fewer))) AS taken_back,
+       s.accession_number
 FROM derived_series AS s
 UNION ALL
 SELECT i.series_instance_uid, min(i.study_instance_uid), NULL, NULL, NULL, NULL, min(i.modality), NULL, NULL, count(*),
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'arriving', NULL
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'arriving', NULL, NULL
 FROM derived_instance AS i
 WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s WHERE s.series_instance_uid = i.series_instance_uid)
 GROUP BY i.series_instance_uid
@@ -220,7 +232,7 @@ SELECT u.series_instance_uid, min(u.study_instance_uid), NULL, NULL, NULL, NULL,
                                ELSE json_object('peer', u.peer, 'images', u.instances) ->> (part.value ->> 1) END, '')
            FROM state_words AS w, json_each(w.parts) AS part
            WHERE w.kind = 'reason' AND w.key = 'nothing-of-it-came')),
-       json_group_array('nothing-of-it-came'), NULL, NULL, NULL, NULL, NULL, NULL, 'not sent', NULL
+       json_group_array('nothing-of-it-came'), NULL, NULL, NULL, NULL, NULL, NULL, 'not sent', NULL, NULL
 FROM (SELECT * FROM derived_unsent_series ORDER BY series_instance_uid, peer) AS u
 WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.series_instance_uid = u.series_instance_uid)
 GROUP BY u.series_instance_uid;
@@ -317,11 +329,11 @@ FROM derived_shared_pixels AS p, json_each(p.reason) AS r
 UNION ALL
 SELECT 'catalogue', 'series ' || s.series_instance_uid, r.value ->> '$.code', json_array(json(r.value)), NULL, NULL
 FROM derived_series AS s, json_each(s.rejections) AS r
-WHERE s.stale = 0 AND (s.withdrawn = 1 AND s.modality = 'MR' OR s.role <> 'other')
+WHERE s.rejections <> '[]' AND s.stale = 0 AND (s.withdrawn = 1 AND s.modality = 'MR' OR s.role <> 'other')
 UNION ALL
 SELECT 'completeness', 'series ' || s.series_instance_uid, r.value ->> '$.code', json_array(json(r.value)), NULL, NULL
 FROM derived_series AS s, json_each(s.fewer) AS r
-WHERE s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
+WHERE s.fewer <> '[]' AND s.stale = 0 AND (s.role = 't1_sagittal' OR s.chosen = 1)
 UNION ALL
 SELECT 'receive', 'object ' || substr(o.sha256, 1, 12), 'sent-after-erasure',
        json_array(json_object('code', 'sent-after-erasure', 'values', json_object('date', substr(e.erased_at, 1, 10)))), NULL, NULL
@@ -457,11 +469,12 @@ UNION ALL
 SELECT 'link', 'patient ' || p.pseudonym, 'candidate',
        json_array(json_object('code', 'candidate', 'values', json_object(
            'number', a.patient_id, 'authority', a.authority, 'other', b.patient_id))), NULL, NULL
-FROM derived_identifier AS a
-JOIN derived_identifier AS b ON b.authority = a.authority AND ltrim(b.patient_id, '0') = ltrim(a.patient_id, '0')
+-- The longer number of a pair has a zero before it: those are few, and the other one is looked up.
+FROM derived_identifier AS b
+CROSS JOIN derived_identifier AS a ON a.authority = b.authority AND ltrim(a.patient_id, '0') = ltrim(b.patient_id, '0')
                              AND length(b.patient_id) > length(a.patient_id) AND b.person <> a.person
 JOIN derived_person AS p ON p.person = a.person
-WHERE NOT EXISTS (SELECT 1 FROM fact_identity_decision AS d WHERE d.authority = a.authority
+WHERE substr(b.patient_id, 1, 1) = '0' AND NOT EXISTS (SELECT 1 FROM fact_identity_decision AS d WHERE d.authority = a.authority
                   AND d.patient_id = b.patient_id AND d.other_patient_id = a.patient_id)
 UNION ALL
 SELECT 'interpret', 'message ' || substr(f.sha256, 1, 12) || '.' || m.position, m.status,
@@ -491,9 +504,9 @@ SELECT 'measure', 'study ' || s.study_instance_uid, 'no-t1',
 FROM (SELECT study_instance_uid, series_instance_uid, reasons,
              row_number() OVER (PARTITION BY study_instance_uid ORDER BY
                  (SELECT count(*) FROM json_each(reasons) WHERE value ->> 'holds' = 0), series_instance_uid) AS nearness
-      FROM derived_series
-      WHERE modality = 'MR' AND study_instance_uid NOT IN (
-          SELECT study_instance_uid FROM derived_series WHERE stale = 1 OR withdrawn = 1 OR role <> 'other')) AS s
+      FROM (SELECT study_instance_uid FROM derived_series GROUP BY study_instance_uid
+            HAVING max(stale = 1 OR withdrawn = 1 OR role <> 'other') = 0)
+      CROSS JOIN derived_series USING (study_instance_uid) WHERE modality = 'MR') AS s
 WHERE s.nearness = 1
   AND EXISTS (SELECT 1 FROM derived_series AS other WHERE other.study_instance_uid = s.study_instance_uid
               AND EXISTS (SELECT 1 FROM json_each(other.reasons) WHERE value ->> 'code' = 'lumbar-named'))
@@ -514,6 +527,12 @@ WHERE b.status = 'held' AND NOT EXISTS (SELECT 1 FROM json_each(b.reason_codes) 
                     AND (SELECT count(DISTINCT o.person) FROM derived_sender_count AS o
                          WHERE o.sender = c.sender AND o.doubt IS NOT NULL) >= 3)
 UNION ALL
+-- Blood counts of numbers of which nothing else is known: mistyped ones, or a laboratory that sends of everybody.
+SELECT 'link', 'blood counts', 'counts-of-nobody',
+       json_array(json_object('code', 'counts-of-nobody', 'values', json_object(
+           'patients', count(*), 'example', min(p.pseudonym)))), NULL, NULL
+FROM derived_person AS p WHERE p.only_counts = 1 HAVING count(*) > 0
+UNION ALL
 SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), u.code,
        json_array(json_object('code', 'not-read-of-sender', 'values', json_object(
            'messages', count(*), 'example', min(u.reasons ->> '$[0].words')))), NULL, NULL
@@ -531,9 +550,15 @@ SELECT 'link', 'sender ' || coalesce(m.sender, ''), 'sender-without-counts',
                WHERE y.sender IS m.sender)) AS n),
            (SELECT parts ->> '$' FROM state_words WHERE kind = 'term' AND key = 'no row is understood'), 'no row is understood')))),
        NULL, NULL
-FROM derived_extract AS e JOIN derived_message AS m USING (frame_id, position)
+-- The senders one by one, by their index: of those with counts, which are most, no message is looked at.
+FROM (WITH RECURSIVE one (sender) AS (
+          SELECT min(sender) FROM derived_message UNION ALL
+          SELECT (SELECT min(sender) FROM derived_message WHERE sender > one.sender) FROM one WHERE one.sender IS NOT NULL)
+      SELECT DISTINCT sender FROM one) AS n
+CROSS JOIN derived_message AS m ON m.sender IS n.sender
+CROSS JOIN derived_extract AS e USING (frame_id, position)
 WHERE e.kind = 'specimen'
-  AND NOT EXISTS (SELECT 1 FROM derived_sender_count AS c WHERE c.sender = coalesce(m.sender, '') AND c.ratios = 1)
+  AND NOT EXISTS (SELECT 1 FROM derived_sender_count AS c WHERE c.sender = coalesce(n.sender, '') AND c.ratios = 1)
 GROUP BY m.sender HAVING count(DISTINCT e.authority || '|' || e.patient_id) >= 3
 UNION ALL
 SELECT 'link', 'sender ' || c.sender, 'sender-counts-off',

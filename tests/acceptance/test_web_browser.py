@@ -1,6 +1,9 @@
 """The pages in a real browser: a reading by mouse and one by keys, what is drawn is what is stored, nothing leaves."""
 
+import base64
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,19 +20,24 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from node.clock import now
-from node.settings import Settings
+from node.people.users import add_user
+from node.settings import Readers, Settings
 from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import open_database
-from node.web.visit import public_id
+from node.store.public_id import public_id_of
 from tests.acceptance.whole_study import t1_series
 from tests.node.dicom_samples import receive
 from tests.node.web_world import PASSWORD, make_node, serving
+from tests.ports import free_port
 
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--window-size=1280,900", "--lang=en",
 )  # fmt: skip
+CHECKS = (Path(__file__).parent / "page_checks.js").read_text(encoding="utf-8")
+PLACE = "return String([...document.querySelectorAll('*')].indexOf(arguments[0]));"
+"""Where an element stands in the page."""
 PATIENCE_S = 60
 """A machine that runs other tests beside this one is slow."""
 
@@ -93,6 +101,15 @@ class Pages:
         left, top = box[0] + (box[2] - size * columns) / 2, box[1] + (box[3] - size * rows) / 2
         return (y - top) / size - 0.5, (x - left) / size - 0.5
 
+    def slices(self) -> list[dict[str, Any]]:
+        """The slices of the series, as the page was told."""
+        told = json.loads(self.find("#room").get_attribute("data-start") or "{}")
+        return list(told["slices"])
+
+    def slice_shown(self) -> int:
+        """Which of them is shown (0-based)."""
+        return int(self.find("#room").get_attribute("data-shown") or -1)
+
     def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         """With the mouse."""
         chain = ActionChains(self.driver)
@@ -145,7 +162,7 @@ def real_series(settings: Settings) -> str:
         (uid,) = db.execute(
             "SELECT series_instance_uid FROM derived_series WHERE scanner_stratum LIKE '%ESSENZA%'"
         ).fetchone()
-    return f"/series/{public_id(uid)}"
+    return f"/series/{public_id_of(uid)}"
 
 
 def test_a_real_series_is_read_by_mouse_and_what_is_drawn_is_what_is_stored(reader: Pages, settings: Settings) -> None:
@@ -200,6 +217,86 @@ def test_a_doubtful_series_from_the_worklist_by_keys_alone(reader: Pages, settin
     assert newest(settings)["circles"]["CSF"] == pytest.approx([row + 1, col - 0.1, radius], abs=0.051)
 
 
+def test_the_pages_can_be_read_by_everybody_on_every_screen(settings: Settings) -> None:
+    """Names, contrast and room of every page at the width of a phone, a tablet and a desk, light and dark."""
+    with closing(open_database(settings.storage.folder)) as db:
+        add_user(db, "all", roles=["reader", "surgeon", "keeper", "engineer"], password=PASSWORD, now=now())
+    pages, folder = Pages(settings, "all"), os.environ.get("SCREENSHOTS")
+    try:
+        pages.open("/patients")
+        patient = pages.find(".list a").get_attribute("href") or ""
+        places = {"worklist": "/", "patients": "/patients", "patient": patient.removeprefix(pages.base)}
+        places |= {"reading": real_series(settings), "message": "/series/000000000000/x"}
+        faults = []
+        for name, path in places.items():
+            pages.open(path)
+            for scheme in ("light", "dark"):
+                pages.driver.execute_cdp_cmd(
+                    "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+                )
+                for width in (390, 820, 1280):
+                    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+                    pages.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+                    if name != "message":
+                        faults += [f"{name} {scheme} {width}: {one}" for one in pages.driver.execute_script(CHECKS)]
+                    if folder:
+                        pages.driver.save_screenshot(f"{folder}/{name}-{scheme}-{width}.png")
+        assert faults == []
+
+        # By Tab alone every control is reached once, in the order in which they stand, and is seen to be.
+        pages.open("/")
+        reached: list[str] = []
+        for _ in range(60):
+            ActionChains(pages.driver).send_keys(Keys.TAB).perform()
+            active = pages.driver.switch_to.active_element
+            if active.tag_name == "body":
+                break
+            assert active.value_of_css_property("outline-style") != "none", active.get_attribute("outerHTML")
+            reached.append(pages.driver.execute_script(PLACE, active))
+        assert len(reached) > 8
+        assert [int(one) for one in reached] == sorted(int(one) for one in reached)
+    finally:
+        pages.driver.quit()
+
+
+def test_a_second_reader_places_circles_without_seeing_those_of_the_first(settings: Settings) -> None:
+    two = settings.model_copy(
+        update={"readers": Readers(number=2), "web": settings.web.model_copy(update={"port": free_port()})}
+    )
+    given = newest(settings)
+    other = "second" if given["reader"] == "reader" else "reader"
+    path = f"/series/{public_id_of(given['series_instance_uid'])}"
+    with serving(two):
+        pages = Pages(two, other)
+        try:
+            pages.open("/?kind=second")
+            assert pages.find(f'a[href="{path}"]').is_displayed()
+            pages.open(path)
+            pages.find("#view canvas[height]")
+            pages.until(lambda: "Slice" in pages.find("#place").text)
+            assert not pages.driver.find_elements(By.CSS_SELECTOR, "circle.roi")
+            read = [one["slice"] for one in pages.slices()].index(given["circles"]["slice"])
+            while pages.slice_shown() != read:
+                key = Keys.PAGE_DOWN if pages.slice_shown() < read else Keys.PAGE_UP
+                before = pages.slice_shown()
+                pages.find("body").send_keys(key)
+                pages.until(lambda before=before: pages.slice_shown() != before)
+            for name in ("L1", "L2", "L3", "L4", "CSF"):
+                place = pages.on_screen(*given["circles"][name][:2])
+                pages.drag(place, (place[0] + 1, place[1]))
+                pages.find(f'circle.roi[data-name="{name}"]')
+            pages.checked()
+            pages.find("#store" if pages.find("#store").is_enabled() else "#store-confirmed").click()
+            pages.until(lambda: pages.path == "/")
+        finally:
+            pages.driver.quit()
+    stored = newest(settings)
+    assert (stored["reader"], stored["series_instance_uid"]) == (other, given["series_instance_uid"])
+    with closing(open_database(settings.storage.folder)) as db:
+        step = db.execute("SELECT step, independent FROM fact_reading_step ORDER BY reading_id DESC").fetchone()
+    assert step == ("second", 1)
+
+
 def test_a_role_that_may_not_and_a_patient_on_one_page(settings: Settings) -> None:
     surgeon = Pages(settings, "surgeon")
     try:
@@ -210,6 +307,6 @@ def test_a_role_that_may_not_and_a_patient_on_one_page(settings: Settings) -> No
         assert surgeon.driver.execute_script("return document.querySelector('figure img').naturalWidth") > 100
         assert "0040010" in surgeon.find("h1").text
         pdf = surgeon.driver.print_page()
-        assert pdf.startswith("JVBERi"), "a PDF"
+        assert len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(pdf))) == 1, "one page"
     finally:
         surgeon.driver.quit()

@@ -6,12 +6,16 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from analytics.reasons import Reason
+from analytics.reasons import Reason, actions
+from node.clock import from_text
 from node.errors import ReadingError
 from node.measure.pictures import draw, stored_reading
+from node.people.two_readers import hidden_from
+from node.store.public_id import public_id_of
 from node.store.reasons import loaded
+from node.web.charts import Chart, chart
 from node.web.render import page
-from node.web.visit import Visit, public_id
+from node.web.visit import Visit
 
 UPCOMING = """
 SELECT l.episode, p.pseudonym, l.person, l.surgery_date, l.status, l.reasons, l.exclusion_reasons, l.eligible,
@@ -25,6 +29,8 @@ WHERE l.status IN ('linked', 'incomplete', 'held') AND l.surgery_date >= :today
   AND (:episode IS NULL OR l.episode = :episode)
 ORDER BY l.surgery_date, l.episode
 """
+OF_THE_SCORE = ("vbq", "vbq_sd", "tier", "previous_tier", "near_cut", "change", "series_instance_uid")
+"""What a second reader is not shown."""
 COUNTS = """
 SELECT taken_at, status, neutrophils_10e9_per_l AS neutrophils, lymphocytes_10e9_per_l AS lymphocytes,
        platelets_10e9_per_l AS platelets, nlr, plr, notes
@@ -34,6 +40,12 @@ HISTORY = """
 SELECT night, change, tier, previous_tier, cause, vbq, nlr, plr FROM record_flag WHERE episode = ?
 ORDER BY flag_id DESC
 """
+PERSON_OF = """
+SELECT i.person FROM derived_series AS s
+JOIN derived_identifier AS i ON (i.authority, i.patient_id) = (s.patient_authority, s.patient_id)
+WHERE s.series_instance_uid = ?
+"""
+SEEN = "SELECT max(at) FROM record_audit WHERE name = ? AND action = 'patient opened' AND subject = ?"
 READINGS = """
 SELECT reader, added_at, vbq_mean, previous_vbq_mean, in_effect FROM readings
 WHERE series_instance_uid = ? ORDER BY reading_id DESC
@@ -49,6 +61,7 @@ def show_list(visit: Visit) -> Response:
 def show_one(visit: Visit) -> Response:
     """One patient and operation."""
     row = _one(visit)
+    (seen,) = visit.db.execute(SEEN, [visit.name, row["pseudonym"]]).fetchone()
     visit.note("patient opened", row["pseudonym"])
     counts = [{**one, "notes": visit.words.of(loaded(one["notes"]))} for one in visit.db.query(COUNTS, [row["person"]])]
     return page(
@@ -57,18 +70,30 @@ def show_one(visit: Visit) -> Response:
         {
             "row": _row(visit, row),
             "counts": counts,
-            "history": list(visit.db.query(HISTORY, [row["episode"]])),
-            "readings": list(visit.db.query(READINGS, [row["series_instance_uid"]])),
-            "series": public_id(row["series_instance_uid"]) if row["series_instance_uid"] else None,
+            "charts": _charts(counts, row),
+            "seen": seen or "",
+            "history": [] if row["hidden"] else list(visit.db.query(HISTORY, [row["episode"]])),
+            "readings": [] if row["hidden"] else list(visit.db.query(READINGS, [row["series_instance_uid"]])),
+            "series": public_id_of(row["series_instance_uid"]) if row["series_instance_uid"] else None,
             "printed": visit.now.astimezone(visit.settings.site.zone),
         },
     )
 
 
+def _charts(counts: list[dict[str, Any]], row: dict[str, Any]) -> list[Chart]:
+    """NLR and PLR over time, of counts that may be used."""
+    usable = [one for one in counts if one["status"] in ("final", "corrected") and one["taken_at"]]
+    found = []
+    for name, digits in (("nlr", 2), ("plr", 0)):
+        values = [(from_text(one["taken_at"]), one[name]) for one in usable if one[name] is not None]
+        found.append(chart(name.upper(), values, row[f"{name}_cut"], digits=digits))
+    return [one for one in found if one is not None]
+
+
 def picture(visit: Visit) -> Response:
     """The slice with its circles, as PNG."""
     row = _one(visit)
-    if not row["series_instance_uid"]:
+    if not row["series_instance_uid"] or row["hidden"]:
         raise HTTPException(404)
     try:
         reading = stored_reading(visit.db, row["series_instance_uid"])
@@ -81,7 +106,24 @@ def picture(visit: Visit) -> Response:
 
 def _upcoming(visit: Visit, episode: str | None) -> list[dict[str, Any]]:
     today = visit.now.astimezone(visit.settings.site.zone).date().isoformat()
-    return list(visit.db.query(UPCOMING, {"today": today, "episode": episode}))
+    rows = visit.db.query(UPCOMING, {"today": today, "episode": episode})
+    hidden = _persons_hidden(visit)
+    return [_blinded(one) if one["person"] in hidden else {**one, "hidden": None} for one in rows]
+
+
+def _persons_hidden(visit: Visit) -> set[str]:
+    """Patients of whom the visitor is to read an MRI as the second."""
+    found: set[str] = set()
+    if not visit.who.may("reader"):
+        return found
+    for uid in hidden_from(visit.db, visit.settings.readers, visit.name):
+        found |= {person for (person,) in visit.db.execute(PERSON_OF, [uid])}
+    return found
+
+
+def _blinded(row: dict[str, Any]) -> dict[str, Any]:
+    """What a second reader sees of a patient."""
+    return {**row, **dict.fromkeys(OF_THE_SCORE), "hidden": True}
 
 
 def _one(visit: Visit) -> dict[str, Any]:
@@ -100,6 +142,7 @@ def _row(visit: Visit, row: dict[str, Any]) -> dict[str, Any]:
         "number": number if visit.who.may("surgeon") else None,
         "authority": authority,
         "missing": visit.words.of(loaded(row["reasons"])),
+        "ask": actions(loaded(row["reasons"]), visit.words.reasons),
         "excluded": visit.words.of(loaded(row["exclusion_reasons"])),
         "cut_of_others": visit.words.of(_cut_of_others(row)),
         "interval": 1.96 * row["vbq_sd"] if row["vbq_sd"] else None,

@@ -1,6 +1,7 @@
 """``vbq-node doctor``: what an engineer would check first."""
 
 import errno
+import os
 import shutil
 import smtplib
 import socket
@@ -69,6 +70,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_node(settings.storage.folder),
         *_ports(settings),
         *_peers(settings),
+        *_receivers(settings),
         _mail(settings),
         Finding(
             check="time zone",
@@ -214,7 +216,13 @@ def _peers(settings: Settings) -> Iterator[Finding]:
     from node.pacs.peer import echo
 
     for name, peer in settings.dicom.peers.items():
-        for what, remote in (("query", peer.query), ("forward", peer.forward), ("commitment", peer.commitment)):
+        addresses = {
+            "query": peer.query,
+            "forward": peer.forward,
+            "commitment": peer.commitment,
+            "results": peer.results,
+        }
+        for what, remote in addresses.items():
             if remote is None:
                 continue
             try:
@@ -224,6 +232,25 @@ def _peers(settings: Settings) -> Iterator[Finding]:
             else:
                 place = f"{remote.ae_title} at {remote.host}:{remote.port}"
                 yield Finding(check=f"peer {name}, {what}", ok=True, detail=f"{place} answers")
+
+
+def _receivers(settings: Settings) -> Iterator[Finding]:
+    """A connection to every system that gets results as HL7; a look at every folder for those as FHIR."""
+    from node.hl7.client import connected
+
+    for name, receiver in settings.hl7.receivers.items():
+        try:
+            with connected(receiver):
+                detail = f"{receiver.host}:{receiver.port} takes connections"
+        except PeerError as error:
+            yield Finding(check=f"HL7 receiver {name}", ok=False, detail=str(error))
+        else:
+            yield Finding(check=f"HL7 receiver {name}", ok=True, detail=detail)
+    for name, place in settings.fhir.receivers.items():
+        if place.folder is not None:
+            may = os.access(place.folder, os.W_OK)
+            said = "can" if may else "cannot"
+            yield Finding(check=f"FHIR receiver {name}", ok=may, detail=f"{place.folder} {said} be written")
 
 
 def _certificates(settings: Settings) -> Iterator[Finding]:

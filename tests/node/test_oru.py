@@ -14,6 +14,7 @@ from hl7apy.parser import parse_message
 
 from node.errors import InputError
 from node.hl7.client import connected, read_answer
+from node.operate.doctor import examine
 from node.outgoing.delivery import Tally, send_due
 from node.outgoing.oru import ORU
 from node.outgoing.queue import register
@@ -21,7 +22,7 @@ from node.people.readings import approve
 from node.people.results import resend, withdraw
 from node.results.content import Result
 from node.results.oru import messages, render
-from node.settings import Hl7Receiver, Settings
+from node.settings import Fhir, FhirReceiver, Hl7Receiver, Settings
 from node.steps.link import link_persons
 from node.steps.measure import measure_readings
 from node.tls import server_context
@@ -394,6 +395,20 @@ def test_over_tls_to_whom_the_authority_knows(peer: MllpReceiver, certificates: 
         with pytest.raises(Exception, match="cannot be reached over TLS"), connected(stranger):
             pass
     assert peer.taken == [message]
+
+
+def test_the_doctor_looks_whether_receivers_are_there(measured: World, peer: MllpReceiver) -> None:
+    settings = settings_of(measured, peer)
+    settings = settings.model_copy(
+        update={"fhir": Fhir(receivers={"files": FhirReceiver(folder=measured.folder / "missing")})}
+    )
+    with peer.up():
+        found = {one.check: one for one in examine(settings)}
+        assert found["HL7 receiver record"].ok
+    assert not found["FHIR receiver files"].ok
+    away = {one.check: one for one in examine(settings)}["HL7 receiver record"]
+    assert not away.ok
+    assert "cannot be reached" in away.detail
 
 
 # ---- killed ----------------------------------------------------------------------------------------------------

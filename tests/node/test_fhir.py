@@ -21,7 +21,7 @@ from node.people.readings import approve
 from node.people.results import withdraw
 from node.results.content import Result
 from node.results.fhir import render
-from node.results.statements import statements
+from node.results.statements import CODES, statements
 from node.settings import FhirReceiver, ServerTls, Settings
 from node.steps.link import link_persons
 from node.steps.measure import measure_readings
@@ -68,8 +68,6 @@ def test_the_same_numbers_as_the_statements() -> None:
         for one in (resource, *resource.get("component", ()))
         if "valueQuantity" in one
     }
-    from node.results.statements import CODES
-
     said = {CODES[one.name].split("^")[0]: one.value for one in statements(result(), ALL.tell, SITE.site)}
     tier, version = said.pop("TIER"), said.pop("THRESHOLDS")
     assert quantities == pytest.approx(said)

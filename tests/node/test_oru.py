@@ -22,7 +22,7 @@ from node.people.readings import approve
 from node.people.results import resend, withdraw
 from node.results.content import Result
 from node.results.oru import messages, render
-from node.settings import Fhir, FhirReceiver, Hl7Receiver, Settings
+from node.settings import Fhir, FhirReceiver, Hl7Receiver, ServerTls, Settings
 from node.steps.link import link_persons
 from node.steps.measure import measure_readings
 from node.tls import server_context
@@ -379,8 +379,6 @@ def test_answers_as_engines_write_them(raw: bytes, code: str, control_id: str) -
 
 
 def test_over_tls_to_whom_the_authority_knows(peer: MllpReceiver, certificates: Certificates) -> None:
-    from node.settings import ServerTls
-
     folder = certificates.folder
     context = server_context(
         ServerTls(port=1, certificate=folder / "known.pem", key=folder / "known.key", client_ca=folder / "ca.pem")

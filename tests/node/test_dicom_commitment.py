@@ -21,6 +21,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.presentation import build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from node.clock import now
@@ -255,3 +256,37 @@ def test_an_answer_in_the_middle_of_sending_waits(settings: Settings, answers: A
             time.sleep(0.05)
     assert answers.said[0][0] == 1
     assert len(answers.said[0][2]) == 6
+
+
+RESULT = {
+    "result_id": 1, "kind": "sr", "queue": "dicom_result", "destination": "sender", "subject": "1.2", "version": 1,
+    "identifier": "1.2.3", "status": "final", "content": "{}", "content_sha256": "", "sha256": "", "size_bytes": 0,
+    "algorithm": "vbq-roi 1", "made_at": "2026-03-02T12:00:00.000000+00:00",
+}  # fmt: skip
+
+
+def test_the_answer_to_its_own_question_comes_over_an_association_of_the_pacs(settings: Settings):
+    """As provider of the service, which it has to be granted (PS3.7, D.3.3.4); recorded before it is confirmed."""
+    db = open_database(settings.storage.folder, create=True)
+    db["record_result"].insert(RESULT)
+    asked = {"transaction_uid": TRANSACTION, "result_id": 1, "asked_at": RESULT["made_at"]}
+    db["state_result_commitment"].insert(asked)
+    answer = Dataset()
+    answer.TransactionUID = TRANSACTION
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = MRImageStorage, "1.2.3"
+    answer.ReferencedSOPSequence = [item]
+    role = build_role(StorageCommitmentPushModel, scp_role=True)
+    entity = AE(ae_title="SENDER")
+    entity.add_requested_context(StorageCommitmentPushModel)
+    with receiver(settings):
+        association = entity.associate("127.0.0.1", settings.dicom.port, ext_neg=[role])
+        (context,) = association.accepted_contexts
+        assert (context.as_scu, context.as_scp) == (False, True)
+        for _ in range(2):
+            status, _ = association.send_n_event_report(answer, 1, StorageCommitmentPushModel, INSTANCE)
+            assert status.Status == 0x0000
+        association.release()
+    found = db.execute("SELECT result_id, how, answer FROM record_result_answer").fetchall()
+    assert found == [(1, "commitment", "kept")], "once, however often it is told"
+    db.close()

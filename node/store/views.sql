@@ -437,7 +437,7 @@ SELECT 'results', 'series ' || r.subject, 'undeliverable',
            'peer', s.peer, 'result', r.result_id, 'attempts', s.attempts, 'fault', coalesce(s.last_error, '')))), NULL, NULL
 FROM state_outgoing AS s
 JOIN record_result AS r ON r.queue = s.kind AND r.destination = s.peer AND r.result_id = CAST(s.key AS INTEGER)
-WHERE (s.status = 'dead' OR s.status = 'waiting' AND s.attempts >= 12)
+WHERE (s.status = 'dead' OR s.status = 'waiting' AND s.attempts >= 3)
   -- What a newer version has replaced is nobody's business any more.
   AND NOT EXISTS (SELECT 1 FROM record_result AS n WHERE n.kind = r.kind AND n.kind <> 'ko' AND n.destination = r.destination
                   AND n.subject = r.subject AND n.version > r.version)

@@ -329,6 +329,16 @@ def test_one_that_hangs_up_or_says_what_is_no_answer(measured: World, peer: Mllp
         assert send(measured, peer, at=NOON + timedelta(hours=1)).done == 1
 
 
+def test_one_that_always_hangs_up_is_a_problem_before_long(measured: World, peer: MllpReceiver) -> None:
+    peer.answer = lambda _: None
+    problems = []
+    with peer.up():
+        for minutes in (0, 2, 5):
+            assert send(measured, peer, at=NOON + timedelta(minutes=minutes)).waiting == 1
+            problems.append(measured.rows("SELECT source, code FROM problems WHERE step = 'results'"))
+    assert problems == [[], [], [(f"series {SERIES}", "undeliverable")]]
+
+
 def test_one_that_never_answers(measured: World, peer: MllpReceiver) -> None:
     stop = threading.Event()
 

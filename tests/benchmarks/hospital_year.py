@@ -50,8 +50,8 @@ from tests.benchmarks.hospital.truth import Fault, Frame, Image, Story
 from tests.benchmarks.hospital.year import DAYS, FIRST, WRONG, Hospital
 
 ZONE = ZoneInfo("Europe/Vienna")
-TOLERANCE = 0.03
-"""Relative; more than what a report rounds away."""
+TOLERANCE = 0.05
+"""Relative; more than what a report rounds away: lymphocytes of 1.2 % come with one decimal."""
 AUTHORITY = "KH"
 SHOWN = 40
 """Lines of what fell short that are printed."""

@@ -201,7 +201,7 @@ def test_what_a_unit_raises_costs_that_unit_and_it_is_tried_again(node: Node, un
             assert type(error).__name__ in fault
             assert "'x'" not in fault
         assert not any(number for name, number in pending(node.db).items() if name != "studies arriving")
-        counted = status(node.db, node.folder, now=LATER)["counts"]
+        counted = status(node.db, node.settings, now=LATER)["counts"]
         assert isinstance(counted, dict)
         assert counted["units of work failed"] == units
         # Not over and over: the same version leaves it alone.

@@ -94,6 +94,7 @@ def draw_slice(
     marrow_signal: Mapping[str, float],
     texture: Texture,
     lesions: Sequence[Lesion] = (),
+    others: Mapping[str, float] | None = None,
 ) -> FloatArray:
     """The ideal signal of one slice: no shading, no noise, no blur.
 
@@ -105,8 +106,10 @@ def draw_slice(
         By the name of each vertebra, on the scale of ``csf_signal``.
     lesions
         Where it is another.
+    others
+        Tissues of another signal than :data:`TISSUES` has, relative to the fluid.
     """
-    tissue = {name: value * csf_signal for name, value in TISSUES[contrast].items()}
+    tissue = {name: value * csf_signal for name, value in {**TISSUES[contrast], **(others or {})}.items()}
     image = _trunk(frame, x_mm, tissue, texture)
     painter = _Painter(frame, x_mm, tissue, texture.from_column(frame.first_column), marrow_signal)
     painter.diseased(lesions)

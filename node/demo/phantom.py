@@ -93,6 +93,8 @@ class PhantomSpec:
         Whether the belly is saturated, as is usual in sagittal series.
     lesions
         Where marrow is diseased. ``true_vbq_mean`` is that of the healthy marrow.
+    tissues
+        Signals over that of the fluid in T1, where they are not those at 1.5 T.
     seed
         Of textures, noise and the place of the slices; the same spec draws the same pixels.
     """
@@ -104,6 +106,7 @@ class PhantomSpec:
     shading: float = 0.05
     saturation_band: bool = True
     lesions: tuple[Lesion, ...] = ()
+    tissues: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
 
     @property
@@ -186,6 +189,7 @@ def draw_series(
             csf_signal=csf,
             marrow_signal=marrow,
             lesions=spec.lesions,
+            others=spec.tissues if contrast is Contrast.T1 else None,
             texture=texture.rolled(*rng.integers(0, matrix.size, 2)),
         )
         pixels[n] = _with_noise(gaussian_filter(ideal, POINT_SPREAD_PX) * scene.sensitivity, noise, rng)

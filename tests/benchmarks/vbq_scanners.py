@@ -8,8 +8,8 @@ field, over that of the fluid; T1 = A ν^B (Bottomley 1984), at 1.5 T after Stan
 is; noise falls as the field grows. The truth is the drawn ratio. Pairs: the 60 slices that six readers read, under
 another contrast (a curve, and then half a pixel of shift, so that no trace of it stays in the histogram), and contrast,
 blur, shading and noise by lot; the truth is the ratio under the readers' circles on the changed slice, and Dice holds
-the bodies against those seen without the change. It is no other scanner: what its coils, fat shift and reconstruction do
-is not here.
+the bodies against those seen without the change. It is no other scanner: what coils, fat shift and reconstruction do is
+not here.
 """
 
 from collections.abc import Callable, Mapping

@@ -82,6 +82,20 @@ def web(config: Config = None, supervised: Supervised = False) -> None:
     _run_role("web", config, supervised)
 
 
+@app.command("service-failed")
+def service_failed(unit: Annotated[str, typer.Argument(help="The unit that failed.")], config: Config = None) -> None:
+    """Mail the administrator that a service has failed and is not started again: what the units call (OnFailure)."""
+    from node.outgoing.mail import tell_administrator_now
+
+    settings = read_settings(config)
+    text = (
+        f"The service {unit} has failed and is not started again by itself. On the node,\n"
+        f"`systemctl status {unit}` and `journalctl -u {unit}` say why, `vbq-node doctor` checks what it can.\n"
+    )
+    sent = tell_administrator_now(settings, subject=f"VBQ {settings.site.name}: {unit} has failed", text=text)
+    out.print("sent" if sent else "mail.administrator is not set: nobody is told", highlight=False)
+
+
 @app.command()
 def nightly(
     config: Config = None,

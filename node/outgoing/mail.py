@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime
+from email.utils import format_datetime, localtime, make_msgid
 
 import structlog
 from sqlite_utils import Database
@@ -83,6 +83,32 @@ def notify_administrator(
     if recipient:
         mail = new_mail(settings, recipient=recipient, report_id=report_id, subject=subject, text=text, now=now)
         put(db, mail, recipient=recipient, report_id=report_id, now=now)
+
+
+def tell_administrator_now(settings: Settings, *, subject: str, text: str) -> bool:
+    """Send the administrator a mail without the database, of which something may be wrong; false: there is none.
+
+    Raises
+    ------
+    UnreachableError
+        The mail server cannot be reached, or does not take it.
+    """
+    mail = settings.mail
+    if not mail.administrator:
+        return False
+    message = EmailMessage(policy=SMTP)
+    message["From"], message["To"], message["Subject"] = mail.sender, mail.administrator, subject
+    message["Date"], message["Message-ID"] = localtime(), make_msgid(domain="vbq-node.invalid")
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(text)
+    try:
+        with _session(mail) as server:
+            outcome = _hand_over(server, mail, mail.administrator, message.as_bytes())
+    except (OSError, smtplib.SMTPException, UnicodeError) as error:
+        raise UnreachableError(_words(error)) from error
+    if outcome.error is not None:
+        raise UnreachableError(outcome.error)
+    return True
 
 
 def put(db: Database, mail: EmailMessage, *, recipient: str, report_id: str, now: datetime) -> None:

@@ -15,6 +15,7 @@ import structlog
 from node.clock import now
 from node.errors import NodeError
 from node.logs import withhold_values
+from node.run.notify import READY, STOPPING, BeatingEvent, tell
 from node.settings import Settings
 from node.store.audit import note_settings
 from node.store.database import open_database
@@ -101,7 +102,7 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
         and that this process must not outlive it. Standard output gets :data:`READY_LINE`.
     """
     withhold_values()
-    stop = threading.Event()
+    stop = BeatingEvent()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if supervised:
@@ -118,6 +119,8 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
         works.set()
         log.info("ready", role=name)
         say(READY_LINE)
+        if not supervised:
+            tell(READY)
 
     with present(settings.storage.folder, name) as place:
         threading.Thread(target=_end_in_time, args=[name, stop, place], daemon=True).start()
@@ -131,6 +134,7 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
 
 def _end_in_time(name: str, stop: threading.Event, place: Present) -> None:
     stop.wait()
+    tell(STOPPING)
     sleep(STOP_PATIENCE_S)
     log.warning("the role ends in the middle of its work", role=name, after_s=STOP_PATIENCE_S)
     place.end(failed=False)

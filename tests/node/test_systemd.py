@@ -20,8 +20,8 @@ def unit(name: str) -> configparser.ConfigParser:
     return parsed
 
 
-UNATTENDED = ["backup"]
-"""Commands that a timer starts."""
+UNATTENDED = ["backup", "failed@"]
+"""Commands that a timer, or the failure of a service, starts."""
 
 
 def test_every_role_has_a_unit_and_belongs_to_the_target() -> None:
@@ -33,6 +33,9 @@ def test_every_role_has_a_unit_and_belongs_to_the_target() -> None:
         assert parsed["Unit"]["PartOf"] == parsed["Install"]["WantedBy"] == "vbq-node.target"
         assert (parsed["Service"]["User"], parsed["Service"]["Restart"]) == ("vbq-node", "always")
         assert parsed["Service"]["Environment"] == "ORT_DISABLE_TELEMETRY=1"
+        assert (parsed["Service"]["Type"], parsed["Unit"]["OnFailure"]) == ("notify", "vbq-node-failed@%n.service")
+        # Its main thread waits for the hour of the night: that it goes on waiting is no progress.
+        assert ("WatchdogSec" in parsed["Service"]) == (role != "nightly")
         assert (parsed["Service"]["UMask"], parsed["Service"]["StateDirectoryMode"]) == ("0027", "0750")
 
 

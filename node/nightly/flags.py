@@ -285,7 +285,8 @@ def _errors(vbq: float, repeats: RatioError | None) -> Errors:
     return Errors(vbq=vbq, ln_nlr=repeats.sd_ln_nlr, ln_plr=repeats.sd_ln_plr, correlation=repeats.correlation)
 
 
-def _percent(odds: TierOdds) -> dict[str, Value]:
+def percent(odds: TierOdds) -> dict[str, Value]:
+    """Each tier's probability in %."""
     return {one.value: 100 * odds.of(one) for one in Tier}
 
 
@@ -318,7 +319,7 @@ def _tiered(
     near = near_cut(values.vbq, cuts, vbq_sem=error)
     odds = tier_odds(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=cuts, errors=_errors(error, doubts.repeats))
     if odds.of(now_tier) < SURE:
-        said = Reason("values-of-uncertain-tier", {"compared": said, **_percent(odds)})
+        said = Reason("values-of-uncertain-tier", {"compared": said, **percent(odds)})
     standing = Standing(
         episode=one.episode,
         tier=now_tier,

@@ -384,4 +384,8 @@ def test_who_is_within_measurement_error_of_the_cut_is_said(tmp_path: Path) -> N
     near, far = (text[text.index(f"- {name},") :].split("\n- ")[0] for name in ("NEAR", "FAR"))
     assert "is high, but within its measurement error ±0.05 of the cut" in near
     assert "within its measurement error" not in far
+    # 0.04 is 0.8 standard errors: 79 % of a normal distribution lie below.
+    assert re.search(r"given the errors of measurement flagged 0 %, intermediate 7\d %, lower 2\d %", near)
+    assert "intermediate 7" in html
+    assert "errors of measurement" not in far
     db.close()

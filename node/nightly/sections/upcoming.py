@@ -14,18 +14,13 @@ from sqlite_utils import Database
 from analytics.paper.regression import OlsFit
 from analytics.reasons import Reason
 from analytics.records import Tier
-from node.nightly.flags import Flag, Standing
+from node.nightly.flags import SURE, Flag, Standing, percent
 from node.nightly.sections.section import Audience, Findings, Owner, Section
 
 TWO_SIDED_95 = 1.96
 LISTED = (Tier.FLAGGED, Tier.INTERMEDIATE)
 SOON_DAYS = 2
 """A flagged operation this near is told of once more, also to who wants no quiet nights."""
-NOTE_OF = {
-    "values-of-scanner-without-cut": "mri-of-scanner-without-cut",
-    "values-while-drifting": "mri-during-drift",
-}
-"""Explanations that say something beside the values, and the code under which that stands alone."""
 
 LAST_REPORT = "SELECT max(made_at) FROM record_report WHERE kind = 'nightly' AND night < ?"
 READINGS = """
@@ -71,6 +66,12 @@ class Listed:
     def compared(self) -> Reason:
         """The values against the cuts, without what is shared."""
         return _unwrapped(self.standing.explanation)[0]
+
+    @property
+    def uncertain(self) -> Reason | None:
+        """How likely each tier is, where this one is not sure."""
+        odds = self.standing.odds
+        return Reason("tier-uncertain", percent(odds)) if odds.of(self.standing.tier) < SURE else None
 
     @property
     def notes(self) -> tuple[Reason, ...]:
@@ -174,9 +175,11 @@ def _unwrapped(said: Reason) -> tuple[Reason, tuple[Reason, ...]]:
         beside = said.values.get("notes")
         if isinstance(beside, tuple):
             notes += [one for one in beside if isinstance(one, Reason)]
-        elif said.code in NOTE_OF:
-            values = {name: value for name, value in said.values.items() if name != "compared"}
-            notes.append(Reason(NOTE_OF[said.code], values))
+        values = {name: value for name, value in said.values.items() if name != "compared"}
+        if said.code == "values-of-scanner-without-cut":
+            notes.append(Reason("mri-of-scanner-without-cut", values))
+        elif said.code == "values-while-drifting":
+            notes.append(Reason("mri-during-drift", values))
         said = inner
     return said, tuple(notes)
 

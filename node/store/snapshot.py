@@ -11,7 +11,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,6 +36,8 @@ MOST_CHANGES = 50_000
 """Notes beyond which everything is copied again."""
 KEY_BITS = 31
 """The mark by which the snapshots and the database know that they belong together is an ``application_id``."""
+BOOKKEEPING_WAIT_MS = 2_000
+"""How long a writer is waited for to write down how far the snapshots are."""
 WAIT_MS = 10_000
 """How long a program that is reading a snapshot is waited for."""
 
@@ -125,8 +127,7 @@ def publish(db: Database, folder: Path) -> Path:
     row = db.execute("SELECT seq, mark FROM state_published").fetchone()
     if row is None:
         # From here on changes are noted, before it is looked at what there is.
-        with writing(db):
-            db.execute("INSERT INTO state_published SELECT 1, coalesce(max(seq), 0), 0 FROM state_changed")
+        _kept(db, ["INSERT INTO state_published SELECT 1, coalesce(max(seq), 0), 0 FROM state_changed"])
     paths = {"snapshot": snapshot_path(folder), "research": research_path(folder)}
     usable = all(_stamp(path)[0] == SCHEMA for path in paths.values())
     known = usable and row is not None and all(_stamp(path)[1] == row[1] for path in paths.values())
@@ -134,9 +135,8 @@ def publish(db: Database, folder: Path) -> Path:
     if usable:
         with _attached(db, paths), _in_one(db, mark):
             last = _last(db)
-            (since,) = db.execute("SELECT seq FROM state_published").fetchone()
-            if known and last - since <= MOST_CHANGES:
-                _renew(db, since=since, last=last)
+            if row is not None and known and last - row[0] <= MOST_CHANGES:
+                _renew(db, since=row[0], last=last)
             else:
                 _copy(db)
     else:
@@ -149,9 +149,10 @@ def publish(db: Database, folder: Path) -> Path:
             _copy(db)
         for name, path in fresh.items():
             _put_in_place(path, paths[name])
-    with writing(db):
-        db.execute("UPDATE state_published SET seq = ?, mark = ?", [last, mark])
-        db.execute("DELETE FROM state_changed WHERE seq <= ?", [last])
+    _kept(
+        db,
+        [f"UPDATE state_published SET seq = {last}, mark = {mark}", f"DELETE FROM state_changed WHERE seq <= {last}"],
+    )
     return paths["snapshot"]
 
 
@@ -170,6 +171,21 @@ def publish_unless_deriving(db: Database, folder: Path) -> Path:
             "`vbq-node rebuild`) do it; the snapshot stays as it was"
         )
     return publish(db, folder)
+
+
+def _kept(db: Database, statements: Sequence[str]) -> None:
+    """Write down how far the snapshots are; where another writer stays, nothing: then they are made whole next time."""
+    (before,) = db.conn.execute("PRAGMA busy_timeout").fetchone()
+    db.conn.execute(f"PRAGMA busy_timeout = {BOOKKEEPING_WAIT_MS}")
+    try:
+        with writing(db):
+            for statement in statements:
+                db.execute(statement)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+    finally:
+        db.conn.execute(f"PRAGMA busy_timeout = {before}")
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from node.demo.stage import DemoError, free_ports
 AE_TITLE = "DEMOPACS"
 ORTHANC = "Orthanc"
 START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
 CONFIG = "orthanc.json"
 LOOPBACK = "127.0.0.1"
 
@@ -61,7 +62,11 @@ class DemoPacs:
             self._server.shutdown()
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(START_TIMEOUT_S)
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
     def has(self) -> Counter[str]:
         """How many objects of each modality it has."""

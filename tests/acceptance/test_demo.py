@@ -28,8 +28,11 @@ from tests.ports import free_ports
 SEED = 1
 NIGHT = date(2026, 3, 2)
 
-# When bytes arrived and readings were stored, and how often, is the wall clock's; everything else must be the same.
-RECEIVED_AT = frozenset({"messages.received_at", "series.last_received_at", "readings.added_at"})
+# When bytes arrived, readings were stored and images measured, and how often, is the wall clock's; everything else must
+# be the same.
+RECEIVED_AT = frozenset(
+    {"messages.received_at", "series.last_received_at", "readings.added_at", "measurements.measured_at"}
+)
 WALL_CLOCK = RECEIVED_AT | {"messages.times_received", "reports.mails_sent"}
 
 OF_ONE_NODE = ("results", "audit")

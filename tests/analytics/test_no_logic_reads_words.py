@@ -26,6 +26,10 @@ EXCEPTIONS = {
     ("node/store/earlier.py", "CREATE "): "SQL",
     ("node/store/earlier.py", "UNIQUE "): "SQL",
     ("node/store/earlier.py", "SELECT 1 FROM sqlite_schema WHERE name = ?"): "SQL, whose answer is compared",
+    ("node/store/snapshot.py", " AS"): "SQL",
+    ("node/store/snapshot.py", "WITH "): "SQL",
+    ("node/nightly/report.py", "cid:"): "the address of a picture within a mail (RFC 2392)",
+    ("node/nightly/sections/upcoming.py", "reading:"): "the form of a score's source",
     ("analytics/vbq/contrast.py", "n a"): "what a scanner's operator writes: n/a",
     ("analytics/vbq/contrast.py", "w o"): "what a scanner's operator writes: w/o",
     ("node/nightly/drift.py", "new scanner"): "a kind of shift, by the name that records of nights have",
@@ -33,7 +37,10 @@ EXCEPTIONS = {
 }
 """By file and phrase, with the reason."""
 
-SQL_EXCEPTIONS = {("node/outgoing/forward.py", "'*[^0-9.]*'"): "the form of a UID"}
+SQL_EXCEPTIONS = {
+    ("node/outgoing/forward.py", "'*[^0-9.]*'"): "the form of a UID",
+    ("node/store/snapshot.py", "'reading:%'"): "the form of a score's source",
+}
 """What SQL may search for, by file, with the reason."""
 
 

@@ -11,6 +11,7 @@ from node.nightly.night import run_night
 from node.people import thresholds
 from node.settings import Settings, Thresholds
 from node.store.database import insert, writing
+from node.web.worklist import THRESHOLDS
 from tests.node.night_world import NIGHT, NOW, open_world, put_operation, settings_for
 
 EVIDENCE = '{"markers": [], "omitted": {}}'
@@ -78,6 +79,27 @@ def test_a_proposed_version_can_be_declined_and_nothing_is_retired_twice(tmp_pat
     for version, words in ((2, "2 is retired already"), (3, "no threshold version 3; known: 1, 2")):
         with pytest.raises(InputError, match=words):
             thresholds.retire(db, version, by="Dr A", now=NOW)
+    db.close()
+
+
+def test_the_newest_proposal_waits_until_somebody_decides(tmp_path: Path) -> None:
+    """In the report (``undecided``) and in the worklist of the pages."""
+    db = open_world(tmp_path, rows=0)
+
+    def waiting() -> tuple[int | None, list[int]]:
+        version = thresholds.undecided(db)
+        return version and version.version, [row[0] for row in db.execute(THRESHOLDS)]
+
+    assert waiting() == (None, [])
+    for version in (1, 2, 3):
+        put_version(db, version, vbq=3.0 + version / 10, nlr=3.0)
+    assert waiting() == (3, [3])
+    thresholds.adopt(db, 3, by="Dr A", now=NOW)
+    assert waiting() == (None, []), "older proposals are overtaken"
+    put_version(db, 4, vbq=3.5, nlr=3.0)
+    assert waiting() == (4, [4])
+    thresholds.retire(db, 4, by="Dr A", now=NOW)
+    assert waiting() == (None, [])
     db.close()
 
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test lint types imports unit install install-dev lock clean
+.PHONY: run demo test lint types imports unit install install-dev lock bundle clean
 
 run: install
 	$(BIN)/vbq-node run
@@ -46,6 +46,17 @@ unit: install-dev
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --group build --no-header -o requirements.lock pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --group build --group dev --no-header -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+# One archive that installs without internet, on machines like this one (processor, version of Python): systemd/install.sh.
+bundle: install
+	rm -rf dist/bundle
+	mkdir -p dist/bundle/wheels
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock -d dist/bundle/wheels
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist/bundle/wheels .
+	cp -r requirements.lock LICENSE conf systemd systemd/install.sh dist/bundle/
+	cd dist/bundle && find . -type f ! -name SHA256SUMS -print0 | LC_ALL=C sort -z | xargs -0 sha256sum > SHA256SUMS
+	tar -C dist -cf dist/vbq-node-bundle.tar bundle
+	@echo "dist/vbq-node-bundle.tar: unpack it on the other machine, then ./bundle/install.sh"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -266,6 +266,7 @@ def test_a_second_reader_places_circles_without_seeing_those_of_the_first(settin
     given = newest(settings)
     other = "second" if given["reader"] == "reader" else "reader"
     path = f"/series/{public_id_of(given['series_instance_uid'])}"
+    derive(two)
     with serving(two):
         pages = Pages(two, other)
         try:

@@ -391,7 +391,8 @@ NTE|1||fusion
 AIS|1|A|SPINE^Lumbar fusion^L
 AIG|1
 AIL|1
-AIP|1
+AIP|1||77^Doe^Jane
+PV1|1|O
 PR1|1||0SG0070^Fusion^ICD-10-PCS|Fusion|
 """
 _STAY = """

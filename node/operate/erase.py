@@ -96,13 +96,12 @@ def erase(db: Database, settings: Settings, patient: str, *, by: str, why: str, 
         while link_persons(db, settings) + judge_senders(db) + hold_shared_pixels(db):
             pass
         mirror(db, archive, data)
-        if again_since(db) is None and (data / SNAPSHOT_FOLDER).is_dir():
-            publish(db, data)
+        held = list(_snapshots_held(db, data))
         cut = _overwrite(db)
     log.info("person erased", **{name.replace(" ", "_"): number for name, number in gone.counts.items()})
     return Erased(
         counts=gone.counts,
-        still=tuple(_still_named(db, whole)),
+        still=(*held, *_still_named(db, whole)),
         backups=tuple(_backups(settings, now)),
         log_cut=cut,
     )
@@ -186,6 +185,19 @@ def _erase_files(db: Database, archive: Archive, data: Path, whole: Whole, gone:
 def _files(*folders: Path) -> Iterator[Path]:
     for folder in folders:
         yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _snapshots_held(db: Database, data: Path) -> Iterator[str]:
+    """Renew the snapshots; what keeps them as they were until the steps can renew them."""
+    if not (data / SNAPSHOT_FOLDER).is_dir():
+        return
+    if again_since(db) is not None:
+        yield "the snapshots, until everything is derived again"
+        return
+    try:
+        publish(db, data)
+    except StoreError as error:
+        yield f"the snapshots, for {error}"
 
 
 def _overwrite(db: Database) -> bool:

@@ -10,6 +10,7 @@ from sqlite_utils.utils import sqlite3
 from node import __version__
 from node.commands import (
     audit,
+    backfill,
     backup,
     counts,
     decisions,
@@ -43,8 +44,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for part in (
-    roles, measure, facts, pacs, quarantine, questions, records, results, decisions, counts, pool, users, upkeep,
-    backup, erase, audit, export,
+    roles, measure, backfill, facts, pacs, quarantine, questions, records, results, decisions, counts, pool, users,
+    upkeep, backup, erase, audit, export,
 ):  # fmt: skip
     app.add_typer(part.app)
 

@@ -7,7 +7,7 @@ and so is a listener beyond loopback without an allow-list.
 import ipaddress
 import stat
 import tomllib
-from datetime import time
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -196,6 +196,31 @@ class QueryAe(RemoteAe):
 
     retrieve: Literal["move", "get"] = "move"
     images_per_minute: Annotated[int, Field(ge=1)] = 1200
+    hours: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")] | None = None
+
+    @model_validator(mode="after")
+    def _some_hours(self) -> "QueryAe":
+        if self.hours is not None and self.hours[:5] == self.hours[6:]:
+            raise ValueError('hours = "20:00-06:00": from when to when, and not both the same')
+        return self
+
+    def opens(self, at: datetime) -> datetime:
+        """When images may be fetched from then on: that moment itself within ``hours``.
+
+        Parameters
+        ----------
+        at
+            Aware, in the site's time zone.
+        """
+        if self.hours is None:
+            return at
+        first, last = time.fromisoformat(self.hours[:5]), time.fromisoformat(self.hours[6:])
+        moment = at.time()
+        within = first <= moment < last if first < last else moment >= first or moment < last
+        if within:
+            return at
+        day = at.date() + timedelta(days=int(moment >= first))
+        return datetime.combine(day, first, tzinfo=at.tzinfo)
 
 
 ResultObject = Literal["sr", "sc", "seg", "gsps"]

@@ -4,7 +4,7 @@ VBQ divides two signals of one image, but coil, sequence and field strength stil
 patients for a comparison are taken together under one name and said to be so.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ MINIMUM_PER_SCANNER = 10
 
 OTHERS = "other scanners"
 UNKNOWN = "scanner unknown"
+PREFIX = "scanner "
+"""Before the name of a scanner among the columns of the model."""
 SLOPES = ("nlr", "plr")
 """Predictors whose slope is compared between scanners."""
 
@@ -67,7 +69,8 @@ class StrataReport:
 
     ``level`` tests the scanners together beside the paper's predictors, ``slopes`` scanner × NLR and scanner × PLR
     (``None`` where they cannot be estimated); ``ratios`` are NLR and PLR adjusted for the scanner as well, by fixed
-    levels, and in ``random`` by levels drawn at random.
+    levels, and in ``random`` by levels drawn at random. ``offsets`` are how far each scanner (``term``) reads VBQ above
+    ``reference``, the one with most patients, all else equal.
     """
 
     strata: tuple[ScannerStratum, ...]
@@ -76,6 +79,8 @@ class StrataReport:
     slopes: JointTest | None
     ratios: tuple[Estimate, ...]
     random: RandomScanner
+    reference: str
+    offsets: tuple[Estimate, ...]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
@@ -104,7 +109,8 @@ def by_scanner(cohort: pd.DataFrame) -> StrataReport | Refusal:
     levels = sorted(scanner.unique(), key=lambda name: (name == OTHERS, name))
     if len(levels) < 2:
         return rows.refusal(Reason("one-scanner", {"patients": len(scanner), "scanner": levels[0]}))
-    dummies = {f"scanner {name}": (scanner == name).to_numpy(dtype=np.float64) for name in levels[1:]}
+    reference = max((name for name in levels if name != OTHERS), key=lambda name: int(counts.get(name, 0)))
+    dummies = {f"{PREFIX}{name}": (scanner == name).to_numpy(dtype=np.float64) for name in levels if name != reference}
     level, fit = _added(rows.frame, dummies)
     if level is None:
         return rows.refusal(Reason("scanners-not-apart"))
@@ -118,6 +124,8 @@ def by_scanner(cohort: pd.DataFrame) -> StrataReport | Refusal:
         slopes=slopes,
         ratios=tuple(one for one in fit if one.term in SLOPES),
         random=_random(rows.frame, scanner.to_numpy()),
+        reference=reference,
+        offsets=tuple(replace(one, term=one.term.removeprefix(PREFIX)) for one in fit if one.term in dummies),
     )
 
 

@@ -1,6 +1,6 @@
 """The tables that say how far the model can be trusted: shape, assumptions, influence, scanners."""
 
-from analytics.methods.linear import JointTest
+from analytics.methods.linear import Estimate, JointTest
 from analytics.methods.rows import Refusal
 from analytics.paper.regression import OlsFit
 from analytics.paper.shape import ShapeReport
@@ -73,6 +73,7 @@ def influence(valid: Validation) -> Table:
 def scanners(report: StrataReport) -> Table:
     """Each scanner's patients and its own model; the tests of one against the other in the note."""
     level, slopes = report.level, report.slopes
+    offsets = {one.term: one for one in report.offsets}
     note = f"Level of VBQ between scanners, adjusted: {_f_test(level)}."
     if slopes is None:
         note += " Scanner × ratios cannot be estimated."
@@ -95,8 +96,16 @@ def scanners(report: StrataReport) -> Table:
     return Table(
         name="scanners",
         title="By scanner",
-        columns=("", "n", "VBQ, mean ± SD", "NLR: b (95 % CI)", "PLR: b (95 % CI)", "Adjusted R²"),
-        rows=tuple(_scanner(one) for one in report.strata),
+        columns=(
+            "",
+            "n",
+            "VBQ, mean ± SD",
+            f"Level against {report.reference} (95 % CI)",
+            "NLR: b (95 % CI)",
+            "PLR: b (95 % CI)",
+            "Adjusted R²",
+        ),
+        rows=tuple(_scanner(one, offsets.get(one.name)) for one in report.strata),
         note=note,
     )
 
@@ -105,11 +114,20 @@ def _f_test(test: JointTest) -> str:
     return f"F({test.df1}, {test.df2}) = {number(test.f, 2)}, p {p_value(test.p)}"
 
 
-def _scanner(one: ScannerStratum) -> tuple[str, ...]:
+def _scanner(one: ScannerStratum, offset: Estimate | None) -> tuple[str, ...]:
     spread = f"{number(one.vbq_mean)} ± {number(one.vbq_sd)}"
+    apart = "reference" if offset is None else f"{number(offset.b)} ({interval(offset.ci_low, offset.ci_high)})"
     if isinstance(one.model, Refusal):
-        return (one.name, str(one.n), spread, f"no model: {one.model.reason}", "–", "–")
-    return (one.name, str(one.n), spread, _slope(one.model, "nlr"), _slope(one.model, "plr"), number(one.model.adj_r2))
+        return (one.name, str(one.n), spread, apart, f"no model: {one.model.reason}", "–", "–")
+    return (
+        one.name,
+        str(one.n),
+        spread,
+        apart,
+        _slope(one.model, "nlr"),
+        _slope(one.model, "plr"),
+        number(one.model.adj_r2),
+    )
 
 
 def _slope(model: OlsFit, name: str) -> str:

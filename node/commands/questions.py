@@ -173,6 +173,44 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def rescans(
+    days: Annotated[int, typer.Option("--days", min=1, help="The most between two MRIs of one patient.")] = 90,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far VBQ varies from day to day at this site, and how far its scanners lie apart.
+
+    From patients with two MRIs in the archive and no operation between. Nothing is corrected by it.
+    """
+    from analytics.paper.rescans import DayToDay
+    from analytics.paper.rescans import rescans as judged
+    from node.analysis.rescans import pairs
+
+    settings = read_settings(config)
+    db, _ = open_node(settings)
+    found = judged(pairs(db, settings, longest_days=days))
+    if as_json:
+        print_json(found.to_json_dict())
+        return
+    one = found.day_to_day
+    if isinstance(one, DayToDay):
+        line = (
+            f"{one.n} patients twice on one scanner, median {one.days:.0f} days apart: within-subject SD {one.sd:.3f} "
+            f"(95 % CI {one.sd_ci_low:.3f} to {one.sd_ci_high:.3f}), CV {one.cv:.3f}, ICC {one.icc.icc:.3f} "
+            f"({one.icc.ci_low:.3f} to {one.icc.ci_high:.3f})"
+        )
+    else:
+        line = str(one)
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
+    rows = [
+        (one.scanner, one.reference, one.n, f"{one.offset:+.3f}", f"{one.ci_low:+.3f} to {one.ci_high:+.3f}")
+        for one in found.offsets
+    ]
+    if rows:
+        print_table("Patients measured on two scanners", ("scanner", "above", "n", "VBQ", "95 % CI"), rows)
+
+
+@app.command()
 def analyse(
     cohort: Annotated[Path, typer.Argument(help="A cohort table in any form that `import` takes.")],
     folder: Annotated[Path, typer.Option("--out", help="Where the results go; the folder is made.")],

@@ -1,10 +1,11 @@
-"""Circles as files have them (`reading show` writes, `reading add` takes them), and the name of their picture."""
+"""Circles as files and the database have them, and the name of their picture."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from analytics.records import Circle, RoiSignal
 from analytics.vbq.automatic import Beside
 
 SLICE = "slice"
@@ -28,3 +29,16 @@ def beside_json(beside: Beside | None) -> dict[str, object]:
         None if s1 is None else {**asdict(s1.circle), "radius_mm": s1.radius_mm, "mean": s1.mean, "pixels": s1.pixels}
     )
     return {"s1_vbq": beside.s1_vbq, "s1": circle, "ebq": dict(beside.ebq)}
+
+
+def roi_json(circle: Circle, signal: RoiSignal | None) -> dict[str, float]:
+    """A circle in 0-based native pixels, with what its pixels say where that is known."""
+    if signal is None:
+        return asdict(circle)
+    return {
+        **asdict(circle),
+        "radius_mm": signal.radius_mm,
+        "mean": signal.mean,
+        "sd": signal.sd,
+        "pixels": signal.pixels,
+    }

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
 
 from sqlite_utils import Database
 
@@ -53,18 +55,38 @@ class ReceivedImage(StoredImage):
         return self.rejected in WITHDRAWING
 
 
-def study_images(db: Database, archive: Archive, study_uid: str) -> list[ReceivedImage]:
+class ImageRow(NamedTuple):
+    """An image as the database has it; plain values, which another process can be told."""
+
+    sha256: str
+    headers: str
+    received_at: str
+    content: str
+    rejected: str | None
+
+
+def image_rows(db: Database, study_uid: str) -> tuple[ImageRow, ...]:
     """All images of all series of a study, in an order that does not depend on how they came."""
+    return tuple(ImageRow(*row) for row in db.execute(STUDY_IMAGES, [study_uid]).fetchall())
+
+
+def received(rows: Iterable[ImageRow], path: Callable[[str], Path]) -> list[ReceivedImage]:
+    """Images with their headers; ``path`` says where the file of a SHA-256 lies."""
     return [
         ReceivedImage(
-            path=archive.path(sha256),
-            content=content,
-            header=header_from_json(headers),
-            received_at=received_at,
-            rejected=rejected,
+            path=path(row.sha256),
+            content=row.content,
+            header=header_from_json(row.headers),
+            received_at=row.received_at,
+            rejected=row.rejected,
         )
-        for sha256, headers, received_at, content, rejected in db.execute(STUDY_IMAGES, [study_uid])
+        for row in rows
     ]
+
+
+def study_images(db: Database, archive: Archive, study_uid: str) -> list[ReceivedImage]:
+    """All images of all series of a study; as :func:`image_rows`."""
+    return received(image_rows(db, study_uid), archive.path)
 
 
 def by_series(

@@ -14,6 +14,7 @@ from datetime import datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
+from secrets import token_hex
 
 from sqlite_utils import Database
 
@@ -273,9 +274,20 @@ def _fits(db: Database, study_ids: Iterable[str], gone: Gone) -> None:
 
 
 def _exports(db: Database, ids: Collection[str]) -> None:
+    """Take the person out of what is known of the rows in given sums.
+
+    A row without a name stays in the place of each, the same in all exports: the files that were given away hold the
+    person's numbers still, and none given later may show by its difference to them what these were.
+    """
+    nameless: dict[str, str] = {}
+    nobody = token_hex(16)
     for export_id, text in db.execute("SELECT export_id, members FROM record_pool_export").fetchall():
         members = json.loads(text)
-        left = [{row: who for row, who in one.items() if row not in ids and who not in ids} for one in members]
+        left = [
+            {nameless.setdefault(row, token_hex(16)): nobody for row, who in one.items() if row in ids or who in ids}
+            | {row: who for row, who in one.items() if row not in ids and who not in ids}
+            for one in members
+        ]
         if left != members:
             db.execute("UPDATE record_pool_export SET members = ? WHERE export_id = ?", [json.dumps(left), export_id])
 

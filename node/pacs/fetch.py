@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 
 import structlog
@@ -20,7 +20,7 @@ from sqlite_utils.utils import sqlite3
 from node.clock import now, to_text
 from node.dicom.intake import Intake, Peer
 from node.dicom.recorder import Recorder
-from node.errors import InputError, ListenError, PeerError, StoreError, UnreachableError
+from node.errors import InputError, ListenError, PeerError, UnreachableError
 from node.pacs.plan import Plan, WantedStudy, days, images_missing, plan_days, plan_study
 from node.pacs.query import UID, asking
 from node.pacs.questions import store_answer
@@ -136,7 +136,7 @@ class Fetch:
         if self._peer.retrieve == "move":
             _require_receiver(self._settings)
         else:
-            _require_folders(self._archive)
+            self._archive.require_folders()
             recorder = self._open.enter_context(Recorder(self._settings.storage.folder))
             self._intake = Intake(self._settings, self._archive, recorder)
         return self
@@ -154,6 +154,7 @@ class Fetch:
         PeerError
             The PACS cannot be reached any more, or does not know this node.
         """
+        self._wait_for_hours()
         for pause_s in (*PAUSES_S, None):
             try:
                 self._try_study(study, progress)
@@ -164,6 +165,15 @@ class Fetch:
                 time.sleep(pause_s)
             else:
                 return
+
+    def _wait_for_hours(self) -> None:
+        """Begin no study outside of ``query.hours``; looked at each minute, so that a clock may be set meanwhile."""
+        zone = self._settings.site.zone
+        opens = self._peer.opens(now().astimezone(zone))
+        if opens > now():
+            log.info("waiting for the hours in which it may be asked", peer=self._peer_name, until=opens.isoformat())
+        while (left := self._peer.opens(now().astimezone(zone)) - now()) > timedelta(0):
+            time.sleep(min(S_PER_MINUTE, left.total_seconds()))
 
     def _try_study(self, study: WantedStudy, progress: Callable[[int], None]) -> None:
         title = self._settings.dicom.ae_title
@@ -262,14 +272,3 @@ def _require_receiver(settings: Settings) -> None:
             f"a PACS moves images to this node's receiver, and {host}:{settings.dicom.port} does not answer; "
             'start the node (`vbq-node run`), or set the peer\'s query.retrieve to "get"'
         ) from error
-
-
-def _require_folders(archive: Archive) -> None:
-    """Make the folders of the archive, unless a receiver is at work on it, which has made them."""
-    try:
-        with archive.receiving():
-            archive.prepare()
-    except StoreError:
-        return
-    except OSError as error:
-        raise StoreError(f"cannot use the archive: {error}; check the data folder, its owner and free space") from error

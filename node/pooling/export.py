@@ -116,8 +116,8 @@ def _flow(db: Database, sums: SiteSums) -> FlowCounts:
 
 
 def _patients(db: Database) -> Mapping[str, str]:
-    """The patient of each episode; an imported row is a patient of its own."""
-    return dict(db.execute("SELECT id, patient FROM links").fetchall())
+    """By each episode the first one of its patient, who is named by it; an imported row is a patient of its own."""
+    return dict(db.execute("SELECT id, min(id) OVER (PARTITION BY patient) FROM links").fetchall())
 
 
 def _members(cohort: pd.DataFrame, ids: tuple[str, ...], patients: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -115,10 +115,14 @@ class _Patient:
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------
-def index_objects(db: Database, archive: Archive) -> int:
-    """Read the header of every object that has none yet; returns how many objects were dealt with."""
+def index_objects(db: Database, archive: Archive, *, most: int | None = None) -> int:
+    """Read the header of every object that has none yet, or of about ``most``; returns how many were dealt with."""
     done = 0
-    while db.execute(UNINDEXED).fetchone()[0] and (rows := db.execute(PENDING_OBJECTS, [BATCH]).fetchall()):
+    while (
+        (most is None or done < most)
+        and db.execute(UNINDEXED).fetchone()[0]
+        and (rows := db.execute(PENDING_OBJECTS, [BATCH]).fetchall())
+    ):
         read = [
             (object_id, sha256, tried(partial(_judge, archive, object_id, sha256, *rest)))
             for object_id, sha256, *rest in rows

@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
-from analytics.records import Circle, MeasurementStatus, RoiSignal, VbqScore
+from analytics.records import Circle, MeasurementStatus, VbqScore
 from analytics.vbq.quality import doubts
 from analytics.vbq.score import ScoreError, score
 from analytics.vbq.uncertainty import reading_sd
 from node.errors import DicomReadError, SliceError
+from node.measure.rois import roi_json
 from node.people.reading_checks import NEVER_LIFTED
 from node.people.readings import FoundSlice, find_slice, load_slice, parse_rois
 from node.store.archive import Archive
@@ -190,17 +191,4 @@ def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | No
         "rois": json.dumps({n: roi_json(c, signals.get(n)) for n, c in sorted(result.circles.items())}),
         "algorithm_name": ALGORITHM_NAME,
         "algorithm_version": ALGORITHM_VERSION,
-    }
-
-
-def roi_json(circle: Circle, signal: RoiSignal | None) -> dict[str, float]:
-    """A circle in 0-based native pixels, with what its pixels say where that is known."""
-    if signal is None:
-        return asdict(circle)
-    return {
-        **asdict(circle),
-        "radius_mm": signal.radius_mm,
-        "mean": signal.mean,
-        "sd": signal.sd,
-        "pixels": signal.pixels,
     }

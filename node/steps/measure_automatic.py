@@ -4,27 +4,26 @@ A study is the unit of work: all that it had become each time it was quiet is me
 at any instant loses at most one study's work. Which study is pending is a query.
 """
 
-import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 
+import structlog
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
 from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.clock import now, to_text
-from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_study
-from node.measure.rois import beside_json
-from node.measure.study import study_images, versions
+from node.measure.automatic import Measure
+from node.measure.study import image_rows
+from node.measure.task import Row, StudyOutcome, StudyTask, do, newest_inputs
 from node.settings import Settings
-from node.steps.measure import roi_json
 from node.steps.shared_pixels import note_pixels
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.derivation import keep_measurements
-from node.store.failures import Unit, barrier, begin_attempt, forget_failure, note_failure
+from node.store.failures import Unit, barrier, begin_attempt, forget_failure, note_outcome
 from node.store.pending import touch
-from node.store.reasons import stored
+from node.store.reasons import loaded, stored
 
 BATCH = 4
 """Studies measured before the other steps, and a request to stop, get their turn."""
@@ -42,6 +41,8 @@ WHERE s.chosen = 1 AND s.stale = 0
 """Completed by what is asked for; the parameters are :data:`ALGORITHM`."""
 
 ALGORITHM = (AUTOMATIC_NAME, AUTOMATIC_VERSION)
+
+log = structlog.get_logger()
 
 KEY = ("instances_sha256", "algorithm_name", "algorithm_version")
 """What tells the automatic measurements of a series apart."""
@@ -65,7 +66,7 @@ def measure_automatically(db: Database, archive: Archive, settings: Settings, me
         unit = Unit("study", uid)
         if not begin_attempt(db, "measure", unit, at=now()):
             continue
-        with barrier(db, "measure", unit, instead=partial(_without, db, uid)):
+        with barrier(db, "measure", unit, instead=partial(without, db, uid)):
             _measure(db, archive, settings, measure, uid)
     return len(studies)
 
@@ -80,27 +81,56 @@ def pending_studies(db: Database) -> int:
     return int(now_due) + int(resting)
 
 
+def task_of(db: Database, settings: Settings, study_uid: str) -> StudyTask:
+    """What measuring a study needs."""
+    return StudyTask(
+        study_uid=study_uid,
+        images=image_rows(db, study_uid),
+        quiet_s=settings.dicom.quiet_s,
+        measured=tuple(sorted(_measured(db, study_uid))),
+    )
+
+
 def _measure(db: Database, archive: Archive, settings: Settings, measure: Measure, study_uid: str) -> None:
-    images = [image for image in study_images(db, archive, study_uid) if not image.withdrawn]
-    found = versions(images, study_uid, quiet_s=settings.dicom.quiet_s)
-    newest = next(reversed(found), None)
-    # What an earlier state showed does not change: measured once, however many states follow.
-    kept = {inputs for inputs in _measured(db, study_uid) if inputs in found and inputs != newest}
-    results = [
-        (result, inputs)
-        for inputs, series in found.items()
-        if inputs not in kept
-        for result in measure_study(series, measure)
-    ]
+    outcome = do(task_of(db, settings, study_uid), measure, archive.path)
     with writing(db):
-        rows = [_row(result, inputs, current=inputs == newest) for result, inputs in results]
-        _replace(db, study_uid, rows, kept)
-        note_pixels(db, study_uid, [result for result, inputs in results if inputs == newest])
-        series = (Unit("series", result.series_uid) for result, _ in results)
-        forget_failure(db, "measure", Unit("study", study_uid), *series)
-        for result, inputs in results:
-            if result.error is not None and inputs == newest:
-                note_failure(db, "measure", Unit("series", result.series_uid), result.error)
+        store(db, outcome)
+
+
+def store(db: Database, outcome: StudyOutcome) -> None:
+    """Put what came of a study in the place of what was measured before; within a unit of work."""
+    unit = Unit("study", outcome.study_uid)
+    if outcome.fault is not None:
+        log.error("a study could not be measured", study=outcome.study_uid, fault=outcome.fault)
+        reason = Reason("unit-failed", {"fault": outcome.fault})
+        note_outcome(db, "measure", unit, reason)
+        without(db, outcome.study_uid, reason)
+        return
+    # In the words of this node: who measured it may speak another language.
+    rows = [row | {"reasons": stored(loaded(str(row["reasons"])))} for row in outcome.rows]
+    _replace(db, outcome.study_uid, rows, outcome.kept)
+    note_pixels(db, outcome.study_uid, outcome.pixels)
+    series = {Unit("series", str(row["series_instance_uid"])) for row in outcome.rows}
+    forget_failure(db, "measure", unit, *sorted(series))
+    for uid, fault in outcome.faults.items():
+        note_outcome(db, "measure", Unit("series", uid), Reason("unit-failed", {"fault": fault}))
+
+
+def measured_elsewhere(db: Database, study_uid: str, outcome: StudyOutcome | None) -> bool:
+    """Whether a study is no longer to be measured, or no longer as it was; within the unit of work that stores it.
+
+    Parameters
+    ----------
+    outcome
+        What came of it; ``None`` where nothing did.
+    """
+    row = db.execute(
+        f"SELECT s.inputs_sha256 {PENDING} AND s.study_instance_uid = ? LIMIT 1", [*ALGORITHM, study_uid]
+    ).fetchone()
+    if row is None or outcome is None:
+        return row is None
+    newest = newest_inputs(outcome.rows)
+    return newest not in (None, row[0]) or not set(outcome.kept) <= _measured(db, study_uid)
 
 
 def _measured(db: Database, study_uid: str) -> set[str]:
@@ -114,14 +144,12 @@ def _measured(db: Database, study_uid: str) -> set[str]:
     return {inputs for (inputs,) in found}
 
 
-def _without(db: Database, study_uid: str, _: Reason) -> None:
+def without(db: Database, study_uid: str, _: Reason) -> None:
     """No earlier measurement stands for a study that could not be measured with all that it has now."""
-    _replace(db, study_uid, [], frozenset())
+    _replace(db, study_uid, (), ())
 
 
-def _replace(
-    db: Database, study_uid: str, rows: list[dict[str, str | int | float | None]], kept: Collection[str]
-) -> None:
+def _replace(db: Database, study_uid: str, rows: Sequence[Row], kept: Collection[str]) -> None:
     """Put these automatic measurements of a study in the place of earlier ones, and say that they are news.
 
     ``kept``: states of which the measurement stays, as an earlier one.
@@ -147,9 +175,7 @@ def _replace(
             touch(db, authority, patient_id)
 
 
-def _keep_others(
-    db: Database, series_uid: str, rows: list[dict[str, str | int | float | None]], kept: Collection[str]
-) -> None:
+def _keep_others(db: Database, series_uid: str, rows: Sequence[Row], kept: Collection[str]) -> None:
     """Keep as records what is not measured again: of another version of the algorithm, or of no quiet state found."""
     again = {tuple(row[name] for name in KEY) for row in rows if row["series_instance_uid"] == series_uid}
     before = db.execute(
@@ -160,28 +186,3 @@ def _keep_others(
     for key in before:
         if key not in again and not (key[0] in kept and key[1:] == ALGORITHM):
             keep_measurements(db.conn, where=where, values=(series_uid, *key))
-
-
-def _row(result: SeriesMeasurement, inputs: str, *, current: bool) -> dict[str, str | int | float | None]:
-    place, measured = result.place, result.score
-    signals = measured.rois if measured else {}
-    return {
-        "series_instance_uid": result.series_uid,
-        "source": AUTO,
-        "reading_id": None,
-        "instances_sha256": inputs,
-        "current": int(current),
-        "sop_instance_uid": place.sop_instance_uid if place else None,
-        "instance_number": place.instance_number if place else None,
-        "frame_number": place.frame_number if place else None,
-        "status": result.status.value,
-        "reasons": stored(result.reasons),
-        "vbq_mean": measured.vbq_mean if measured else None,
-        "vbq_median": measured.vbq_median if measured else None,
-        "vbq_sd": result.vbq_sd,
-        "levels_confidence": result.levels_confidence,
-        "rois": json.dumps({name: roi_json(roi.circle, roi) for name, roi in sorted(signals.items())}),
-        "beside": json.dumps(beside_json(result.beside)),
-        "algorithm_name": AUTOMATIC_NAME,
-        "algorithm_version": AUTOMATIC_VERSION,
-    }

@@ -5,14 +5,11 @@ alone. It is linked to neither until the PACS takes one of them back, or the two
 makes every slice of a scanner another; only a copy is the same in every pixel.
 """
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 
-import numpy as np
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
-from node.measure.automatic import SeriesMeasurement
 from node.store.database import insert, writing
 from node.store.pending import touch
 from node.store.reasons import stored
@@ -36,25 +33,20 @@ WHERE one.person <> other.person ORDER BY 1, 2
 OWNER = "SELECT patient_authority, patient_id FROM derived_series WHERE series_instance_uid = ?"
 
 
-def pixels_sha256(signal: np.ndarray) -> str:
-    """SHA-256 of the shape (rows, columns) and the values of an image, whatever the transfer syntax it came in."""
-    values = np.ascontiguousarray(signal, dtype="<f8")
-    return hashlib.sha256(str(values.shape).encode("ascii") + values.tobytes()).hexdigest()
+def note_pixels(db: Database, study_uid: str, pixels: Mapping[str, str]) -> None:
+    """Keep what the measured slices of a study show, in place of what was kept; called in the transaction.
 
-
-def note_pixels(db: Database, study_uid: str, results: Iterable[SeriesMeasurement]) -> None:
-    """Keep what the measured slices of a study show, in place of what was kept; called in the transaction."""
+    Parameters
+    ----------
+    pixels
+        :func:`node.measure.task.pixels_sha256` of the measured slice, by series.
+    """
     db.execute(
         "DELETE FROM derived_measured_pixels WHERE series_instance_uid IN "
         "(SELECT series_instance_uid FROM derived_series WHERE study_instance_uid = ?)",
         [study_uid],
     )
-    for one in results:
-        if one.image is not None:
-            db.execute(
-                "INSERT OR REPLACE INTO derived_measured_pixels VALUES (?, ?)",
-                [one.series_uid, pixels_sha256(one.image.signal)],
-            )
+    db.conn.executemany("INSERT OR REPLACE INTO derived_measured_pixels VALUES (?, ?)", list(pixels.items()))
 
 
 def hold_shared_pixels(db: Database) -> int:

@@ -83,6 +83,24 @@ class Archive:
         for leftover in self.leftovers():
             leftover.unlink()
 
+    def require_folders(self) -> None:
+        """Make the folders, unless a receiver is at work, which has made them.
+
+        Raises
+        ------
+        StoreError
+            The archive cannot be used.
+        """
+        try:
+            with self.receiving():
+                self.prepare()
+        except StoreError:
+            return
+        except OSError as error:
+            raise StoreError(
+                f"cannot use the archive: {error}; check the data folder, its owner and free space"
+            ) from error
+
     def path(self, sha256: str) -> Path:
         """Where the file of this content is (or would be)."""
         return self._root / sha256[:2] / f"{sha256}.dcm"

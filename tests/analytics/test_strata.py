@@ -70,3 +70,16 @@ def test_one_scanner_has_nobody_to_be_compared_with() -> None:
     refused = by_scanner(cohort().assign(scanner_stratum="A"))
     assert isinstance(refused, Refusal)
     assert "of one scanner (A)" in str(refused.reason)
+
+
+def test_offsets_are_those_of_a_model_with_the_scanner() -> None:
+    frame = cohort()
+    report = by_scanner(frame)
+    assert isinstance(report, StrataReport)
+    named = frame.assign(scanner=frame["scanner_stratum"].replace("", UNKNOWN))
+    fit = smf.ols(f"{MODEL} + C(scanner, Treatment('A'))", named).fit()
+    assert report.reference == "A"
+    for one in report.offsets:
+        name = f"C(scanner, Treatment('A'))[T.{one.term}]"
+        assert (one.b, one.se) == pytest.approx((fit.params[name], fit.bse[name]), rel=1e-9)
+    assert {one.term for one in report.offsets} == {"B", UNKNOWN}

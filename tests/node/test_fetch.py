@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, evt
@@ -22,7 +26,7 @@ from node.pacs import fetch
 from node.pacs.fetch import Fetch, find, find_study
 from node.pacs.plan import WantedStudy
 from node.pacs.retrieve import NotKnownThereError
-from node.settings import Settings
+from node.settings import QueryAe, Settings
 from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import mr_image, receive, receiver
@@ -205,3 +209,46 @@ def test_a_description_is_known_in_its_language_and_an_illegible_one_is_unknown(
     world.pacs.description = description
     with world.pacs.up():
         assert [one.uid for one in world.found()] == ([STUDY] if wanted else [])
+
+
+@pytest.mark.parametrize(
+    ("hours", "at", "opens"),
+    [
+        (None, "2026-03-02T12:00", "2026-03-02T12:00"),
+        ("20:00-06:00", "2026-03-02T20:00", "2026-03-02T20:00"),
+        ("20:00-06:00", "2026-03-02T05:59", "2026-03-02T05:59"),
+        ("20:00-06:00", "2026-03-02T06:00", "2026-03-02T20:00"),
+        ("01:00-05:00", "2026-03-02T00:30", "2026-03-02T01:00"),
+        ("01:00-05:00", "2026-03-02T05:00", "2026-03-03T01:00"),
+    ],
+)
+def test_hours_in_which_a_pacs_may_be_asked(hours: str | None, at: str, opens: str) -> None:
+    peer = QueryAe(ae_title="PACSQR", host="127.0.0.1", port=104, hours=hours)
+    zone = ZoneInfo("Europe/Vienna")
+    assert peer.opens(datetime.fromisoformat(at).replace(tzinfo=zone)).isoformat()[:16] == opens
+
+
+@pytest.mark.parametrize("hours", ["20:00-20:00", "8-9", "24:00-06:00"])
+def test_hours_that_are_none(hours: str) -> None:
+    with pytest.raises(ValidationError):
+        QueryAe(ae_title="PACSQR", host="127.0.0.1", port=104, hours=hours)
+
+
+def test_no_study_is_begun_outside_of_the_hours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = world.settings.model_dump(exclude_defaults=True)
+    said["dicom"]["peers"]["pacs"]["query"]["hours"] = "20:00-06:00"
+    world.settings = Settings.model_validate(said)
+    receive(world.folder, *(mr_image(SOPInstanceUID=uid) for uid in IMAGES))
+    times = [datetime(2026, 3, 2, 19, 59, 30, tzinfo=UTC)]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        times[0] += timedelta(seconds=seconds)
+
+    monkeypatch.setattr(fetch, "now", lambda: times[0])
+    monkeypatch.setattr(fetch, "time", SimpleNamespace(sleep=sleep, monotonic=monotonic))
+    with receiver(world.settings), world.pacs.up():
+        world.fetch_first()
+    assert slept[0] == 30.0
+    assert world.db.execute("SELECT count(*) FROM fact_study_query").fetchone() == (1,)

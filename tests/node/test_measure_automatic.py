@@ -69,7 +69,7 @@ def test_another_version_of_the_algorithm_measures_again(world: World, monkeypat
     arrive(world, *painted())
     measure(world)
     monkeypatch.setattr("node.steps.measure_automatic.ALGORITHM", ("vbq-auto", "later"))
-    monkeypatch.setattr("node.steps.measure_automatic.AUTOMATIC_VERSION", "later")
+    monkeypatch.setattr("node.measure.task.AUTOMATIC_VERSION", "later")
     assert len(measure(world).asked) == 1
     found = {row["algorithm_version"]: (row["current"], row["in_effect"]) for row in shown(world)}
     assert found == {AUTOMATIC_VERSION: (0, 0), "later": (1, 1)}, "what the earlier version measured is kept"

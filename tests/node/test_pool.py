@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from analytics.paper.regression import PREDICTORS
 from node.cli import app
 from node.errors import InputError, StoreError
+from node.operate.erased_rows import _exports
 from node.pooling.combine import WRITTEN, combine
 from node.pooling.export import export
 from node.pooling.signature import KEY_FILE, signed, site_key
@@ -146,6 +147,21 @@ def test_two_exports_that_a_few_patients_part_are_refused(tmp_path: Path) -> Non
     put(node.db, frame.head(1).assign(nlr=9.0))
     with pytest.raises(InputError, match="sums of 1 patient alone"):
         node.export(4)
+    node.db.close()
+
+
+def test_the_rows_of_an_erased_person_stay_without_a_name(tmp_path: Path) -> None:
+    node = Node(tmp_path, "A", SITES["A"])
+    node.export()
+    gone = str(SITES["A"]["id"][0])
+    with writing(node.db):
+        node.db.conn.execute("DROP TRIGGER record_pool_export_no_update")
+        _exports(node.db, {gone})
+        node.db.execute("DELETE FROM derived_import_row WHERE id = ?", [gone])
+    ((members,),) = node.db.execute("SELECT members FROM record_pool_export").fetchall()
+    assert gone not in members
+    with pytest.raises(InputError, match="sums of 1 patient alone"):
+        node.export(1)
     node.db.close()
 
 

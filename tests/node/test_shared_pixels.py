@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from node.measure.task import pixels_sha256
 from node.operate.rebuild import rebuild
-from node.steps.shared_pixels import pixels_sha256
 from node.store.database import insert, writing
 from tests.node.dicom_samples import NOON, receive
 from tests.node.known_circles import KnownCircles

@@ -1,0 +1,210 @@
+"""The back-fill: how it grows with processes, what it costs beside measuring, and 100,000 studies scheduled and stored.
+
+Run by hand, on a machine with nothing else to do::
+
+    python -m tests.benchmarks.backfill speed --studies 400 --processes 1 2
+    python -m tests.benchmarks.backfill many --studies 25000 50000 100000
+
+``speed`` measures copies of a phantom's sagittal T1 series, each with noise and an identity of its own, by the step (in
+one process, which is what measuring alone costs) and by the back-fill with so many processes, one run after the other
+on the same studies. Printed are seconds, studies a second, the ratio to one process, and the load of the machine before
+and after: where others work on it, compare ratios only.
+
+``many`` fills a database with studies of three images and has them measured by a stand-in that takes 1 ms in no process
+of its own: what is left is the query, the tasks and the storing, whose cost must grow as the studies do. Peak memory is
+of the whole process (ru_maxrss).
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+
+from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from analytics.vbq.measure import measure_stack
+from node.backfill.engine import Done, Engine
+from node.backfill.local import LocalEngine
+from node.backfill.run import Backfill, Progress
+from node.demo.dicom_study import Examination, data_sets
+from node.demo.phantom import PhantomSpec, draw_study
+from node.measure.task import StudyOutcome, StudyTask
+from node.steps.measure_automatic import measure_automatically
+from node.store.database import insert, open_database, writing
+from tests.node.dicom_samples import settings_for
+from tests.node.world import World
+
+HELD_MS = 1.0
+ROOT = "1.2.826.0.1.3680043.8.498.9"
+
+
+def copies(world: World, number: int) -> None:
+    """A phantom's T1 series so often, each time with noise of its own and another patient."""
+    random = np.random.default_rng(3)
+    examination = Examination(
+        key="backfill", patient_id="P", authority="", name="", birth_date=date(1960, 1, 1), sex="F",
+        begun_at=datetime(2026, 1, 1, 9, tzinfo=UTC),
+    )  # fmt: skip
+    drawn = data_sets(examination, draw_study(PhantomSpec(seed=7)))
+    images = [one for one in drawn if one.SeriesInstanceUID == examination.t1_series_uid]
+    pixels = [np.frombuffer(image.PixelData, np.uint16) for image in images]
+    uids = [(image.StudyInstanceUID[:48], image.SeriesInstanceUID[:48], image.SOPInstanceUID[:48]) for image in images]
+    for which in range(number):
+        for image, (study, series, instance), first in zip(images, uids, pixels, strict=True):
+            image.StudyInstanceUID, image.SeriesInstanceUID = f"{study}.{which}", f"{series}.{which}"
+            image.SOPInstanceUID, image.PatientID = f"{instance}.{which}", f"P{which}"
+            image.PixelData = np.clip(first + random.integers(-2, 3, first.size), 0, 4095).astype("<u2").tobytes()
+        world.receive(*images)
+    world.index()
+    world.catalogue()
+
+
+def timed(world: World, name: str, work: Callable[[], object], studies: int, one: float | None) -> float:
+    """Run, say what it took, and forget what was measured."""
+    before, began = os.getloadavg()[0], time.perf_counter()
+    work()
+    took = time.perf_counter() - began
+    ratio = f", {one / took:.2f} × one process" if one else ""
+    load = f"load {before:.1f} → {os.getloadavg()[0]:.1f}"
+    print(f"{name}: {took:.1f} s, {studies / took:.2f} studies/s{ratio}; {load}", flush=True)
+    assert world.db.execute("SELECT count(*) FROM derived_measurement").fetchone() == (studies,)
+    with writing(world.db):
+        for table in ("derived_measurement", "derived_measured_pixels", "state_failure"):
+            world.db.execute(f"DELETE FROM {table}")
+    return took
+
+
+def back_filled(world: World, engine: Engine) -> Progress:
+    try:
+        return Backfill(world.db, world.settings, engine).run()
+    finally:
+        engine.close()
+
+
+def by_the_step(world: World) -> None:
+    while measure_automatically(world.db, world.archive, world.settings, measure_stack):
+        continue
+
+
+def speed(studies: int, processes: Sequence[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder) / "node")
+        copies(world, studies)
+        timed(world, "step", lambda: by_the_step(world), studies, None)
+        one: float | None = None
+        for number in processes:
+            engine = LocalEngine(number, world.folder)
+            took = timed(world, f"{number} processes", lambda e=engine: back_filled(world, e), studies, one)
+            one = one or took
+        world.db.close()
+
+
+class StandIn:
+    """Measures in no process of its own, a study each millisecond, as it is asked for the outcome."""
+
+    def __init__(self, inputs: str) -> None:
+        self._inputs = inputs
+        self._tasks: deque[StudyTask] = deque()
+
+    def room(self) -> int:
+        return 256 - len(self._tasks)
+
+    def submit(self, task: StudyTask) -> None:
+        self._tasks.append(StudyTask.from_json(task.to_json()))
+
+    def wait(self, seconds: float) -> list[Done]:
+        tasks, self._tasks = self._tasks, deque()
+        time.sleep(HELD_MS / 1000 * len(tasks))
+        return [Done(study_uid=one.study_uid, outcome=StudyOutcome.from_json(self._said(one))) for one in tasks]
+
+    def close(self) -> None:
+        self._tasks.clear()
+
+    def _said(self, task: StudyTask) -> str:
+        row = {
+            "series_instance_uid": f"{task.study_uid}.1", "source": "auto", "reading_id": None,
+            "instances_sha256": self._inputs, "current": 1, "sop_instance_uid": f"{task.study_uid}.1.1",
+            "instance_number": 1, "frame_number": None, "status": "measured", "reasons": "[]", "vbq_mean": 2.5,
+            "vbq_median": 2.5, "vbq_sd": 0.1, "levels_confidence": 1.0, "rois": "{}", "beside": "{}",
+            "algorithm_name": AUTOMATIC_NAME, "algorithm_version": AUTOMATIC_VERSION,
+        }  # fmt: skip
+        pixels = {f"{task.study_uid}.1": f"{hash(task.study_uid):064x}"}
+        return StudyOutcome(study_uid=task.study_uid, rows=(row,), pixels=pixels, faults={}).to_json()
+
+
+def fill(folder: Path, studies: int, inputs: str) -> None:
+    """As after the catalogue: a study is a series of three images."""
+    db = open_database(folder, create=True)
+    with writing(db):
+        for number in range(studies):
+            study = f"{ROOT}.{number}"
+            for image in range(3):
+                object_id = 3 * number + image + 1
+                uid = f"{study}.1.{image}"
+                fact = {"object_id": object_id, "sha256": f"{object_id:064x}", "size_bytes": 1, "sop_class_uid": "1",
+                        "sop_instance_uid": uid, "transfer_syntax_uid": "1"}  # fmt: skip
+                insert(db, "fact_object", [fact])
+                receipt = {"object_id": object_id, "received_at": "2026-01-01T00:00:00.000000+00:00",
+                           "calling_ae": "A", "peer_address": "127.0.0.1"}  # fmt: skip
+                insert(db, "fact_object_receipt", [receipt])
+                instance = {"object_id": object_id, "sop_instance_uid": uid, "series_instance_uid": f"{study}.1",
+                            "study_instance_uid": study, "headers": json_of_a_header()}  # fmt: skip
+                insert(db, "derived_instance", [instance])
+            series = {
+                "series_instance_uid": f"{study}.1", "study_instance_uid": study, "patient_authority": "H",
+                "patient_id": str(number), "instances": 3, "instances_sha256": inputs, "role": "t1_sagittal",
+                "chosen": 1, "inputs_sha256": inputs, "reasons": "[]", "protocol": "{}",
+                "last_received_at": "2026-01-01T00:00:00.000000+00:00", "missing_slices": 0,
+                "completeness": "complete", "completeness_reasons": "[]",
+            }  # fmt: skip
+            insert(db, "derived_series", [series])
+    db.close()
+
+
+def json_of_a_header() -> str:
+    """About as long as that of an image."""
+    return '{"filler": "' + "x" * 1500 + '"}'
+
+
+def many(sizes: Sequence[int]) -> None:
+    for studies in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            inputs = "0" * 64
+            fill(Path(folder), studies, inputs)
+            db = open_database(Path(folder))
+            began, cpu = time.perf_counter(), time.process_time()
+            done = Backfill(db, settings_for(Path(folder)), StandIn(inputs)).run()
+            took, cpu = time.perf_counter() - began, time.process_time() - cpu
+            assert done.by_status == {"measured": studies}, done
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(
+                f"{studies} studies: {took:.0f} s, {cpu:.0f} s of them in this process ({1000 * cpu / studies:.2f} ms "
+                f"each); peak {peak:.0f} MB; load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+            db.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    one = kinds.add_parser("speed")
+    one.add_argument("--studies", type=int, default=400)
+    one.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    other = kinds.add_parser("many")
+    other.add_argument("--studies", type=int, nargs="+", default=[25_000, 50_000, 100_000])
+    given = parser.parse_args()
+    if given.kind == "speed":
+        speed(given.studies, given.processes)
+    else:
+        many(given.studies)
+
+
+if __name__ == "__main__":
+    main()

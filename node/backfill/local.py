@@ -76,7 +76,11 @@ class LocalEngine:
 
     def room(self) -> int:
         """How many more tasks it takes now."""
-        return max(0, sum(1 + AHEAD - len(lane.tasks) for lane in self._lanes) - len(self._again))
+        return max(0, self._places() - len(self._again))
+
+    def _places(self) -> int:
+        """Tasks that the processes take, those to be done again among them."""
+        return sum(1 + AHEAD - len(lane.tasks) for lane in self._lanes)
 
     def submit(self, task: StudyTask) -> None:
         """Take a task."""
@@ -104,7 +108,7 @@ class LocalEngine:
                 done += self._ended(lane, "ended")
         for lane in [lane for lane in self._lanes if monotonic() > lane.deadline and (lane.tasks or not lane.ready)]:
             done += self._ended(lane, "was not done in time")
-        while self._again and self.room():
+        while self._again and self._places():
             self.submit(self._again.popleft())
         return done
 

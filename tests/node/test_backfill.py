@@ -33,6 +33,7 @@ from tests.node.backfill_child import DEADLY, DEADLY_ONCE, ENDLESS
 from tests.node.dicom_samples import write_file
 from tests.node.known_circles import KnownCircles
 from tests.node.world import CIRCLES, World, painted
+from tests.waiting import eventually
 
 CHILD = (sys.executable, "-m", "tests.node.backfill_child")
 ROOT = "1.2.826.0.1.3680043.8.498.7"
@@ -137,6 +138,26 @@ def test_a_study_that_does_not_come_to_an_end_is_a_problem(tmp_path: Path) -> No
     assert backfill(world, 1, longest_s=1).by_status == {"failed": 1}
     ((detail,),) = world.rows("SELECT detail FROM problems")
     assert "was not done in time" in str(detail)
+    world.db.close()
+
+
+def test_all_processes_killed_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Each has a study in hand and one that waits; all of them are given to the processes that come instead."""
+    world = filled(tmp_path / "node", *map(study, range(4)))
+    measuring = engine(world, 2)
+    for number in range(4):
+        measuring.submit(task_of(world.db, world.settings, f"{ROOT}.{number}"))
+    for lane in measuring._lanes:
+        lane.child.kill()
+        lane.child.wait()
+    done: set[str] = set()
+
+    def all_done() -> bool:
+        done.update(one.study_uid for one in measuring.wait(0.1) if one.outcome)
+        return len(done) == 4
+
+    assert eventually(all_done)
+    measuring.close()
     world.db.close()
 
 

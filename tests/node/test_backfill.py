@@ -156,8 +156,10 @@ def test_all_processes_killed_at_once_lose_nothing(tmp_path: Path) -> None:
         done.update(one.study_uid for one in measuring.wait(0.1) if one.outcome)
         return len(done) == 4
 
-    assert eventually(all_done)
-    measuring.close()
+    try:
+        assert eventually(all_done, within_s=300)
+    finally:
+        measuring.close()
     world.db.close()
 
 

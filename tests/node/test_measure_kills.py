@@ -104,7 +104,9 @@ def settings_of(folder: Path) -> Settings:
 
 
 def stored(db: Database) -> list[dict[str, object]]:
-    return list(db.query("SELECT * FROM measurements ORDER BY series_instance_uid"))
+    """All that was measured, but for the time of day."""
+    rows = db.query("SELECT * FROM measurements ORDER BY series_instance_uid")
+    return [{name: value for name, value in row.items() if name != "measured_at"} for row in rows]
 
 
 def files(folder: Path) -> set[str]:

@@ -163,7 +163,8 @@ def test_a_kill_in_the_midst_of_measuring_leaves_nothing_half_and_nothing_twice(
     assert png.startswith(b"\x89PNG")
     assert png.endswith(b"IEND\xaeB`\x82")
     db.close()
-    # The steps add their lock and the snapshot; the last kill may come while that is made, under a name of its own that
-    # the next one takes over.
-    of_the_steps = {"steps.lock", "snapshots/node.db", "snapshots/.node.db.new"}
+    # The steps add their lock and the snapshots; the last kill may come while these are made, under names of their own
+    # that the next ones take over.
+    snapshots = {f"snapshots/{name}" for one in ("node.db", "research.db") for name in (one, f".{one}.new")}
+    of_the_steps = {"steps.lock", *snapshots}
     assert files(folder) - files(tmp_path / "undisturbed") <= of_the_steps

@@ -246,7 +246,7 @@ def test_the_mail_is_what_a_mail_client_expects(tmp_path: Path) -> None:
     assert "Research use only" in text
     plain = mail.get_body(("plain",))
     assert plain is not None
-    assert "E1, operation 2026-03-10: FLAGGED" in plain.get_content()
+    assert "E1, operation 2026-03-10 (in 8 days): FLAGGED" in plain.get_content()
     assert max(len(line) for line in db.execute("SELECT mime FROM record_mail").fetchone()[0].split(b"\r\n")) <= 998
     db.close()
 

@@ -78,7 +78,11 @@ def test_the_surgeons_report_says_who_is_flagged_and_why(demos: list[Node]) -> N
         assert words in reasons
     assert len(demo.query("SELECT * FROM operations WHERE moved_from IS NOT NULL")) == 1
     assert len(demo.query("SELECT * FROM blood_counts WHERE status = 'corrected'")) == 1
-    assert {row["code"] for row in demo.query("SELECT code FROM problems")} == {"unidentified", "candidate"}
+    assert {row["code"] for row in demo.query("SELECT code FROM problems")} == {
+        "unidentified",
+        "candidate",
+        "counts-of-nobody",
+    }
     (report,) = demo.query("SELECT * FROM reports")
     assert report["mails_sent"] == 1
     assert (demo.folder / "mail.html").is_file()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -109,3 +110,11 @@ def test_a_dry_run_proposes_a_mapping_that_the_import_takes(
     assert call(monkeypatch, "import", table, *given) == 0
     assert "left out: id B: age 45 is below 50 years" in capsys.readouterr().out
     assert details.read_text().splitlines()[1:] == ["3,B,left out,age-below-minimum,age 45 is below 50 years"]
+
+
+def test_a_role_starts_without_pandas() -> None:
+    """sqlite_utils would bring it along, 55 MB of it, into each of seven processes."""
+    code = "import node.cli, node.store.database, sys; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    with_pandas = "import node.cli, pandas; assert pandas.DataFrame({'a': [1]}).shape == (1, 1)"
+    assert subprocess.run([sys.executable, "-c", with_pandas], check=False, timeout=60).returncode == 0

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -14,8 +14,10 @@ from rich.text import Text
 
 from node.commands.shell import AsJson, err, out
 from node.errors import InputError
-from node.measure.automatic import SeriesMeasurement, StudySeries
-from node.measure.files import Found
+
+if TYPE_CHECKING:
+    from node.measure.automatic import SeriesMeasurement, StudySeries
+    from node.measure.files import Found
 
 app = typer.Typer()
 
@@ -80,7 +82,7 @@ def _progress() -> Progress:
     )  # fmt: skip
 
 
-def _say_unread(found: Found) -> None:
+def _say_unread(found: "Found") -> None:
     """The files that were named, each; those that merely lie in a folder, by what is wrong with them."""
     for path in sorted(found.unread.keys() & found.named):
         err.print(f"{path}: {found.unread[path]}", markup=False, highlight=False, soft_wrap=True)
@@ -90,7 +92,7 @@ def _say_unread(found: Found) -> None:
         err.print(left_out, markup=False, highlight=False, soft_wrap=True)
 
 
-def _words(result: SeriesMeasurement) -> tuple[str, ...]:
+def _words(result: "SeriesMeasurement") -> tuple[str, ...]:
     """Status, score, slice and details, as the table shows them."""
     score, place = result.score, result.place
     details = [f"- {reason}" for reason in result.reasons]
@@ -112,7 +114,7 @@ def _words(result: SeriesMeasurement) -> tuple[str, ...]:
 COLOURS = {"measured": "green", "review": "yellow", "rejected": "red"}
 
 
-def _print(rows: list[tuple[StudySeries, tuple[str, ...]]]) -> None:
+def _print(rows: "list[tuple[StudySeries, tuple[str, ...]]]") -> None:
     """A table for each study."""
     for study, its_rows in groupby(rows, key=lambda row: min(row[0].studies)):
         table = Table("series", show_lines=True, title=Text(f"study {study}"), title_justify="left")
@@ -124,7 +126,7 @@ def _print(rows: list[tuple[StudySeries, tuple[str, ...]]]) -> None:
         out.print(table)
 
 
-def _name(series: StudySeries) -> str:
+def _name(series: "StudySeries") -> str:
     """Number and description as the scanner gave them."""
     first = series.images[0].header.image
     number = f"{first.series_number} " if first.series_number is not None else ""

@@ -233,7 +233,7 @@ def test_killed_at_random_moments_the_node_ends_with_the_same_and_loses_nothing(
     kills = 0
     try:
         while play.is_alive() and kills < KILLS:
-            sleep(random.uniform(0.2, 1.5))
+            sleep(random.uniform(0.05, 0.7))
             node.kill()
             kills += 1
             node.start()

@@ -148,8 +148,8 @@ CHANGES: dict[str, tuple[Callable[[Slice], Signal], str]] = {
     "rows and columns exchanged": (lambda one: one.signal.T, ""),
     "metal in L3 and L2": (lambda one: screws(one, "L3", "L2"), "metal"),
     "metal from L4 to S1": (lambda one: screws(one, "L4", "L5", "S1"), ""),
-    "fracture of L1": (lambda one: compressed(one, "L1", 0.5), "L1 is much lower"),
-    "fracture of L3": (lambda one: compressed(one, "L3", 0.5), "L3 is much lower"),
+    "fracture of L1": (lambda one: compressed(one, "L1", 0.5), "L1 is lower or smaller"),
+    "fracture of L3": (lambda one: compressed(one, "L3", 0.5), "L3 is lower or smaller"),
     "dark L1": (lambda one: tinted(one, "L1", 0.5), "L1 has"),
     "dark L3": (lambda one: tinted(one, "L3", 0.5), "L3 has"),
     "bright L2": (lambda one: tinted(one, "L2", 1.7), "L2 has"),
@@ -201,9 +201,11 @@ def test_the_amplitude_of_a_ghost_is_that_of_the_copy_laid_over_the_slice(share:
         assert ghost(slice_of(ghosted(one, share)), marrow) == pytest.approx(share, rel=0.25)
 
 
-def levels_and_number(found: AutomaticMeasurement, one: Slice, to_native: Callable, spacing_mm) -> None:
+def levels_and_number(
+    found: AutomaticMeasurement, one: Slice, to_native: Callable, spacing_mm, status=MeasurementStatus.MEASURED
+) -> None:
     """The same bodies, and the number within the interval of either or 3 %."""
-    assert found.status is MeasurementStatus.MEASURED, found.reasons
+    assert found.status is status, found.reasons
     for name in LEVELS:
         circle, before = found.score.rois[name].circle, one.measured.score.rois[name].circle
         expected = to_native(before.row, before.col)
@@ -305,18 +307,20 @@ def half_diseased(one: Slice, name: str, factor: float, end: str) -> Signal:
 @pytest.mark.parametrize("factor", [0.6, 1.5])
 @pytest.mark.parametrize("name", ["L2", "L3"])
 def test_a_circle_keeps_to_the_healthy_half_of_a_body(name: str, factor: float, end: str, ordinary: list[Slice]):
+    """Half a body that is dark may be a metastasis from which the circle fled: the number is right, and waits."""
+    status = MeasurementStatus.REVIEW if factor < 1 else MeasurementStatus.MEASURED
     for one in ordinary:
         found = measure_stack([slice_of(half_diseased(one, name, factor, end))])
-        levels_and_number(found, one, lambda row, column: (row, column), (MM, MM))
+        levels_and_number(found, one, lambda row, column: (row, column), (MM, MM), status)
         healthy = circle_mean(one.signal, found.score.rois[name].circle)
         assert found.score.rois[name].mean == pytest.approx(healthy, rel=0.05)
         assert found.score.vbq_mean == pytest.approx(one.measured.score.vbq_mean, rel=0.04)
 
 
 REAL = {
-    "0055": "L1 is much lower",
-    "0173": "L1 is much lower",
-    "0285": "L1 is much lower",
+    "0055": "L1 is lower or smaller",
+    "0173": "L1 is lower or smaller",
+    "0285": "L1 is lower or smaller",
     "0234": "L1 has",
     "0571": "L2 has",
     "0116": "not T1-weighted",

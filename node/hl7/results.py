@@ -80,7 +80,7 @@ def read_result(
     doubt = (
         identity.conflict
         or _other_unit(obx, identity.analyte, reading.value, unit, rules)
-        or _other_value(obx, reading.value, _limits(obx, identity.analyte, unit, rules, thousands=thousands))
+        or _other_value(obx, identity.analyte, reading.value, unit, rules, thousands=thousands)
     )
     scale, reading = _scaled(identity, unit, reading, doubt=doubt, unit_sent=bool(spellings))
     status_at = read_time(panel.order.text(22), zone) if panel.order else None
@@ -285,14 +285,19 @@ def _limits(
     return None if low is None or not high else (low, high)
 
 
-def _other_value(obx: Segment, value: float | None, limits: tuple[float, float] | None) -> Reason | None:
+def _other_value(
+    obx: Segment, analyte: Analyte, value: float | None, unit: Unit | None, rules: Sender, *, thousands: bool
+) -> Reason | None:
     """Why the value cannot be the one from which the laboratory made its flag (OBX-8).
 
     A flag is made where the value is; what is changed behind it (a unit, a row, a decimal point) leaves it as it was.
     Where the value is not of the order of the range, the range is the one in another unit, and says nothing.
     """
     flags = {one.strip().upper() for one in obx.repetitions(8)} & {"N", "L", "LL", "H", "HH"}
-    if not value or limits is None or len(flags) != 1:
+    if not value or len(flags) != 1:
+        return None
+    limits = _limits(obx, analyte, unit, rules, thousands=thousands)
+    if limits is None:
         return None
     (flag,) = flags
     low, high = limits

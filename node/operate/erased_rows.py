@@ -23,9 +23,10 @@ from node.operate.frames import without_patient
 from node.operate.person import Whole
 from node.settings import Settings
 from node.steps.identity import forget_unused_numbers, resolve_merges
+from node.steps.interpret import forget_frame
 from node.steps.stale import forget_empty, make_stale
 from node.store.failures import forget_failures
-from node.store.pending import touch, touch_known, touch_specimen
+from node.store.pending import touch_known
 from node.store.problems import forget_problems
 
 OF_OBJECTS = (
@@ -207,20 +208,7 @@ def _messages(db: Database, settings: Settings, whole: Whole, gone: Gone) -> Non
     for frame_id in whole.frames:
         sha256, raw = db.execute("SELECT sha256, raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
         left = without_patient(bytes(raw), settings, whole.numbers)
-        for number in db.execute(
-            "SELECT DISTINCT authority, patient_id FROM derived_extract WHERE frame_id = ?", [frame_id]
-        ).fetchall():
-            touch(db, *number)
-        for specimen in db.execute(
-            "SELECT content ->> '$.specimen', content ->> '$.taken_at' FROM derived_extract "
-            "WHERE frame_id = ? AND kind = 'specimen'",
-            [frame_id],
-        ).fetchall():
-            touch_specimen(db, *specimen)
-        for table in ("derived_unread", "derived_extract", "derived_message"):
-            db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
-        forget_problems(db, "interpret", "message", sha256)
-        forget_failures(db, "interpret", "message", sha256)
+        forget_frame(db, frame_id, sha256)
         if left is None:
             db.execute("DELETE FROM fact_frame_receipt WHERE frame_id = ?", [frame_id])
             db.execute("DELETE FROM fact_frame WHERE frame_id = ?", [frame_id])

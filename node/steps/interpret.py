@@ -89,12 +89,8 @@ def _store_unstorable(db: Database, frame_id: int, _: Reason) -> None:
     insert(db, "derived_message", [row])
 
 
-def read_anew(db: Database, settings: Settings, frame_id: int) -> None:
-    """Put what a frame says by the rules of today in the place of what was read of it, inside a unit of work.
-
-    Call :func:`node.steps.identity.forget_unused_numbers` and :func:`node.steps.identity.resolve_merges` after it.
-    """
-    sha256, interpretations = read_raw(db, settings, frame_id)
+def forget_frame(db: Database, frame_id: int, sha256: str) -> None:
+    """Take back what was read of a frame, inside a unit of work; whom and what it was about is derived again."""
     before = db.execute(
         "SELECT DISTINCT authority, patient_id FROM derived_extract WHERE frame_id = ?", [frame_id]
     ).fetchall()
@@ -110,6 +106,15 @@ def read_anew(db: Database, settings: Settings, frame_id: int) -> None:
         db.execute(f"DELETE FROM {table} WHERE frame_id = ?", [frame_id])
     forget_problems(db, STEP, "message", sha256)
     forget_failures(db, STEP, "message", sha256)
+
+
+def read_anew(db: Database, settings: Settings, frame_id: int) -> None:
+    """Put what a frame says by the rules of today in the place of what was read of it, inside a unit of work.
+
+    Call :func:`node.steps.identity.forget_unused_numbers` and :func:`node.steps.identity.resolve_merges` after it.
+    """
+    sha256, interpretations = read_raw(db, settings, frame_id)
+    forget_frame(db, frame_id, sha256)
     store_frame(db, frame_id, sha256, interpretations, key=pseudonym_key(db))
 
 

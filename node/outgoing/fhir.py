@@ -13,7 +13,6 @@ from sqlite_utils import Database
 from node.errors import UnreachableError
 from node.outgoing import rendered
 from node.outgoing.kind import WITHDRAWN, Batch, Item, Kind, Limits, Outcome, Pauses, each, refused
-from node.outgoing.queue import set_up_at
 from node.settings import FhirReceiver, Settings
 
 NAME = "fhir"
@@ -37,18 +36,10 @@ def _receivers(settings: Settings) -> tuple[str, ...]:
 def _prepare(db: Database, settings: Settings, peer: str, at: datetime, stop: threading.Event) -> None:
     # Loaded only where there is a receiver.
     from node.results.fhir import render
-    from node.results.records import Destination, make_due
-    from node.results.statements import part_told
 
     receiver = settings.fhir.receivers[peer]
-    destination = Destination(
-        queue=NAME,
-        name=peer,
-        renders={"fhir": partial(render, receiver=receiver, settings=settings)},
-        told=partial(part_told, parts=receiver.tell),
-        in_files=False,
-    )
-    make_due(db, settings, destination, after=set_up_at(db, FHIR, peer), at=at, stop=stop)
+    rendering = partial(render, receiver=receiver, settings=settings)
+    rendered.make_due(db, settings, FHIR, peer, rendering, receiver.tell, at=at, stop=stop)
 
 
 def _send(batch: Batch, item: Item) -> Outcome:

@@ -15,7 +15,6 @@ from sqlite_utils import Database
 
 from node.outgoing import rendered
 from node.outgoing.kind import WITHDRAWN, Batch, Item, Kind, Limits, Outcome, Pauses, Send, Verdict, refused
-from node.outgoing.queue import set_up_at
 from node.settings import Settings
 
 NAME = "oru"
@@ -28,18 +27,10 @@ def _receivers(settings: Settings) -> tuple[str, ...]:
 def _prepare(db: Database, settings: Settings, peer: str, at: datetime, stop: threading.Event) -> None:
     # Loaded only where there is a receiver.
     from node.results.oru import render
-    from node.results.records import Destination, make_due
-    from node.results.statements import part_told
 
     receiver = settings.hl7.receivers[peer]
-    destination = Destination(
-        queue=NAME,
-        name=peer,
-        renders={"oru": partial(render, receiver=receiver, settings=settings)},
-        told=partial(part_told, parts=receiver.tell),
-        in_files=False,
-    )
-    make_due(db, settings, destination, after=set_up_at(db, ORU, peer), at=at, stop=stop)
+    rendering = partial(render, receiver=receiver, settings=settings)
+    rendered.make_due(db, settings, ORU, peer, rendering, receiver.tell, at=at, stop=stop)
 
 
 @contextmanager

@@ -3,15 +3,22 @@
 The key of an item is the number of its result; ``RESULT/REQUEST`` where a person wants the same bytes sent once more.
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
 from node.clock import now, to_text
-from node.outgoing.kind import Batch, Item, Outcome, Verdict
-from node.settings import Settings
+from node.outgoing.kind import Batch, Item, Kind, Outcome, Verdict
+from node.outgoing.queue import set_up_at
+from node.settings import ResultPart, Settings
 from node.store.database import insert
+
+if TYPE_CHECKING:
+    from node.results.records import Render
 
 NEWEST_OBJECT = "SELECT max(object_id) FROM fact_object"
 """What was received before a receiver was set up does not concern it (``Kind.since``)."""
@@ -45,6 +52,32 @@ WHERE kind = :queue AND peer = :peer AND status = 'dead' AND CAST(key AS INTEGER
 def of_queue(name: str, _settings: Settings, _peer: str, _at: datetime) -> Mapping[str, object]:
     """The parameters of :data:`ENROL` beside the usual ones."""
     return {"queue": name}
+
+
+def make_due(
+    db: Database,
+    settings: Settings,
+    kind: Kind,
+    peer: str,
+    render: "Render",
+    tell: Collection[ResultPart],
+    *,
+    at: datetime,
+    stop: threading.Event,
+) -> None:
+    """Render what a receiver of this kind is to be told (``Kind.prepare``), into the record and not into files."""
+    # Loaded only where there is a receiver.
+    from node.results import records
+    from node.results.statements import part_told
+
+    destination = records.Destination(
+        queue=kind.name,
+        name=peer,
+        renders={kind.name: render},
+        told=partial(part_told, parts=tell),
+        in_files=False,
+    )
+    records.make_due(db, settings, destination, after=set_up_at(db, kind, peer), at=at, stop=stop)
 
 
 def result_of(item: Item) -> int:

@@ -10,11 +10,11 @@ from node.dicom.content import content_faults
 from node.dicom.part10 import require_bounded
 from node.results.content import Whose
 
-TAGS = (
-    "SpecificCharacterSet",
+OF_PATIENT = (
+    "PatientName",
     "PatientID",
     "IssuerOfPatientID",
-    "PatientName",
+    "IssuerOfPatientIDQualifiersSequence",
     "PatientBirthDate",
     "PatientSex",
     "StudyInstanceUID",
@@ -26,6 +26,8 @@ TAGS = (
     "IssuerOfAccessionNumberSequence",
     "ReferringPhysicianName",
 )
+"""Elements of patient and study, taken over as they are."""
+TAGS = ("SpecificCharacterSet", *OF_PATIENT)
 
 
 def read_whose(path: Path) -> Whose:

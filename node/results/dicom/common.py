@@ -23,6 +23,7 @@ from node.errors import DicomReadError
 from node.results.content import Earlier, Result
 from node.results.records import Rendered
 from node.results.scheme import SCHEME_UID
+from node.results.whose import OF_PATIENT
 
 MANUFACTURER = MODEL = "vbq-node"
 RESEARCH = "Research use only"
@@ -31,23 +32,6 @@ SERIES_DESCRIPTION = "VBQ, research use only"
 SERIES_NUMBERS = {"sr": 9901, "sc": 9902, "seg": 9903, "gsps": 9904, "ko": 9905}
 UTF_8 = "ISO_IR 192"
 
-OF_PATIENT = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "IssuerOfPatientIDQualifiersSequence",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyInstanceUID",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "StudyDescription",
-    "AccessionNumber",
-    "IssuerOfAccessionNumberSequence",
-    "ReferringPhysicianName",
-)
-"""Elements of patient and study, taken over as they are."""
 NEVER_ABSENT = (
     "PatientName",
     "PatientID",

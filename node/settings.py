@@ -366,6 +366,10 @@ Codec = Annotated[str, AfterValidator(_known_codec)]
 """A Python codec name."""
 
 
+SegmentField = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{2}-[1-9][0-9]{0,2}$")]
+"""A field of a segment, like ZU1-5."""
+
+
 class Sender(Section):
     """What holds for the messages of one sender only."""
 
@@ -374,6 +378,8 @@ class Sender(Section):
     default_unit: str | None = None
     statuses: dict[str, Literal["F", "C", "P", "X"]] = {}
     authority: str | None = None
+    surgeon: SegmentField | None = None
+    service: SegmentField | None = None
 
 
 ResultPart = Literal["levels", "ratios", "counts", "tier"]

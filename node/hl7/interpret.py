@@ -26,6 +26,7 @@ from node.hl7.messages import Header, Message, read_frame
 from node.hl7.procedures import read_orders, read_procedures, visit_of
 from node.hl7.segments import Segment, read_segment
 from node.hl7.specimens import read_specimens
+from node.hl7.staff import with_own_fields
 from node.hl7.stated import Source, Stated, read_stated
 from node.hl7.surgery import load_procedures
 from node.hl7.times import read_time
@@ -233,7 +234,8 @@ def _appointment(
     )
     if isinstance(told, AppointmentExtract):
         problems.extend(_not_understood(told))
-        return told
+        rules = settings.hl7.senders.get(header.sender, Sender())
+        return with_own_fields(told, message.lines, header.delimiters, rules)
     problems.append(("appointment", told))
     return None
 
@@ -354,14 +356,16 @@ def _booking(part: _Part) -> Iterator[Extract]:
 
 
 def _orders(part: _Part) -> Iterator[Extract]:
-    yield from read_orders(part.lines, part.header.delimiters, procedures=load_procedures(), zone=part.zone)
+    delimiters = part.header.delimiters
+    orders = read_orders(part.lines, delimiters, procedures=load_procedures(), zone=part.zone)
+    yield from (with_own_fields(one, part.lines, delimiters, part.rules) for one in orders)
 
 
 def _stays(part: _Part) -> Iterator[Extract]:
     header = part.header
     stays = read_procedures(header.trigger, part.lines, header.delimiters, procedures=load_procedures(), zone=part.zone)
     part.problems.extend(problem for one in stays for problem in _not_understood(one))
-    yield from stays
+    yield from (with_own_fields(one, part.lines, header.delimiters, part.rules) for one in stays)
 
 
 def _merges(part: _Part) -> Iterator[Extract]:

@@ -96,8 +96,7 @@ def presence_in_words(folder: Path, *, now: datetime) -> list[tuple[bool, str]]:
 def needs_a_person(db: Database, settings: Settings, *, now: datetime) -> list[str]:
     """What a person has to look at, a sentence each; none: all is well."""
     found = [sentence for fine, sentence in presence_in_words(settings.storage.folder, now=now) if not fine]
-    # Where a laboratory sends the counts of everybody, patients of whom nothing else is known wait for nobody.
-    (problems,) = db.execute("SELECT count(*) FROM problems WHERE code <> 'counts-of-nobody'").fetchone()
+    (problems,) = db.execute("SELECT count(*) FROM problems").fetchone()
     if problems:
         found.append(f"{problems} problems: `vbq-node problems`")
     (reviews,) = db.execute(

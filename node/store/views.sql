@@ -527,11 +527,22 @@ WHERE b.status = 'held' AND NOT EXISTS (SELECT 1 FROM json_each(b.reason_codes) 
                     AND (SELECT count(DISTINCT o.person) FROM derived_sender_count AS o
                          WHERE o.sender = c.sender AND o.doubt IS NOT NULL) >= 3)
 UNION ALL
--- Blood counts of numbers of which nothing else is known: mistyped ones, or a laboratory that sends of everybody.
+-- Blood counts of numbers of which nothing else is known: mistyped ones, while they are few (a laboratory that sends of
+-- everybody has many) and new enough for an operation to wait for them. Pairs of numbers are said above.
 SELECT 'link', 'blood counts', 'counts-of-nobody',
        json_array(json_object('code', 'counts-of-nobody', 'values', json_object(
            'patients', count(*), 'example', min(p.pseudonym)))), NULL, NULL
-FROM derived_person AS p WHERE p.only_counts = 1 HAVING count(*) > 0
+FROM derived_person AS p
+WHERE p.only_counts = 1
+  AND (SELECT count(*) FROM derived_person WHERE only_counts = 1) * 5 <= (SELECT count(*) FROM derived_person)
+  AND EXISTS (SELECT 1 FROM derived_blood_count AS b WHERE b.person = p.person AND b.taken_at >= (
+                  SELECT date(m.sent_at, '-30 days') FROM derived_message AS m
+                  WHERE m.sent_at IS NOT NULL ORDER BY m.frame_id DESC LIMIT 1))
+  AND NOT EXISTS (SELECT 1 FROM derived_identifier AS a
+                  JOIN derived_identifier AS b ON b.authority = a.authority AND b.person <> a.person
+                                               AND ltrim(b.patient_id, '0') = ltrim(a.patient_id, '0')
+                  WHERE a.person = p.person)
+HAVING count(*) > 0
 UNION ALL
 SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), u.code,
        json_array(json_object('code', 'not-read-of-sender', 'values', json_object(

@@ -1,13 +1,17 @@
 """How long the snapshot takes to renew after a few messages, against building it anew as it once was.
 
-``python -m tests.benchmarks.snapshot --messages 400000 --series 50000`` on a free machine; both are timed in one run on
-one database, and their content is compared row by row. The smaller default shows that it works.
+``python -m tests.benchmarks.snapshot --messages 400000 --series 50000`` on a free machine; all are timed in one run on
+one database, and their content is compared row by row. The smaller default shows that it works. With ``--older FOLDER``
+(a checkout of an earlier commit: ``git worktree add FOLDER 4ec8441``) its own snapshot is timed and compared, too, of
+a database that has the same rows.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -22,6 +26,7 @@ from node.store.snapshot import publish, snapshot_path
 
 SERIES_OF_A_PERSON = 5
 """One of them is measured."""
+SENTENCES = frozenset({"reasons", "notes", "detail", "exclusion_reasons", "completeness_reasons"})
 
 
 def fill(db: Database, *, messages: int, series: int) -> None:
@@ -179,6 +184,37 @@ def compared(db: Database, folder: Path, anew: Path) -> int:
     return total
 
 
+def by_older(code: Path, folder: Path, rounds: int) -> tuple[list[float], int]:
+    """Seconds of each snapshot that the code of another commit makes, and its rows, which are those of today's.
+
+    Compared are the columns that both have, but sentences, which are worded otherwise by now.
+
+    Raises
+    ------
+    AssertionError
+        A table is not.
+    """
+    data = folder / "older"
+    ran = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("snapshot_older.py")), folder / "node.db", data, str(rounds)],
+        check=True, cwd=code, env={**os.environ, "PYTHONPATH": str(code)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    total = 0
+    with closing(sqlite3.connect(f"file:{snapshot_path(folder)}?mode=ro", uri=True)) as read:
+        read.execute("ATTACH DATABASE ? AS older", [f"file:{snapshot_path(data)}?mode=ro"])
+        for (table,) in read.execute("SELECT name FROM older.sqlite_master WHERE type = 'table'").fetchall():
+            today, older = (
+                {row[1] for row in read.execute(f"PRAGMA {schema}.table_info({table})")} for schema in ("main", "older")
+            )
+            columns = ", ".join(sorted((today & older) - SENTENCES))
+            one, other = (f"SELECT {columns} FROM {schema}.{table}" for schema in ("main", "older"))
+            (n,) = read.execute(f"SELECT count(*) FROM older.{table}").fetchone()
+            assert (n,) == read.execute(f"SELECT count(*) FROM main.{table}").fetchone(), table
+            assert read.execute(f"SELECT count(*) FROM ({one} EXCEPT {other})").fetchone() == (0,), (table, columns)
+            total += n
+    return json.loads(ran.stdout), total
+
+
 def main() -> None:
     """Fill, renew a few times, build anew as often, compare, print."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -186,6 +222,7 @@ def main() -> None:
     options.add_argument("--series", type=int, default=2_500)
     options.add_argument("--changed", type=int, default=100)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--older", type=Path, help="a checkout of the commit whose own snapshot is timed, too")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -197,12 +234,17 @@ def main() -> None:
             add_messages(db, given.messages + 1 + number * given.changed, given.changed)
             renewed.append(_seconds(lambda: publish(db, folder)))
             anew.append(_seconds(lambda: build_anew(db, folder)))
-        rows = compared(db, folder, folder / "anew.db")
+        shown: dict[str, float] = {
+            "rows": compared(db, folder, folder / "anew.db"), "both snapshots made whole, s": whole,
+            "renewed, s": min(renewed), "anew, s": min(anew), "times faster": min(anew) / min(renewed),
+        }  # fmt: skip
+        if given.older:
+            older, rows = by_older(given.older.resolve(), folder, given.rounds)
+            shown |= {
+                "rows of the older commit": rows, "older commit, s": min(older),
+                "times faster than it": min(older) / min(renewed),
+            }  # fmt: skip
         db.close()
-    shown = {
-        "rows": rows, "both snapshots made whole, s": whole, "renewed, s": min(renewed), "anew, s": min(anew),
-        "times faster": min(anew) / min(renewed),
-    }  # fmt: skip
     print(json.dumps({what: round(value, 3) for what, value in shown.items()}, indent=1))  # its purpose
 
 

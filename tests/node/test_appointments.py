@@ -8,7 +8,7 @@ import pytest
 from sqlite_utils import Database
 
 from node.hl7.report import interpretation_json
-from node.settings import Settings, Site
+from node.settings import Hl7, Settings, Site
 from node.steps.interpret import interpret_frames
 from node.steps.link import link_persons
 from node.steps.replay import replay
@@ -29,8 +29,8 @@ def booking(
     return "\r".join([*head, *body, *segments, ""]).encode()
 
 
-def told(raw: bytes) -> dict[str, Any]:
-    (shown,) = interpretation_json(raw, SETTINGS)
+def told(raw: bytes, settings: Settings = SETTINGS) -> dict[str, Any]:
+    (shown,) = interpretation_json(raw, settings)
     (event,) = [one for one in shown["events"] if one["kind"] == "appointment"]
     return {**event, "problems": shown["problems"]}
 
@@ -247,3 +247,34 @@ def test_a_procedure_of_an_admission_is_deleted(db: Database) -> None:
     assert [cancelled for _, cancelled in planned(db)] == [1]
     interpret_frames(db, SETTINGS)
     link_persons(db, SETTINGS)
+
+
+STAFF = (
+    "AIP|1|A|1^Nark^Ose^^^Dr|ANES^Anaesthetist",
+    "AIP|2|A|2^Haus^Berta|SURG^Operateur",
+    "PV1||I|||||3^Hein^Carl|||ORTH",
+)
+"""AIP-3 and PV1-7 are XCN (number, family name, given name); AIP-4 is the role, PV1-10 the service (HL7 v2.5.1)."""
+
+
+@pytest.mark.parametrize(
+    ("segments", "number", "name", "service"),
+    [
+        (STAFF, "2", "Haus, Berta", "ORTH"),
+        (STAFF[2:], "3", "Hein, Carl", "ORTH"),
+        ((*STAFF, "ZU1|||||4711^Meyer^Anna|Spine"), "4711", "Meyer, Anna", "Spine"),
+        ((*STAFF, "ZU1|||||Meyer|"), "", "Meyer", "ORTH"),
+        ((*STAFF, "ZU1|||||", "ZU1|||||4711"), "4711", "", "ORTH"),
+        ((*STAFF, "ZU1|||||^|"), "2", "Haus, Berta", "ORTH"),
+    ],
+)
+def test_who_operates_is_read_where_the_setting_says_else_where_the_standard_does(
+    segments: tuple[str, ...], number: str, name: str, service: str
+) -> None:
+    rules = {"surgeon": "ZU1-5", "service": "ZU1-6"}
+    settings = SETTINGS.model_copy(update={"hl7": Hl7.model_validate({"senders": {"OR|H": rules}})})
+    found = told(booking(LUMBAR, *segments).replace(b"PV1|1|I\r", b""), settings)
+    assert (found["surgeon"], found["service"]) == ({"number": number, "name": name}, service)
+    if segments[-1].startswith("ZU1"):
+        unset = told(booking(LUMBAR, *segments).replace(b"PV1|1|I\r", b""))
+        assert (unset["surgeon"], unset["service"]) == ({"number": "2", "name": "Haus, Berta"}, "ORTH")

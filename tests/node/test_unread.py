@@ -78,9 +78,7 @@ def test_counts_in_messages_of_other_types(kind: str) -> None:
 
 
 def listed(db: Database) -> list[tuple[str, str, str]]:
-    # That nothing except counts is known of these patients is another matter.
-    sql = "SELECT source, code, detail FROM problems WHERE code <> 'counts-of-nobody' ORDER BY 2"
-    return db.execute(sql).fetchall()
+    return db.execute("SELECT source, code, detail FROM problems ORDER BY 2").fetchall()
 
 
 def of_patient(number: int, *rows: str) -> bytes:
@@ -124,3 +122,28 @@ def test_a_row_of_an_unknown_code_is_one_problem_of_its_sender(db: Database) -> 
     named = [detail for _, detail in found if "XNEUTX" in detail]
     assert len(named) == 1
     assert named[0].startswith("3 messages, for example: XNEUTX PMNs")
+
+
+def test_counts_of_numbers_of_which_nothing_else_is_known_are_said_while_they_are_few_and_new(db: Database) -> None:
+    def said() -> list[str]:
+        return [detail for _, code, detail in listed(db) if code == "counts-of-nobody"]
+
+    counted = [of_patient(n, *COUNT) for n in range(6)]
+    stays = [hl7("ADT^A01", at="20260401080000", number=f"71{n:02}") for n in range(6)]
+    receive(db, [*counted[:5], *stays[:5]])
+    assert said() == []
+    receive(db, [counted[5]])
+    (line,) = said()
+    assert line.startswith("1 patient numbers have blood counts of the last 30 days")
+    # A night later something else is known of it; of others it is not, and they are old a month later.
+    receive(db, [stays[5]])
+    assert said() == []
+    receive(db, [of_patient(6, *COUNT)])
+    assert len(said()) == 1
+    receive(db, [hl7("ADT^A01", at="20260511080000", number="7100")])
+    assert said() == []
+    # Where a laboratory sends the counts of everybody, that nothing else is known of most is as it is.
+    receive(db, [hl7("ADT^A01", at="20260412080000", number="7100")])
+    assert len(said()) == 1
+    receive(db, [of_patient(n, *COUNT) for n in range(7, 9)])
+    assert said() == []

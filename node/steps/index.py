@@ -29,6 +29,7 @@ from node.people.quarantine import CORRECTED, OWN_RESULT
 from node.placeholders import known_birth_date
 from node.settings import Settings
 from node.steps.completeness import completeness
+from node.steps.pending import UNINDEXED
 from node.steps.rejections import note_rejections, reasons_of
 from node.steps.resent import contested_with, settle_resent
 from node.steps.signs import names_to_list
@@ -47,11 +48,6 @@ BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""
 
 # Cheap, and so spares the search through all objects when there is nothing to find.
-UNINDEXED = """
-SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instance)
-     - (SELECT count(*) FROM derived_superseded) - (SELECT count(*) FROM derived_problem WHERE step = 'index')
-"""
-
 PENDING_OBJECTS = """
 SELECT o.object_id, o.sha256, o.sop_class_uid, o.sop_instance_uid,
        (SELECT c.corrected_id FROM fact_correction AS c WHERE c.object_id = o.object_id

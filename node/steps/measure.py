@@ -16,35 +16,21 @@ from node.errors import DicomReadError, SliceError
 from node.measure.rois import roi_json
 from node.people.reading_checks import NEVER_LIFTED
 from node.people.readings import FoundSlice, find_slice, load_slice, parse_rois
+from node.steps import pending as due
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.failures import Unit, barrier, forget_failure
 from node.store.pending import touch
 from node.store.reasons import loaded, loaded_against, stored
 
-ALGORITHM_NAME = "vbq-roi"
-ALGORITHM_VERSION = "1"
-"""Raised when the same circles would give another number or another status; everything is then measured again."""
-
-PENDING = """
-SELECT r.reading_id, r.series_instance_uid, r.reader, r.rois,
-       s.instances_sha256, s.role, s.reasons, s.protocol_warnings, s.patient_authority, s.patient_id, r.approves,
-       (SELECT c.doubts FROM fact_reading_check AS c WHERE c.reading_id = r.reading_id),
-       EXISTS (SELECT 1 FROM fact_reading AS o
-               WHERE o.series_instance_uid = r.series_instance_uid AND o.rois = r.rois
-                 AND lower(trim(o.reader)) <> lower(trim(r.reader))
-                 AND o.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal))
-FROM fact_reading AS r
-JOIN derived_series AS s USING (series_instance_uid)
-LEFT JOIN derived_measurement AS m
-    ON m.series_instance_uid = r.series_instance_uid AND m.reading_id = r.reading_id
-    AND m.instances_sha256 = s.instances_sha256 AND m.algorithm_name = ? AND m.algorithm_version = ?
-WHERE m.reading_id IS NULL AND s.stale = 0
-  AND r.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)
-  AND NOT EXISTS (SELECT 1 FROM state_failure AS f
-                  WHERE f.step = 'measure' AND f.unit_kind = 'reading'
-                    AND f.unit_key = CAST(r.reading_id AS TEXT) AND f.final = 1)
-ORDER BY r.reading_id
+COLUMNS = """
+r.reading_id, r.series_instance_uid, r.reader, r.rois,
+s.instances_sha256, s.role, s.reasons, s.protocol_warnings, s.patient_authority, s.patient_id, r.approves,
+(SELECT c.doubts FROM fact_reading_check AS c WHERE c.reading_id = r.reading_id),
+EXISTS (SELECT 1 FROM fact_reading AS o
+        WHERE o.series_instance_uid = r.series_instance_uid AND o.rois = r.rois
+          AND lower(trim(o.reader)) <> lower(trim(r.reader))
+          AND o.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal))
 """
 
 
@@ -81,7 +67,8 @@ class _Result:
 
 def measure_readings(db: Database, archive: Archive) -> int:
     """Measure every reading whose series has changed or that is new; returns how many."""
-    rows = db.execute(PENDING, [ALGORITHM_NAME, ALGORITHM_VERSION]).fetchall()
+    sql = f"SELECT {COLUMNS} {due.UNMEASURED_READINGS} ORDER BY r.reading_id"
+    rows = db.execute(sql, due.ROI_ALGORITHM).fetchall()
     for row in rows:
         unit = Unit("reading", str(row[0]))
         pending = _pending(row)
@@ -175,6 +162,7 @@ def _wrong_series(pending: _Pending) -> Sequence[Reason]:
 def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | None]:
     measured = result.score
     signals = measured.rois if measured else {}
+    name, version = due.ROI_ALGORITHM
     return {
         "series_instance_uid": pending.series_uid,
         "source": f"reading:{pending.reader}",
@@ -189,6 +177,6 @@ def _row(pending: _Pending, result: _Result) -> dict[str, str | int | float | No
         "vbq_median": measured.vbq_median if measured else None,
         "vbq_sd": result.vbq_sd,
         "rois": json.dumps({n: roi_json(c, signals.get(n)) for n, c in sorted(result.circles.items())}),
-        "algorithm_name": ALGORITHM_NAME,
-        "algorithm_version": ALGORITHM_VERSION,
+        "algorithm_name": name,
+        "algorithm_version": version,
     }

@@ -8,8 +8,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from analytics.records import MeasurementStatus
-from node.people.readings import add_reading
+from node.people.readings import add_reading, withdraw
 from node.steps.measure import measure_readings
+from node.steps.pending import pending
 from node.steps.retry import retry_failed
 from node.store.database import writing
 from node.store.failures import ask_again
@@ -100,11 +101,30 @@ def test_an_image_that_makes_the_slice_ambiguous_rejects_the_measurement(world: 
     assert json.loads(str(row["rois"]))["L1"] == {"row": 10.0, "col": 12.0, "radius_px": 3.0}
 
 
+@pytest.mark.parametrize("measured", [True, False])
+def test_nothing_is_left_to_do_once_a_reading_is_withdrawn(world: World, measured: bool):
+    arrive(world, *painted())
+    read(world)
+    measure(world)
+    read(world, reader="B", L1=[11.0, 12.0, 3.0])
+    if measured:
+        measure(world)
+    withdraw(world.db, reading_id=2, reader="B", why="another slice", now=LATER)
+    measure(world)
+    assert pending(world.db)["readings to measure"] == 0
+    world.receive(mr_image(seed=77, SeriesInstanceUID=SERIES, InstanceNumber=99))
+    world.index()
+    world.catalogue(now=LATER + timedelta(hours=2))
+    measure(world)
+    assert pending(world.db)["readings to measure"] == 0
+
+
 def test_another_version_of_the_algorithm_measures_again(world: World, monkeypatch: pytest.MonkeyPatch):
     arrive(world, *painted())
     read(world)
     measure(world)
-    monkeypatch.setattr("node.steps.measure.ALGORITHM_VERSION", "2")
+    monkeypatch.setattr("node.steps.pending.ROI_ALGORITHM", ("vbq-roi", "2"))
+    assert pending(world.db)["readings to measure"] == 1
     assert measure(world) == 1
     assert only(world)["algorithm_version"] == "2"
 

@@ -12,6 +12,13 @@ from node.commands.shell import Config, open_node, out, read_settings
 app = typer.Typer()
 
 
+class Which(StrEnum):
+    """Which images go along."""
+
+    SLICE = "slice"
+    SERIES = "series"
+
+
 class Form(StrEnum):
     """File format."""
 
@@ -29,12 +36,29 @@ def export(
         bool,
         typer.Option("--real-dates", help="Dates as they are; else those of a patient are shifted by the same days."),
     ] = False,
+    images: Annotated[
+        Which | None,
+        typer.Option(
+            "--images", help="With the measured slices, or all slices of their series, as de-identified DICOM files."
+        ),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Export cohort, blood counts and measurements under ids of their own, with a codebook. It is in the audit."""
     from node.operate.export import export as write
 
-    db, _ = open_node(read_settings(config), action="export", subject=receiver)
-    done = write(db, folder, receiver=receiver, form=form.value, shift_dates=not real_dates, now=now())
+    db, archive = open_node(read_settings(config), action="export", subject=receiver)
+    done = write(
+        db,
+        folder,
+        receiver=receiver,
+        form=form.value,
+        shift_dates=not real_dates,
+        now=now(),
+        archive=archive,
+        images=images.value if images else None,
+    )
     rows = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in done.rows.items())
     out.print(f"written to {folder}: {rows}", markup=False, highlight=False, soft_wrap=True)
+    for why, number in done.kept_here.items():
+        out.print(f"{number} images stay here: {why}", markup=False, highlight=False, soft_wrap=True)

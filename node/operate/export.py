@@ -30,6 +30,9 @@ from node.analysis.cells import guarded
 from node.clock import from_text, to_text
 from node.conf import conf_path
 from node.errors import InputError
+from node.operate.deidentify import Cover
+from node.operate.export_images import COLUMNS, FOLDER, MEANINGS, Given, Images, write_images
+from node.store.archive import Archive
 from node.store.pseudonym import pseudonym, pseudonym_key
 
 Format = Literal["csv", "parquet", "jsonl"]
@@ -90,13 +93,29 @@ PARTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written: rows by table."""
+    """What was written: rows by table; and the images that stayed here, by why."""
 
     rows: Mapping[str, int]
+    kept_here: Mapping[str, int]
 
 
-def export(db: Database, folder: Path, *, receiver: str, form: Format, shift_dates: bool, now: datetime) -> Exported:
+def export(
+    db: Database,
+    folder: Path,
+    *,
+    receiver: str,
+    form: Format,
+    shift_dates: bool,
+    now: datetime,
+    archive: Archive | None = None,
+    images: Images | None = None,
+) -> Exported:
     """Write the tables, a codebook and what was exported to a new folder.
+
+    Parameters
+    ----------
+    archive, images
+        Where the images lie, and which of them go along, de-identified; none without either.
 
     Raises
     ------
@@ -118,7 +137,14 @@ def export(db: Database, folder: Path, *, receiver: str, form: Format, shift_dat
         write(path, columns(db, part), rows)
         counts[part.view] = len(rows)
         hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    _write_csv(folder / "codebook.csv", CODEBOOK, list(_codebook(db, disguise)))
+    given = Given(rows=(), kept_here={})
+    if archive is not None and images is not None:
+        given = write_images(db, archive, folder, images, cover=disguise.cover, series_id=disguise.series)
+        counts[FOLDER] = len(given.rows)
+        write(folder / f"{FOLDER}.{form}", COLUMNS, given.rows)
+        for path in (folder / f"{FOLDER}.{form}", *(folder / str(row["file"]) for row in given.rows)):
+            hashes[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    _write_csv(folder / "codebook.csv", CODEBOOK, list(_codebook(db, disguise, images=images)))
     _write_csv(folder / "codes.csv", ("code", "words"), list(_codes()))
     about = {
         "made_at": to_text(now),
@@ -126,11 +152,13 @@ def export(db: Database, folder: Path, *, receiver: str, form: Format, shift_dat
         "receiver": receiver,
         "dates": "shifted by a number of days for each patient" if shift_dates else "as they are",
         "ages": f"over {OLDEST - 1} are {OLDEST}",
+        "images": "none" if images is None else f"DICOM, de-identified by the basic profile of PS3.15: {images}",
+        "images_kept_here": given.kept_here,
         "rows": counts,
         "sha256": hashes,
     }
     (folder / "export.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Exported(rows=counts)
+    return Exported(rows=counts, kept_here=given.kept_here)
 
 
 def columns(db: Database, part: Part) -> dict[str, str]:
@@ -169,6 +197,19 @@ class _Disguise:
             found["age"] = min(row["age"], OLDEST)
         return found
 
+    def cover(self, patient: str) -> Cover:
+        """What stands for a patient (P…) in images."""
+        return Cover(
+            patient=pseudonym(self._key, "X", f"patient|{patient}"),
+            uid=lambda uid: hmac.new(self._key, f"uid|{uid}".encode(), hashlib.sha256).digest(),
+            days_back=self._days(patient),
+            shifted=self.shift_dates,
+        )
+
+    def series(self, uid: str) -> str:
+        """What stands for a SeriesInstanceUID in the table of measurements."""
+        return pseudonym(self._key, "X", f"measurements|{uid}")
+
     def _days(self, patient: str) -> timedelta:
         """At least a day and at most a year back, the same for all of a patient."""
         if not self.shift_dates:
@@ -185,7 +226,7 @@ class _Disguise:
         return to_text(from_text(value) - days)
 
 
-def _codebook(db: Database, disguise: _Disguise) -> Iterator[dict[str, Any]]:
+def _codebook(db: Database, disguise: _Disguise, *, images: Images | None) -> Iterator[dict[str, Any]]:
     tables = json.loads(conf_path("datasette.json").read_text(encoding="utf-8"))["databases"]["node"]["tables"]
     made = {"patient": "Id of the patient, of this export", "series": "Id of the series, of this export"}
     for part in PARTS:
@@ -197,6 +238,9 @@ def _codebook(db: Database, disguise: _Disguise) -> Iterator[dict[str, Any]]:
                 changed = f"over {OLDEST - 1} is {OLDEST}"
             meaning = made.get(name) or tables[part.view]["columns"][name]
             yield {"table": part.view, "column": name, "type": kind, "meaning": meaning, "changed": changed}
+    for name, kind in COLUMNS.items() if images else ():
+        changed = "id of this export" if name in ("patient", "series", "sop_instance_uid") else ""
+        yield {"table": FOLDER, "column": name, "type": kind, "meaning": MEANINGS[name], "changed": changed}
 
 
 def _codes() -> Iterator[dict[str, str]]:

@@ -21,24 +21,11 @@ from node.settings import Backup, Identity, Settings
 from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
-from node.store.snapshot import publish
-from tests.node.golden_data import COMMITS, derive, lines, unpack
+from tests.node.golden_data import lines
 
 AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
 BERT = ("0012346", "0099999", "Test^Bert")
 """Two numbers that were merged, and the name."""
-
-
-@pytest.fixture(scope="module")
-def derived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
-    """A small hospital with nights, readings and mails, all of it derived."""
-    golden = unpack(COMMITS[0], tmp_path_factory.mktemp("golden"))
-    settings = golden.settings()
-    with closing(open_database(golden.folder, create=True)) as db:
-        derive(db, settings)
-        publish(db, golden.folder)
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return golden.folder, settings
 
 
 @pytest.fixture

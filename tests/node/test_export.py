@@ -3,38 +3,70 @@
 import csv
 import json
 import re
+import shutil
 from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pydicom
 import pytest
 
 from node.errors import InputError
 from node.operate.export import Exported, Format, export
+from node.settings import Settings
+from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
-from tests.node.golden_data import COMMITS, derive, unpack
 
 AT = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    golden = unpack(COMMITS[0], tmp_path_factory.mktemp("golden"))
-    with closing(open_database(golden.folder, create=True)) as db:
-        derive(db, golden.settings())
-        with writing(db):
-            # As old as hardly anybody is, and an id that a spreadsheet would calculate.
-            row = {"id": "=1+2", "site": "s", "import_id": 1, "line": 999, "age": 97, "eligible": 0,
-                   "exclusion_reasons": "[]", "surgery_date": "2026-01-31"}  # fmt: skip
-            insert(db, "derived_import_row", [row])
-    return golden.folder
+def folder(derived: tuple[Path, Settings], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("export") / "data"
+    shutil.copytree(derived[0], place)
+    with closing(open_database(place)) as db, writing(db):
+        # As old as hardly anybody is, and an id that a spreadsheet would calculate.
+        row = {"id": "=1+2", "site": "s", "import_id": 1, "line": 999, "age": 97, "eligible": 0,
+               "exclusion_reasons": "[]", "surgery_date": "2026-01-31"}  # fmt: skip
+        insert(db, "derived_import_row", [row])
+    return place
 
 
 def exported(folder: Path, to: Path, *, receiver: str = "A", form: Format = "csv", shift: bool = True) -> Exported:
     with closing(open_database(folder)) as db:
         return export(db, to, receiver=receiver, form=form, shift_dates=shift, now=AT)
+
+
+def test_images_go_along_under_the_ids_of_the_tables(folder: Path, tmp_path: Path) -> None:
+    with closing(open_database(folder)) as db:
+        done = export(
+            db,
+            tmp_path / "e",
+            receiver="A",
+            form="csv",
+            shift_dates=True,
+            now=AT,
+            archive=Archive(folder),
+            images="slice",
+        )
+        known = db.execute("SELECT DISTINCT sop_instance_uid FROM fact_object").fetchall()
+        (patients,) = db.execute("SELECT group_concat(patient_id) FROM derived_identifier").fetchone()
+    rows = read(tmp_path / "e" / "images.csv")
+    measured = {row["series"]: row for row in read(tmp_path / "e" / "measurements.csv") if row["in_effect"] == "1"}
+    assert len(rows) == done.rows["images"] == 2
+    for row in rows:
+        assert measured[row["series"]]["patient"] == row["patient"]
+        given = pydicom.dcmread(tmp_path / "e" / row["file"])
+        assert given.PatientID == row["patient"]
+        assert date.fromisoformat(given.StudyDate).isoformat() == measured[row["series"]]["study_date"]
+        content = (tmp_path / "e" / row["file"]).read_bytes()
+        assert [
+            one for one in (*patients.split(","), "Test^", *(uid for (uid,) in known)) if one.encode() in content
+        ] == []
+    about = json.loads((tmp_path / "e" / "export.json").read_text())
+    assert set(about["sha256"]) >= {"images.csv", *(row["file"] for row in rows)}
 
 
 def read(path: Path) -> list[dict[str, Any]]:

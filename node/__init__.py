@@ -2,6 +2,9 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
 __version__ = "0.1.0"
 
@@ -9,10 +12,29 @@ __version__ = "0.1.0"
 # time five to twenty-five times as high was measured), and the last digit of a sum depends on their number.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-if "sqlite_utils" not in sys.modules and "pandas" not in sys.modules:
-    # sqlite_utils 3 imports pandas where it finds it, to make tables of data frames, which nothing here asks of it: a
-    # second and 55 MB of every process, of which few need pandas themselves.
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # typeshed has modules only; None is an ImportError
-    import sqlite_utils as _sqlite_utils
 
-    del sys.modules["pandas"], _sqlite_utils
+OF_PIXELS = ("gdcm", "PIL")
+"""What pydicom loads to decode pixels, 25 MB: for a process that decodes none, or has another one do it."""
+
+
+@contextmanager
+def hidden(*libraries: str) -> Iterator[None]:
+    """Keep libraries from what is imported in the block and would load them only because they are installed.
+
+    What is loaded already stays as it is. Afterwards each can be imported as ever, by those who need it.
+    """
+    mine = [name for name in libraries if name not in sys.modules]
+    # None is an ImportError; typeshed has modules only.
+    cast(dict[str, None], sys.modules).update(dict.fromkeys(mine))
+    try:
+        yield
+    finally:
+        for name in mine:
+            del sys.modules[name]
+
+
+# sqlite_utils would load pandas and numpy to make tables of their arrays, structlog rich for tracebacks with the values
+# of variables: 1.5 s and 75 MB of every process, of which few need them. Nothing here asks for either.
+with hidden("pandas", "numpy", "rich"):
+    import sqlite_utils  # noqa: F401
+    import structlog  # noqa: F401

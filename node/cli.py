@@ -53,7 +53,7 @@ for part in (
 def _show_version(wanted: bool) -> None:
     if not wanted:
         return
-    from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+    from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 
     out.print(f"vbq-node {__version__}, schema {newest()}, measurement {AUTOMATIC_NAME} {AUTOMATIC_VERSION}")
     raise typer.Exit

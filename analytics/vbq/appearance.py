@@ -4,8 +4,8 @@ And whether the marrow looks like marrow that a score can be had from: of one ki
 """
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.reasons import Reason
 from analytics.records import CSF, LEVELS, VbqScore
@@ -168,7 +168,7 @@ def void_shares(grid: Grid, spine: Spine, bone: float) -> list[float]:
     found = []
     for part in parts:
         about = box(part.mask, 1)
-        inside = ndimage.distance_transform_edt(part.mask[about]) * spine.spacing_mm >= VOID_DEPTH_MM
+        inside = scipy.ndimage.distance_transform_edt(part.mask[about]) * spine.spacing_mm >= VOID_DEPTH_MM
         if inside.any():
             found.append(float(np.mean(grid.signal[about][inside] < VOID * bone)))
     return found

@@ -9,10 +9,6 @@ from numpy.typing import NDArray
 from analytics.reasons import Reason
 from analytics.records import MeasurementStatus, RoiSignal, VbqScore
 
-AUTOMATIC_NAME = "vbq-auto"
-AUTOMATIC_VERSION = "6"
-"""Raised when the same images would give another number or another status; everything is then measured again."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class SagittalImage:

@@ -14,8 +14,8 @@ None of it is validated here: nobody read it, no cut-off is known, and it enters
 from itertools import pairwise
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.records import CSF, RoiSignal, VbqScore
 from analytics.vbq.automatic import Beside, SagittalImage
@@ -43,10 +43,10 @@ def _of_s1(image: SagittalImage, grid: Grid, spine: Spine) -> RoiSignal | None:
         return None
     about = box(spine.s1.mask, 1)
     place = np.zeros_like(spine.s1.mask)
-    place[about] = ndimage.distance_transform_edt(spine.s1.mask[about]) * spine.spacing_mm >= CORTEX_MM
+    place[about] = scipy.ndimage.distance_transform_edt(spine.s1.mask[about]) * spine.spacing_mm >= CORTEX_MM
     if np.count_nonzero(place) < FEW:
         return None
-    signal = ndimage.gaussian_filter(grid.signal, 0.5)
+    signal = scipy.ndimage.gaussian_filter(grid.signal, 0.5)
     found = greatest_circle(signal, place, float(np.median(signal[place])), axes(spine, 0)[1], spine.spacing_mm)
     if found is None:
         return None

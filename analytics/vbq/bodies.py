@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.vbq.grid import Grid, disc
 from analytics.vbq.spine import Part, Spine
@@ -84,7 +84,7 @@ def marrow(spine: Spine, index: int) -> NDArray[np.bool_]:
     keep = forward >= fore - ANTERIOR_PART * (fore - back)
     out[rows[keep], columns[keep]] = True
     about = box(body.mask, 1)
-    out[about] &= ndimage.distance_transform_edt(body.mask[about]) * spine.spacing_mm >= CORTEX_MM
+    out[about] &= scipy.ndimage.distance_transform_edt(body.mask[about]) * spine.spacing_mm >= CORTEX_MM
     return out
 
 
@@ -99,7 +99,7 @@ def body_circles(grid: Grid, spine: Spine, indices: Sequence[int]) -> list[BodyC
 
     Verification: lesions painted into healthy bodies, ``tests/benchmarks/vbq_lesions.py``.
     """
-    signal = ndimage.gaussian_filter(grid.signal, 0.5)
+    signal = scipy.ndimage.gaussian_filter(grid.signal, 0.5)
     places = [marrow(spine, index) for index in range(min(len(spine.bodies), COMPARED))]
     signals = {index: signal[place] for index, place in enumerate(places) if np.count_nonzero(place) >= FEW}
     return [
@@ -144,15 +144,15 @@ def greatest_circle(
     about = box(place, int(np.ceil(RADII_MM[0] / spacing_mm)))
     place, signal = place[about], signal[about]
     focal = (np.abs(signal - own) > FOCAL * own).astype(np.float64)
-    room = ndimage.distance_transform_edt(place) * spacing_mm
-    middle = np.asarray(ndimage.center_of_mass(place)) - front * BACK_MM / spacing_mm
+    room = scipy.ndimage.distance_transform_edt(place) * spacing_mm
+    middle = np.asarray(scipy.ndimage.center_of_mass(place)) - front * BACK_MM / spacing_mm
     best: BodyCircle | None = None
     for radius in RADII_MM:
         rows, columns = np.nonzero(room >= radius)
         if rows.size == 0:
             continue
         circle = disc((radius / spacing_mm, radius / spacing_mm))
-        share = ndimage.convolve(focal, circle, mode="constant")[rows, columns]
+        share = scipy.ndimage.convolve(focal, circle, mode="constant")[rows, columns]
         away = np.hypot(rows - middle[0], columns - middle[1])
         # A few focal pixels, more or less, move no circle.
         choice = int(np.lexsort((away, np.round(np.maximum(share, FOCAL_SHARE), 3)))[0])

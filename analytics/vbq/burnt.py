@@ -4,8 +4,8 @@ It is no signal. Behind the back it would be taken for a ghost of motion, and on
 """
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.reasons import Reason
 from analytics.vbq.morphology import dilated
@@ -26,7 +26,7 @@ def burnt_in(signal: NDArray[np.float64]) -> NDArray[np.bool_] | None:
     mask: NDArray[np.bool_] = signal == signal.max()
     if np.count_nonzero(mask) < FEWEST_PX:
         return None
-    beside = ndimage.binary_dilation(mask, structure=np.ones((3, 3))) & ~mask
+    beside = scipy.ndimage.binary_dilation(mask, structure=np.ones((3, 3))) & ~mask
     if not beside.any() or float(np.median(signal[beside])) > ABOVE_NEIGHBOURS * float(signal.max()):
         return None
     return mask

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.vbq.grid import Grid, disc
 
@@ -154,11 +154,11 @@ def fluid_circle(
     down, back = np.subtract(rows, centre[0] - view.origin[0]), np.subtract(columns, centre[1] - view.origin[1])
     circle = disc(reach_px)
     canal = (view.canal > IN_CANAL).astype(np.float64)
-    whole = ndimage.convolve(canal, circle, mode="constant") > 0.999
+    whole = scipy.ndimage.convolve(canal, circle, mode="constant") > 0.999
     inside = whole & (np.abs(down) * FLUID_MM <= HALF_LEVEL_MM) & _in_image(view)
     if not inside.any():
         return None
-    purity = np.where(inside, ndimage.convolve(fluid * canal, circle, mode="constant"), 0.0)
+    purity = np.where(inside, scipy.ndimage.convolve(fluid * canal, circle, mode="constant"), 0.0)
     nearly = np.argwhere(inside & (purity >= NEARLY * purity.max()))
     purities = purity[tuple(nearly.T)]
     means = np.array([mean_at(float(row), float(column)) for row, column in nearly + np.array(view.origin)])

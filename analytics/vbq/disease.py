@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.reasons import Reason, Value
 from analytics.vbq.bodies import CORTEX_MM, FEW, axes, box, on_the_line, whole_bodies
@@ -111,7 +111,7 @@ def _marrow_of_bodies(grid: Grid, spine: Spine) -> dict[int, Marrow]:
 def _marrow(grid: Grid, body: Part, up: NDArray[np.float64]) -> Marrow | None:
     """``None`` where there is too little of it."""
     about = box(body.mask, 1)
-    inside = ndimage.distance_transform_edt(body.mask[about]) * grid.spacing_mm >= CORTEX_MM
+    inside = scipy.ndimage.distance_transform_edt(body.mask[about]) * grid.spacing_mm >= CORTEX_MM
     if np.count_nonzero(inside) < FEW:
         return None
     rows, columns = np.nonzero(inside)

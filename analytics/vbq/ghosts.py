@@ -9,8 +9,8 @@ on the body alone stay unseen.
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.grid import to_grid
@@ -54,7 +54,7 @@ def ghost(image: SagittalImage, marrow: float) -> float | None:
 def _behind_the_back(signal: NDArray[np.float64], marrow: float) -> NDArray[np.bool_]:
     """Pixels behind the last of the body in their row; zeros are what the scanner has blanked."""
     bright: NDArray[np.bool_] = signal > BODY_OVER_MARROW * marrow
-    found, count = ndimage.label(opened(bright, 2))
+    found, count = scipy.ndimage.label(opened(bright, 2))
     if count == 0:
         return np.zeros(signal.shape, dtype=bool)
     sizes = np.bincount(found.ravel())[1:]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.records import Circle
 from analytics.vbq.automatic import SagittalImage
@@ -97,7 +97,7 @@ def _filled(grid: Grid, signal: NDArray[np.float64]) -> Grid:
     turned = np.flip(turned, tuple(axis for axis in (0, 1) if grid.flipped[axis]))
     shape, spacing = turned.shape, grid.native_spacing_mm[:: -1 if grid.transposed else 1]
     zoom = [grid.spacing_mm / mm for mm in spacing]
-    smooth = ndimage.gaussian_filter(turned, [0.4 * step if step > 1 else 0.0 for step in zoom])
+    smooth = scipy.ndimage.gaussian_filter(turned, [0.4 * step if step > 1 else 0.0 for step in zoom])
     size = [max(1, round(shape[axis] / zoom[axis])) for axis in (0, 1)]
     return Grid(
         signal=_linear(smooth, *((np.arange(size[axis]) + 0.5) * zoom[axis] - 0.5 for axis in (0, 1))),

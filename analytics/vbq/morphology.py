@@ -4,8 +4,8 @@ Outside the image there is nothing: what touches the edge is eroded from there a
 """
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Mask = NDArray[np.bool_]
 
@@ -42,12 +42,12 @@ def opened_by_square(mask: Mask, side: int) -> Mask:
     held = corners[side:, side:] - corners[:-side, side:] - corners[side:, :-side] + corners[:-side, :-side]
     whole = np.zeros(mask.shape, dtype=np.uint8)
     whole[half : mask.shape[0] - half, half : mask.shape[1] - half] = held == side * side
-    out: Mask = ndimage.maximum_filter(whole, size=side, mode="constant") > 0
+    out: Mask = scipy.ndimage.maximum_filter(whole, size=side, mode="constant") > 0
     return out
 
 
 def filled(mask: Mask) -> Mask:
     """With its holes: what is not joined to the outside."""
-    labels, _ = ndimage.label(~np.pad(mask, 1))
+    labels, _ = scipy.ndimage.label(~np.pad(mask, 1))
     out: Mask = (labels != labels[0, 0])[1:-1, 1:-1]
     return out

@@ -8,8 +8,8 @@ only, a darkest value that is not dark. What was interpolated afterwards, or sto
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.reasons import Reason
 from analytics.vbq.morphology import dilated, opened_by_square
@@ -79,7 +79,7 @@ def _missing(signal: NDArray[np.float64]) -> Iterator[tuple[float, int]]:
     if levels is None:
         return
     pixels = np.bincount(levels)
-    dense = ndimage.uniform_filter1d(pixels.astype(float), 9) >= DENSE_PX
+    dense = scipy.ndimage.uniform_filter1d(pixels.astype(float), 9) >= DENSE_PX
     highest = float(np.percentile(levels, 99))
     for low, high in BANDS:
         band = slice(max(2, int(low * highest)), int(high * highest) + 1)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.reasons import Language, Reason, Value
+from analytics.reasons import Reason, Value
 from analytics.vbq.contrast import AGENT, Contrast, contrast_of, most
+from analytics.vbq.criterion import Criterion
 from analytics.vbq.foreign import PARALLEL_COSINE, foreign_images, not_original, stack_normal, unit_normal
 from analytics.vbq.header import MR_IMAGES, ImageHeader
 from analytics.vbq.parts import named_parts
@@ -54,25 +55,6 @@ DOUBTS = frozenset({"contrast-unknown", "images-foreign"})
 """Codes of what speaks neither for nor against a series, but for a person to look at it."""
 WIDE_STEP = 1.5
 """A step this many times the usual one has room for a slice that is not there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Criterion:
-    """One thing looked at. ``holds`` is ``None`` where it is unknown and neither speaks for nor against.
-
-    ``silent``: it speaks against only because the headers do not say; the image itself can.
-    """
-
-    holds: bool | None
-    reason: Reason
-    silent: bool = False
-
-    def words(self, language: Language | None = None) -> str:
-        """The sentence, and whether it speaks for or against."""
-        said: dict[str, Value] = {"what": self.reason}
-        if self.holds is None:
-            return Reason("criterion-unknown", said).words(language)
-        return (Reason("criterion-for", said) if self.holds else Reason("criterion-against", said)).words(language)
 
 
 @dataclass(frozen=True, kw_only=True)

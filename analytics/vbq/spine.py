@@ -6,8 +6,8 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from analytics.reasons import Reason
 from analytics.vbq.morphology import filled, opened
@@ -102,10 +102,10 @@ def _beside(bodies: Sequence[Part], shape: tuple[int, ...]) -> NDArray[np.bool_]
 
 def _parts(mask: NDArray[np.bool_], spacing_mm: float, minimum_mm2: float) -> list[Part]:
     """Connected regions of at least an area, after thin bridges are cut; from foot to head."""
-    labels, count = ndimage.label(opened(mask))
+    labels, count = scipy.ndimage.label(opened(mask))
     areas = np.bincount(labels.ravel(), minlength=count + 1) * spacing_mm**2
     found = []
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+    for number, box in enumerate(scipy.ndimage.find_objects(labels), start=1):
         if areas[number] < minimum_mm2:
             continue
         region = labels[box] == number
@@ -118,7 +118,7 @@ def _parts(mask: NDArray[np.bool_], spacing_mm: float, minimum_mm2: float) -> li
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labels, count = ndimage.label(mask)
+    labels, count = scipy.ndimage.label(mask)
     if count == 0:
         return mask
     out: NDArray[np.bool_] = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))

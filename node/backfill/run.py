@@ -22,16 +22,9 @@ from node.measure.task import Row
 from node.settings import Settings
 from node.steps.index import catalogue_studies, index_objects
 from node.steps.lock import deriving
-from node.steps.measure_automatic import (
-    ALGORITHM,
-    PENDING,
-    measured_elsewhere,
-    pending_studies,
-    store,
-    task_of,
-    without,
-)
+from node.steps.measure_automatic import measured_elsewhere, store, task_of, without
 from node.steps.pending import pending
+from node.steps.unmeasured import ALGORITHM, PENDING, pending_studies
 from node.store.archive import Archive
 from node.store.database import writing
 from node.store.failures import Unit, barrier, note_outcome

@@ -68,7 +68,7 @@ class _Worker:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own arguments
-                [sys.executable, "-m", "node.dicom.pool", str(theirs.fileno())],
+                [sys.executable, "-m", "node.dicom.acceptor_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -259,7 +259,3 @@ def main(channel: socket.socket) -> int:
         log.error("a process of the receiver ends", reason=str(error))
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(socket.socket(fileno=int(sys.argv[1]))))

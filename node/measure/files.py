@@ -14,9 +14,9 @@ from pathlib import Path
 
 from analytics.reasons import Reason, codes, words
 from analytics.records import MeasurementStatus
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from analytics.vbq.protocol import to_json_dict as protocol_json
 from analytics.vbq.score import segmental
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage
 from node.errors import DicomReadError, InputError

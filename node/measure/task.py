@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_study
 from node.measure.rois import beside_json, roi_json
 from node.measure.study import ImageRow, received, versions

@@ -23,12 +23,10 @@ from analytics.paper.analysis import Choices, analyse
 from analytics.paper.regression import OlsFit
 from analytics.pictures.flow import Flow, FlowStep
 from node.analysis.analyse import Run, write
-from node.clock import to_text
 from node.errors import InputError
 from node.nightly.cohort import cohort_frame
-from node.store.database import REPORT_FOLDER
+from node.nightly.due import unwritten_analysis
 
-FOLDER = "analysis"
 SEED = 1
 """Seed of the bootstraps of every night: the same cohort gives the same numbers."""
 
@@ -40,23 +38,18 @@ def publish_analysis(db: Database, folder: Path, *, now: datetime) -> None:
 
     A folder that cannot be written is logged; the night itself is not touched.
     """
-    row = db.execute(
-        "SELECT night, n_rows FROM record_fit WHERE made_at <= ? ORDER BY night DESC LIMIT 1", [to_text(now)]
-    ).fetchone()
-    if row is None or row[1] == 0:
+    unwritten = unwritten_analysis(db, folder, now=now)
+    if unwritten is None:
         return
-    parent = folder / REPORT_FOLDER / row[0]
-    target = parent / FOLDER
-    if target.exists():
-        return
+    night, target = unwritten
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        unfinished = parent / f".{FOLDER}.{os.getpid()}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
         shutil.rmtree(unfinished, ignore_errors=True)
-        write(past_analysis(db, date.fromisoformat(row[0])), unfinished)
+        write(past_analysis(db, night), unfinished)
         unfinished.rename(target)
     except OSError as error:
-        log.error("the night's analysis could not be written", night=row[0], error=error.strerror)
+        log.error("the night's analysis could not be written", night=night.isoformat(), error=error.strerror)
 
 
 def past_analysis(db: Database, night: date) -> Run:

@@ -9,11 +9,9 @@ from sqlite_utils import Database
 
 from analytics.methods.rows import Refusal
 from analytics.paper.regression import OlsFit
-from node.steps.pending import pending
+from node.nightly.due import left_to_derive
 from node.store.reasons import loaded
 
-NOT_YET_DUE = "studies arriving"
-"""The one kind of pending work that is merely waiting out its quiet period."""
 EXCLUSIONS = """
 SELECT exclusion_reasons FROM derived_link WHERE eligible = 0 AND status IN ('linked', 'incomplete', 'held')
 UNION ALL
@@ -128,11 +126,6 @@ def read_exclusions(db: Database) -> Counter[str]:
     for (text,) in db.execute(EXCLUSIONS):
         reasons.update([reason.short() for reason in loaded(text)[:1]])
     return reasons
-
-
-def left_to_derive(db: Database) -> dict[str, int]:
-    """What the steps have still to do now, by kind; empty when everything is derived."""
-    return {name: number for name, number in pending(db).items() if number and name != NOT_YET_DUE}
 
 
 def _sums(db: Database, *, series: dict[str, int], messages: dict[str, int], links: dict[str, int]) -> tuple[Sum, ...]:

@@ -20,10 +20,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, se
 from sqlite_utils import Database
 
 from analytics.records import Tier
-from node.clock import to_text
+from node.nightly.due import unwritten_report
 from node.nightly.sections.section import Audience, Figure, Section, in_days
 from node.nightly.sections.upcoming import Read
-from node.store.database import REPORT_FOLDER
 from node.store.whole_file import write_whole
 
 log = structlog.get_logger()
@@ -169,26 +168,22 @@ def publish_report(db: Database, folder: Path, *, now: datetime) -> None:
     """Write the newest night's report under ``reports/<night>/`` where it is not there yet, from its record.
 
     ``report.html`` comes last, so when it is there the figures are. A folder that cannot be written is logged: the
-    report is in the database and in the outbox. One that was made in the future, by a clock that was ahead, is not the
-    newest.
+    report is in the database and in the outbox.
     """
-    row = db.execute(
-        "SELECT night, html FROM record_report WHERE kind = 'nightly' AND made_at <= ? ORDER BY night DESC LIMIT 1",
-        [to_text(now)],
+    unwritten = unwritten_report(db, folder, now=now)
+    if unwritten is None:
+        return
+    night, target = unwritten
+    (html,) = db.execute(
+        "SELECT html FROM record_report WHERE kind = 'nightly' AND night = ?", [night.isoformat()]
     ).fetchone()
-    if row is None:
-        return
-    night, html = row
-    target = folder / REPORT_FOLDER / night
-    if (target / "report.html").is_file():
-        return
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name, png in _FIGURE.findall(html):
             write_whole(target / f"{name}.png", base64.b64decode(png))
         write_whole(target / "report.html", html.encode("utf-8"))
     except OSError as error:
-        log.error("report files could not be written", night=night, error=error.strerror)
+        log.error("report files could not be written", night=night.isoformat(), error=error.strerror)
 
 
 def read_words(one: Read) -> str:

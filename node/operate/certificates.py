@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
 from pydantic import BaseModel
 
 from node.settings import Settings
@@ -45,6 +44,8 @@ def _files(value: object, name: str) -> Iterator[tuple[str, Path]]:
 
 
 def _ends_at(path: Path) -> datetime | None:
+    from cryptography import x509
+
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError):

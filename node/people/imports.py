@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlite_utils import Database
@@ -22,12 +22,14 @@ from analytics.reasons import Reason, codes, words
 from node.clock import to_text
 from node.errors import CohortError
 from node.people.cohort_rows import CohortRow, CohortTable, Problem, by_reason, exclusions_by_reason, in_lines
-from node.people.files.mapping import read_mapping
-from node.people.files.tables import Understood, is_summary, understand
 from node.store.database import insert, writing
 from node.store.failures import Unit, barrier, in_words, note_outcome, tried
+from node.store.pending import UNDERIVED_IMPORTS
 from node.store.problems import note_problem
 from node.store.reasons import stored
+
+if TYPE_CHECKING:
+    from node.people.files.tables import Understood  # with pandas, for which there is no need before a file is read
 
 log = structlog.get_logger()
 
@@ -40,16 +42,6 @@ INSERT_ROW = (
     f"INSERT OR REPLACE INTO derived_import_row ({', '.join(STORED)}, site, import_id, line, eligible, "
     f"exclusion_reasons) VALUES ({', '.join('?' * (len(STORED) + 5))})"
 )
-
-
-UNDERIVED = """
-    SELECT count(*) FROM fact_import AS f
-    WHERE f.import_id = (SELECT max(import_id) FROM fact_import)
-      AND NOT EXISTS (SELECT 1 FROM derived_import_row AS r WHERE r.import_id = f.import_id)
-      AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
-                      WHERE p.step = 'import' AND p.unit_kind = 'import' AND p.unit_key = CAST(f.import_id AS TEXT)
-                        AND p.unit_part = 0)"""
-"""1 while imported files are to be derived, else 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +177,7 @@ def derive_again(db: Database, *, site: str) -> int:
 
 
 def _underived(db: Database) -> bool:
-    return bool(db.execute(UNDERIVED).fetchone()[0])
+    return bool(db.execute(UNDERIVED_IMPORTS).fetchone()[0])
 
 
 def _derive_all(db: Database, *, site: str) -> int:
@@ -285,10 +277,13 @@ def _summary(table: CohortTable, *, new: int, changed: int, superseded: int | No
 
 
 def _read_table(content: bytes, mapping: str = "") -> CohortTable:
+    from node.people.files.mapping import read_mapping
+    from node.people.files.tables import understand
+
     return checked_table(understand(content, read_mapping(mapping) if mapping else None))
 
 
-def checked_table(table: Understood) -> CohortTable:
+def checked_table(table: "Understood") -> CohortTable:
     """The rows of a file as far as they can be used, each doubt a problem.
 
     Raises
@@ -296,6 +291,8 @@ def checked_table(table: Understood) -> CohortTable:
     CohortError
         A column cannot be right as a whole, or no row can be used.
     """
+    from node.people.files.tables import is_summary
+
     if table.doubts:
         raise CohortError(
             f"{'; '.join(words(table.doubts))}; correct it (recode to 1 (yes) and 0 (no) and import again), or say "

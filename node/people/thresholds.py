@@ -9,19 +9,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts, Ratios, StratumCut
 from analytics.episodes.tiers import tier
-from analytics.night.calibration import Calibration
 from analytics.reasons import Reason, from_dict, to_dict, words
 from analytics.records import Tier
 from node.clock import to_text
 from node.errors import InputError
 from node.store.database import insert, writing
 from node.store.reasons import stored
+
+if TYPE_CHECKING:
+    from analytics.night.calibration import Calibration  # with pandas
 
 NEWEST_STATE = "SELECT version, state FROM thresholds ORDER BY version DESC LIMIT 1"
 
@@ -136,7 +138,7 @@ def _stratum(stored_cut: Mapping[str, Any]) -> StratumCut:
 
 def propose(
     db: Database,
-    found: Calibration,
+    found: "Calibration",
     *,
     night: date,
     snapshot_sha256: str,

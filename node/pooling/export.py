@@ -15,7 +15,7 @@ from analytics.paper.regression import PREDICTORS
 from analytics.pooling.disclosure import MINIMUM_CELL, fewest_shown, rounded
 from analytics.pooling.sums import MINIMUM_ROWS, OUTCOME, SiteSums, site_sums
 from analytics.reasons import Reason
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.clock import to_text
 from node.errors import InputError
 from node.nightly.cohort import cohort_frame, read_snapshot

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from sqlite_utils import Database
 
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node import __version__
 from node.errors import StoreError
 from node.operate.backup_state import backup_state

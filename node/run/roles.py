@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from node import OF_PIXELS, hidden
 from node.clock import now
 from node.errors import NodeError
 from node.logs import withhold_values
@@ -41,7 +42,8 @@ class Role(Protocol):
 
 
 def _dicom(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
-    from node.dicom.listener import run_receiver
+    with hidden("numpy", *OF_PIXELS):
+        from node.dicom.listener import run_receiver
 
     run_receiver(settings, stop, ready=ready)
 
@@ -53,8 +55,9 @@ def _hl7(settings: Settings, stop: threading.Event, *, ready: Callable[[], None]
 
 
 def _steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
-    from node.run.metrics import serve_metrics
-    from node.steps.worker import run_steps
+    with hidden(*OF_PIXELS):
+        from node.run.metrics import serve_metrics
+        from node.steps.worker import run_steps
 
     digest = sha256(settings.model_dump_json().encode()).hexdigest()
     with closing(open_database(settings.storage.folder, create=True)) as db:
@@ -76,7 +79,8 @@ def _outgoing(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
 
 
 def _web(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
-    from node.web.server import run_web
+    with hidden(*OF_PIXELS):
+        from node.web.server import run_web
 
     run_web(settings, stop, ready=ready)
 

@@ -14,9 +14,9 @@ from sqlite_utils import Database
 
 from analytics.episodes.postoperative import is_postoperative
 from analytics.reasons import Reason
+from analytics.vbq.criterion import Criterion
 from analytics.vbq.header import ImageHeader
 from analytics.vbq.protocol import consensus, scanner_stratum, to_json_dict
-from analytics.vbq.series import Criterion
 from node.clock import to_text
 from node.dicom.part10 import misnamed
 from node.dicom.reader import MAX_FRAMES, Header, header_to_json, read_header

@@ -11,13 +11,13 @@ import structlog
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.clock import now, to_text
 from node.measure.automatic import Measure
 from node.measure.study import image_rows
 from node.measure.task import Row, StudyOutcome, StudyTask, do, newest_inputs
 from node.settings import Settings
 from node.steps.shared_pixels import note_pixels
+from node.steps.unmeasured import ALGORITHM, PENDING
 from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.derivation import keep_measurements
@@ -27,20 +27,6 @@ from node.store.reasons import loaded, stored
 
 BATCH = 4
 """Studies measured before the other steps, and a request to stop, get their turn."""
-
-PENDING = """
-FROM derived_series AS s
-WHERE s.chosen = 1 AND s.stale = 0
-  AND NOT EXISTS (SELECT 1 FROM state_failure AS f
-                  WHERE f.step = 'measure' AND f.unit_kind = 'study' AND f.unit_key = s.study_instance_uid
-                    AND f.final = 1)
-  AND NOT EXISTS (SELECT 1 FROM derived_measurement AS m WHERE m.series_instance_uid = s.series_instance_uid
-                  AND m.reading_id IS NULL AND m.current = 1 AND m.instances_sha256 = s.inputs_sha256
-                  AND m.algorithm_name = ? AND m.algorithm_version = ?)
-"""
-"""Completed by what is asked for; the parameters are :data:`ALGORITHM`."""
-
-ALGORITHM = (AUTOMATIC_NAME, AUTOMATIC_VERSION)
 
 log = structlog.get_logger()
 
@@ -69,16 +55,6 @@ def measure_automatically(db: Database, archive: Archive, settings: Settings, me
         with barrier(db, "measure", unit, instead=partial(without, db, uid)):
             _measure(db, archive, settings, measure, uid)
     return len(studies)
-
-
-def pending_studies(db: Database) -> int:
-    """How many studies the step still has to measure."""
-    (now_due,) = db.execute(f"SELECT count(*) {PENDING}", ALGORITHM).fetchone()
-    # Those that ended the process again and again rest before they are tried again.
-    (resting,) = db.execute(
-        "SELECT count(*) FROM state_failure WHERE step = 'measure' AND next_attempt_at IS NOT NULL"
-    ).fetchone()
-    return int(now_due) + int(resting)
 
 
 def task_of(db: Database, settings: Settings, study_uid: str) -> StudyTask:

@@ -2,8 +2,8 @@
 
 from sqlite_utils import Database
 
-from node.people.imports import UNDERIVED
-from node.steps.measure_automatic import pending_studies
+from node.steps.unmeasured import pending_studies
+from node.store.pending import UNDERIVED_IMPORTS
 
 ROI_ALGORITHM = ("vbq-roi", "1")
 """Name and version of the measurement of a person's circles. The version is raised when the same circles would give
@@ -45,7 +45,7 @@ PENDING = {
         SELECT count(DISTINCT person) FROM derived_identifier
         WHERE person NOT IN (SELECT person FROM derived_person)""",
     "senders to compare": "SELECT count(*) FROM derived_sender WHERE stale = 1",
-    "imports to derive": UNDERIVED,
+    "imports to derive": UNDERIVED_IMPORTS,
 }
 """What each step still has to do, by the query that the step itself asks."""
 

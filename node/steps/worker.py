@@ -5,7 +5,7 @@ the data folder says which), so that no two do the same work.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -14,7 +14,7 @@ from time import monotonic
 import structlog
 from sqlite_utils import Database
 
-from analytics.vbq.measure import measure_stack
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from node.clock import now
 from node.people.imports import derive_imports
 from node.people.quarantine import mirror
@@ -118,6 +118,13 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
     if any(done.values()):
         log.info("derived", **{name: number for name, number in done.items() if number})
     return sum(done.values())
+
+
+def measure_stack(images: Sequence[SagittalImage], *, t1_stated: bool = True) -> AutomaticMeasurement:
+    """:func:`analytics.vbq.measure.measure_stack`; its networks are loaded when the first series comes."""
+    from analytics.vbq import measure
+
+    return measure.measure_stack(images, t1_stated=t1_stated)
 
 
 def _derives_again(db: Database, done: int) -> bool:

@@ -2,6 +2,15 @@
 
 from sqlite_utils import Database
 
+UNDERIVED_IMPORTS = """
+    SELECT count(*) FROM fact_import AS f
+    WHERE f.import_id = (SELECT max(import_id) FROM fact_import)
+      AND NOT EXISTS (SELECT 1 FROM derived_import_row AS r WHERE r.import_id = f.import_id)
+      AND NOT EXISTS (SELECT 1 FROM derived_problem AS p
+                      WHERE p.step = 'import' AND p.unit_kind = 'import' AND p.unit_key = CAST(f.import_id AS TEXT)
+                        AND p.unit_part = 0)"""
+"""1 while imported files are to be derived, else 0."""
+
 
 def person_key(authority: str, patient_id: str) -> str:
     """The name of the person a patient number stands for, before merges."""

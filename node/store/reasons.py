@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 
 from analytics.reasons import Reason, from_dict, to_dict
-from analytics.vbq.series import Criterion
+from analytics.vbq.criterion import Criterion
 
 
 def stored(reasons: Iterable[Reason]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlite_utils.utils import sqlite3
 
 from analytics.reasons import Language, from_dict, in_use
-from analytics.vbq.series import Criterion
+from analytics.vbq.criterion import Criterion
 
 WRITTEN = ("written", "sha256")
 LANGUAGE = ("written", "language")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from analytics.vbq.automatic import AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_VERSION
 from tests.acceptance.harness import Node, mllp_send
 from tests.node.golden_data import lines, shown, unpack
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from analytics.vbq.automatic import AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_VERSION
 from tests.acceptance.harness import Node, dcmsend, vbq_node
 from tests.acceptance.whole_study import series as series_of
 from tests.acceptance.whole_study import t1_series, uid_of, whole_study

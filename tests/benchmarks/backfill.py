@@ -27,8 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from analytics.vbq.measure import measure_stack
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.backfill.engine import Done, Engine
 from node.backfill.local import LocalEngine
 from node.backfill.run import Backfill, Progress

@@ -36,7 +36,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlite_utils import Database
 
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.clock import to_text
 from node.names import sign
 from node.settings import Settings, Site, Storage

@@ -17,8 +17,8 @@ import numpy as np
 from analytics.methods.agreement import Agreement, agreement
 from analytics.records import CSF
 from analytics.training.data import PAIR_SPACING_MM, sagittal
-from analytics.vbq.automatic import AUTOMATIC_VERSION
 from analytics.vbq.measure import measure_stack
+from analytics.vbq.version import AUTOMATIC_VERSION
 from tests.benchmarks.vbq_pairs import Row, Rows, as_row, each, parser_of, reading_vbq, rms, t1, table, version, write
 
 BLIND = Path(__file__).parents[1] / "readings" / "blind"

@@ -17,9 +17,9 @@ from rich.progress import track
 
 from analytics.records import CSF, LEVELS, MeasurementStatus
 from analytics.training.data import PAIR_SPACING_MM, pair_ids, sagittal
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.overlay import Measured, overlay
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from tests.benchmarks.vbq_pairs import PAIRS, Row, Rows, as_row, parser_of, readings, t1, table, write
 
 TILE = (750, 480)

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from analytics.records import CSF, LEVELS, Circle
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION, AutomaticMeasurement, SagittalImage
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.overlay import Measured, overlay
 from analytics.vbq.score import score
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.demo.anatomy import Spine
 from node.demo.phantom import Matrix, PhantomSeries, PhantomSpec, draw_series, readings
 from tests.benchmarks.vbq_pairs import SAME_BODY_MM, Row, Rows, as_row, rms, table, write

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from sqlite_utils import Database
 
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.clock import to_text
 from node.demo.messages import AUTHORITY, BloodCountResult, Booking, Facts, Person, admission, blood_count, booking
 from node.nightly.night import run_night

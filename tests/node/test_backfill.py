@@ -27,7 +27,8 @@ from node.demo.dicom_study import Examination, data_sets
 from node.demo.phantom import PhantomSpec, draw_study
 from node.errors import StoreError
 from node.measure.task import StudyOutcome, StudyTask, do
-from node.steps.measure_automatic import measure_automatically, pending_studies, task_of
+from node.steps.measure_automatic import measure_automatically, task_of
+from node.steps.unmeasured import pending_studies
 from node.store.failures import ask_again
 from tests.node.backfill_child import DEADLY, DEADLY_ONCE, ENDLESS
 from tests.node.dicom_samples import write_file

@@ -19,7 +19,7 @@ from node.dicom.part10 import file_header
 from node.dicom.reader import read_header, read_slice
 from node.errors import DicomReadError
 from node.measure.files import find, measure_all
-from node.nightly.schedule import check
+from node.nightly.check import check
 from node.operate.rebuild import rebuild
 from node.operate.status import status
 from node.people.imports import import_cohort
@@ -389,15 +389,15 @@ def test_the_measure_command_measures_the_others(tmp_path: Path) -> None:
 # ---- the other roles -------------------------------------------------------------------------------------------------
 def test_a_night_that_fails_keeps_no_mail_and_no_report_back(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr("node.nightly.schedule.run_night", lambda *_, **__: 1 / 0)
-    monkeypatch.setattr("node.nightly.schedule._due", lambda *_: date(2026, 3, 2))
-    monkeypatch.setattr("node.nightly.schedule.publish_report", lambda *_, **__: done.append("report"))
-    monkeypatch.setattr("node.nightly.schedule.deliver", lambda *_, **__: done.append("mails"))
+    monkeypatch.setattr("node.nightly.check.run_night", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("node.nightly.check.due", lambda *_: date(2026, 3, 2))
+    monkeypatch.setattr("node.nightly.check.publish_report", lambda *_, **__: done.append("report"))
+    monkeypatch.setattr("node.nightly.check.deliver", lambda *_, **__: done.append("mails"))
     started_at = datetime(2026, 1, 1, tzinfo=UTC)
     node.run()
     check(node.settings, started_at)
     assert done == ["report", "mails"]
     assert ("nightly", "night") in node.failed()
-    monkeypatch.setattr("node.nightly.schedule.run_night", lambda *_, **__: None)
+    monkeypatch.setattr("node.nightly.check.run_night", lambda *_, **__: None)
     check(node.settings, started_at)
     assert ("nightly", "night") not in node.failed()

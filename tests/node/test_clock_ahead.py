@@ -9,7 +9,7 @@ import time_machine
 from sqlite_utils import Database
 
 from node.nightly import ledger
-from node.nightly.schedule import check
+from node.nightly.check import check
 from node.operate.status import status
 from node.outgoing.mail import deliver
 from node.settings import Mail, Settings

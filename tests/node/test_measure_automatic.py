@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from analytics.vbq.automatic import AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_VERSION
 from node.errors import ReadingError
 from node.measure.pictures import stored_reading
 from node.people.readings import add_reading, approve, withdraw
 from node.steps.measure import measure_readings
-from node.steps.measure_automatic import measure_automatically, pending_studies
+from node.steps.measure_automatic import measure_automatically
 from node.steps.retry import retry_failed
+from node.steps.unmeasured import pending_studies
 from node.store.database import writing
 from node.store.failures import ask_again
 from tests.node.dicom_samples import NOON, stack

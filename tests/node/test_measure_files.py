@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from analytics.records import MeasurementStatus
-from analytics.vbq.automatic import AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_VERSION
 from node.errors import InputError
 from node.measure.files import find, measure_all, needs_a_person, picture, to_json_dict
 from tests.node.dicom_samples import stack, write_file

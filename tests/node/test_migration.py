@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from sqlite_utils.utils import sqlite3
 
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.errors import StoreError
-from node.nightly.schedule import _better_later
+from node.nightly.due import better_later
 from node.operate.rebuild import rebuild
 from node.settings import Metrics, Settings, Storage
 from node.steps.worker import run_steps
@@ -440,11 +440,11 @@ def test_until_everything_is_derived_again_no_night_is_run_and_the_snapshot_stay
     settings = Settings(storage=Storage(folder=tmp_path, snapshot_every_s=1), metrics=Metrics(port=free_port()))
     with closing(open_database(tmp_path, create=True)) as db:
         long_ago = datetime.now(UTC) - timedelta(days=3)
-        assert not _better_later(db, settings, long_ago.date(), long_ago)
+        assert not better_later(db, settings, long_ago.date(), long_ago)
         publish_unless_deriving(db, tmp_path).unlink()
         with writing(db):
             derivation.forget(db)
-        assert _better_later(db, settings, long_ago.date(), long_ago)
+        assert better_later(db, settings, long_ago.date(), long_ago)
         with pytest.raises(StoreError, match=r"everything is being derived again since .*; `vbq-node status` shows"):
             publish_unless_deriving(db, tmp_path)
     stop = threading.Event()

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from analytics.vbq.automatic import AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_VERSION
 from node.dicom.reader import read_slice
 from node.errors import ReadingError
 from node.measure.pictures import draw, stored_reading, write_picture

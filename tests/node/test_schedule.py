@@ -9,7 +9,9 @@ import pytest
 import time_machine
 
 from node.nightly import ledger, schedule
-from node.nightly.schedule import check, due_night, watch
+from node.nightly.check import check
+from node.nightly.due import due_night
+from node.nightly.schedule import watch
 from node.store.database import insert, writing
 from tests.node.night_world import open_world, settings_for
 
@@ -61,7 +63,7 @@ def test_the_role_runs_the_night_that_is_due_sends_and_stops(tmp_path: Path, mon
     settings = settings_for(tmp_path)
     stop, ready = threading.Event(), threading.Event()
     with time_machine.travel(datetime(2026, 3, 2, 5, tzinfo=UTC), tick=True):
-        role = threading.Thread(target=watch, args=[settings, stop], kwargs={"ready": ready.set})
+        role = threading.Thread(target=watch, args=[settings, stop], kwargs={"ready": ready.set, "check": check})
         role.start()
         try:
             assert ready.wait(10)

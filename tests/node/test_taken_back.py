@@ -10,7 +10,7 @@ from random import Random
 
 from sqlite_utils import Database
 
-from analytics.vbq.automatic import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.clock import to_text
 from node.demo.messages import AUTHORITY, BloodCountResult, Booking, Facts, Person, admission, blood_count, booking
 from node.nightly.night import run_night

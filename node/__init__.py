@@ -36,5 +36,6 @@ def hidden(*libraries: str) -> Iterator[None]:
 # sqlite_utils would load pandas and numpy to make tables of their arrays, structlog rich for tracebacks with the values
 # of variables: 1.5 s and 75 MB of every process, of which few need them. Nothing here asks for either.
 with hidden("pandas", "numpy", "rich"):
-    import sqlite_utils  # noqa: F401
-    import structlog  # noqa: F401
+    import sqlite_utils as _sqlite_utils
+    import structlog as _structlog
+del _sqlite_utils, _structlog

@@ -25,6 +25,7 @@ from node.commands import (
     records,
     results,
     roles,
+    upgrade,
     upkeep,
     users,
 )
@@ -45,7 +46,7 @@ app = typer.Typer(
 )
 for part in (
     roles, measure, backfill, facts, pacs, quarantine, questions, records, results, decisions, counts, pool, users,
-    upkeep, backup, erase, audit, export,
+    upkeep, upgrade, backup, erase, audit, export,
 ):  # fmt: skip
     app.add_typer(part.app)
 

@@ -20,6 +20,7 @@ from node.operate.audit import folders_of, verify
 from node.operate.backup_state import backup_state
 from node.operate.certificates import certificates
 from node.operate.status import presence_in_words
+from node.operate.upgrade import unfinished
 from node.settings import Listener, Settings
 from node.steps.pending import pending
 from node.store.database import DATABASE_NAME, WAL_LIMIT_BYTES, open_database
@@ -63,6 +64,7 @@ def examine(settings: Settings) -> list[Finding]:
         _disk(settings.storage.folder),
         _database(settings.storage.folder),
         _wal(settings.storage.folder),
+        *_upgrade(settings.storage.folder),
         *_backup(settings),
         *_audit(settings),
         *_certificates(settings),
@@ -143,6 +145,11 @@ def _wal(folder: Path) -> Finding:
         "program, and let people query snapshots/node.db instead"
     )
     return Finding(check="write-ahead log", ok=False, detail=detail)
+
+
+def _upgrade(folder: Path) -> Iterator[Finding]:
+    if (left := unfinished(folder)) is not None:
+        yield Finding(check="upgrade", ok=False, detail=left)
 
 
 def _backup(settings: Settings) -> Iterator[Finding]:

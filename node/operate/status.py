@@ -8,6 +8,7 @@ from sqlite_utils import Database
 
 from node.clock import to_text
 from node.operate.backup_state import backup_state
+from node.operate.upgrade import unfinished
 from node.settings import Settings
 from node.steps.pending import pending
 from node.store.derivation import again_since
@@ -110,6 +111,8 @@ def needs_a_person(db: Database, settings: Settings, *, now: datetime) -> list[s
     ).fetchone()
     if failed:
         found.append(f"{failed} nights failed")
+    if (left := unfinished(settings.storage.folder)) is not None:
+        found.append(left)
     backup = backup_state(db, settings.backup, now=now)
     if not backup.ok:
         found.append(f"backup: {backup.sentence}")

@@ -56,10 +56,13 @@ def migrate(path: Path, *, pseudonym_key: str) -> None:
     OSError, sqlite3.Error
         The files cannot be used.
     """
-    with (
-        _alone(path.parent),
-        closing(sqlite3.connect(path, isolation_level=None, timeout=WAIT_MS / 1000)) as connection,
-    ):
+    with alone(path.parent):
+        bring_to_newest(path, pseudonym_key=pseudonym_key)
+
+
+def bring_to_newest(path: Path, *, pseudonym_key: str, copied: bool = False) -> None:
+    """The same, for whoever is :func:`alone`; ``copied``: and has a copy of it already."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=WAIT_MS / 1000)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         # SQLite's procedure for a table that is made anew; foreign_key_check takes its place before the commit.
@@ -70,7 +73,8 @@ def migrate(path: Path, *, pseudonym_key: str) -> None:
         if not found.empty and found.number < schema.newest():
             _require_room(connection, path, found)
             log.info("database migrates", schema=found.number, to=schema.newest(), state=found.state)
-            log.info("database copied", copy=str(_copy(connection, path, found)))
+            if not copied:
+                log.info("database copied", copy=str(copy_beside(connection, path, found.number)))
         connection.execute("BEGIN IMMEDIATE")
         try:
             broken = _broken_references(connection)
@@ -125,7 +129,8 @@ def _looks_like(tables: schema.Structure) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process that migrates the database; no role starts meanwhile."""
     with (folder / LOCK_NAME).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -150,12 +155,12 @@ def _size_bytes(connection: sqlite3.Connection) -> int:
     return int(pages) * int(size)
 
 
-def _copy(connection: sqlite3.Connection, path: Path, found: _Found) -> Path:
+def copy_beside(connection: sqlite3.Connection, path: Path, number: int) -> Path:
     """Copy the database as it stands to ``backups/``; the file is whole when it appears under its name."""
     folder = path.parent / BACKUP_FOLDER
     make_folder(folder)
     stamp = to_text(now()).replace(":", "").replace("-", "")[:15]
-    final = folder / f"node-schema-{found.number}-{stamp}Z.db"
+    final = folder / f"node-schema-{number}-{stamp}Z.db"
     temporary = folder / f".{final.name}.new"
     for left in folder.glob(".node-schema-*.new*"):  # of a migration that was killed
         left.unlink()

@@ -1,5 +1,6 @@
 """The bundle installs without a network, and not at all when something of it was altered."""
 
+import os
 import shutil
 import subprocess
 import zipfile
@@ -11,7 +12,8 @@ from tests.readme import ROOT
 
 WHEEL = "vbq_node-1-py3-none-any.whl"
 FILES = {
-    "node_stub.py": "def main():\n    print('vbq-node 1')\n",
+    "node_stub.py": "import os, sys\ndef main():\n    print('vbq-node 1')\n"
+    "    sys.exit(int(os.environ.get('FAULTS', 0)) if sys.argv[1] == 'upgrade' else 0)\n",
     "vbq_node-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: vbq-node\nVersion: 1\n",
     "vbq_node-1.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     "vbq_node-1.dist-info/entry_points.txt": "[console_scripts]\nvbq-node = node_stub:main\n",
@@ -36,16 +38,18 @@ def bundle(tmp_path: Path) -> Path:
     return place
 
 
-def install(bundle: Path, to: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(bundle / "install.sh"), str(to)]
+def install(bundle: Path, *to: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [str(bundle / "install.sh"), *to]
     if subprocess.run(["unshare", "-n", "true"], check=False, capture_output=True).returncode == 0:
         command = ["unshare", "-n", *command]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "VBQ_NODE_USER": "root", **environment}
+    )
 
 
 def test_it_installs_without_a_network_and_again_over_itself(bundle: Path, tmp_path: Path) -> None:
     for _ in range(2):
-        done = install(bundle, tmp_path / "opt")
+        done = install(bundle, str(tmp_path / "opt"))
         assert done.returncode == 0, done.stderr
     assert "vbq-node 1\ninstalled to" in done.stdout
     assert (tmp_path / "opt" / "systemd" / "README.md").is_file()
@@ -56,7 +60,24 @@ def test_it_installs_without_a_network_and_again_over_itself(bundle: Path, tmp_p
 def test_an_altered_file_stops_it_before_anything_is_made(bundle: Path, tmp_path: Path) -> None:
     with (bundle / "wheels" / WHEEL).open("ab") as wheel:
         wheel.write(b"x")
-    done = install(bundle, tmp_path / "opt")
+    done = install(bundle, str(tmp_path / "opt"))
     assert done.returncode == 1
     assert "is not as it was made; nothing was installed" in done.stderr
     assert not (tmp_path / "opt").exists()
+
+
+def test_an_upgrade_is_installed_only_when_the_database_took_it(bundle: Path, tmp_path: Path) -> None:
+    before = tmp_path / "opt" / ".venv" / "bin" / "vbq-node"
+    before.parent.mkdir(parents=True)
+    before.write_text("the version before")
+    done = install(bundle, "--upgrade", str(tmp_path / "opt"), FAULTS="1")
+    assert (done.returncode, before.read_text()) == (1, "the version before")
+    assert "not upgraded; the database and the software are as they were" in done.stderr
+    assert not (tmp_path / "opt" / ".venv.new").exists()
+    # As a kill between two names leaves it: the version before is found again.
+    before.parents[1].rename(tmp_path / "opt" / ".venv.old")
+    assert install(bundle, "--upgrade", str(tmp_path / "opt"), FAULTS="1").returncode == 1
+    assert before.read_text() == "the version before"
+    done = install(bundle, "--upgrade", str(tmp_path / "opt"))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"upgraded {tmp_path / 'opt'}"), done.stderr
+    assert ".venv/" in before.read_text()

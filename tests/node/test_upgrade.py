@@ -1,0 +1,133 @@
+"""The upgrade in one command: done and checked, or as it was; a kill leaves one of the two, and that is said."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from sqlite_utils.utils import sqlite3
+
+from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from node.demo import reference
+from node.demo.reference import check_reference
+from node.errors import SettingsError, StoreError
+from node.operate import upgrade as module
+from node.operate.doctor import _upgrade
+from node.operate.upgrade import UNFINISHED, unfinished, upgrade
+from node.settings import Settings, load_settings
+from node.store import migrate, schema
+from node.store.database import open_database
+from node.store.presence import present
+from tests.node.golden_data import tables, unpack
+
+AT = datetime(2026, 3, 2, tzinfo=UTC)
+OLD_SETTINGS = Path(__file__).with_name("data") / "settings_4ec8441.toml"
+
+
+def fine() -> None:
+    return None
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A data folder that schema 1 was used on."""
+    return unpack("4ec8441", tmp_path).folder
+
+
+def number(path: Path) -> int:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_a_database_of_an_earlier_version_is_copied_migrated_and_checked(old: Path) -> None:
+    before = tables(old / "node.db")
+    done = upgrade(old, check=fine, at=AT)
+    assert (done.before, done.after, number(old / "node.db")) == (1, schema.newest(), schema.newest())
+    assert tables(done.copy) == before
+    assert done.facts > 50
+    with closing(open_database(old)) as db:
+        assert done.views == len(db.view_names())
+    assert unfinished(old) is None
+
+
+@pytest.mark.parametrize("where", ["check", "view", "migration"])
+def test_where_something_is_wrong_it_is_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    before = tables(old / "node.db")
+
+    def wrong(*_: object) -> NoReturn:
+        raise StoreError("wrong")
+
+    if where == "view":
+        monkeypatch.setattr(module, "_answering", wrong)
+    elif where == "migration":
+        monkeypatch.setattr(migrate, "_require_sound", wrong)
+    with pytest.raises(StoreError, match=r"wrong. The database is as it was, schema 1: start the version before"):
+        upgrade(old, check=(lambda: "wrong") if where == "check" else fine, at=AT)
+    assert (number(old / "node.db"), tables(old / "node.db")) == (1, before)
+    assert unfinished(old) is None
+
+
+def killed(during: Callable[[], object]) -> None:
+    """Do it in a process that is killed by it."""
+    pid = os.fork()
+    if not pid:
+        during()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.parametrize(("where", "left"), [("migration", 1), ("check", schema.newest()), ("way back", None)])
+def test_a_kill_leaves_one_of_the_two_and_that_is_said(
+    old: Path, monkeypatch: pytest.MonkeyPatch, where: str, left: int | None
+) -> None:
+    def kill(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        if where == "migration":
+            patched.setattr(migrate, "_require_sound", kill)
+        elif where == "way back":
+            patched.setattr(module.log, "warning", kill, raising=False)
+        check = {"migration": fine, "check": kill, "way back": lambda: "wrong"}[where]
+        killed(lambda: upgrade(old, check=check, at=AT))
+    assert number(old / "node.db") == (left or 1)
+    said = unfinished(old)
+    assert said is not None
+    assert "was not finished: `vbq-node upgrade` makes its checks; the database of before, schema 1, is" in said
+    (finding,) = _upgrade(old)
+    assert (finding.ok, finding.detail) == (False, said)
+    assert upgrade(old, check=fine, at=AT).after == schema.newest()
+    assert not (old / UNFINISHED).exists()
+
+
+def test_a_node_that_runs_and_a_database_that_is_damaged_are_left_alone(old: Path) -> None:
+    with present(old, "steps"), pytest.raises(StoreError, match=r"the node runs \(steps\); stop it first"):
+        upgrade(old, check=fine, at=AT)
+    with (old / "node.db").open("r+b") as file:
+        file.seek(5 * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(StoreError, match=r"is damaged; .* Nothing was changed"):
+        upgrade(old, check=fine, at=AT)
+    assert not (old / UNFINISHED).exists()
+
+
+def test_the_reference_series_measures_what_this_version_is_known_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a new version of the measurement: ``python -m node.demo.reference``, and why it differs."""
+    assert check_reference() is None
+    algorithm = f"{AUTOMATIC_NAME} {AUTOMATIC_VERSION}"
+    monkeypatch.setattr(reference, "measured_reference", lambda: 2.0)
+    assert f"measures VBQ 2.0000 here, and {reference.SCORES[algorithm]:.4f} is right" in str(check_reference())
+    monkeypatch.setattr(reference, "SCORES", {})
+    assert check_reference() == f"no score of the reference series is known for {algorithm}"
+
+
+def test_settings_of_an_earlier_version_are_read_and_what_is_none_any_more_is_named(tmp_path: Path) -> None:
+    assert isinstance(load_settings(OLD_SETTINGS), Settings)
+    config = tmp_path / "node.toml"
+    config.write_text(f"{OLD_SETTINGS.read_text()}\n[gone]\nsince = 1\n")
+    with pytest.raises(SettingsError, match="gone is not a setting"):
+        load_settings(config)

@@ -1,6 +1,7 @@
 """The parts of the READMEs that are made from the program itself: ``python -m tests.readme`` writes them anew."""
 
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ SETTINGS = ROOT / "conf" / "README.md"
 DICOM = ROOT / "node" / "dicom" / "CONFORMANCE.md"
 OUTGOING = ROOT / "node" / "outgoing" / "README.md"
 HL7 = ROOT / "node" / "hl7" / "CONFORMANCE.md"
+REQUIREMENTS = ROOT / "node" / "REQUIREMENTS.md"
 METADATA = ROOT / "conf" / "datasette.json"
 
 
@@ -33,7 +35,24 @@ def blocks() -> dict[Path, dict[str, str]]:
         DICOM: dicom_blocks(),
         HL7: hl7_blocks(),
         OUTGOING: {"codes": codes_block()},
+        REQUIREMENTS: {"requirements": _requirements()},
     }
+
+
+def requirements() -> list[dict[str, Any]]:
+    """What the node must do, in groups, with the tests that show it."""
+    text = (ROOT / "tests" / "requirements.toml").read_text(encoding="utf-8")
+    return list(tomllib.loads(text)["group"])
+
+
+def _requirements() -> str:
+    parts = []
+    for group in requirements():
+        rows = [
+            f"| {one['must']} | {', '.join(f'`{test}`' for test in one['tests'])} |" for one in group["requirements"]
+        ]
+        parts.append("\n".join([f"## {group['about']}", "", "| the node must | shown by |", "| --- | --- |", *rows]))
+    return "\n\n".join(parts)
 
 
 def metadata() -> str:

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -26,7 +26,7 @@ from sqlite_utils.utils import sqlite3
 from node.clock import now
 from node.crowding import gives_way
 from node.errors import ListenError, StoreError
-from node.run.figures import figures, not_ready, of_backups, of_the_machine
+from node.run.figures import PREFIX, figures, not_ready, of_backups, of_the_machine
 from node.settings import Settings
 from node.store.database import open_database
 
@@ -34,6 +34,10 @@ REQUEST_TIMEOUT_S = 5.0
 """Time allowed for each wait for a client."""
 MAX_CLIENTS = 16
 """Most clients at once; of the address with the most the longest silent gives way to further ones."""
+
+MEASURED_HELP = "How long a study took to be measured, from the reading of its images to the commit"
+MEASURED_BUCKETS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0)
+"""A usual study takes one to five seconds; a decoder that stalls is given up after minutes."""
 
 log = structlog.get_logger()
 
@@ -171,8 +175,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve_metrics(settings: Settings) -> Iterator[None]:
+def serve_metrics(settings: Settings) -> Iterator[Histogram]:
     """Serve ``/metrics`` on the port of the settings until the block ends.
+
+    Yields
+    ------
+    Histogram
+        To be told how long each study took to be measured, in seconds.
 
     Raises
     ------
@@ -182,6 +191,9 @@ def serve_metrics(settings: Settings) -> Iterator[None]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_NodeCollector(settings))
     ProcessCollector(registry=registry)
+    measured = Histogram(
+        f"{PREFIX}measurement_duration_seconds", MEASURED_HELP, registry=registry, buckets=MEASURED_BUCKETS_S
+    )
     listener = settings.metrics
     try:
         server = _Server(settings, registry)
@@ -193,7 +205,7 @@ def serve_metrics(settings: Settings) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
     thread.start()
     try:
-        yield
+        yield measured
     finally:
         server.shutdown()
         server.server_close()

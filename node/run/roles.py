@@ -62,8 +62,8 @@ def _steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], Non
     digest = sha256(settings.model_dump_json().encode()).hexdigest()
     with closing(open_database(settings.storage.folder, create=True)) as db:
         note_settings(db, digest[:SETTINGS_DIGITS], at=now())
-    with serve_metrics(settings):
-        run_steps(settings, stop, ready=ready)
+    with serve_metrics(settings) as measured:
+        run_steps(settings, stop, ready=ready, took=measured.observe)
 
 
 def _nightly(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:

@@ -4,8 +4,9 @@ A study is the unit of work: all that it had become each time it was quiet is me
 at any instant loses at most one study's work. Which study is pending is a query.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from time import perf_counter
 
 import structlog
 from sqlite_utils import Database
@@ -34,13 +35,21 @@ KEY = ("instances_sha256", "algorithm_name", "algorithm_version")
 """What tells the automatic measurements of a series apart."""
 
 
-def measure_automatically(db: Database, archive: Archive, settings: Settings, measure: Measure) -> int:
+def measure_automatically(
+    db: Database,
+    archive: Archive,
+    settings: Settings,
+    measure: Measure,
+    took: Callable[[float], None] = lambda seconds: None,
+) -> int:
     """Measure some of the studies that are new, have changed or were measured by another version; returns how many.
 
     Parameters
     ----------
     measure
         :func:`analytics.vbq.measure.measure_stack`.
+    took
+        Told how long each study took, in seconds, from the reading of its images to the commit.
     """
     studies = [
         uid
@@ -53,7 +62,9 @@ def measure_automatically(db: Database, archive: Archive, settings: Settings, me
         if not begin_attempt(db, "measure", unit, at=now()):
             continue
         with barrier(db, "measure", unit, instead=partial(without, db, uid)):
+            began = perf_counter()
             _measure(db, archive, settings, measure, uid)
+            took(perf_counter() - began)
     return len(studies)
 
 

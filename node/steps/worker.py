@@ -49,8 +49,14 @@ SNAPSHOT_SHARE = 0.1
 log = structlog.get_logger()
 
 
-def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None = None) -> None:
-    """Derive what is missing until told to stop.
+def run_steps(
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    ready: Callable[[], None] | None = None,
+    took: Callable[[float], None] = lambda seconds: None,
+) -> None:
+    """Derive what is missing until told to stop; ``took`` is told how long each measured study took, in seconds.
 
     Raises
     ------
@@ -64,12 +70,12 @@ def run_steps(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
         ready()
     try:
         with suppress(StopWorkError):
-            _derive(db, settings, stop)
+            _derive(db, settings, stop, took)
     finally:
         db.close()
 
 
-def _derive(db: Database, settings: Settings, stop: threading.Event) -> None:
+def _derive(db: Database, settings: Settings, stop: threading.Event, took: Callable[[float], None]) -> None:
     folder = settings.storage.folder
     archive = Archive(folder)
     longest_pause_s = min(LONGEST_PAUSE_S, settings.dicom.quiet_s / 20)
@@ -82,7 +88,7 @@ def _derive(db: Database, settings: Settings, stop: threading.Event) -> None:
         if before != settled or monotonic() >= round_at:
             with deriving(folder) as mine:
                 if mine:
-                    done = run_pending(db, archive, settings, at=now())
+                    done = run_pending(db, archive, settings, at=now(), took=took)
                     mirror(db, archive, folder)
                     again = _derives_again(db, done)
                     # People see what was there before until everything is derived again.
@@ -97,7 +103,14 @@ def _derive(db: Database, settings: Settings, stop: threading.Event) -> None:
             stop.wait(POLL_S)
 
 
-def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datetime) -> int:
+def run_pending(
+    db: Database,
+    archive: Archive,
+    settings: Settings,
+    *,
+    at: datetime,
+    took: Callable[[float], None] = lambda seconds: None,
+) -> int:
     """Do everything that is missing now, once through all steps; returns how many units were done."""
     steps: dict[str, Callable[[], int]] = {
         "again": partial(retry_failed, db, settings, at=at),
@@ -107,7 +120,7 @@ def run_pending(db: Database, archive: Archive, settings: Settings, *, at: datet
         "answers": partial(take_answers, db),
         "messages": partial(interpret_frames, db, settings),
         "readings": partial(measure_readings, db, archive),
-        "measurements": partial(measure_automatically, db, archive, settings, measure_stack),
+        "measurements": partial(measure_automatically, db, archive, settings, measure_stack, took),
         "doubts": partial(doubt_incomplete, db, settings.readers),
         "second readings": partial(hold_unsettled, db, settings.readers),
         "pixels": partial(hold_shared_pixels, db),

@@ -82,7 +82,8 @@ def text(tmp_path: Path, certificates: Certificates) -> str:
     settings = Settings(
         storage=Storage(folder=tmp_path), dicom=Dicom(tls=tls, port=free_port()), metrics=Metrics(port=free_port())
     )
-    with serve_metrics(settings):
+    with serve_metrics(settings) as measured:
+        measured.observe(3.0)
         return scrape(settings.metrics.port)
 
 
@@ -122,6 +123,8 @@ def test_names_say_the_unit_and_nothing_of_a_patient(text: str) -> None:
     # 2026-03-01T08:00Z by date(1): 1772352000
     assert 'vbq_node_last_object_received_timestamp_seconds{calling_ae="PACS"} 1.772352e+09' in text
     assert 'setting="dicom.tls.certificate"' in text
+    for bucket, number in (("2.0", 0), ("5.0", 1), ("+Inf", 1)):
+        assert f'vbq_node_measurement_duration_seconds_bucket{{le="{bucket}"}} {number}.0' in text
 
 
 def test_the_dashboard_is_one() -> None:

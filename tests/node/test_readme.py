@@ -11,7 +11,8 @@ from node.store.snapshot import publish
 from tests.readme import COMMANDS, METADATA, README, ROOT, VIEWS, blocks, commands, metadata, written
 
 ROOMS = [ROOT / name for name in ("node", "analytics", "conf", "systemd")]
-FILES = sorted(path for room in ROOMS for name in ("README.md", "CONFORMANCE.md") for path in room.rglob(name))
+NAMES = ("README.md", "CONFORMANCE.md", "REQUIREMENTS.md", "SECURITY.md", "CONTRIBUTING.md")
+FILES = sorted(path for room in ROOMS for name in NAMES for path in room.rglob(name))
 
 
 def test_the_generated_parts_are_current() -> None:

@@ -1,8 +1,11 @@
-"""The list of threats names tests that exist."""
+"""The list of threats and the list of requirements name tests that exist."""
 
 import re
+from typing import Any
 
-from tests.readme import ROOT
+import pytest
+
+from tests.readme import ROOT, requirements
 
 LIST = ROOT / "node" / "operate" / "THREATS.md"
 
@@ -13,5 +16,18 @@ def test_every_test_that_the_list_names_exists() -> None:
     assert all(named), [row for row, one in zip(rows, named, strict=True) if one is None]
     for one in named:
         assert one is not None
-        text = (ROOT / "tests" / one[1]).read_text(encoding="utf-8")
-        assert one[2] is None or f"def {one[2]}(" in text, one[0]
+        require(one[1], one[2])
+
+
+@pytest.mark.parametrize("group", requirements(), ids=lambda group: str(group["about"]))
+def test_every_requirement_is_shown_by_tests_that_exist(group: dict[str, Any]) -> None:
+    for one in group["requirements"]:
+        assert one["tests"], one["must"]
+        for test in one["tests"]:
+            file, _, name = test.partition("::")
+            require(file, name)
+
+
+def require(file: str, test: str | None) -> None:
+    text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+    assert not test or f"def {test}(" in text, f"{file}::{test}"

@@ -58,6 +58,7 @@ bundle: install
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock -d dist/bundle/wheels
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist/bundle/wheels .
 	$(BIN)/python -m node.operate.components requirements.lock dist/bundle
+	$(BIN)/vbq-node man dist/bundle/man
 	cp -r requirements.lock LICENSE conf systemd systemd/install.sh dist/bundle/
 	cd dist/bundle && find . -type f ! -name SHA256SUMS -print0 | LC_ALL=C sort -z | xargs -0 sha256sum > SHA256SUMS
 	tar -C dist -cf dist/vbq-node-bundle.tar bundle

@@ -17,6 +17,7 @@ from node.commands import (
     erase,
     export,
     facts,
+    man,
     measure,
     pacs,
     pool,
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 for part in (
     roles, measure, backfill, facts, pacs, quarantine, questions, records, results, decisions, counts, pool, users,
-    upkeep, upgrade, backup, erase, audit, export,
+    upkeep, upgrade, backup, erase, audit, export, man,
 ):  # fmt: skip
     app.add_typer(part.app)
 

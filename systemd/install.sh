@@ -23,6 +23,9 @@ rm -rf "$target/.venv.new" "$target/.venv.old"
 pip=("$target/.venv.new/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --find-links wheels)
 "${pip[@]}" --require-hashes -r requirements.lock
 "${pip[@]}" --no-deps wheels/vbq_node-*.whl
+# Where man looks for a program of FOLDER/.venv/bin.
+mkdir -p "$target/.venv.new/share/man/man1"
+cp man/*.1 "$target/.venv.new/share/man/man1/"
 
 services() { [[ -z ${active:-} ]] || systemctl "$1" vbq-node.target; }
 if [[ -n $upgrade ]]; then

@@ -32,6 +32,8 @@ def bundle(tmp_path: Path) -> Path:
         record = "".join(f"{name},,\n" for name in [*FILES, "vbq_node-1.dist-info/RECORD"])
         wheel.writestr("vbq_node-1.dist-info/RECORD", record)
     (place / "requirements.lock").write_text("")
+    (place / "man").mkdir()
+    (place / "man" / "vbq-node.1").write_text(".TH")
     (place / "systemd" / "README.md").write_text("next")
     shutil.copy(ROOT / "systemd" / "install.sh", place)
     subprocess.run("sha256sum $(find . -type f ! -name SHA256SUMS) > SHA256SUMS", shell=True, cwd=place, check=True)
@@ -54,6 +56,7 @@ def test_it_installs_without_a_network_and_again_over_itself(bundle: Path, tmp_p
     assert "vbq-node 1\ninstalled to" in done.stdout
     assert (tmp_path / "opt" / "systemd" / "README.md").is_file()
     assert str(tmp_path / "opt" / ".venv" / "bin") in (tmp_path / "opt" / ".venv" / "bin" / "vbq-node").read_text()
+    assert (tmp_path / "opt" / ".venv" / "share" / "man" / "man1" / "vbq-node.1").is_file()
     assert not (tmp_path / "opt" / ".venv.new").exists()
 
 

@@ -8,11 +8,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 
 from node import cli
+from node.commands.man import pages
 from node.store import database
 from node.store.database import open_database
-from tests.readme import ROOT
+from tests.readme import ROOT, commands
 
 HEADER = (
     "id,vbq,age,sex_male,smoking,diabetes,hypertension,calcium,diagnosis,bmi,neutrophils,lymphocytes,platelets,nlr,plr"
@@ -118,3 +120,16 @@ def test_a_role_starts_without_what_few_roles_need() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
     with_pandas = "import node.cli, pandas; assert pandas.DataFrame({'a': [1]}).shape == (1, 1)"
     assert subprocess.run([sys.executable, "-c", with_pandas], check=False, timeout=60).returncode == 0
+
+
+def test_every_command_has_a_manual_page_that_no_sign_of_its_help_spoils() -> None:
+    made = pages(typer.main.get_command(cli.app))
+    assert made.keys() == {"vbq-node.1"} | {f"{'-'.join(('vbq-node', *path))}.1" for path, _ in commands()}
+    for name, text in made.items():
+        assert text.isascii(), name
+        first, *lines = text.splitlines()
+        assert first.startswith(".TH "), name
+        # Every line that begins with a control character is one of these macros (groff_man(7)).
+        assert {line.split()[0] for line in lines if line[:1] in {".", "'"}} <= {".SH", ".TP", ".PP"}, name
+        assert lines[1] == name.removesuffix(".1").replace("-", "\\-") + " \\- " + lines[1].partition(" \\- ")[2]
+        assert [line for line in lines if line.startswith(".SH")][:3] == [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"]

@@ -42,10 +42,6 @@ class ReadingError(InputError):
     """A reading does not fit the series it is for."""
 
 
-class CohortError(InputError):
-    """A cohort table as a whole cannot be read."""
-
-
 class StoreError(NodeError):
     """The database or the data folder cannot be used."""
 
@@ -80,6 +76,10 @@ class DecodingError(ReasonedError):
 
 class SliceError(ReasonedError, ReadingError):
     """A reading does not name one slice of its series."""
+
+
+class CohortError(ReasonedError, InputError):
+    """A cohort table as a whole cannot be read."""
 
 
 class DicomReadError(ReasonedError):

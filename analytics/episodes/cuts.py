@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.reasons import Reason
+from analytics.reasons import Reason, Value
 
 Ratios = Literal["any", "both"]
 """Whether one high ratio suffices or both must be high."""
@@ -40,6 +40,15 @@ class StratumCut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Offset:
+    """How far ``scanner`` reads VBQ above ``reference``, all else equal; ``size`` in VBQ units."""
+
+    scanner: str
+    reference: str
+    size: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cuts:
     """What counts as high: VBQ at or above its cut, a ratio above its own.
 
@@ -57,8 +66,23 @@ class Cuts:
     of: Reason = ALL_SCANNERS
     """Whose VBQ cut this is."""
 
-    def at(self, scanner: str | None) -> "Cuts":
-        """The cuts for a patient examined at this scanner; ``None`` where it is not known."""
+    def at(self, scanner: str | None, offset: Offset | None = None) -> "Cuts":
+        """The cuts for a patient examined at this scanner; ``None`` where it is not known.
+
+        With an offset of that scanner, what the reference would have read is held against the cut that holds there: the
+        offset is added to that cut, so that VBQ stays what was measured. One of another scanner changes nothing.
+
+        Examples
+        --------
+        >>> cuts = Cuts(method="institutional", n=0, vbq=3.0, nlr=4.0, plr=250, ratios="any")
+        >>> cuts.at("B", Offset(scanner="B", reference="A", size=0.125)).vbq
+        3.125
+        """
+        if offset is not None and offset.scanner == scanner:
+            there = self.at(offset.reference)
+            about: dict[str, Value] = {"scanner": scanner, "reference": offset.reference, "whose": there.of}
+            said = Reason("cut-with-offset", {**about, "offset": offset.size})
+            return replace(there, vbq=there.vbq + offset.size, of=said)
         if not self.strata:
             return self
         known = next((one for one in self.strata if one.stratum == scanner), None)

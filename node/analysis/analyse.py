@@ -42,9 +42,9 @@ from node.analysis.checklists import Facts, checklists
 from node.analysis.missing import MissingReport, missing_report
 from node.analysis.pages import Picture, clear, page_template, write_pages
 from node.analysis.tables import tables
-from node.errors import CohortError, InputError
+from node.errors import InputError
 from node.people.cohort_rows import CohortRow, by_reason, detail_rows, exclusions_by_reason
-from node.people.imports import read_cohort
+from node.people.imports import of_table, read_cohort
 
 SCATTERED = ("age", "nlr", "plr")
 """Figures 2–4 of the paper."""
@@ -141,7 +141,7 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None, 
     used = sorted((row for row in table.rows if row.id not in excluded), key=lambda row: row.id)
     if not used:
         why = "; ".join(f"{one['n']} × {one['reason']} ({one['example']})" for one in exclusions_by_reason(table.rows))
-        raise CohortError(f"cohort table {path}: none of its {len(table.rows)} rows is eligible: {why}")
+        raise of_table(path, Reason("file-nobody-eligible", {"rows": len(table.rows), "why": why}))
     cohort = _frame(used)
     lacking = [row for row in table.rows if row.id in excluded and {one.code for one in excluded[row.id]} == INCOMPLETE]
     if choices.outcome is not None:

@@ -1,9 +1,11 @@
 """What people decide: cut-offs in force, whose a patient number is, and which version of a study holds."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlite_utils import Database
 
 from node.clock import now
 from node.commands.shell import AsJson, Config, opaque, open_node, out, print_json, print_table, read_settings
@@ -13,6 +15,11 @@ thresholds_app = typer.Typer(
     help="The site's cut-offs: proposed by the night, adopted by a person.", no_args_is_help=True
 )
 app.add_typer(thresholds_app, name="thresholds")
+corrections_app = typer.Typer(
+    help="What VBQ is judged by beside the cut-offs: offsets of scanners, and how far it varies from day to day.",
+    no_args_is_help=True,
+)
+app.add_typer(corrections_app, name="corrections")
 identity_app = typer.Typer(
     help="Whose a patient number is, where that is in doubt: a person says it.",
     no_args_is_help=True,
@@ -105,6 +112,91 @@ def thresholds_retire(
     db, _ = open_node(settings, action="thresholds retire", subject=str(version))
     thresholds.retire(db, version, by=by, now=now())
     out.print(f"version {version} retired", highlight=False)
+
+
+What = Annotated[str, typer.Argument(help="The scanner as `corrections list` shows it, or `noise`.")]
+DecidedWhy = Annotated[str, typer.Option("--why", help="Why; without names of patients.")]
+
+
+@corrections_app.command("list")
+def corrections_list(config: Config = None, as_json: AsJson = False) -> None:
+    """List what is measured of scanners and days, and every decision about it; nothing is judged by what nobody has
+    adopted.
+    """
+    from node.nightly.corrections import measured
+    from node.people.corrections import NOISE, decisions
+
+    settings = read_settings(config)
+    db, _ = open_node(settings, action="corrections list")
+    found, refused = measured(db, settings)
+    made = decisions(db)
+    if as_json:
+        reasons = {"reasons": [str(one) for one in refused], "reason_codes": [one.code for one in refused]}
+        print_json({"measured": [asdict(one) for one in found], **reasons, "decisions": made})
+        return
+    columns = ("what", "above", "from", "n", "VBQ", "95 % CI")
+    rows = [
+        (
+            one.scanner or NOISE,
+            one.reference,
+            one.source,
+            one.n,
+            f"{one.value:.3f}",
+            f"{one.ci_low:.3f} to {one.ci_high:.3f}",
+        )
+        for one in found
+    ]
+    print_table("Measured", columns, rows)
+    for reason in refused:
+        out.print(str(reason), markup=False, highlight=False, soft_wrap=True)
+    told = ("scanner", "decision", "value", "decided_at", "decided_by", "decided_why", "in_force")
+    cells = [[str(row[name] or (NOISE if name == "scanner" else "")) for name in told] for row in made]
+    print_table("Decided", ("what", "decision", "VBQ", "when", "by", "why", "holds"), cells)
+
+
+@corrections_app.command("adopt")
+def corrections_adopt(
+    what: What,
+    by: DecidedBy,
+    why: DecidedWhy,
+    source: Annotated[
+        str | None, typer.Option("--from", help="`rescans` or `model`; without it rescans where there are enough.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Have VBQ judged by what is measured now, from the next night on. Shows whose tier will change.
+
+    An offset is added to the VBQ cut of the scanner's patients: theirs is then the cut that holds at the other scanner,
+    moved by it, also where the scanner has one of its own. `noise`: a VBQ is near its cut within the standard deviation
+    between two days.
+    """
+    from node.nightly.corrections import choose, measured
+    from node.people import corrections
+
+    settings = read_settings(config)
+    db, _ = open_node(settings, action="corrections adopt")
+    chosen = choose(measured(db, settings)[0], what, source)
+    corrections.adopt(db, chosen, by=by, why=why, now=now())
+    _say_who_changes(db, f"adopted: {chosen}")
+
+
+@corrections_app.command("withdraw")
+def corrections_withdraw(what: What, by: DecidedBy, why: DecidedWhy, config: Config = None) -> None:
+    """Take an adoption back: from the next night on everybody is judged as if it had never been."""
+    from node.people import corrections
+
+    db, _ = open_node(read_settings(config), action="corrections withdraw")
+    corrections.withdraw(db, what, by=by, why=why, now=now())
+    _say_who_changes(db, f"taken back: {what}")
+
+
+def _say_who_changes(db: Database, done: str) -> None:
+    from node.people import corrections, thresholds
+
+    changes = thresholds.would_change_with(db, corrections.in_force(db))
+    out.print(f"{done}\n{len(changes)} tiers will change with the next night", markup=False, highlight=False)
+    for change in changes:
+        out.print(f"  {change}", markup=False, highlight=False)
 
 
 @identity_app.command("list")

@@ -180,7 +180,8 @@ def rescans(
 ) -> None:
     """Show how far VBQ varies from day to day at this site, and how far its scanners lie apart.
 
-    From patients with two MRIs in the archive and no operation between. Nothing is corrected by it.
+    From patients with two MRIs in the archive and no operation between. Nothing is judged by it until a person adopts
+    it (`corrections adopt`).
     """
     from analytics.paper.rescans import DayToDay
     from analytics.paper.rescans import rescans as judged

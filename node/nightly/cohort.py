@@ -7,7 +7,9 @@ its own record to the last digit.
 import csv
 import hashlib
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from itertools import groupby
 from operator import itemgetter
 
@@ -35,6 +37,26 @@ class Snapshot:
 def read_snapshot(db: Database) -> Snapshot:
     """Read the eligible cohort as it stands now; the same rows give the same text, in whatever order they came."""
     rows = db.execute(f"SELECT {', '.join(COLUMNS)} FROM cohort WHERE eligible = 1 ORDER BY id")
+    text, n = _as_text(rows)
+    return Snapshot(text=text, sha256=hashlib.sha256(text.encode("utf-8")).hexdigest(), n=n)
+
+
+def read_lacking(db: Database, night: date) -> str:
+    """Who would be eligible but for values that are missing, as a text of the same form; empty: nobody.
+
+    Who has no VBQ says nothing of it, and what is held is in doubt. Of an operation to come the values may come, too.
+    """
+    rows = db.execute(
+        f"SELECT {', '.join(COLUMNS)} FROM cohort WHERE eligible = 0 AND exclusion_reason_codes = ? "
+        "AND vbq IS NOT NULL AND coalesce(surgery_date, '') < ? "
+        "AND id NOT IN (SELECT episode FROM derived_link WHERE status = 'held') ORDER BY id",
+        ['["incomplete-data"]', night.isoformat()],
+    )
+    text, n = _as_text(rows)
+    return text if n else ""
+
+
+def _as_text(rows: Iterable[tuple[float | str | None, ...]]) -> tuple[str, int]:
     lines = _Lines()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -44,8 +66,7 @@ def read_snapshot(db: Database) -> Snapshot:
         cells = sorted(tuple(_cell(value) for value in row) for row in same)
         writer.writerows(cells)
         n += len(cells)
-    text = "".join(lines.written)
-    return Snapshot(text=text, sha256=hashlib.sha256(text.encode("utf-8")).hexdigest(), n=n)
+    return "".join(lines.written), n
 
 
 class _Lines:

@@ -13,13 +13,15 @@ from typing import Any, Literal
 from sqlite_utils import Database
 
 from analytics.counts.repeats import RatioError, ratio_error
-from analytics.episodes.cuts import Cuts
+from analytics.episodes.cuts import Cuts, Offset
 from analytics.episodes.tiers import Errors, TierOdds, explain, near_cut, tier, tier_odds
 from analytics.night.drift import Drift, Step
 from analytics.reasons import Reason, Value, to_dict
 from analytics.reasons import words as in_words
 from analytics.records import Tier
 from node.clock import from_text
+from node.people import corrections as decided
+from node.people.corrections import Corrections
 from node.people.thresholds import Version, get
 from node.store.database import insert
 from node.store.reasons import loaded, stored
@@ -44,9 +46,9 @@ class Values:
     plr: float
     scanner: str | None
 
-    def tier(self, cuts: Cuts) -> Tier:
-        """The tier of these values under the cuts of a version."""
-        return tier(vbq=self.vbq, nlr=self.nlr, plr=self.plr, cuts=cuts.at(self.scanner))
+    def tier(self, cuts: Cuts, offset: Offset | None = None) -> Tier:
+        """The tier of these values under the cuts of a version, with the scanner's offset where one is adopted."""
+        return tier(vbq=self.vbq, nlr=self.nlr, plr=self.plr, cuts=cuts.at(self.scanner, offset))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,9 @@ class Flag:
     scanner: str | None = None
     vbq_cut: float | None = None
     cut_of: Reason | None = None
-    """Whose VBQ cut it was: a scanner's own, or that of all and why."""
+    """Whose VBQ cut it was: a scanner's own, or that of all and why; with the offset that it holds."""
+    offset_decision: int | None = None
+    """By which decision the VBQ cut holds an offset."""
     vbq_sd: float | None = None
     near_cut: bool | None = None
 
@@ -100,9 +104,10 @@ class Standing:
     cut_of: Reason
     explanation: Reason
     vbq_error: float
-    """Standard error of measurement of this VBQ, in its units."""
+    """Standard error of measurement of this VBQ, in its units; where a person has adopted the spread from day to day,
+    the larger of both."""
     near_cut: bool
-    """VBQ lies within its own measurement error of the cut."""
+    """VBQ lies within that error of the cut."""
     odds: TierOdds
     """How likely each tier is, given the errors of VBQ and, where patients were counted twice, of the ratios."""
 
@@ -122,6 +127,7 @@ class _Known:
     surgery_date: str
     values: Values | None
     version: int | None
+    offset_decision: int | None
 
 
 def find_changes(
@@ -132,6 +138,7 @@ def find_changes(
     vbq_sem: float,
     derivation_behind: bool,
     drift: Drift | None = None,
+    corrections: Corrections | None = None,
 ) -> tuple[list[Flag], list[Standing]]:
     """Compare tonight's tiers with those last written; nothing is stored.
 
@@ -145,12 +152,14 @@ def find_changes(
         The steps have work left, so an episode that is not there may only not be there yet.
     drift
         Tonight's comparison with the frozen model; an alarm is said at the patients it is about.
+    corrections
+        Offsets of scanners and the spread from day to day that people have adopted.
     """
     known = _known(db)
     flags: list[Flag] = []
     standing: list[Standing] = []
     if version is not None:
-        doubts = Doubts(drift=drift, repeats=_repeats(db))
+        doubts = Doubts(drift=drift, repeats=_repeats(db), corrections=corrections or Corrections())
         for one in _upcoming(db, night):
             flag, stands = _tiered(db, one, known.get(one.episode), version, vbq_sem, doubts)
             standing.append(stands)
@@ -204,6 +213,7 @@ def store(db: Database, flags: list[Flag], *, night: date) -> None:
                 "cut_of_reasons": None if flag.cut_of is None else stored([flag.cut_of]),
                 "vbq_sd": flag.vbq_sd,
                 "near_cut": None if flag.near_cut is None else int(flag.near_cut),
+                "offset_decision": flag.offset_decision,
             }
             for flag in flags
         ],
@@ -212,7 +222,8 @@ def store(db: Database, flags: list[Flag], *, night: date) -> None:
 
 def _known(db: Database) -> dict[str, _Known]:
     rows = db.execute(
-        "SELECT episode, tier, surgery_date, vbq, nlr, plr, scanner_stratum, threshold_version FROM record_flag "
+        "SELECT episode, tier, surgery_date, vbq, nlr, plr, scanner_stratum, threshold_version, offset_decision "
+        "FROM record_flag "
         "WHERE flag_id IN (SELECT max(flag_id) FROM record_flag GROUP BY episode)"
     )
     return {
@@ -221,8 +232,9 @@ def _known(db: Database) -> dict[str, _Known]:
             surgery_date=day,
             values=Values(vbq=vbq, nlr=nlr, plr=plr, scanner=scanner) if name else None,
             version=version,
+            offset_decision=offset,
         )
-        for episode, name, day, vbq, nlr, plr, scanner, version in rows
+        for episode, name, day, vbq, nlr, plr, scanner, version, offset in rows
     }
 
 
@@ -263,10 +275,12 @@ def _upcoming(db: Database, night: date) -> list[_Upcoming]:
 
 @dataclass(frozen=True, kw_only=True)
 class Doubts:
-    """What is known of tonight's errors: an alarm, and how the ratios of one patient vary (``None``: not known)."""
+    """What is known of tonight's errors: an alarm, how the ratios of one patient vary (``None``: not known), and what
+    people have adopted of how scanners and days differ."""
 
     drift: Drift | None
     repeats: RatioError | None
+    corrections: Corrections
 
 
 def _repeats(db: Database) -> RatioError | None:
@@ -311,9 +325,10 @@ def _within(step: Step, one: _Upcoming) -> bool:
 def _tiered(
     db: Database, one: _Upcoming, before: _Known | None, version: Version, vbq_sem: float, doubts: Doubts
 ) -> tuple[Flag | None, Standing]:
-    values, cuts = one.values, version.cuts.at(one.values.scanner)
-    now_tier = values.tier(version.cuts)
-    error = one.vbq_sd if one.vbq_sd is not None else vbq_sem
+    values, adopted = one.values, doubts.corrections.of(one.values.scanner)
+    offset = None if adopted is None else adopted.offset
+    cuts, now_tier = version.cuts.at(values.scanner, offset), values.tier(version.cuts, offset)
+    error = doubts.corrections.error(one.vbq_sd if one.vbq_sd is not None else vbq_sem)
     said = explain(vbq=values.vbq, nlr=values.nlr, plr=values.plr, cuts=cuts, vbq_sem=error)
     said = _with_doubts(said, one, cuts, doubts.drift)
     near = near_cut(values.vbq, cuts, vbq_sem=error)
@@ -340,7 +355,7 @@ def _tiered(
         change="changed" if before is not None and before.tier is not None else "new",
         tier=now_tier,
         previous=before.tier if before else None,
-        causes=_why_tiered(db, values, before, version),
+        causes=_why_tiered(db, values, before, version, offset),
         surgery_date=one.surgery_date,
         vbq=values.vbq,
         nlr=values.nlr,
@@ -350,29 +365,38 @@ def _tiered(
         scanner=values.scanner,
         vbq_cut=cuts.vbq,
         cut_of=cuts.of,
+        offset_decision=None if adopted is None else adopted.decision_id,
         vbq_sd=one.vbq_sd,
         near_cut=near,
     )
     return flag, standing
 
 
-def _why_tiered(db: Database, values: Values, before: _Known | None, version: Version) -> tuple[Reason, ...]:
-    """What made the tier: the data, the threshold version, or both when neither does it alone."""
+def _why_tiered(
+    db: Database, values: Values, before: _Known | None, version: Version, offset: Offset | None
+) -> tuple[Reason, ...]:
+    """What made the tier: the data, the threshold version or the scanner's offset; all when none does it alone."""
     if before is None:
         return (Reason("tier-first", {"version": version.version}),)
     if before.values is None or before.version is None:
         return (Reason("tier-again", {"version": version.version}),)
+    cuts_before = get(db, before.version).cuts
+    held = None if before.offset_decision is None else decided.get(db, before.offset_decision).offset
     data = Reason("tier-by-data", {"changes": _differences(before.values, values)})
-    adoption = Reason("tier-by-version", {"before": before.version, "now": version.version})
-    if before.version == version.version:
-        return (data,)
-    if before.values == values:
-        return (adoption,)
-    by_data = values.tier(get(db, before.version).cuts) != before.tier
-    by_version = before.values.tier(version.cuts) != before.tier
-    if by_data != by_version:
-        return (data if by_data else adoption,)
-    return data, adoption
+    changed = []
+    if before.values != values:
+        # Another scanner comes with its own offset.
+        same = before.values.scanner == values.scanner
+        changed.append((data, values.tier(cuts_before, held if same else offset)))
+    if before.version != version.version:
+        adoption = Reason("tier-by-version", {"before": before.version, "now": version.version})
+        changed.append((adoption, before.values.tier(version.cuts, held)))
+    if before.values.scanner == values.scanner and held != offset:
+        sizes = {"before": held.size if held else 0.0, "now": offset.size if offset else 0.0}
+        moved = Reason("tier-by-offset", {"scanner": values.scanner or UNKNOWN, **sizes})
+        changed.append((moved, before.values.tier(cuts_before, offset)))
+    alone = tuple(why for why, found in changed if found != before.tier)
+    return alone or tuple(why for why, _ in changed) or (data,)
 
 
 def _differences(before: Values, now: Values) -> tuple[Reason, ...]:

@@ -23,6 +23,7 @@ from analytics.night.calibration import Calibration, calibrate
 from analytics.night.drift import Drift, check_drift
 from analytics.night.shift import Shift, find_shifts
 from analytics.paper.age_curve import AgeCurves, age_curves
+from analytics.paper.imputation import ImputedFit, imputed_model
 from analytics.paper.regression import OlsFit, fit_vbq_model
 from analytics.pictures.age import age_alt_text, age_figure
 from analytics.pictures.base import png, scatter, scatter_alt_text
@@ -31,8 +32,8 @@ from node import __version__
 from node.clock import from_text, to_text
 from node.errors import NightError
 from node.nightly import flags, ledger
-from node.nightly.analysis import cohort_flow
-from node.nightly.cohort import Snapshot, cohort_frame, read_snapshot
+from node.nightly.analysis import SEED, cohort_flow
+from node.nightly.cohort import Snapshot, cohort_frame, read_lacking, read_snapshot
 from node.nightly.counts import read_counts, read_exclusions
 from node.nightly.cutoffs import Tonight, decide_thresholds, rule_of
 from node.nightly.drift import Frozen, read_frozen
@@ -44,7 +45,7 @@ from node.nightly.sections.counts import FLOW
 from node.nightly.sections.order import SECTIONS
 from node.nightly.sections.section import Figure, Findings
 from node.outgoing.mail import notify_administrator, put
-from node.people import thresholds
+from node.people import corrections, thresholds
 from node.settings import Settings
 from node.store.database import insert, writing
 
@@ -65,6 +66,8 @@ class Basis:
     """All that a night is computed from: tonight's cohort, and the fit that new patients are compared with."""
 
     snapshot: Snapshot
+    lacking: str
+    """Who would be in the cohort but for missing values (:func:`node.nightly.cohort.read_lacking`)."""
     frozen: Frozen | None
     excluded: dict[str, int]
     """Rows of the cohort that are not eligible, by reason."""
@@ -78,6 +81,8 @@ class Prepared:
 
     basis: Basis
     fit: OlsFit | Refusal
+    imputed: ImputedFit | Refusal | None
+    """``None``: nobody is left out for missing values alone."""
     proposal: Calibration | Refusal
     drift: Drift | Refusal | None
     """``None`` before the first fit."""
@@ -180,11 +185,17 @@ def _recorded_at(db: Database, night: date) -> datetime | None:
     return from_text(row[0]) if row else None
 
 
-def read_basis(db: Database) -> Basis:
+def read_basis(db: Database, night: date) -> Basis:
     """What a night would be computed from now."""
     version = _data_version(db)
     excluded = dict(sorted(read_exclusions(db).items()))
-    return Basis(snapshot=read_snapshot(db), frozen=read_frozen(db), excluded=excluded, data_version=version)
+    return Basis(
+        snapshot=read_snapshot(db),
+        lacking=read_lacking(db, night),
+        frozen=read_frozen(db),
+        excluded=excluded,
+        data_version=version,
+    )
 
 
 def _data_version(db: Database) -> int:
@@ -199,11 +210,19 @@ def prepare(basis: Basis, settings: Settings) -> Prepared:
     return Prepared(
         basis=basis,
         fit=fit,
+        imputed=_impute(cohort, basis.lacking),
         proposal=calibrate(cohort, rule_of(settings)),
         drift=None if frozen is None else check_drift(frozen, cohort),
         shifts=() if frozen is None else find_shifts(frozen, cohort),
         figures=(*(_draw(cohort) if isinstance(fit, OlsFit) else ()), _draw_flow(basis, fit)),
     )
+
+
+def _impute(cohort: pd.DataFrame, lacking: str) -> ImputedFit | Refusal | None:
+    """The model with missing values imputed; its work is bounded (:data:`analytics.paper.imputation.CELLS`)."""
+    if not lacking:
+        return None
+    return imputed_model(pd.concat([cohort, cohort_frame(lacking)]), seed=SEED)
 
 
 def _draw(cohort: pd.DataFrame) -> Iterator[Figure]:
@@ -223,12 +242,12 @@ def _draw_flow(basis: Basis, fit: OlsFit | Refusal) -> Figure:
 def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tuple[Prepared, Rendered]:
     """Compute and write everything beside the receivers, then store it in one short transaction."""
     for _ in range(ATTEMPTS):
-        prepared = prepare(read_basis(db), settings)
+        prepared = prepare(read_basis(db, night), settings)
         try:
             draft = _draft(db, settings, prepared, night=night, now=now)
             report = _write(db, settings, draft, now=now)
             with writing(db):
-                _require_basis(db, prepared)
+                _require_basis(db, prepared, night)
                 _store_fit(db, settings, prepared, night=night, now=now)
                 draft.require_same(_compose(db, settings, prepared, night=night, now=now))
                 _store(db, settings, report, now=now)
@@ -237,7 +256,7 @@ def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tupl
             continue
         return prepared, report.rendered
     with writing(db):
-        prepared = prepare(read_basis(db), settings)
+        prepared = prepare(read_basis(db, night), settings)
         _store_fit(db, settings, prepared, night=night, now=now)
         report = _write(db, settings, _compose(db, settings, prepared, night=night, now=now), now=now)
         _store(db, settings, report, now=now)
@@ -247,7 +266,7 @@ def _do(db: Database, settings: Settings, *, night: date, now: datetime) -> tupl
 def _rehearse(db: Database, settings: Settings, *, night: date, now: datetime) -> NightOutcome:
     """Do everything but store."""
     for _ in range(ATTEMPTS):
-        prepared = prepare(read_basis(db), settings)
+        prepared = prepare(read_basis(db, night), settings)
         try:
             draft = _draft(db, settings, prepared, night=night, now=now)
         except _MovedOnError:
@@ -287,7 +306,7 @@ def _draft(db: Database, settings: Settings, prepared: Prepared, *, night: date,
     """Compose the report in a transaction that is then rolled back, so that it can be written outside of one."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        _require_basis(db, prepared)
+        _require_basis(db, prepared, night)
         return _compose(db, settings, prepared, night=night, now=now)
     finally:
         # SQLite has rolled back by itself when the disk was full; a second attempt would hide the first error.
@@ -295,9 +314,9 @@ def _draft(db: Database, settings: Settings, prepared: Prepared, *, night: date,
             db.execute("ROLLBACK")
 
 
-def _require_basis(db: Database, prepared: Prepared) -> None:
+def _require_basis(db: Database, prepared: Prepared, night: date) -> None:
     # Reading a large cohort again takes longer than all that is done inside the transaction.
-    if _data_version(db) != prepared.basis.data_version and read_basis(db) != prepared.basis:
+    if _data_version(db) != prepared.basis.data_version and read_basis(db, night) != prepared.basis:
         raise _MovedOnError
 
 
@@ -342,7 +361,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
     fit_id = _fit_id(prepared, night)
     counts = read_counts(db, night=night, fit=prepared.fit)
     proposed = decide_thresholds(db, settings, prepared.tonight, night=night, now=now)
-    version = thresholds.in_force(db)
+    version, corrected = thresholds.in_force(db), corrections.in_force(db)
     changes, standing = flags.find_changes(
         db,
         night=night,
@@ -350,6 +369,7 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         vbq_sem=settings.measurement.vbq_sem,
         derivation_behind=bool(counts.to_derive),
         drift=prepared.drift if isinstance(prepared.drift, Drift) else None,
+        corrections=corrected,
     )
     flags.store(db, changes, night=night)
     findings = Findings(
@@ -358,8 +378,10 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
         now=now,
         fit_id=fit_id,
         fit=prepared.fit,
+        imputed=prepared.imputed,
         counts=counts,
         version=version,
+        corrections=corrected,
         proposed=proposed,
         proposal=prepared.proposal,
         drift=prepared.drift,

@@ -18,7 +18,7 @@ from sqlite_utils import Database
 
 from analytics.episodes.cohort import COLUMNS, DATE_COLUMNS, OPTIONAL_COLUMNS, CheckedRow, check_row
 from analytics.episodes.whole_table import row_doubts
-from analytics.reasons import Reason, codes, words
+from analytics.reasons import Reason, codes
 from node.clock import to_text
 from node.errors import CohortError
 from node.people.cohort_rows import CohortRow, CohortTable, Problem, by_reason, exclusions_by_reason, in_lines
@@ -142,7 +142,7 @@ def read_cohort(path: Path, *, mapping: str = "") -> tuple[bytes, CohortTable]:
     try:
         return content, _read_table(content, mapping)
     except CohortError as error:
-        raise CohortError(f"cohort table {path}: {error}") from error
+        raise of_table(path, error.reason) from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -156,7 +156,12 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CohortError(f"cohort table {path}: {error.strerror or error}") from error
+        raise of_table(path, Reason("file-unreadable", {"fault": error.strerror or str(error)})) from error
+
+
+def of_table(path: Path, why: Reason) -> CohortError:
+    """The error that a table as a whole cannot be used, with its path."""
+    return CohortError(Reason("cohort-table", {"path": str(path), "why": why}))
 
 
 def derive_imports(db: Database, *, site: str) -> int:
@@ -193,13 +198,13 @@ def _derive_all(db: Database, *, site: str) -> int:
             try:
                 table = _read_table(content, mapping)
             except CohortError as error:
-                _unreadable(db, import_id, str(error))
+                _unreadable(db, import_id, error.reason)
             else:
                 _derive(db, import_id, table, site=site)
     return len(files)
 
 
-def _unreadable(db: Database, import_id: int, why: Reason | str) -> None:
+def _unreadable(db: Database, import_id: int, why: Reason) -> None:
     log.error("imported file cannot be read any more", import_id=import_id)
     note_problem(db, "import", "import", str(import_id), "unreadable", [Reason("import-unreadable", {"why": why})])
 
@@ -294,10 +299,7 @@ def checked_table(table: "Understood") -> CohortTable:
     from node.people.files.tables import is_summary
 
     if table.doubts:
-        raise CohortError(
-            f"{'; '.join(words(table.doubts))}; correct it (recode to 1 (yes) and 0 (no) and import again), or say "
-            "what is meant in a mapping (`--dry-run --propose map.toml` writes one to look through)"
-        )
+        raise CohortError(Reason("file-columns-in-doubt", {"doubts": table.doubts}))
     malformed = [Problem(line=line, code="malformed", reason=reason) for line, reason in table.malformed]
     summed = {index for index in range(len(table.lines)) if is_summary(table, index)}
     taken = []
@@ -339,7 +341,7 @@ def _checked(
             }
             rows[name] = CohortRow(id=name, line=line, checked=_by_table(checked, others), others=others)
     if not rows:
-        raise CohortError("it has no row that can be used (a row needs an id and as many cells as the header)")
+        raise CohortError(Reason("file-without-rows"))
     held = _held(tuple(rows.values()), settled)
     problems += [
         Problem(line=row.line, code="value", reason=Reason("value-of-row", {"id": row.id, "why": reason}))

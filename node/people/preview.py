@@ -10,7 +10,7 @@ from node.people.cohort_rows import CohortTable, by_reason, exclusions_by_reason
 from node.people.files.mapping import read_mapping, to_toml
 from node.people.files.summary import ColumnSummary, summaries, to_json
 from node.people.files.tables import Understood, UnnamedColumnsError, understand
-from node.people.imports import checked_table, read_bytes
+from node.people.imports import checked_table, of_table, read_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Preview:
     understood: Understood | None
     table: CohortTable | None
     columns: tuple[ColumnSummary, ...]
-    refusal: str | None
+    refusal: Reason | None
     proposal: str
 
     @property
@@ -64,7 +64,9 @@ class Preview:
                 "problems_by_reason": by_reason(self.table.problems),
                 "excluded_by_reason": exclusions_by_reason(self.table.rows),
             }
-        return {**shown, **rows, "refusal": self.refusal, "proposal": self.proposal}
+        refused = self.refusal
+        said = {"refusal": refused and str(refused), "refusal_code": refused and refused.code}
+        return {**shown, **rows, **said, "proposal": self.proposal}
 
 
 def preview(path: Path, mapping: str = "") -> Preview:
@@ -80,16 +82,16 @@ def preview(path: Path, mapping: str = "") -> Preview:
         understood = understand(content, read_mapping(mapping) if mapping else None)
     except UnnamedColumnsError as error:
         proposal = to_toml(error.proposal, {})
-        return Preview(understood=None, table=None, columns=(), refusal=str(error), proposal=proposal)
+        return Preview(understood=None, table=None, columns=(), refusal=error.reason, proposal=proposal)
     except CohortError as error:
-        raise CohortError(f"cohort table {path}: {error}") from error
+        raise of_table(path, error.reason) from error
     notes = {one.name: [str(doubt) for doubt in (*one.doubts, *one.notes)] for one in understood.columns}
     proposal = to_toml(understood.proposal(), notes)
     table, refusal = None, None
     try:
         table = checked_table(understood)
     except CohortError as error:
-        refusal = str(error)
+        refusal = error.reason
     columns = tuple(summaries(understood, _row_reasons(table)))
     return Preview(understood=understood, table=table, columns=columns, refusal=refusal, proposal=proposal)
 

@@ -19,6 +19,8 @@ from analytics.reasons import Reason, from_dict, to_dict, words
 from analytics.records import Tier
 from node.clock import to_text
 from node.errors import InputError
+from node.people import corrections
+from node.people.corrections import Corrections
 from node.store.database import insert, writing
 from node.store.reasons import stored
 
@@ -277,7 +279,16 @@ def would_change(db: Database, version: int, *, night: date | None = None) -> li
     InputError
         There is no such version.
     """
-    cuts = get(db, version).cuts
+    return _changes(db, get(db, version).cuts, corrections.in_force(db), night)
+
+
+def would_change_with(db: Database, corrected: Corrections) -> list[TierChange]:
+    """Who gets another tier under the version in force when other offsets of scanners hold; nobody without one."""
+    version = in_force(db)
+    return [] if version is None else _changes(db, version.cuts, corrected, None)
+
+
+def _changes(db: Database, cuts: Cuts, corrected: Corrections, night: date | None) -> list[TierChange]:
     (since,) = db.execute("SELECT coalesce(?, max(night), '') FROM record_fit", [night and str(night)]).fetchone()
     rows = db.execute(
         "SELECT l.episode, l.vbq, l.nlr, l.plr, l.scanner_stratum, "
@@ -289,7 +300,7 @@ def would_change(db: Database, version: int, *, night: date | None = None) -> li
     changes = []
     for episode, vbq, nlr, plr, scanner, known in rows:
         previous = Tier(known) if known else None
-        wanted = tier(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts.at(scanner))
+        wanted = tier(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts.at(scanner, corrected.offset(scanner)))
         if wanted != previous:
             changes.append(TierChange(id=episode, previous=previous, tier=wanted))
     return changes

@@ -92,7 +92,7 @@ CODED = frozenset({UID, "study_instance_uid", "sop_instance_uid", "specimen", "b
 LEFT_OUT = frozenset({
     "patient_authority", "patient_id", "accession_number", "surgeon_number", "surgeon", "service", "procedure",
     "reasons", "notes", "cause", "exclusion_reasons", "completeness_reasons", "taken_back", "decided_by",
-    "withdrawn_by", "withdrawn_why", "picture", "description",
+    "decided_why", "withdrawn_by", "withdrawn_why", "picture", "description",
 })  # fmt: skip
 """Columns that research.db has not: numbers and names of the hospital, and words that may quote them; codes stay."""
 NOT_FOR_RESEARCH = frozenset({"messages", "problems", "reports", "results", "pool_exports", "audit"})

@@ -114,6 +114,11 @@ CREATE TABLE problems (
 );
 CREATE INDEX problems_source ON problems (source);
 
+CREATE TABLE corrections (
+    decision_id INTEGER PRIMARY KEY, kind TEXT, scanner TEXT, reference TEXT, decision TEXT, value REAL, ci_low REAL,
+    ci_high REAL, n INTEGER, source TEXT, decided_at TEXT, decided_by TEXT, decided_why TEXT, in_force INTEGER
+);
+
 CREATE TABLE pool_exports (
     export_id INTEGER PRIMARY KEY, exported_at TEXT, n INTEGER, sums INTEGER, content TEXT
 );

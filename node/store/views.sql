@@ -175,6 +175,14 @@ SELECT t.version, t.night, t.method, t.n, t.vbq, t.nlr, t.plr, t.ratios, t.strat
         ORDER BY d.decision_id DESC LIMIT 1) AS decided_by
 FROM record_threshold AS t;
 
+CREATE VIEW corrections AS
+SELECT d.decision_id, d.kind, d.scanner, d.evidence ->> '$.reference' AS reference, d.decision, d.value,
+       d.evidence ->> '$.ci_low' AS ci_low, d.evidence ->> '$.ci_high' AS ci_high, d.evidence ->> '$.n' AS n,
+       d.evidence ->> '$.source' AS source, d.decided_at, d.decided_by, d.decided_why,
+       d.decision = 'adopted' AND d.decision_id = (SELECT max(n.decision_id) FROM fact_correction_decision AS n
+                                                   WHERE n.kind = d.kind AND n.scanner = d.scanner) AS in_force
+FROM fact_correction_decision AS d;
+
 CREATE VIEW pool_exports AS
 SELECT export_id, exported_at, n, json_array_length(content, '$.content.groups') AS sums, content
 FROM record_pool_export;

@@ -13,6 +13,7 @@ import pytest
 from sqlite_utils import Database
 
 from analytics.episodes.cohort import COLUMNS
+from analytics.reasons import Reason, load_language
 from node.errors import CohortError
 from node.people.imports import derive_imports, import_cohort
 from node.steps.pending import pending
@@ -288,21 +289,30 @@ def test_a_mapping_is_kept_with_the_file_and_makes_the_same_rows_again(db: Datab
 
 
 @pytest.mark.parametrize(
-    ("mapping", "said"),
+    ("mapping", "said", "code"),
     [
-        ("[columns", "not TOML"),
-        ('[columns.weight]\nfrom = "x"', "no column of a cohort table"),
-        ('[columns.bmi]\nfrom = "x"', "the file has no such column"),
-        ('[columns.bmi]\nfrom = "bmi"\nfactor = "0"', "is 0"),
-        ('[columns.bmi]\nfrom = "bmi"\nunit = "furlong"', "unit 'furlong' is not known"),
-        ('[columns.smoking]\nfrom = "smoking"\ncodes = { "1" = "maybe" }', "'maybe' is none of"),
-        ('[columns.bmi]\nfrom = "bmi"\ncolour = "red"', "colour"),
+        ("[columns", "not TOML", "mapping-not-toml"),
+        ('[columns.weight]\nfrom = "x"', "no column of a cohort table", "mapping-of-no-column"),
+        ('[columns.bmi]\nfrom = "x"', "the file has no such column", "mapping-without-source"),
+        ('[columns.bmi]\nfrom = "bmi"\nfactor = "0"', "is 0", "mapping-not-valid"),
+        ('[columns.bmi]\nfrom = "bmi"\nunit = "furlong"', "unit 'furlong' is not known", "mapping-unit-unknown"),
+        (
+            '[columns.smoking]\nfrom = "smoking"\ncodes = { "1" = "maybe" }',
+            "'maybe' is none of",
+            "mapping-meaning-unknown",
+        ),
+        ('[columns.bmi]\nfrom = "bmi"\ncolour = "red"', "colour", "mapping-not-valid"),
     ],
 )
-def test_a_mapping_that_cannot_be_is_refused(db: Database, tmp_path: Path, mapping: str, said: str) -> None:
+def test_a_mapping_that_cannot_be_is_refused(db: Database, tmp_path: Path, mapping: str, said: str, code: str) -> None:
+    """With a code, so that it is said in the language of the site."""
     with pytest.raises(CohortError) as caught:
         import_cohort(db, table(tmp_path, HEADER, A), site="Testville", now=NOW, mapping=mapping)
     assert said in str(caught.value)
+    why = caught.value.reason.values["why"]
+    assert isinstance(why, Reason)
+    assert (caught.value.reason.code, why.code) == ("cohort-table", code)
+    assert caught.value.reason.words(load_language("de")).startswith("Kohortentabelle ")
     assert db.execute("SELECT count(*) FROM fact_import").fetchone() == (0,)
 
 

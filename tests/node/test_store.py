@@ -21,8 +21,8 @@ from node.store.snapshot import publish
 
 PROMISED_VIEWS = {
     "cohort", "flags", "measurements", "readings", "blood_counts", "operations", "links", "fits", "fit_terms",
-    "thresholds", "reports", "messages", "series", "problems", "results", "pool_exports",
-    "audit",
+    "thresholds", "reports", "messages", "series", "problems", "results", "corrections",
+    "pool_exports", "audit",
 }  # fmt: skip
 
 

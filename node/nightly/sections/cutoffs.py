@@ -11,6 +11,7 @@ from analytics.reasons import words
 from node.nightly.cutoffs import would_change
 from node.nightly.sections.section import Audience, Findings, Section
 from node.people import thresholds
+from node.people.corrections import Corrections
 from node.people.thresholds import TierChange, Version, describe
 
 
@@ -31,6 +32,8 @@ class CutOffs(Section):
     why: tuple[str, ...]
     """Which cuts in force tonight's leave behind."""
     would_change: tuple[TierChange, ...]
+    corrections: Corrections
+    """What people have VBQ judged by beside the cut-offs."""
     refused: str | None
     """Why tonight's cohort gives no cut-offs."""
 
@@ -58,6 +61,7 @@ class CutOffs(Section):
         return {
             "threshold_version": self.version.version if self.version else None,
             "not_calibrated": self.refused,
+            "corrections": [one.decision_id for one in self.corrections.all],
             "would_change": [str(one) for one in self.would_change],
         }
 
@@ -73,5 +77,6 @@ def read(db: Database, findings: Findings) -> CutOffs:
         waiting=waiting,
         why=tuple(words(left)),
         would_change=would_change(db, proposed or waiting, version, findings.night),
+        corrections=findings.corrections,
         refused=str(proposal.reason) if isinstance(proposal, Refusal) else None,
     )

@@ -1,11 +1,12 @@
 """Tonight's regression of VBQ with its figures, or why there is none."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlite_utils import Database
 
 from analytics.methods.rows import Refusal
+from analytics.paper.imputation import ImputedFit
 from analytics.paper.regression import OlsFit
 from analytics.reasons import words
 from node.nightly.sections.counts import FLOW
@@ -31,6 +32,8 @@ class Regression(Section):
     }
     fit_id: str
     fit: OlsFit | Refusal
+    imputed: ImputedFit | None
+    """With missing values imputed; ``None``: nobody is left out for these alone, or too few are complete."""
     alerts: tuple[str, ...]
     model_figures: tuple[Figure, ...]
 
@@ -38,6 +41,12 @@ class Regression(Section):
     def fitted(self) -> OlsFit | None:
         """The fit; ``None`` where it was refused."""
         return self.fit if isinstance(self.fit, OlsFit) else None
+
+    @property
+    def lacking(self) -> str:
+        """What is missing, by predictor."""
+        missing = {} if self.imputed is None else self.imputed.missing
+        return ", ".join(f"{self.labels[name]} {number}" for name, number in missing.items() if number)
 
     @property
     def eventful(self) -> bool:
@@ -53,12 +62,17 @@ class Regression(Section):
         """Whether there is no model tonight."""
         return () if self.fitted else ("no model tonight",)
 
+    def to_json_dict(self) -> dict[str, Any]:
+        """The model with missing values imputed; that of the complete rows is the record of the fit."""
+        return {} if self.imputed is None else {"imputed": self.imputed.to_json_dict()}
+
 
 def read(db: Database, findings: Findings) -> Regression:
     """The fit, and its alerts in words for a mail."""
     return Regression(
         fit_id=findings.fit_id,
         fit=findings.fit,
+        imputed=findings.imputed if isinstance(findings.imputed, ImputedFit) else None,
         alerts=_alerts(db, findings.fit),
         model_figures=tuple(figure for figure in findings.figures if figure.name != FLOW),
     )

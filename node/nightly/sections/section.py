@@ -16,11 +16,13 @@ from analytics.methods.rows import Refusal
 from analytics.night.calibration import Calibration
 from analytics.night.drift import Drift
 from analytics.night.shift import Shift
+from analytics.paper.imputation import ImputedFit
 from analytics.paper.regression import OlsFit
 from analytics.records import Tier
 from node.nightly.counts import Counts
 from node.nightly.drift import Frozen
 from node.nightly.flags import Flag, Standing
+from node.people.corrections import Corrections
 from node.people.thresholds import Version
 from node.settings import Settings
 
@@ -62,9 +64,13 @@ class Findings:
     now: datetime
     fit_id: str
     fit: OlsFit | Refusal
+    imputed: ImputedFit | Refusal | None
+    """The same with missing values imputed; ``None``: nobody is left out for these alone."""
     counts: Counts
     version: Version | None
     """The cut-offs in force."""
+    corrections: Corrections
+    """What people have VBQ judged by beside them."""
     proposed: Version | None
     proposal: Calibration | Refusal
     drift: Drift | Refusal | None

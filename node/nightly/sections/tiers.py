@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from analytics.records import Tier
 from node.nightly.flags import Standing
 from node.nightly.sections.section import Audience, Findings, Owner, Section
+from node.people.corrections import Measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,13 +18,25 @@ class Tiers(Section):
 
     name: ClassVar[str] = "tiers"
     urgency: ClassVar[int] = 100
-    rescan: ClassVar[str] = (
+    published: ClassVar[str] = (
         "The error of a VBQ is of its examination alone; examined again within three months, VBQ varied more in a "
         "published series of 107 patients (ICC 0.749, coefficient of variation 16.9 %)."
     )
     """Normative data and reproducibility for the vertebral bone quality score in serial lumbar spine MRI, 2011–2021."""
     standing: tuple[Standing, ...]
+    noise: Measured | None
+    """The spread from day to day at this site, where a person has adopted it."""
     owners: Mapping[str, Owner] = field(default_factory=dict)
+
+    @property
+    def rescan(self) -> str:
+        """How far VBQ varies beyond what one examination tells."""
+        if self.noise is None:
+            return self.published
+        return (
+            f"The error of a VBQ is at least that between two days: SD {self.noise.value:.3f} in {self.noise.n} "
+            "patients of this site examined twice."
+        )
 
     def theirs(self, audience: Audience) -> list[Standing]:
         """The operations of those whom a recipient follows."""
@@ -52,4 +65,5 @@ class Tiers(Section):
 
 def read(_db: Database, findings: Findings) -> Tiers:
     """The operations as they stand tonight."""
-    return Tiers(standing=findings.standing, owners=findings.owners)
+    noise = findings.corrections.noise
+    return Tiers(standing=findings.standing, noise=None if noise is None else noise.measured, owners=findings.owners)

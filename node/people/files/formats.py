@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analytics.reasons import Reason
 from node.errors import CohortError
 from node.people.files.raw import RawRow, RawTable
 from node.people.files.text import Known, read_text
@@ -40,12 +41,9 @@ def read_file(content: bytes, *, known: Known, encoding: str = "", separator: st
     if content.startswith(_PARQUET):
         return _parquet(content)
     if content.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"RDX", b"X\n\0\0")):
-        raise CohortError(
-            "it is compressed or an R data file, which is not read here; in R: write.csv(x, 'cohort.csv', "
-            "row.names = FALSE), or haven::write_sav"
-        )
+        raise CohortError(Reason("file-compressed"))
     if content[84:92] == b"SAS FILE":
-        raise CohortError("it is a SAS data set (.sas7bdat), which is not read here; export it as .xpt or CSV")
+        raise CohortError(Reason("file-sas-data-set"))
     return read_text(content, known=known, encoding=encoding, separator=separator)
 
 
@@ -60,22 +58,20 @@ def _spreadsheet(content: bytes, known: Known, sheet: str) -> RawTable:
         try:
             zipfile.ZipFile(io.BytesIO(content)).close()
         except zipfile.BadZipFile as error:
-            raise CohortError(f"it begins like a spreadsheet (xlsx) and is damaged: {error}") from error
+            raise CohortError(Reason("file-spreadsheet-damaged", {"fault": str(error)})) from error
     try:
         book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
         sheets = {name: book.get_sheet_by_name(name).to_python(skip_empty_area=False) for name in book.sheet_names}
     except (calamine.CalamineError, ValueError, OSError) as error:
-        raise CohortError(f"the spreadsheet cannot be read: {error}") from error
+        raise CohortError(Reason("file-spreadsheet-unreadable", {"fault": str(error)})) from error
     if sheet and sheet not in sheets:
-        raise CohortError(f"it has no sheet {sheet!r}; there are {', '.join(sheets)}")
+        raise CohortError(Reason("file-without-sheet", {"sheet": sheet, "sheets": ", ".join(sheets)}))
     candidates = {sheet: sheets[sheet]} if sheet else sheets
     found = {name: start for name, grid in candidates.items() if (start := _header_row(grid, known)) is not None}
     if not found:
-        raise CohortError(f"no sheet has a row that names the columns (sheets: {', '.join(candidates)})")
+        raise CohortError(Reason("file-without-header", {"sheets": ", ".join(candidates)}))
     if len(found) > 1:
-        raise CohortError(
-            f"several sheets hold a cohort table ({', '.join(found)}); name one in a mapping ([file], sheet)"
-        )
+        raise CohortError(Reason("file-several-tables", {"sheets": ", ".join(found)}))
     ((name, start),) = found.items()
     grid = [[_text(cell) for cell in row] for row in sheets[name]]
     rows = (
@@ -104,7 +100,7 @@ def _statistics(content: bytes, form: str, encoding: str) -> RawTable:
         # Values that the file declares as missing come as missing; labels are taken up by column, not by the library.
         frame, about = readers[form](io.BytesIO(content), encoding=encoding or None)
     except (pyreadstat.ReadstatError, pyreadstat.PyreadstatError, UnicodeDecodeError, ValueError) as error:
-        raise CohortError(f"the {form} file cannot be read: {error}") from error
+        raise CohortError(Reason("file-format-unreadable", {"form": form, "fault": str(error)})) from error
     labels = {
         column: {_text(value): str(label) for value, label in values.items()}
         for column, values in about.variable_value_labels.items()
@@ -118,11 +114,11 @@ def _parquet(content: bytes) -> RawTable:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise CohortError("Parquet is read with the extra: pip install 'vbq-node[export]'") from error
+        raise CohortError(Reason("file-parquet-extra")) from error
     try:
         table = parquet.read_table(io.BytesIO(content))
     except (pyarrow.ArrowException, OSError) as error:
-        raise CohortError(f"the Parquet file cannot be read: {error}") from error
+        raise CohortError(Reason("file-format-unreadable", {"form": "Parquet", "fault": str(error)})) from error
     return _of_frame(table.to_pandas(ignore_metadata=True), "Parquet", labels={}, titles={})
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from analytics.episodes.cohort import DIAGNOSES
+from analytics.reasons import Reason
 from node.errors import CohortError
 from node.people.files.days import ORDERS
 from node.people.files.header import NAMES, factor
@@ -100,10 +101,10 @@ def read_mapping(text: str) -> Mapping:
     try:
         mapping = Mapping.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise CohortError(f"the mapping is not TOML: {error}") from error
+        raise CohortError(Reason("mapping-not-toml", {"fault": str(error)})) from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise CohortError(f"the mapping: {faults}") from error
+        raise CohortError(Reason("mapping-not-valid", {"faults": faults})) from error
     for name, part in mapping.columns.items():
         _check(name, part)
     return mapping
@@ -120,22 +121,24 @@ def read_mapping_file(path: Path) -> tuple[str, Mapping]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CohortError(f"cannot read the mapping {path}: {error}") from error
+        raise CohortError(Reason("mapping-unreadable", {"path": str(path), "fault": str(error)})) from error
     return text, read_mapping(text)
 
 
 def _check(name: str, part: ColumnPart) -> None:
     if name not in NAMES | {"leukocytes"}:
-        raise CohortError(f"the mapping names {name!r}, which is no column of a cohort table")
+        raise CohortError(Reason("mapping-of-no-column", {"column": name}))
     for code, meaning in part.codes.items():
         if meaning == OPEN:
-            raise CohortError(f"the mapping leaves open what {code!r} of {name} means; write it in place of '?'")
+            raise CohortError(Reason("mapping-code-open", {"code": code, "column": name}))
         if meaning not in MEANINGS:
-            raise CohortError(f"the mapping of {name}: {meaning!r} is none of {', '.join(MEANINGS)}")
+            raise CohortError(
+                Reason("mapping-meaning-unknown", {"column": name, "meaning": meaning, "known": ", ".join(MEANINGS)})
+            )
     if OPEN in (part.source, part.unit, part.dates):
-        raise CohortError(f"the mapping leaves a question open for {name}")
+        raise CohortError(Reason("mapping-open", {"column": name}))
     if part.unit and factor(name, part.unit) is None:
-        raise CohortError(f"the mapping of {name}: the unit {part.unit!r} is not known; write a factor instead")
+        raise CohortError(Reason("mapping-unit-unknown", {"column": name, "unit": part.unit}))
 
 
 def to_toml(mapping: Mapping, notes: Dict[str, list[str]]) -> str:

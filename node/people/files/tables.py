@@ -34,8 +34,8 @@ ORDER = (*(one.name for one in COHORT), "leukocytes")
 class UnnamedColumnsError(CohortError):
     """Needed columns are not found in the file; ``proposal`` is a mapping that asks for them."""
 
-    def __init__(self, message: str, proposal: FileMapping) -> None:
-        super().__init__(message)
+    def __init__(self, reason: Reason, proposal: FileMapping) -> None:
+        super().__init__(reason)
         self.proposal = proposal
 
 
@@ -153,11 +153,11 @@ def _assigned(raw: RawTable, grid: Sequence[Sequence[str]], mapping: FileMapping
     header = list(raw.header)
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
-        raise CohortError(f"its first line does not name the columns as it should: repeated {_quoted(repeated)}")
+        raise CohortError(Reason("file-columns-repeated", {"columns": _quoted(repeated)}))
     found: dict[str, tuple[int, Named]] = {}
     for name, part in mapping.columns.items():
         if part.source not in header:
-            raise CohortError(f"the mapping takes {name} from {part.source!r}, and the file has no such column")
+            raise CohortError(Reason("mapping-without-source", {"column": name, "source": part.source}))
         own = named(part.source)
         as_named = own.as_named if own is not None and own.column == name else name
         found[name] = header.index(part.source), Named(column=name, as_named=as_named, unit=part.unit)
@@ -165,8 +165,10 @@ def _assigned(raw: RawTable, grid: Sequence[Sequence[str]], mapping: FileMapping
         exact = [one for one in several if one[1].exact]
         if len(several) > 1 and len(exact) != 1:
             raise CohortError(
-                f"more than one column may be {name}: {_quoted(header[index] for index, _ in several)}; name the one "
-                f"in a mapping, or take the others out"
+                Reason(
+                    "file-column-ambiguous",
+                    {"column": name, "headers": _quoted(header[index] for index, _ in several)},
+                )
             )
         found[name] = exact[0] if exact else several[0]
     if "id" not in found and "" in header and _row_names(grid[header.index("")]):
@@ -206,11 +208,15 @@ def _complete(raw: RawTable, assigned: Mapping[str, tuple[int, Named]]) -> None:
         }
         proposal = FileMapping(columns={**{name: ColumnPart(source=OPEN) for name in missing}, **found})
         raise UnnamedColumnsError(
-            f"its first line does not name the columns as it should: missing {_quoted(missing)}"
-            + (f", unknown {_quoted(spare)}" if spare else "")
-            + f"; the columns are {', '.join(columns(required=True))}, and optionally "
-            f"{', '.join(columns(required=False))} (hypertension, calcium and what can be computed may be left out); a "
-            "mapping says which column is which",
+            Reason(
+                "file-columns-missing",
+                {
+                    "missing": _quoted(missing),
+                    "spare": _quoted(spare),
+                    "needed": ", ".join(columns(required=True)),
+                    "optional": ", ".join(columns(required=False)),
+                },
+            ),
             proposal,
         )
 

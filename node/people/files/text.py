@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import charset_normalizer
 
+from analytics.reasons import Reason
 from node.errors import CohortError
 from node.people.files.raw import RawRow, RawTable
 
@@ -39,9 +40,9 @@ def read_text(content: bytes, *, known: Known, encoding: str = "", separator: st
     name, text = _decoded(content, known, encoding)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
-        raise CohortError("it is empty")
+        raise CohortError(Reason("file-empty"))
     if "\0" in text:
-        raise CohortError("it holds NUL characters, so it is neither text nor a format that is read here")
+        raise CohortError(Reason("file-with-nul"))
     skipped = 0
     if stated := re.match(r"\s*sep=(.)[ \t]*\n", text):
         separator = separator or stated[1]
@@ -50,7 +51,7 @@ def read_text(content: bytes, *, known: Known, encoding: str = "", separator: st
     records = list(_records(text, separator, skipped))
     filled = [one for one in records if any(cell.strip() for cell in one.cells)]
     if not filled:
-        raise CohortError("it is empty")
+        raise CohortError(Reason("file-empty"))
     header, *rows = filled
     names = header.cells
     if rows and all(len(row.cells) == len(names) + 1 for row in rows):
@@ -83,14 +84,16 @@ def _decoded(content: bytes, known: Known, encoding: str) -> tuple[str, str]:
         try:
             return encoding, content.decode(encoding).removeprefix("\ufeff")
         except (UnicodeDecodeError, LookupError) as error:
-            raise CohortError(f"it cannot be read as {encoding}: {error}") from error
+            raise CohortError(
+                Reason("file-of-another-encoding", {"encoding": encoding, "fault": str(error)})
+            ) from error
     name = next((codec for mark, codec in _MARKS if content.startswith(mark)), None)
     name = name or _without_mark(content)
     if name is not None:
         try:
             return name.removesuffix("-sig"), content.decode(name)
         except UnicodeDecodeError as error:
-            raise CohortError(f"it begins like {name} and is not ({error.reason}); save it as CSV in UTF-8") from error
+            raise CohortError(Reason("file-not-as-it-begins", {"encoding": name, "fault": error.reason})) from error
     return _legacy(content, known)
 
 
@@ -121,9 +124,7 @@ def _legacy(content: bytes, known: Known) -> tuple[str, str]:
         score = max(_known_cells(first, one, known) for one in SEPARATORS)
         fitting.append((-score, len(fitting), name, text))
     if not fitting:
-        raise CohortError(
-            "its encoding is not found; save it as CSV in UTF-8, or name it in a mapping ([file], encoding)"
-        )
+        raise CohortError(Reason("file-encoding-unknown"))
     _, _, name, text = min(fitting)
     return name, text
 
@@ -141,5 +142,5 @@ def _records(text: str, separator: str, skipped: int) -> Iterator[RawRow]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise CohortError(f"the record that begins on line {line} is not CSV: {error}") from error
+            raise CohortError(Reason("file-record-broken", {"line": line, "fault": str(error)})) from error
         yield RawRow(line=line, cells=tuple(cells))

@@ -1,5 +1,6 @@
 """The surgeon's list: upcoming operations, and one patient on one page."""
 
+import json
 from datetime import date
 from typing import Any
 
@@ -7,9 +8,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from analytics.reasons import Reason, actions
-from node.clock import from_text
+from node.clock import from_text, to_text
 from node.errors import ReadingError
 from node.measure.pictures import draw, stored_reading
+from node.people import corrections
 from node.people.two_readers import hidden_from
 from node.store.public_id import public_id_of
 from node.store.reasons import loaded
@@ -29,8 +31,13 @@ WHERE l.status IN ('linked', 'incomplete', 'held') AND l.surgery_date >= :today
   AND (:episode IS NULL OR l.episode = :episode)
 ORDER BY l.surgery_date, l.episode
 """
-OF_THE_SCORE = ("vbq", "vbq_sd", "tier", "previous_tier", "near_cut", "change", "series_instance_uid")
+OF_THE_SCORE = ("vbq", "vbq_sd", "error", "tier", "previous_tier", "near_cut", "change", "series_instance_uid")
 """What a second reader is not shown."""
+LAST_NIGHT = """
+SELECT value FROM json_each((SELECT counts FROM record_report WHERE kind = 'nightly' AND made_at <= ?
+                             ORDER BY night DESC LIMIT 1), '$.patients')
+"""
+"""Every operation as the last night judged it: also where its tier stayed and its cut did not."""
 COUNTS = """
 SELECT taken_at, status, neutrophils_10e9_per_l AS neutrophils, lymphocytes_10e9_per_l AS lymphocytes,
        platelets_10e9_per_l AS platelets, nlr, plr, notes
@@ -55,7 +62,9 @@ WHERE series_instance_uid = ? ORDER BY reading_id DESC
 def show_list(visit: Visit) -> Response:
     """Upcoming operations, the soonest first."""
     visit.note("list opened", "")
-    return page(visit, "patients.html", {"rows": [_row(visit, one) for one in _upcoming(visit, None)]})
+    return page(
+        visit, "patients.html", {"rows": [_row(visit, one) for one in _upcoming(visit, None)], **_rescan(visit)}
+    )
 
 
 def show_one(visit: Visit) -> Response:
@@ -69,6 +78,7 @@ def show_one(visit: Visit) -> Response:
         "patient.html",
         {
             "row": _row(visit, row),
+            **_rescan(visit),
             "counts": counts,
             "charts": _charts(counts, row),
             "seen": seen or "",
@@ -78,6 +88,11 @@ def show_one(visit: Visit) -> Response:
             "printed": visit.now.astimezone(visit.settings.site.zone),
         },
     )
+
+
+def _rescan(visit: Visit) -> dict[str, str]:
+    """Of what the error of a VBQ is: the words that say it."""
+    return {"rescan": "rescan" if corrections.in_force(visit.db).noise is None else "rescan_adopted"}
 
 
 def _charts(counts: list[dict[str, Any]], row: dict[str, Any]) -> list[Chart]:
@@ -107,8 +122,25 @@ def picture(visit: Visit) -> Response:
 def _upcoming(visit: Visit, episode: str | None) -> list[dict[str, Any]]:
     today = visit.now.astimezone(visit.settings.site.zone).date().isoformat()
     rows = visit.db.query(UPCOMING, {"today": today, "episode": episode})
-    hidden = _persons_hidden(visit)
-    return [_blinded(one) if one["person"] in hidden else {**one, "hidden": None} for one in rows]
+    hidden, judged = _persons_hidden(visit), _last_night(visit)
+    noise = corrections.in_force(visit.db)
+    found = [{**one, **judged.get(one["episode"], {}), "hidden": None} for one in rows]
+    for one in found:
+        one["error"] = noise.error(one["vbq_sd"] or 0.0) if one["vbq"] else None
+    return [_blinded(one) if one["person"] in hidden else one for one in found]
+
+
+def _last_night(visit: Visit) -> dict[str, dict[str, Any]]:
+    """Cuts and nearness of each operation as the last night judged them."""
+    found = {}
+    for (text,) in visit.db.execute(LAST_NIGHT, [to_text(visit.now)]):
+        one = json.loads(text)
+        found[one["episode"]] = {
+            **{f"{name}_cut": cut for name, cut in one["cuts"].items()},
+            "near_cut": one["near_cut"],
+            "cut_of_reasons": json.dumps([one["reasons"]["cut_of"]]) if "reasons" in one else None,
+        }
+    return found
 
 
 def _persons_hidden(visit: Visit) -> set[str]:
@@ -145,10 +177,11 @@ def _row(visit: Visit, row: dict[str, Any]) -> dict[str, Any]:
         "ask": actions(loaded(row["reasons"]), visit.words.reasons),
         "excluded": visit.words.of(loaded(row["exclusion_reasons"])),
         "cut_of_others": visit.words.of(_cut_of_others(row)),
-        "interval": 1.96 * row["vbq_sd"] if row["vbq_sd"] else None,
+        "interval": 1.96 * row["error"] if row["error"] else None,
     }
 
 
 def _cut_of_others(row: dict[str, Any]) -> list[Reason]:
-    """Why the VBQ cut of this patient is not that of the patient's scanner."""
-    return [one for one in loaded(row["cut_of_reasons"] or "[]") if one.code == "cut-of-all-because"]
+    """Why the VBQ cut of this patient is not that of the patient's scanner alone."""
+    said = ("cut-of-all-because", "cut-with-offset")
+    return [one for one in loaded(row["cut_of_reasons"] or "[]") if one.code in said]

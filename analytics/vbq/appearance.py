@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from analytics.reasons import Reason
 from analytics.records import CSF, LEVELS, VbqScore
 from analytics.vbq.automatic import SagittalImage
+from analytics.vbq.blocks import in_blocks
 from analytics.vbq.bodies import box, marrow
 from analytics.vbq.burnt import burnt_in, doubts_of_drawing, without
 from analytics.vbq.disease import marrow_signal
@@ -101,6 +102,8 @@ def doubts_of_signal(image: SagittalImage, score: VbqScore) -> list[Reason]:
     drawn = burnt_in(image.signal)
     signal = without(image.signal, drawn)
     found: list[Reason] = [*doubts_of_drawing(drawn), *doubts_of_scale(image.signal, drawn)]
+    if in_blocks(image.signal):
+        found.append(Reason("signal-in-blocks"))
     if float(np.min(image.signal)) < -BELOW_ZERO * fluid:
         found.append(Reason("signals-below-zero"))
     if _nothing_dark(signal, fluid):

@@ -28,24 +28,33 @@ WORDS = {
     name: frozenset(word for words in by_kind.values() for word in words.split())
     for name, by_kind in tomllib.loads(Path(__file__).with_name("contrast.toml").read_text(encoding="utf-8")).items()
 }
-"""``nothing``: by which none was given; ``beside``: that say nothing against it beside such a word."""
+"""``nothing``: by which none was given; ``beside``: that say nothing against it beside such a word; ``with``: by which
+one was."""
 NOT_SAID = re.compile(
     r"anon|pseudonym|de-?identif|redact|remov|replac|delet|clear|mask|hidden|private|confiden|protected|dummy|"
     r"place ?holder|unknown|unspecif|not (?:known|specified|available|recorded|stated|entered|documented|reported)|"
     r"unbekannt|inconnu|desconocid|sconosciut|desconhecid|onbekend|ukendt|okand|nicht bekannt|k ?a$|undefined|default|"
+    r"gelosch|supprim|borrad|анон|удал|неизвест|匿名|不明|"
     r"no (?:value|data|information|info|entry)|^x+$|^z+$|^tbd$|^nan$|^null$|^empty$|"
     r"^na[nv]$|^[0-9a-f]{16,}$|^[0-9.]{20,}$"
 )
 """Placeholders, and that nobody knows."""
 AGENTS = re.compile(
-    r"\b(?:gad\w*|gd\w*|gbca|dota\w*|magne\w*|pro ?hance|clari\w*|multi ?hance|omnis\w*|optimark|vueway|eluci\w*|"
-    r"eov\w*|primov\w*|ablav\w*|vasov\w*|cycl\w*|artirem|feru\w*|fera\w*|mangaf\w*|coded|yes|y|ja|oui|si|sim|given|"
-    r"post\w*|with|avec|con|mit|contrast\w*|kontrast\w*|km|mdc|enhanced|iv|intraven\w*)\b|"
+    r"\b(?:gado(?!l)\w+|gada\w+|gd ?dtpa|dota\w*|magne\w*|pro ?hance|clari\w*|multi ?hance|omnis\w*|optimark|vueway|eluci\w*|"
+    r"eov\w*|primov\w*|ablav\w*|vasov\w*|cycl\w*|artirem|feru\w*|fera\w*|mangaf\w*|coded|"
+    r"гадо\w*|гада\w*|магнев\w*|дотар\w*|омнис\w*)\b|ガド|钆|"
     r"[1-9]\d*(?:[.,]\d+)? ?(?:ml|mmol|cc)\b"
 )
-"""Agents by name, and words and amounts that say that one was given."""
+"""Agents by name, and amounts."""
+CONTRAST = re.compile(
+    r"\b(?:ga?d\w*|gbca|ce|y|given|contrast\w*|kontrast\w*|контраст\w*|km|mdc|enhanced|iv|intraven\w*|post\w*|"
+    r"tehoste\w*|varjoaine\w*)\b|造影|增强|増強|조영"
+)
+"""Words of one that is not named; beside a denial nobody knows which of the two is meant."""
 
 
+MASK = re.compile(r"[?*#]|_{2}")
+"""Signs that stand for what somebody does not know, or has taken out."""
 WITHOUT_MARK = str.maketrans("đłøı", "dloi")
 """Letters whose mark Unicode does not take apart."""
 
@@ -69,21 +78,25 @@ def most(found: Iterable[Contrast]) -> Contrast:
 
 
 def agent_of(text: str) -> Contrast:
-    """What the name of an agent says: a word that is neither an agent nor a denial is unknown."""
+    """What the name of an agent says: a word that is neither an agent nor a denial is unknown, and so is a denial
+    beside its contrary ("with and without contrast" names an examination, not what this series is)."""
     plain = _plain(text)
-    words = plain.split()
-    if "?" in text and not words:
-        return Contrast.UNKNOWN
-    if not words or plain in {"n a", "na", "w o"}:
+    words = re.sub(r"\bnon con\b", "noncontrast", re.sub(r"\bw o\b", "wo", plain)).split()
+    if not words:
+        return Contrast.UNKNOWN if MASK.search(text) else Contrast.NONE
+    if plain in {"n a", "na", "w o"}:
         return Contrast.NONE
     if NOT_SAID.search(plain):
         return Contrast.UNKNOWN
     if _is_zero(plain):
         return Contrast.NONE
-    rest = [word for word in re.sub(r"\bw o\b", "wo", plain).split() if word not in WORDS["nothing"]]
-    if len(rest) < len(words) and all(word in WORDS["beside"] for word in rest):
-        return Contrast.NONE
-    return Contrast.GIVEN if AGENTS.search(plain) or "+" in text else Contrast.UNKNOWN
+    rest = [word for word in words if word not in WORDS["nothing"]]
+    denied, said = len(rest) < len(words), "+" in text or any(word in WORDS["with"] for word in rest)
+    if denied and not said and all(word in WORDS["beside"] for word in rest):
+        return Contrast.UNKNOWN if MASK.search(text) else Contrast.NONE
+    if AGENTS.search(plain):
+        return Contrast.GIVEN
+    return Contrast.GIVEN if not denied and (said or CONTRAST.search(plain)) else Contrast.UNKNOWN
 
 
 def _other(text: str) -> Contrast:

@@ -41,6 +41,7 @@ is brighter than readers' circles by 0.9 %, this one by 0.0 % (0.35: darker by 0
 LOG_RANGE = 4.0
 """The signal is shown between a quarter of the canal's median and four times it."""
 IN_CANAL = 0.5
+IN_FLUID = 0.5
 CORE = 0.6
 AS_GOOD = 0.9
 """Circles at least so good as the best, by what the network says, count as fluid."""
@@ -52,6 +53,9 @@ TYPICAL = 0.05
 """Share of the circles of fluid whose means are nearest to what they say together: one of them, pure and near the
 middle of the body, is the region."""
 MINIMUM_CANAL_PX = 50
+BEHIND_MM = (3.5, 6.3)
+BAND_MM = 2.0
+"""Half of the height over which what lies before and behind a circle is averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +93,10 @@ class FluidCircle:
         Far from 0: the level shows two kinds of fluid, and one of them is something else.
     elsewhere
         What the circles say that lie about the axis of L3 instead of straight behind it, over what those say, less 1.
+    behind
+        Signal some millimetres behind the circle, where roots lie in a narrow sac, over that of the circle.
+    depth_mm
+        From front to back, what is taken for fluid at the circle.
     """
 
     row: float
@@ -97,6 +105,8 @@ class FluidCircle:
     purity: float
     other: float
     elsewhere: float
+    behind: float
+    depth_mm: float
 
 
 def fluid_view(grid: Grid, canal: NDArray[np.float64], row: float) -> FluidView | None:
@@ -181,7 +191,32 @@ def fluid_circle(
         purity=float(purity.max()),
         other=_quantile(means, far, 0.5) / level - 1,
         elsewhere=_quantile(means[good], about_the_axis[good], DARKER) / said - 1,
+        behind=_behind(ndimage.convolve(view.signal, circle, mode="nearest"), *nearly[chosen]),
+        depth_mm=_depth_mm(fluid, *nearly[chosen]),
     )
+
+
+def _behind(smooth: NDArray[np.float64], row: int, column: int) -> float:
+    """Signal at :data:`BEHIND_MM` behind a place over that at it."""
+    profile = _band(smooth, row)
+    near, far = (column + round(mm / FLUID_MM) for mm in BEHIND_MM)
+    return float(np.median(profile[min(near, len(profile) - 1) : far + 1]) / profile[column])
+
+
+def _depth_mm(fluid: NDArray[np.float32], row: int, column: int) -> float:
+    """Columns of fluid about a place, without a gap."""
+    profile = _band(fluid.astype(np.float64), row) > IN_FLUID
+    ahead, back = np.flatnonzero(~profile[:column]), np.flatnonzero(~profile[column:])
+    first = int(ahead[-1]) + 1 if ahead.size else 0
+    last = column + int(back[0]) if back.size else len(profile)
+    return (last - first) * FLUID_MM
+
+
+def _band(plane: NDArray[np.float64], row: int) -> NDArray[np.float64]:
+    """Mean of the rows about one."""
+    half = round(BAND_MM / FLUID_MM)
+    out: NDArray[np.float64] = plane[max(0, row - half) : row + half + 1].mean(axis=0)
+    return out
 
 
 def _weights(away_px: NDArray[np.float64], spread_mm: float) -> NDArray[np.float64]:

@@ -32,6 +32,9 @@ MISSING_APART = 0.06
 DENSE_PX = 12.0
 """Mean number of pixels of a value and its neighbours at which it is no chance that one of them has none."""
 MAX_LEVELS = 2**17
+FLOOR_STEPS = 3
+"""A gap above the lowest value of more than so many steps, with so many narrow ones after it, is a floor: a curve that
+opens such a gap opens the next ones as well."""
 
 
 def doubts_of_scale(signal: NDArray[np.float64], drawn: NDArray[np.bool_] | None = None) -> list[Reason]:
@@ -49,11 +52,26 @@ def doubts_of_scale(signal: NDArray[np.float64], drawn: NDArray[np.bool_] | None
     found = []
     if (top := float(np.mean(values == values.max()))) > AT_THE_TOP:
         found.append(Reason("signals-clipped-above", {"share": top}))
-    if (bottom := float(np.mean((values == values.min()) & ~blanked(signal)[kept]))) > AT_THE_BOTTOM:
+    if not _floored(values) and (bottom := _at_the_bottom(signal, kept)) > AT_THE_BOTTOM:
         found.append(Reason("signals-clipped-below", {"share": bottom}))
     if _curved(values):
         found.append(Reason("scale-not-linear"))
     return found
+
+
+def _at_the_bottom(signal: NDArray[np.float64], kept: NDArray[np.bool_]) -> float:
+    """Share of pixels at the lowest value, but for what was blanked."""
+    values = signal[kept]
+    return float(np.mean((values == values.min()) & ~blanked(signal)[kept]))
+
+
+def _floored(values: NDArray[np.float64]) -> bool:
+    """Whether air below some value was set to the lowest: then a gap lies above that, and a window leaves none."""
+    found = np.unique(values)
+    if found.size < 4 * FEWEST_MISSING:
+        return False
+    steps = np.diff(found)
+    return bool(steps[0] > FLOOR_STEPS * steps.min() and np.all(steps[1 : 1 + FLOOR_STEPS] < steps[0] / FLOOR_STEPS))
 
 
 def blanked(signal: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -78,6 +96,8 @@ def _missing(signal: NDArray[np.float64]) -> Iterator[tuple[float, int]]:
     levels = _levels(signal)
     if levels is None:
         return
+    if _floored(signal):
+        levels = levels[levels > 0] - int(levels[levels > 0].min()) + FLOOR_STEPS
     pixels = np.bincount(levels)
     dense = scipy.ndimage.uniform_filter1d(pixels.astype(float), 9) >= DENSE_PX
     highest = float(np.percentile(levels, 99))

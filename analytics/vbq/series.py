@@ -42,12 +42,16 @@ FAT_SUPPRESSED = re.compile(
 NOT_FAT_SUPPRESSED = re.compile(r"(?<![a-z])(?:no|non|without|w/?o|ohne|sans|sin|senza)[\s_.-]*(?:fs|fat\w*)(?![a-z])")
 LOCALISER_WORDS = frozenset({"loc", "localizer", "localiser", "scout", "survey", "surview", "topogram", "planscan"})
 AFTER_CONTRAST = re.compile(
-    r"(?<![a-z])(?:gd|gad|gado\w*|dotarem|magnevist|prohance|clariscan|km|post|ce|enhanced|kontrast\w*|contrast\w*)"
-    r"(?![a-z])|\+\s*(?:c|gd|gad|km)(?![a-z])|(?<![a-z])c\s?\+"
+    r"(?<![a-z])(?:gd|gad|gado\w*|dotarem|magnevist|prohance|clariscan|km|mdc|civ|ce|inj|inject\w*|enhanced|tehoste\w*|"
+    r"post(?:[\s_.-]*(?:gd|gad\w*|con\w*|kon\w*|km|iv))?|po[\s_.-]*kl|kontra[sś]\w*|contr(?:ast\w*)?)"
+    r"(?![a-z])|контраст|(?<!без )(?<!\w)ку(?!\w)|造影|增强|増強|조영|"
+    r"\+\s*(?:c|k|gd|gad|km)(?![a-z])|(?<![a-z])c\s?\(?\+"
 )
 NOT_AFTER_CONTRAST = re.compile(
-    r"(?<![a-z])(?:no|non|without|w/?o|ohne|sans|sin|senza|pre)[\s_.-]*(?:iv[\s_.-]*)?"
-    r"(?:contrast\w*|kontrast\w*|con|gado\w*|gad|gd|km|c)(?![a-z])|(?<![a-z])post[\s_.-]*op"
+    r"(?<![a-z])(?:no|non|without|w/?o|ohne|sans|sin|senza|sem|zonder|bez|uten|utan|uden|pre)[\s_.-]*(?:iv[\s_.-]*)?"
+    r"(?:contrast\w*|kontrast\w*|con|contr|gado\w*|gad|gd|km|kl|mdc|inj\w*|c)(?![a-z])|(?<![a-z])post[\s_.-]*op|"
+    r"(?<![a-z])(?:km|kontrast\w*|contrast)[\s_.-]*(?:frei|arm|free|optimi[sz]ed)(?![a-z])|kontrastarm|"
+    r"без (?:контраст\w*|ку)|造影(?:なし|前)|造影剤なし|비조영|未增强|无增强"
 )
 T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
 OTHER_WEIGHTING = re.compile(r"(?<![a-z0-9])(?:t2|pd|flair|proton\w*|dwi|diff\w*|adc|swi|myelo\w*)(?![a-z0-9])")

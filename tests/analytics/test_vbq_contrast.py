@@ -10,16 +10,21 @@ w/o|W/O contrast|w/o Gd|non-contrast|Pre-contrast|PLAIN|plain study|unenhanced|n
 kein|ohne|Ohne KM|kein Kontrastmittel|nicht gegeben|nativ|sans injection|Sans produit de contraste|non injecté|aucun
 sin contraste|ninguno|senza mdc|senza m.d.c.|nessuno|sem contraste|não|geen contrast|zonder|uden kontrast|ingen
 utan kontrastmedel|ei|bez kontrastu|žádný|brak|без контраста|Без контрастирования|нет|nincs|kontrastsız|無|なし
-造影剤なし|不使用|平扫|없음|no gadolinium|NO GD
+造影剤なし|不使用|平扫|없음|no gadolinium|NO GD|bez kontrasta|brez kontrasta|kontrastmedel ej givet|ei kontrastia
+nessun mezzo di contrasto|no se administra contraste|sem injeção de contraste|nav kontrasta|ilman varjoainetta|non con
+без контрастного усиления|χωρίς σκιαγραφικό|kontrasztanyag nélkül|không tiêm thuốc|无对比剂|조영제 없음|ללא חומר ניגוד
 """
 UNKNOWN = """
 ANONYMIZED|Anonymised|anon|REMOVED|removed by site|de-identified|Deidentified|REDACTED|XXXX|?|???|unknown|Unknown agent
 not known|not specified|unbekannt|k.A.|inconnu|desconocido|NULL|PLACEHOLDER|a3f5c9d2e1b4a7c8d9e0
-1.2.840.113619.2.55.3.2831|see protocol
+1.2.840.113619.2.55.3.2831|see protocol|***|___|none?|匿名|удалено|gelöscht
+W/WO CONTRAST|W & W/O|with and without contrast|mit und ohne KM|con y sin contraste|avec et sans contraste
+z i bez kontrastu|pre/post|native + KM|plain and contrast|contrast given, no reaction
 """
 GIVEN = """
 Gadovist|GADAVIST 7.5 ml|gadobutrol|Dotarem|ProHance|Magnevist|Clariscan|MultiHance|Gd-DTPA|Primovist|yes|8 ml|7,5 ml
-Contrast|with contrast|KM|+C|IV|no reaction, Gadovist|Gadovist (no extravasation)|coded
+Contrast|with contrast|KM|+C|IV|no reaction, Gadovist|Gadovist (no extravasation)|coded|гадовист|ガドビスト
+с контрастом|造影|增强|조영제|tehosteaine|con contraste|med kontrast
 """
 
 

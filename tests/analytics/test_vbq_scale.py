@@ -1,11 +1,15 @@
 """Signals that are no longer signals: what a window, a curve, a drawing leave in the histogram, and what does not."""
 
 from collections.abc import Callable
+from io import BytesIO
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
 
+from analytics.vbq.blocks import in_blocks
 from analytics.vbq.burnt import burnt_in, doubts_of_drawing, without
 from analytics.vbq.reworked import doubts_of_pixels
 from analytics.vbq.scale import doubts_of_scale
@@ -64,6 +68,7 @@ HARMLESS: dict[str, Callable[[Signal], Signal]] = {
     "stored anew with a slope of 0.6": lambda signal: np.rint(signal / 0.6),
     "stored anew with a slope of 1.7": lambda signal: np.rint(signal / 1.7),
     "blanked corners": cornered,
+    "air set to zero": lambda signal: np.where(signal < 15, 0.0, signal),
     "a spot": lambda signal: np.where(np.indices(signal.shape).sum(axis=0) == 2, 4000.0, signal),
     "no whole numbers": lambda signal: signal * np.linspace(1, 1.1, 320)[:, None],
 }
@@ -78,6 +83,21 @@ def test_another_scale_is_seen(change: Callable[[Signal], Signal], codes: set[st
 def test_what_keeps_the_ratios_is_no_doubt(change: Callable[[Signal], Signal]):
     assert doubts_of_scale(change(magnitude())) == []
     assert burnt_in(change(magnitude())) is None
+
+
+def in_jpeg(signal: Signal, quality: int) -> Signal:
+    file = BytesIO()
+    Image.fromarray(np.rint(signal * (255 / signal.max())).astype(np.uint8)).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file)).astype(float)
+
+
+def test_blocks_of_a_strong_compression_are_seen_wherever_they_begin():
+    signal = magnitude()
+    assert in_blocks(in_jpeg(signal, 15))
+    assert in_blocks(in_jpeg(signal, 15)[3:, 5:])
+    assert not in_blocks(in_jpeg(signal, 97))
+    for harmless in (signal, framed(signal), written(signal), ndimage.zoom(signal, 1.6, order=1), np.zeros((64, 64))):
+        assert not in_blocks(harmless)
 
 
 @pytest.mark.parametrize(

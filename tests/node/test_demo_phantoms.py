@@ -40,6 +40,8 @@ INFECTED = PhantomSpec(seed=1, lesions=(Lesion(centre_mm=about_disc("L3", "L2"),
 REPLACED = PhantomSpec(
     seed=1, lesions=(Lesion(centre_mm=Spine().level("L2").centre_mm + 3, reach_mm=13.0, factor=0.65),)
 )
+STRAIGHT = PhantomSpec(seed=2, spine=Spine(sac=0.6))
+"""Its circle of fluid lies in the dark layer before the sac: 20 % too high."""
 NARROW = PhantomSpec(seed=1, spine=Spine(sac=0.4, scoliosis_mm=10.0))
 
 
@@ -60,6 +62,7 @@ def test_a_healthy_one_is_measured():
         pytest.param(INFECTED, None, {"marrow-dark-about-disc"}, id="an infection of L2/L3"),
         pytest.param(REPLACED, None, {"body-dark"}, id="L2 replaced but for its upper quarter"),
         pytest.param(NARROW, None, {"fluid-like-roots"}, id="a narrow oblique sac"),
+        pytest.param(STRAIGHT, None, {"fluid-or-dark-layer"}, id="a narrow straight sac"),
         pytest.param(HEALTHY, (40.0, 560.0), {"signals-clipped-above"}, id="a baked window"),
     ],
 )

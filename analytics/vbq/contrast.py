@@ -40,8 +40,8 @@ NOT_SAID = re.compile(
 )
 """Placeholders, and that nobody knows."""
 AGENTS = re.compile(
-    r"\b(?:gado(?!l)\w+|gada\w+|gd ?dtpa|dota\w*|magne\w*|pro ?hance|clari\w*|multi ?hance|omnis\w*|optimark|vueway|eluci\w*|"
-    r"eov\w*|primov\w*|ablav\w*|vasov\w*|cycl\w*|artirem|feru\w*|fera\w*|mangaf\w*|coded|"
+    r"\b(?:gado(?!l)\w+|gada\w+|gd ?dtpa|dota\w*|magne\w*|pro ?hance|clari\w*|multi ?hance|omnis\w*|optimark|"
+    r"vueway|eluci\w*|eov\w*|primov\w*|ablav\w*|vasov\w*|cycl\w*|artirem|feru\w*|fera\w*|mangaf\w*|coded|"
     r"гадо\w*|гада\w*|магнев\w*|дотар\w*|омнис\w*)\b|ガド|钆|"
     r"[1-9]\d*(?:[.,]\d+)? ?(?:ml|mmol|cc)\b"
 )
@@ -82,17 +82,13 @@ def agent_of(text: str) -> Contrast:
     beside its contrary ("with and without contrast" names an examination, not what this series is)."""
     plain = _plain(text)
     words = re.sub(r"\bnon con\b", "noncontrast", re.sub(r"\bw o\b", "wo", plain)).split()
-    if not words:
-        return Contrast.UNKNOWN if MASK.search(text) else Contrast.NONE
     if plain in {"n a", "na", "w o"}:
         return Contrast.NONE
-    if NOT_SAID.search(plain):
+    if words and NOT_SAID.search(plain):
         return Contrast.UNKNOWN
-    if _is_zero(plain):
-        return Contrast.NONE
     rest = [word for word in words if word not in WORDS["nothing"]]
     denied, said = len(rest) < len(words), "+" in text or any(word in WORDS["with"] for word in rest)
-    if denied and not said and all(word in WORDS["beside"] for word in rest):
+    if not words or _is_zero(plain) or (denied and not said and all(word in WORDS["beside"] for word in rest)):
         return Contrast.UNKNOWN if MASK.search(text) else Contrast.NONE
     if AGENTS.search(plain):
         return Contrast.GIVEN

@@ -209,7 +209,7 @@ def _depth_mm(fluid: NDArray[np.float32], row: int, column: int) -> float:
     ahead, back = np.flatnonzero(~profile[:column]), np.flatnonzero(~profile[column:])
     first = int(ahead[-1]) + 1 if ahead.size else 0
     last = column + int(back[0]) if back.size else len(profile)
-    return (last - first) * FLUID_MM
+    return float((last - first) * FLUID_MM)
 
 
 def _band(plane: NDArray[np.float64], row: int) -> NDArray[np.float64]:

@@ -30,14 +30,14 @@ PURE = 0.80
 """Purity below which the fluid cannot be told from the roots. Of 96 slices that were read by eye, at least one reader
 was unsure of the fluid on each of the 27 below, whose scores were off by 0.30 (RMS); above, most readers were sure on
 67 of 68. None lay between 0.79 and 0.87."""
-NO_DARK_LAYER = 0.93
-"""Purity from which the fluid is no layer before the sac that is darker than fluid: below it lie all of 62 phantoms
-whose circle does in part or wholly (scores off by 5 to 22 %), and 6 % of the measured slices."""
-ROOTS_OVER_FLUID = 1.62
-"""Roots are less bright against fluid: of 25 slices below that purity 0.87 to 1.60 but for one; in phantoms with a sac
-of 40 to 70 % of its depth, whose circle lies in the layer, 1.63 to 1.89."""
+NO_DARK_LAYER = 0.935
+"""Purity from which the fluid is no layer before the sac that is darker than fluid: below it lie all of 70 phantoms
+whose circle does in part or wholly (scores off by 5 to 23 %), and a tenth of the measured slices."""
+ROOTS_OVER_FLUID = 1.58
+"""Roots are less bright against fluid: of 19 slices below that purity 0.87 to 1.57 but for two (1.60 and 1.63); in
+phantoms with a sac of 40 to 70 % of its depth, whose circle lies in the layer, 1.60 to 1.89 but for those of one."""
 UNEVEN_FLUID = 0.04
-"""Standard deviation over mean in the circle beyond the noise. Where the circle is half in the layer 0.05 to 0.14."""
+"""Standard deviation over mean in the circle beyond the noise: where the circle is half in the layer 0.05 to 0.14."""
 DEEP_MM = 4.0
 """Fluid of this depth has room for an even circle."""
 ANOTHER_FLUID = 0.05

@@ -3,7 +3,8 @@
 Run by hand: ``python -m tests.benchmarks.vbq_blind --data FOLDER --out FOLDER [--sealed] [--jobs N]``.
 ``tests/readings/blind/README.md`` says how slices were chosen, read and sealed. The sealed set is evaluated once per
 version of the measurement: its figures go to ``tests/readings/blind/evaluations.jsonl``, and a version that is there is
-not evaluated again. Slice by slice only the open set is written.
+not evaluated again. Slice by slice only the open set is written and drawn (``interval.svg``, the picture of the model
+card).
 """
 
 import json
@@ -13,9 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from analytics.methods.agreement import Agreement, agreement
-from analytics.records import CSF
+from analytics.records import CSF, MeasurementStatus
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.version import AUTOMATIC_VERSION
@@ -105,6 +107,29 @@ def text(report: dict[str, Row]) -> str:
     return table(("figure", *report), [(name, *(_shown(part[name]) for part in report.values())) for name in figures])
 
 
+def interval(rows: Sequence[Row]) -> Figure:
+    """What is said of the error against what it is: standard deviation, and difference to the mean of both readers."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    drawn = [row for row in rows if len(row["readers"]) == 2 and "vbq" in row]
+    widest = 1.05 * max(row["sd"] for row in drawn)
+    axes.fill_between([0, widest], [0, -1.96 * widest], [0, 1.96 * widest], color="#e4e7ea", label="95 % interval")
+    for status, marker, colour in (
+        (MeasurementStatus.MEASURED, "o", "#1f5f8b"),
+        (MeasurementStatus.REVIEW, "x", "#b3371c"),
+    ):
+        of_it = [row for row in drawn if row["status"] == status.value]
+        errors = [row["vbq"] - np.mean(row["readers"]) for row in of_it]
+        label = f"{status.value} ({len(of_it)})"
+        axes.scatter([row["sd"] for row in of_it], errors, s=18, marker=marker, color=colour, label=label)
+    axes.axhline(0, color="#20262b", linewidth=0.8)
+    axes.set(
+        xlabel="standard deviation said (VBQ)", ylabel="difference to the mean of two readers (VBQ)", xlim=(0, widest)
+    )
+    axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
 def seal(data: Path, jobs: int) -> dict[str, Row]:
     """Evaluate the sealed set for this version, once, and append its figures to the log."""
     logged = [json.loads(line) for line in EVALUATIONS.read_text().splitlines()] if EVALUATIONS.exists() else []
@@ -139,6 +164,7 @@ def main() -> None:
     kept.fill(measured, tasks, options.jobs)
     figures = report_of(list(kept.all.values()))
     write(options.out, "blind", figures, text(figures))
+    interval(list(kept.all.values())).savefig(options.out / "interval.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tests.analytics.drawn_spine import BACKWARDS_DEG, MM, SHAPE, Drawn
 
 DRAWN = Drawn()
 SPINE = DRAWN.spine()
+FLUID = {"purity": 0.95, "other": 0.0, "elsewhere": 0.0, "behind": 1.3, "depth_mm": 5.0}
 
 
 def front_of(name: str) -> np.ndarray:
@@ -200,6 +201,15 @@ def test_the_circle_of_fluid_lies_where_the_fluid_is_at_the_level_of_l3():
     assert found.purity == pytest.approx(0.95, abs=0.02)
 
 
+def test_what_lies_behind_the_circle_and_how_deep_the_fluid_is():
+    canal, signal = canal_and_signal()
+    columns = (np.arange(160) - 80) * FLUID_MM
+    fluid = np.where((columns > -6) & (columns < -1.5), 0.95, 0.05) * np.ones((300, 1))
+    found, _ = placed(signal, canal, fluid)
+    assert found.depth_mm == pytest.approx(4.5, abs=FLUID_MM)
+    assert found.behind == pytest.approx(55 / 40, abs=0.05)
+
+
 def test_the_typical_circle_is_taken_and_not_the_darkest():
     canal, signal = canal_and_signal()
     columns = (np.arange(160) - 80) * FLUID_MM
@@ -273,7 +283,7 @@ def uncertain(**fluid: float) -> float:
     circles = {name: Circle(row=centres[name][0], col=centres[name][1], radius_px=6.0) for name in LEVELS}
     circles[CSF] = Circle(row=centres["L3"][0], col=centres["L3"][1] + 26 / MM, radius_px=2.0)
     measured = score(image.signal, circles, spacing_mm=(MM, MM))
-    values = {"purity": 0.95, "other": 0.0, "elsewhere": 0.0} | fluid
+    values = FLUID | fluid
     beside = [measured.vbq_mean * factor for factor in values.pop("beside", ())]
     circle = FluidCircle(row=0.0, column=0.0, radius_mm=1.8, **values)
     return vbq_sd(image, measured, circle, beside)
@@ -297,7 +307,7 @@ def test_circles_near_an_edge_of_tissue_make_a_score_less_sure():
     image = DRAWN.image()
     centres = DRAWN.centres()
     circles = {name: Circle(row=centres[name][0], col=centres[name][1], radius_px=6.0) for name in LEVELS}
-    fluid = FluidCircle(row=0.0, column=0.0, radius_mm=1.8, purity=0.95, other=0.0, elsewhere=0.0)
+    fluid = FluidCircle(row=0.0, column=0.0, radius_mm=1.8, **FLUID)
 
     def spread(column_mm: float) -> float:
         circles[CSF] = Circle(row=centres["L3"][0], col=centres["L3"][1] + column_mm / MM, radius_px=2.0)

@@ -191,7 +191,7 @@ def fluid_circle(
         purity=float(purity.max()),
         other=_quantile(means, far, 0.5) / level - 1,
         elsewhere=_quantile(means[good], about_the_axis[good], DARKER) / said - 1,
-        behind=_behind(ndimage.convolve(view.signal, circle, mode="nearest"), *nearly[chosen]),
+        behind=_behind(scipy.ndimage.convolve(view.signal, circle, mode="nearest"), *nearly[chosen]),
         depth_mm=_depth_mm(fluid, *nearly[chosen]),
     )
 

@@ -1,5 +1,13 @@
-"""``python -m node`` is ``vbq-node``."""
+"""``python -m node`` is ``vbq-node``; so is a role that the supervisor starts, which needs no other command."""
 
-from node.cli import main
+import sys
 
-main()
+from node.run.supervised import MARK
+from node.run.supervised import main as main_of_a_role
+
+if MARK in sys.argv:
+    main_of_a_role(sys.argv[1:])
+else:
+    from node.cli import main
+
+    main()

@@ -1,11 +1,8 @@
 """The command line: every command under one name, and errors as one line with an exit code."""
 
-import os
-import sys
 from typing import Annotated
 
 import typer
-from sqlite_utils.utils import sqlite3
 
 from node import __version__
 from node.commands import (
@@ -30,11 +27,8 @@ from node.commands import (
     upkeep,
     users,
 )
-from node.commands.shell import err, out
-from node.errors import NodeError, StoreError
-from node.logs import configure_logging, without_values
-from node.settings import Logging
-from node.store.private import UMASK
+from node.commands.shell import out
+from node.run.program import run_program
 from node.store.schema import newest
 
 app = typer.Typer(
@@ -72,28 +66,5 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; an error a person can act on is one line on standard error and an exit code."""
-    # A command that reads no settings logs by the defaults; none prints the values of a patient.
-    configure_logging(Logging())
-    os.umask(os.umask(UMASK) | UMASK)
-    try:
-        app()
-    except NodeError as error:
-        _fail(str(error), error.exit_code)
-    except sqlite3.OperationalError as error:
-        # Locked for longer than the time-out, full disk, folder gone: not a fault of this software.
-        _fail(f"the database cannot be used now: {error}; `vbq-node doctor` checks it", StoreError.exit_code)
-    except sqlite3.DatabaseError as error:
-        if type(error) is not sqlite3.DatabaseError:
-            # Of its kinds that of SQL which is wrong: a fault of this software.
-            raise
-        _fail(f"the database is damaged: {error}; `vbq-node doctor` says where and what to do", StoreError.exit_code)
-    except OSError as error:
-        _fail(f"{error.filename or 'the data folder'}: {error.strerror or error}", StoreError.exit_code)
-    except Exception as error:  # noqa: BLE001  # the end of the program; Python's own report quotes values
-        _fail(f"a fault of this software; please report it\n{without_values(error)}", NodeError.exit_code)
-
-
-def _fail(message: str, exit_code: int) -> None:
-    err.print(f"vbq-node: {message}", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(exit_code)
+    """Run the command line."""
+    run_program(app)

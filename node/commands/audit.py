@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table
+from node.run.program import read_settings
 
 app = typer.Typer()
 audit_app = typer.Typer(help="Who did or looked at what, and whether that record is whole.", no_args_is_help=True)

@@ -13,7 +13,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, err, open_node, out, print_json, read_settings
+from node.commands.shell import AsJson, Config, err, open_node, out, print_json
+from node.run.program import read_settings
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -9,8 +9,9 @@ import typer
 from rich.status import Status
 from typer.core import TyperGroup
 
-from node.commands.shell import AsJson, Config, err, open_node, out, print_json, read_settings
+from node.commands.shell import AsJson, Config, err, open_node, out, print_json
 from node.errors import InputError, StoreError
+from node.run.program import read_settings
 from node.settings import Settings
 
 

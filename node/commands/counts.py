@@ -6,7 +6,8 @@ import typer
 
 from analytics.columns import Cell
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table
+from node.run.program import read_settings
 
 app = typer.Typer()
 counts_app = typer.Typer(

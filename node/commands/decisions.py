@@ -8,7 +8,8 @@ import typer
 from sqlite_utils import Database
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, opaque, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, opaque, open_node, out, print_json, print_table
+from node.run.program import read_settings
 
 app = typer.Typer()
 thresholds_app = typer.Typer(

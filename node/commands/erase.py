@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, read_settings
+from node.commands.shell import AsJson, Config, open_node, out, print_json
+from node.run.program import read_settings
 
 app = typer.Typer()
 LOG_NOT_CUT = "somebody reads the database; until that ends, its write-ahead log holds the patient"

@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import (
-    AsJson,
-    Config,
-    MappingFile,
-    opaque,
-    open_node,
-    out,
-    print_json,
-    print_table,
-    read_settings,
-)
+from node.commands.shell import AsJson, Config, MappingFile, opaque, open_node, out, print_json, print_table
 from node.errors import InputError
+from node.run.program import read_settings
 
 if TYPE_CHECKING:
     from node.people.cohort_rows import CohortTable

@@ -9,8 +9,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, err, opaque, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, err, opaque, open_node, out, print_json, print_table
 from node.errors import InputError
+from node.run.program import read_settings
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import Config, open_node, out, read_settings
+from node.commands.shell import Config, open_node, out
+from node.run.program import read_settings
 
 app = typer.Typer()
 pool_app = typer.Typer(

@@ -10,18 +10,9 @@ from typing import Annotated
 import typer
 
 from node.clock import from_text, now
-from node.commands.shell import (
-    AsJson,
-    Config,
-    MappingFile,
-    err,
-    open_node,
-    out,
-    print_json,
-    print_table,
-    read_settings,
-)
+from node.commands.shell import AsJson, Config, MappingFile, err, open_node, out, print_json, print_table
 from node.errors import InputError
+from node.run.program import read_settings
 from node.settings import Settings
 
 app = typer.Typer()

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table
+from node.run.program import read_settings
 
 app = typer.Typer()
 messages_app = typer.Typer(help="Stored HL7 messages: what was received, and how it is read.", no_args_is_help=True)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, Supervised, open_node, out, print_json, read_settings
+from node.commands.shell import AsJson, Config, open_node, out, print_json
+from node.run.program import read_settings
 from node.settings import Settings
 from node.store.database import open_database
 
@@ -43,43 +44,42 @@ def _announce(settings: Settings) -> None:
     )
 
 
-def _run_role(name: str, config: Path | None, supervised: bool) -> None:
+def _run_role(name: str, config: Path | None) -> None:
     from node.run.roles import run_role
 
     settings = read_settings(config)
-    # The supervisor has made the database: a role started again must not make another when the folder is gone.
-    open_database(settings.storage.folder, create=not supervised).close()
-    run_role(name, settings, supervised=supervised)
+    open_database(settings.storage.folder, create=True).close()
+    run_role(name, settings, supervised=False)
 
 
 @app.command()
-def dicom(config: Config = None, supervised: Supervised = False) -> None:
+def dicom(config: Config = None) -> None:
     """Run the DICOM receiver alone."""
-    _run_role("dicom", config, supervised)
+    _run_role("dicom", config)
 
 
 @app.command()
-def hl7(config: Config = None, supervised: Supervised = False) -> None:
+def hl7(config: Config = None) -> None:
     """Run the HL7 listener alone."""
-    _run_role("hl7", config, supervised)
+    _run_role("hl7", config)
 
 
 @app.command()
-def steps(config: Config = None, supervised: Supervised = False) -> None:
+def steps(config: Config = None) -> None:
     """Run the derivation (index, interpret, measure, link), the snapshot and the metrics alone."""
-    _run_role("steps", config, supervised)
+    _run_role("steps", config)
 
 
 @app.command()
-def outgoing(config: Config = None, supervised: Supervised = False) -> None:
+def outgoing(config: Config = None) -> None:
     """Run the outgoing part alone: ask PACS how many images a series has, and send on what goes to others."""
-    _run_role("outgoing", config, supervised)
+    _run_role("outgoing", config)
 
 
 @app.command()
-def web(config: Config = None, supervised: Supervised = False) -> None:
+def web(config: Config = None) -> None:
     """Run the pages alone: worklist, reading room, the surgeon's list."""
-    _run_role("web", config, supervised)
+    _run_role("web", config)
 
 
 @app.command("service-failed")
@@ -106,11 +106,10 @@ def nightly(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute and show; store and send nothing.")] = False,
     as_json: AsJson = False,
-    supervised: Supervised = False,
 ) -> None:
     """Run tonight's refit, calibration, flags and report now, and send the mail."""
     if watch:
-        _run_role("nightly", config, supervised)
+        _run_role("nightly", config)
         return
     from node.nightly.analysis import publish_analysis
     from node.nightly.night import run_night

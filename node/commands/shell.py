@@ -15,10 +15,8 @@ from rich.table import Table
 from rich.text import Text
 from sqlite_utils import Database
 
-from analytics.reasons import use_language
 from node.clock import now
-from node.logs import configure_logging
-from node.settings import Settings, load_settings
+from node.settings import Settings
 from node.store import audit
 from node.store.archive import Archive
 from node.store.database import open_database
@@ -33,7 +31,6 @@ MappingFile = Annotated[
     Path | None,
     typer.Option("--mapping", help="TOML: what the columns of the file mean (`import --dry-run --propose`)."),
 ]
-Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 COMMAND_LINE = "command line"
 """Stands in the audit for the address of whoever works on this machine."""
@@ -42,14 +39,6 @@ UNBOUNDED = 100_000
 
 out = Console()
 err = Console(stderr=True)
-
-
-def read_settings(config: Path | None) -> Settings:
-    """The settings a command works with; logging and the language of this process follow them."""
-    settings = load_settings(config)
-    use_language(settings.site.language)
-    configure_logging(settings.logging)
-    return settings
 
 
 def open_node(

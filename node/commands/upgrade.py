@@ -3,7 +3,8 @@
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, err, open_node, out, print_json, read_settings
+from node.commands.shell import AsJson, Config, err, open_node, out, print_json
+from node.run.program import read_settings
 
 app = typer.Typer()
 

@@ -10,13 +10,8 @@ from zoneinfo import ZoneInfo
 import typer
 
 from node.clock import now
-from node.commands.shell import (
-    Config,
-    err,
-    open_node,
-    out,
-    read_settings,
-)
+from node.commands.shell import Config, err, open_node, out
+from node.run.program import read_settings
 from node.store.database import open_database
 from node.store.derivation import again_since
 

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, read_settings
+from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table
 from node.errors import InputError
+from node.run.program import read_settings
 
 app = typer.Typer()
 users_app = typer.Typer(help="Who may log in to the pages, and what each may do there.", no_args_is_help=True)

@@ -20,6 +20,7 @@ import structlog
 
 from node.errors import StoreError
 from node.run.roles import READY_LINE, REFUSED_LINE, ROLES, STOP_PATIENCE_S
+from node.run.supervised import command
 from node.store.presence import FOLDER, SUPERVISOR, locked, present, supervisor_runs
 
 SLOW_START_S = 60.0
@@ -120,14 +121,13 @@ def _watch(
 
 
 def _start(name: str, config: Path | None, inherited: int) -> _Child:
-    command = [sys.executable, "-m", "node", name, "--supervised"]
-    if config is not None:
-        command += ["--config", str(config)]
-    if name == "nightly":
-        command += ["--watch"]
     # A session of its own: Ctrl-C reaches the supervisor only, which then ends the roles in order.
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own arguments
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pass_fds=[inherited]
+        [sys.executable, "-m", "node", *command(name, config)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        pass_fds=[inherited],
     )
     child = _Child(name=name, process=process)
     threading.Thread(target=_listen, args=[child], daemon=True).start()

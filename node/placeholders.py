@@ -15,6 +15,8 @@ NUMBERS = frozenset((
     "nonumber",
     "test", "testpatient", "testpat", "dummy", "dummypatient", "demo", "phantom", "tbd", "tba", "temp", "emergency",
     "pending", "invalid", "error", "default", "patient", "patientid", "pid", "mrn", "id", "johndoe", "janedoe",
+    "notaufnahme", "ambulanz", "extern", "neu", "nn", "qc", "control", "kontrolle", "calibrator", "pool", "无", "無",
+    "新病人", "1234567890", "123456789", "987654321",
     "unbekannt", "unbek", "keine", "ohne", "anonymisiert", "nichtbekannt", "inconnu", "inconnue", "aucun",
     "desconocido",
     "desconocida", "ninguno", "desconhecido", "sconosciuto", "sconosciuta", "ignoto", "onbekend", "okand", "ukjent",
@@ -27,7 +29,7 @@ NUMBERS = frozenset((
 
 NAMES = frozenset((
     *NUMBERS - {"phantom", "default", "temp", "id", "mrn", "pid", "error", "test", "demo", "na", "nan", "nil", "nd",
-    "anon", "tba"},
+    "anon", "tba", "neu", "pool", "extern", "control", "qc"},
     "noname", "nameless", "unnamed", "namenlos", "unidentified", "doe", "xxx", "xx", "mustermann", "trauma",
 ))  # fmt: skip
 

@@ -24,6 +24,10 @@ MIN_SHARE = 0.15
 blasts and for eosinophilia: a person looks at those."""
 MIN_SHARE_OF_THREE_PERCENT = 65.0
 """Neutrophils, lymphocytes and monocytes together; the rest is more only in eosinophilia and with blasts,"""
+MIN_SHARE_OF_TWO = 0.8
+"""Neutrophils and lymphocytes together where the lymphocytes are what fills the leukocytes."""
+MANY_NEUTROPHILS_10E9_PER_L = 20.0
+"""Neutrophils that are more came with an infection, with steroids, or in another unit."""
 MANY_LEUKOCYTES_10E9_PER_L = 15.0
 """which both come with leukocytes from about here on."""
 MANY_MONOCYTES_PERCENT = 15.0
@@ -64,6 +68,15 @@ class Quantities:
     def confirmed(self, cell: Cell) -> bool:
         """Counted, and in agreement with its percentage: two measurements say the same."""
         return close(self.counted[cell], self.expected(cell))
+
+    @property
+    def lymphocytes_fill_the_leukocytes(self) -> bool:
+        """As in lymphatic leukaemia: most cells, beside neutrophils that no slip of a unit has moved."""
+        neutrophils, lymphocytes = (self.counted[cell] for cell in DIFFERENTIAL)
+        if neutrophils is None or lymphocytes is None or self.leukocytes is None:
+            return False
+        filled = neutrophils + lymphocytes >= MIN_SHARE_OF_TWO * self.leukocytes
+        return filled and neutrophils <= min(lymphocytes, MANY_NEUTROPHILS_10E9_PER_L)
 
 
 DIFFERENTIAL: tuple[Cell, Cell] = ("neutrophils", "lymphocytes")
@@ -167,7 +180,7 @@ def _monocytes(found: Quantities) -> list[Reason]:
 
 def _indices(found: Quantities) -> list[Reason]:
     """Ratios outside their range, unless the lymphocytes are counted and confirmed: the very ill are so."""
-    if found.confirmed("lymphocytes"):
+    if found.confirmed("lymphocytes") or found.lymphocytes_fill_the_leukocytes:
         return []
     return [
         Reason("ratio-not-plausible", {"ratio": name.upper(), "value": value, "low": limits.low, "high": limits.high})

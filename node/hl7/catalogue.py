@@ -122,6 +122,11 @@ class Units(Table):
     per_litre: dict[str, float]
     percent: tuple[str, ...]
 
+    def without_cells(self, head: str) -> str:
+        """What stands before the volume without the word for cells: ``10^3个`` is ``10^3``."""
+        words = [word for word, factor in self.multipliers.items() if word and factor == 1.0]
+        return next((head.removesuffix(word) for word in words if head.endswith(word)), head)
+
 
 class ObservationTerm(Table):
     """How one fact about the patient is named, and how its value is read."""

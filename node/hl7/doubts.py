@@ -36,7 +36,7 @@ _REACH = 40
 """Signs between a denial and what it denies, at most."""
 _LEAST_FLAG = 100.0
 """Of the values 0 to 300 of an analyser's flag, from here on it is raised."""
-_LONGEST_MARK = 6
+_LONGEST_MARK = 10
 _OUTSIDE = frozenset({"H", "HH", "L", "LL"})
 _RANGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*")
 _MARKED = re.compile(r"(?P<before>[^\d\s.,<>≤≥-][^\d.,<>≤≥]{0,5})?\s*(?P<number>[\d.,]*\d[\d.,]*)\s*(?P<after>\D*)")
@@ -83,11 +83,15 @@ class Doubts(Table):
     about: About
     denial: Denial
     affirmed: Words
+    other_tube: Words
+    """Names of rows that are measured in another tube than a blood count."""
     remark: Words
     """Names of rows that hold a comment on the whole."""
     flags: Flags
     marks: Marks
     conditions: dict[str, str]
+    roles: dict[str, str]
+    """Roles of specimens (SPM-11) that are nobody's blood."""
 
     @cached_property
     def any(self) -> re.Pattern[str]:
@@ -215,7 +219,9 @@ def row_doubts(
     obx = row.obx
     found: list[Doubt] = []
     if row.comment:
-        found += comment_doubts(row.comment, analyte, doubts)
+        against = comment_doubts(row.comment, analyte, doubts)
+        elsewhere = analyte is None and doubts.other_tube.found(fold(" ".join(obx.components(3))))
+        found += only_of_blood_counts(against) if elsewhere else against
     if analyte is not None:
         found += _flagged(obx, analyte, doubts, only_out_of_range=only_out_of_range)
     text = obx.text(5)
@@ -287,12 +293,10 @@ def specimen_doubts(panel: Panel, doubts: Doubts) -> list[Doubt]:
     if rejected := panel.specimen.text(21):
         found.append(Doubt(reason=Reason("specimen-rejected", {"code": rejected[:20]}), analytes=None))
     states = [one.partition(panel.specimen.delimiters.component)[0].upper() for one in panel.specimen.repetitions(24)]
-    found += [
-        Doubt(reason=Reason("laboratory-doubts", {"what": doubts.conditions[one]}), analytes=None)
-        for one in states
-        if one in doubts.conditions
-    ]
-    return found
+    told = [doubts.conditions[one] for one in states if one in doubts.conditions]
+    if role := doubts.roles.get(panel.specimen.text(11).upper()):
+        told.append(role)
+    return [*found, *(Doubt(reason=Reason("laboratory-doubts", {"what": one}), analytes=None) for one in told)]
 
 
 def read_marked(text: str, doubts: Doubts, *, decimal_comma: bool) -> Reading | None:
@@ -306,7 +310,7 @@ def read_marked(text: str, doubts: Doubts, *, decimal_comma: bool) -> Reading | 
     marks = [one for one in ((match["before"] or "").strip(), match["after"].strip()) if one]
     if not marks:
         return None
-    if all(one in doubts.marks.usual for one in marks):
+    if all(one in doubts.marks.usual or fold(one) in doubts.marks.usual for one in marks):
         return read_number(match["number"], decimal_comma=decimal_comma)
     strange = next(one for one in marks if one not in doubts.marks.usual)
     return Reading(value=None, reason=Reason("value-marked", {"mark": strange[:_LONGEST_MARK]}), doubtful=True)

@@ -21,7 +21,8 @@ from node.settings import Sender
 
 _NAME_LENGTH = 60
 _LIMITS = re.compile(r"\s*([\d.,]+)\s*(?:-|–|\^|bis|to|a|à)\s*([\d.,]+)\s*")
-_IN_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
+_IN_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:(?:\.\d{3})+|(?:,\d{3})+)")
+_WHOLE_CELLS = re.compile(r"[1-9]\d{3,5}")
 _WITH_UNIT = re.compile(r"([\d.]+)\s*([^\d\s.].*|1?0.*)")
 USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
     "neutrophils": 7.5,
@@ -147,7 +148,7 @@ def _value(obx: Segment, decimal_comma: bool) -> Reading:
 
 
 def points_part_thousands(rows: Iterable[Segment], analytes: Analytes) -> bool:
-    """Whether the reference range of a row shows that the panel parts the thousands of whole cells by points."""
+    """Whether the reference range of a row shows that the panel parts thousands of whole cells by points or commas."""
     for obx in rows:
         if _IN_THOUSANDS.fullmatch(obx.text(7).partition("-")[2].strip()) is None:
             continue
@@ -180,15 +181,17 @@ def _per_ul(unit: Unit | None) -> bool:
 
 
 def _thousands(text: str) -> float | None:
-    """A number whose points part thousands (``250.000``)."""
-    return float(text.replace(".", "")) if _IN_THOUSANDS.fullmatch(text.strip()) else None
+    """A number whose points or commas part thousands (``250.000``, ``250,000``)."""
+    return float(re.sub(r"\D", "", text)) if _IN_THOUSANDS.fullmatch(text.strip()) else None
 
 
 def _usual_in_thousands(obx: Segment, analyte: Analyte) -> bool:
-    """Whether the upper reference limit is a usual one in cells per µL if its point is one of thousands."""
+    """Whether the upper reference limit is a usual one in whole cells per µL, a point in it being one of thousands."""
     limits, usual = _LIMITS.fullmatch(obx.text(7)), USUAL_UPPER_LIMIT_10E9_PER_L.get(analyte)
-    limit = _thousands(limits[2]) if limits else None
-    if limit is None or usual is None:
+    if limits is None or usual is None:
+        return False
+    limit = float(limits[2]) if _WHOLE_CELLS.fullmatch(limits[2]) else _thousands(limits[2])
+    if limit is None:
         return False
     return 1 / UPPER_LIMIT_TOLERANCE <= limit * CELLS_PER_UL / usual <= UPPER_LIMIT_TOLERANCE
 

@@ -252,11 +252,13 @@ def _repeated(levels: set[Level]) -> Understood:
 
 def _otherwise(groups: list[Group], levels: set[Level], text: str, words: ProcedureWords) -> Understood:
     """Of what is no operation of the study: whether it is known to be something else."""
-    known = (words.injection, words.elsewhere, words.any_operation)
+    known = (words.injection, words.elsewhere)
     if any(one.found(text) for one in known) or any(group.kind for group in groups):
         return "other"
     if "lumbar" in levels or groups:
         return "unclear"
+    if words.any_operation.found(text):
+        return "other"
     return "other" if levels else "unknown"
 
 

@@ -10,6 +10,8 @@ _FORM = re.compile(
     r"(?:[T ]?(?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,]?(?P<fraction>\d{1,9}))?)?)?)?"
     r"\s*(?P<zone>Z|[+-](?:\d\d:?\d\d|\d:?\d\d|\d\d))?"
 )
+_DAY_FIRST = re.compile(r"(\d\d)\.(\d\d)\.(\d{4})(?=\D|$)")
+"""A date whose parts points part begins with the day wherever it is written; with strokes it may be either."""
 _DATE = re.compile(r"(?P<year>\d{4})(?P<between>[-/.]?)(?P<month>\d\d)(?P=between)(?P<day>\d\d)(?=\D|\d{2})")
 """The date of a time whose rest is not understood."""
 _YEARS = range(1850, 2200)
@@ -30,9 +32,10 @@ def read_time(text: str, zone: ZoneInfo) -> Moment | None:
     it is that date here, whatever offset they add. Where only the date is understood, the time is that date. Hour 24
     is midnight of the next day. ``None`` when the text is no date or less precise than a day.
     """
-    match = _FORM.fullmatch(text.strip())
+    told = _DAY_FIRST.sub(r"\3\2\1", text.strip(), count=1)
+    match = _FORM.fullmatch(told)
     if match is None:
-        match = _DATE.match(text.strip())
+        match = _DATE.match(told)
         return read_time("".join(match.group("year", "month", "day")), zone) if match else None
     if int(match["year"]) not in _YEARS:
         return None

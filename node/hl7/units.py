@@ -11,12 +11,14 @@ from node.hl7.catalogue import Units
 CELLS_PER_L = 1e9
 """Counts are kept in 10⁹/L."""
 
-_POWER = re.compile(r"[x*]?10(?:exp|[*^exs+.'´’`ˆ˄~&(])*\+?0?(\d{1,2})\)?|(?:1(?:\.0)?)?e\+?0?(\d{1,2})")
+_POWER = re.compile(r"[x*]?\(?10(?:exp|[*^exs+.'´’`ˆ˄~&(\[])*\+?0?(\d{1,2})[)\]]?|(?:1(?:\.0)?)?e\+?0?(\d{1,2})")
 _EXPONENTS = (2, 3, 4, 6, 9)
 _NUMBER = re.compile(r"\+?\d+(\.\d*)?|\.\d+")
 _FLAGGED = re.compile(r"(\S+?)\s*(?:\((?:HH?|LL?|N)\)|(?<=[\s\d])(?:HH?|LL?|N)|[↑↓])")
 """A number with the laboratory's mark that it is high, low or normal."""
 _DECIMAL_COMMA = re.compile(r"\+?\d+,\d+")
+_PARTED = re.compile(r"([1-9]\d{0,2})((?:[ \u00a0\u2009\u202f'’]\d{3})+)")
+"""A number whose thousands are parted by blanks or apostrophes, which are never decimal points."""
 _CENSORED = re.compile(r"\s*(?:[<>≤≥]=?|&lt;|&gt;)")
 
 
@@ -70,16 +72,11 @@ def _one(spelling: str, units: Units) -> Unit | None:
 
 
 def _multiplier(head: str, units: Units) -> float | None:
-    spellings = (
-        head,
-        head.removeprefix("x"),
-        head.removesuffix("."),
-        head.removesuffix("cells").removesuffix("{cells}"),
-    )
-    for text in spellings:
+    bare = units.without_cells(re.sub(r"[{}]", "", head))
+    for text in (head, head.removeprefix("x"), head.removesuffix("."), bare):
         if text in units.multipliers:
             return units.multipliers[text]
-    match = _POWER.fullmatch(re.sub(r"\{?cells\}?$|#$", "", head))
+    match = _POWER.fullmatch(bare)
     if match is None:
         return None
     exponent = int(match[1] or match[2])
@@ -104,6 +101,8 @@ def read_number(text: str, *, decimal_comma: bool = False) -> Reading:
     stripped = text.strip()
     flagged = _FLAGGED.fullmatch(stripped)
     stripped = flagged[1] if flagged else stripped
+    if _PARTED.fullmatch(stripped):
+        stripped = re.sub(r"\D", "", stripped)
     if decimal_comma and _NUMBER.fullmatch(stripped) and "." in stripped:
         return Reading(value=None, reason=Reason("point-among-decimal-commas"), doubtful=True)
     if decimal_comma and _DECIMAL_COMMA.fullmatch(stripped):

@@ -36,13 +36,17 @@ def names_pattern(names: Iterable[str]) -> str:
     A name is one or more words; anything but letters and digits may stand between them. ``*`` stands for any letters,
     so ``plaquett*`` covers ``Plaquettes`` and ``*zytose`` covers ``Leukozytose``.
     """
-    return "|".join(_name(one) for one in sorted({fold(name) for name in names}))
+    groups: dict[str, list[str]] = {}
+    for name in sorted({fold(one) for one in names}):
+        # The same look back stands once before all of its names, so that each is tried by its first letter only.
+        before = r"(?<!\w)\w*" if name[0] == "*" else _edge(name[0], before=True)
+        groups.setdefault(before, []).append(_name(name.removeprefix("*")))
+    return "|".join(f"{before}(?:{'|'.join(bodies)})" for before, bodies in groups.items())
 
 
 def _name(name: str) -> str:
     words = [re.escape(word).replace(r"\*", r"\w*") for word in name.split()]
-    body = r"[\W_]+".join(words)
-    return f"{_edge(name[0], before=True)}{body}{_edge(name[-1], before=False)}"
+    return r"[\W_]+".join(words) + _edge(name[-1], before=False)
 
 
 def _edge(letter: str, *, before: bool) -> str:

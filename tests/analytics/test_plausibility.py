@@ -34,6 +34,7 @@ RIGHT = [
     {"n": 5.1, "l": 0.2, "w": 5.6, "p": 30.0},  # lymphopenia
     {"n": 175.0, "l": 0.2, "w": 180.0, "p": 1200.0, "np": 97.2, "lp": 0.1},  # a very ill patient, each number twice
     {"n": 6.0, "l": 170.0, "w": 180.0, "p": 90.0, "np": 3.0, "lp": 94.0},  # chronic lymphocytic leukaemia
+    {"n": 6.0, "l": 170.0, "w": 180.0, "p": 90.0},  # the same of a laboratory that sends no percentages
     {"n": 18.0, "l": 1.1, "w": 21.0, "p": 640.0},  # sepsis
     {"n": 2.1, "l": 1.0, "w": 9.6},  # eosinophilia, 32 % of the leukocytes
     {"n": 0.1, "l": 0.3, "w": 0.5, "np": 50.0, "lp": 40.0},  # rounded to 0.1
@@ -57,6 +58,8 @@ def test_a_count_that_can_be_is_not_held(numbers: dict[str, float]) -> None:
         ({"n": 40.0, "l": 2.0, "w": 70.0, "np": 5.7, "lp": 2.85}, "percentages-far-below-100"),
         ({"w": 7.0, "np": 0.57, "lp": 0.285, "p": 250.0}, "percentages-far-below-100"),
         ({"n": 4.0, "l": 0.002, "p": 250.0}, "ratio-not-plausible"),
+        ({"n": 420.0, "l": 140.0, "w": 600.0, "p": 250.0}, "ratio-not-plausible"),  # all leukocytes a hundredfold
+        ({"n": 120.0, "l": 160.0, "w": 300.0, "p": 250.0}, "ratio-not-plausible"),
         ({"n": 0.4, "l": 0.2, "w": 7.0, "p": 250.0}, "counts-far-below-leukocytes"),  # both cells tenfold too small
         ({"n": 4.0, "l": 2.0, "w": 0.7}, "counts-above-leukocytes"),
         ({"n": 57.0, "l": 28.5}, "counts-like-percentages"),

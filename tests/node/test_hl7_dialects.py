@@ -63,6 +63,8 @@ def test_segments_without_line_ends_are_told_apart() -> None:
         ("2026011008000012", "2026-01-10T08:00:00.120000+00:00"),
         ("2026/01/10 08:00", "2026-01-10T08:00:00+00:00"),
         ("2026.01.10 08:00:00", "2026-01-10T08:00:00+00:00"),
+        ("10.01.2026 08:00", "2026-01-10T08:00:00+00:00"),
+        ("10/01/2026 08:00", None),
         ("202601102400", "2026-01-11T00:00:00+00:00"),
         ("20260110 morning", "2026-01-10"),
         ("20260110", "2026-01-10"),
@@ -93,6 +95,22 @@ def test_kanji_by_escape_sequences(msh18: str) -> None:
     raw = "\r".join((header, *JAPANESE_ROWS)).encode("iso2022_jp")
     (count,) = read(raw)["cbcs"]
     assert (count["status"], count["nlr"]) == ("final", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("msh18", "codec", "name"),
+    [
+        ("WINDOWS-1252", "cp1252", "Polynucléaires neutrophiles"), ("windows-1250", "cp1250",
+        "Neutrofilní granulocyty"), ("CP1251", "cp1251", "Нейтрофилы"), ("KOI8-R", "koi8-r", "Нейтрофилы"),
+        ("Shift_JIS", "shift_jis", "好中球"), ("EUC-KR", "euc-kr", "호중구"), ("TIS-620", "tis-620", "นิวโทรฟิล"),
+        ("LATIN1", "latin-1", "Nötrofil"), ("ISO_IR 100", "latin-1", "Nötrofil"),
+    ],
+)  # fmt: skip
+def test_sets_by_the_names_that_systems_have_for_them(msh18: str, codec: str, name: str) -> None:
+    rows = (*ROWS[:2], ROWS[2].replace("751-8^N^LN", f"n^{name}"), *ROWS[3:])
+    raw = "\r".join((f"MSH|^~\\&|LIS|H|||20260110120000||ORU^R01|1|P|2.5||||||{msh18}", *rows)).encode(codec)
+    (count,) = read(raw)["cbcs"]
+    assert count["nlr"] == 2.0
 
 
 def test_a_number_without_part_is_the_first_of_8859() -> None:

@@ -42,6 +42,10 @@ def ratios(*rows: str, settings: Settings | None = None) -> tuple[Any, Any]:
         "Tiểu cầu kết tụ",
         "Agregasi trombosit positif",
         "Platelet count unreliable",
+        "Bloedplaatjes geaggregeerd",
+        "Plaquettes agglutinées",
+        "Trombosyyttikasaumia",
+        "Trombocyti nahlučené",
     ],
 )
 def test_clumped_platelets_make_no_plr(text: str) -> None:
@@ -84,6 +88,20 @@ def test_clumped_platelets_make_no_plr(text: str) -> None:
         "Sample diluted by infusion",
         "Mit Infusion verdünnt",
         "No clumps, sample clotted",
+        "Sample mislabelled at source",
+        "Wrong blood in tube suspected",
+        "Probenverwechslung",
+        "Prélèvement d'un autre patient",
+        "Muestra mal etiquetada",
+        "Campione di un altro paziente",
+        "Próbka innego pacjenta",
+        "検体取り違えの疑い",
+        "다른 환자 검체",
+        "Sample too old for differential",
+        "Probe überaltert",
+        "标本放置过久",
+        "Blood frozen on arrival",
+        "Taken from drip arm",
     ],
 )
 def test_a_spoilt_specimen_makes_no_ratio(text: str) -> None:
@@ -128,6 +146,15 @@ def test_a_spoilt_specimen_makes_no_ratio(text: str) -> None:
         "Results verified by repeat analysis. Large platelets seen.",
         "If platelet clumps are present the count may be too low",
         "Platelet function test not ordered",
+        "Aggregation study ordered separately",
+        "No sample mix-up found",
+        "Probenidentität geprüft, keine Verwechslung",
+        "Serum frozen for later testing",
+        "Fresh frozen plasma given yesterday",
+        "Mixed connective tissue disease",
+        "凝血时间过长",
+        "Clot activator tube for serum also received",
+        "Unlabelled antibodies",
     ],
 )
 def test_a_denial_or_something_else_is_no_doubt(text: str) -> None:
@@ -215,6 +242,9 @@ def test_flags_by_name(row: str, expected: tuple[Any, Any]) -> None:
         (21, "RC^Clotting^HL70490", NEITHER),
         (24, "COOL^Cool^HL70493", BOTH),
         (24, "", BOTH),
+        (24, "FROZ^Frozen^HL70493", NEITHER),
+        (11, "Q^Control specimen^HL70369", NEITHER),
+        (11, "P^Patient^HL70369", BOTH),
     ],
 )
 def test_the_state_of_the_specimen(field: int, value: str, expected: tuple[Any, Any]) -> None:
@@ -228,6 +258,12 @@ def test_another_tube_of_the_same_message_says_nothing_of_this_one() -> None:
     assert ratios(*ROWS, *chemistry) == BOTH
 
 
+def test_below_a_row_of_another_tube_its_state_says_nothing_of_this_one() -> None:
+    serum = ("OBX|9|NM|2823-3^Potassium^LN||6.9|mmol/L|||||F", "NTE|1|L|Sample haemolysed")
+    assert ratios(*ROWS, *serum) == BOTH
+    assert ratios(*ROWS, serum[0], "NTE|1|L|Platelet clumps") == NO_PLR
+
+
 def test_the_reason_is_said() -> None:
     (found,) = read(*ROWS, "NTE|1|L|Platelet clumps of Mrs Doe")["cbcs"]
     (note,) = found["notes"]
@@ -238,7 +274,23 @@ def test_the_reason_is_said() -> None:
 # Numbers with marks ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["H 2.0", "2.0 H", "2.0+", "2.0 ↑", "L 2.0", "2.0-", "2.0 (L)", "2.0 10^9/L", "2.0▼"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "H 2.0",
+        "2.0 H",
+        "2.0+",
+        "2.0 ↑",
+        "L 2.0",
+        "2.0-",
+        "2.0 (L)",
+        "2.0 10^9/L",
+        "2.0▼",
+        "2.0 low",
+        "2.0 Niedrig",
+        "2.0 偏低",
+    ],
+)
 def test_marks_of_high_and_low_are_read(value: str) -> None:
     assert ratios(ROWS[0], obx("731-0^L^LN", value), ROWS[2]) == BOTH
 

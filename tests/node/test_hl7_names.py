@@ -243,6 +243,36 @@ def test_chinese_without_a_declared_character_set() -> None:
     assert (found["nlr"], found["plr"]) == (pytest.approx(3), pytest.approx(150))
 
 
+@pytest.mark.parametrize(
+    "panel",
+    [
+        "LCR citologia", "Líquido cefalorraquídeo", "Płyn mózgowo-rdzeniowy", "Likvor", "Ликвор",
+        "Εγκεφαλονωτιαίο υγρό", "Dịch não tủy", "髄液検査", "Szpik kostny", "Костный мозг",
+        "Myélogramme", "骨髄像", "Tủy xương", "Orina completa", "Moč chemicky", "Badanie ogólne moczu",
+        "İdrar tahlili", "Общий анализ мочи", "Nước tiểu", "尿常规", "ECBU", "U-Status",
+        "Liquido pleurico", "BAL Differential", "관절액검사", "关节液常规", "Feces leukocytes", "粪便常规",
+        "Spermiogramm", "Vaginal smear", "Cord blood CBC", "Nabelschnurblut", "Apheresis product",
+        "Dialysate cell count",
+    ],
+)  # fmt: skip
+def test_another_material_is_no_blood_count(panel: str) -> None:
+    raw = "\r".join([*HEAD[:2], f"OBR|1||F|X^{panel}|||20260302", obx("NEU#", "4.2"), obx("LYM#", "1.4")])
+    assert interpretation_json(raw.encode(), SETTINGS)[0]["cbcs"] == []
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        "血常规+尿素", "血常规,尿酸", "Hemograma, urea", "Blutbild, Harnstoff", "Blutbild Dialyseprofil",
+        "CBC dialysis unit", "OAK, мочевина", "Morfologia krwi", "Ascites clinic FBC",
+        "Knochenmarkstransplantation: Blutbild", "Gelenkersatz OP: Blutbild", "FBC - Urology", "CBC, joint clinic",
+    ],
+)  # fmt: skip
+def test_a_blood_count_of_a_clinic_for_another_material_is_one(panel: str) -> None:
+    raw = "\r".join([*HEAD[:2], f"OBR|1||F|X^{panel}|||20260302", obx("NEU#", "4.2"), obx("LYM#", "1.4")])
+    assert interpretation_json(raw.encode(), SETTINGS)[0]["cbcs"][0]["nlr"] == pytest.approx(3)
+
+
 def test_a_body_fluid_is_no_blood_count() -> None:
     raw = "\r".join([*HEAD[:2], "OBR|1||F|BM^Bone marrow|||20260302", obx("NEU%", "60", "%"), obx("LYM%", "20", "%")])
     assert interpretation_json(raw.encode(), SETTINGS)[0]["cbcs"] == []

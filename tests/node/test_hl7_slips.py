@@ -86,6 +86,15 @@ def test_points_of_thousands_that_the_reference_range_has_as_well_are_read() -> 
     assert (found["status"], found["nlr"], found["plr"]) == ("final", 2.0, pytest.approx(124.88, abs=0.01))
 
 
+QUEST = ("WBC^WBC|7.0|Thousand/uL", "N^ABSOLUTE NEUTROPHILS|4,020|cells/uL|1500-7800",
+         "L^ABSOLUTE LYMPHOCYTES|2,010|cells/uL|850-3900", "PLT^PLATELET COUNT|251|Thousand/uL")  # fmt: skip
+
+
+def test_commas_of_thousands_are_read_where_the_range_is_one_in_whole_cells() -> None:
+    assert count(*QUEST)["nlr"] == 2.0
+    assert count(*(row.replace("1500-7800", "1.5-7.8").replace("850-3900", "0.8-3.9") for row in QUEST))["nlr"] is None
+
+
 def test_one_range_shows_how_the_whole_panel_is_written() -> None:
     found = count(*BRAZIL, "MONO^Monócitos|1.017|/mm3|200-900")
     assert (found["status"], found["nlr"]) == ("final", 2.0)

@@ -57,6 +57,20 @@ UNITS = load_analytes().units
         "migl/mmc",
         "Thou/cu mm",
         "K/?L",
+        "Г/л",
+        "miles/mm3",
+        "mila/mmc",
+        "bin/µL",
+        "ribu/mm3",
+        "Tausend/µl",
+        "{10*9}/L",
+        "10[9]/L",
+        "(10^9)/L",
+        "10^9个/L",
+        "10^3个/uL",
+        "10^3 cells/uL",
+        "10^9/litro",
+        "K/MICROLITER",
     ],
 )
 def test_units_that_are_10e9_per_l(spelling: str) -> None:
@@ -65,7 +79,25 @@ def test_units_that_are_10e9_per_l(spelling: str) -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["cells/uL", "{cells}/uL", "/mm3", "/cumm", "/uL", "/µl", "cells/mm3", "per uL", "/mmc", "uL-1", "个/uL"],
+    [
+        "cells/uL",
+        "{cells}/uL",
+        "/mm3",
+        "/cumm",
+        "/uL",
+        "/µl",
+        "cells/mm3",
+        "per uL",
+        "/mmc",
+        "uL-1",
+        "个/uL",
+        "個/μL",
+        "개/㎕",
+        "кл/мкл",
+        "células/mm3",
+        "cellules/mm3",
+        "celle/µL",
+    ],
 )
 def test_units_that_are_a_thousandth(spelling: str) -> None:
     unit = read_unit([spelling], UNITS)
@@ -113,6 +145,12 @@ def test_values_without_a_number(text: str, word: str) -> None:
     reading = read_number(text)
     assert reading.value is None and not reading.doubtful
     assert word in str(reading.reason)
+
+
+@pytest.mark.parametrize("text", ["210 000", "210'000", "210\u00a0000", "210\u202f000", "210’000"])
+def test_thousands_that_no_decimal_point_can_be_mistaken_for_are_read(text: str) -> None:
+    assert read_number(text).value == 210_000
+    assert read_number(text.replace("000", "00")).value is None
 
 
 @pytest.mark.parametrize("text", ["4,5", "1,234", "-3"])

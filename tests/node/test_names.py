@@ -77,7 +77,8 @@ def test_only_keyed_hashes_are_left_of_a_name() -> None:
 
 @pytest.mark.parametrize(
     "number",
-    ["UNKNOWN", "0", "0000", "000000", "999999999", "NOTFOUND", "ANONYMOUS", "TEST", "N/A", ".", "-", "?",
+    ["UNKNOWN", "0", "0000", "000000", "999999999", "123456789", "Notaufnahme", "EXTERN", "QC", "无", "N.N.",
+    "NOTFOUND", "ANONYMOUS", "TEST", "N/A", ".", "-", "?",
      "XXXX", "n.a.", "Unbekannt", "ＵＮＫＮＯＷＮ", "不明", " ", "---",
      "Not Found", "1111", "xxx-xxx", "inconnu", "SITE-DUMMY"],
 )  # fmt: skip

@@ -13,7 +13,7 @@ from node.store import schema
 MEASUREMENT = (
     "series_instance_uid", "instances_sha256", "algorithm_name", "algorithm_version", "sop_instance_uid",
     "instance_number", "frame_number", "status", "reasons", "vbq_mean", "vbq_median", "vbq_sd", "levels_confidence",
-    "rois",
+    "rois", "beside",
 )  # fmt: skip
 """Columns of ``record_measurement`` that are those of ``derived_measurement``."""
 

@@ -84,7 +84,8 @@ SELECT k.series_instance_uid, k.sop_instance_uid, k.instance_number, k.frame_num
        k.rois ->> '$.L1.mean', k.rois ->> '$.L2.mean', k.rois ->> '$.L3.mean', k.rois ->> '$.L4.mean',
        k.rois ->> '$.CSF.mean', k.rois,
        iif(k.vbq_mean IS NULL, NULL, (SELECT json_group_object(r.key, (r.value ->> '$.mean') / (k.rois ->> '$.CSF.mean'))
-                                      FROM json_each(k.rois) AS r WHERE r.key <> 'CSF')), NULL, NULL,
+                                      FROM json_each(k.rois) AS r WHERE r.key <> 'CSF')),
+       k.beside ->> '$.s1_vbq', k.beside -> '$.ebq',
        k.algorithm_name, k.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
        s.scanner_stratum, NULL, 0, 0,
        k.series_instance_uid || '/' || k.algorithm_name || '-' || k.algorithm_version || '-' || substr(k.instances_sha256, 1, 12),
@@ -106,7 +107,10 @@ SELECT r.reading_id, r.series_instance_uid, r.reader, r.added_at,
        m.vbq_mean, m.vbq_median,
        coalesce(m.vbq_sd, (SELECT a.vbq_sd FROM derived_measurement AS a
                            WHERE a.series_instance_uid = r.series_instance_uid AND a.reading_id IS NULL AND a.rois = m.rois
-                           ORDER BY a.current DESC LIMIT 1)) AS vbq_sd,
+                           ORDER BY a.current DESC LIMIT 1),
+                (SELECT k.vbq_sd FROM record_measurement AS k
+                 WHERE k.series_instance_uid = r.series_instance_uid AND k.rois = m.rois
+                 ORDER BY k.kept_at DESC, k.instances_sha256 LIMIT 1)) AS vbq_sd,
        -- What was in effect before it: the last earlier reading that nobody took back, else the automatic measurement.
        iif(b.reading_id IS NULL, 'auto', 'reading:' || b.reader) AS previous_source,
        iif(b.reading_id IS NULL,

@@ -50,6 +50,11 @@ PHANTOM = Matrix(slices=5, size=200, spacing_mm=1.4, thickness_mm=4.0, step_mm=5
 ANNA = Person(number="0012345", name="Test^Anna", birth_date=date(1955, 7, 4), sex="F")
 BERT = Person(number="0012346", name="Test^Bert", birth_date=date(1950, 1, 31), sex="M")
 CARL = Person(number="12347", name="Test^Carl", birth_date=date(1948, 12, 1), sex="M")
+EMIL = Person(number="0012349", name="Test^Emil", birth_date=date(1962, 3, 9), sex="M")
+FACTS = Facts(
+    height_cm=165, weight_kg=70, smoking=False, diabetes=True, hypertension=False, calcium=False,
+    diagnoses=[("M48.06", "Spinal stenosis, lumbar region")],
+)  # fmt: skip
 STUDIES = {"Anna": "1.2.826.0.1.3680043.8.498.41", "Bert": "1.2.826.0.1.3680043.8.498.42"}
 UNSENT = {"Anna": "1.2.826.0.1.3680043.8.498.41.9"}
 COMMON = {"IssuerOfPatientID": AUTHORITY, "StudyDate": "20261102"}
@@ -62,17 +67,20 @@ class OldNode:
         self.checkout, self.folder, self.data = checkout, folder, folder / "data"
         self.dicom, self.hl7, metrics = (free_port() for _ in range(3))
         self.config = folder / "node.toml"
+        protocol = "protocol = 'EK 12/2026'\n" if "protocol" in settings_of(checkout) else ""
         self.config.write_text(
-            f"[site]\nname = 'Golden'\ntime_zone = 'Europe/Vienna'\n[storage]\nfolder = '{self.data}'\n"
+            f"[site]\nname = 'Golden'\ntime_zone = 'Europe/Vienna'\n{protocol}[storage]\nfolder = '{self.data}'\n"
             f"[hl7]\nport = {self.hl7}\n[metrics]\nport = {metrics}\n"
             f"[dicom]\nport = {self.dicom}\nquiet_s = {QUIET_S}\naccept = 'mr'\n{settings}"
         )
 
-    def command(self, *arguments: str) -> str:
+    def command(self, *arguments: str, stdin: str | None = None, codes: Sequence[int] = (0,)) -> str:
         """One command of that commit; its output."""
         call = [str(self.checkout / ".venv/bin/python"), "-m", "node", *arguments, "--config", str(self.config)]
-        done = subprocess.run(call, cwd=self.checkout, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
+        done = subprocess.run(
+            call, cwd=self.checkout, capture_output=True, text=True, timeout=300, check=False, input=stdin
+        )
+        if done.returncode not in codes:
             raise SystemExit(f"{arguments}: {done.stdout}{done.stderr}")
         return done.stdout
 
@@ -93,9 +101,9 @@ class OldNode:
 
     def settle(self, quiet_s: float = 2 * QUIET_S) -> None:
         """Wait until nothing has been pending for a while."""
-        deadline, since = monotonic() + 120, monotonic()
+        deadline, since = monotonic() + 300, monotonic()
         while monotonic() - since < quiet_s:
-            if any(json.loads(self.command("status", "--json"))["pending"].values()):
+            if any(json.loads(self.command("status", "--json", codes=(0, 3)))["pending"].values()):
                 since = monotonic()
             if monotonic() > deadline:
                 raise SystemExit(self.command("status"))
@@ -122,9 +130,16 @@ def main(checkout: Path, target: Path) -> None:
             f"[nightly]\nanalysis = false\n"
             f"[mail]\nport = {mail.port}\nrecipients = ['surgeon@golden.invalid']\n"
         )
+        decides = "protocol" in settings_of(checkout)
+        if decides:
+            settings += f"[fhir.receivers.files]\nfolder = '{place}/record'\n"
+            settings += f"[hl7.receivers.record]\nhost = '127.0.0.1'\nport = {free_port()}\n"
+            (Path(place) / "record").mkdir()
         node = OldNode(checkout, Path(place), settings)
         with node.running(), pacs.up(FIND):
             play(node, Path(place))
+            if decides:
+                decide(node, Path(place))
         node.command("nightly", "--date", NIGHTS[0])
         node.command("thresholds", "retire", "1", "--by", "golden")
         node.command("nightly", "--date", NIGHTS[1])
@@ -159,6 +174,39 @@ def play(node: OldNode, place: Path) -> None:
     sleep(3)  # questions to the PACS and their answers
 
 
+def decide(node: OldNode, place: Path) -> None:
+    """What can be decided since there are results and accounts: counts, readings, results, holds, erasure, backup."""
+    node.command("users", "add", "reader3", "--role", "reader", "--password-stdin", stdin="golden horse battery\n")
+    at = datetime(2026, 11, 17, 9, 0, tzinfo=UTC)
+    counts = {"leukocytes": 7.0, "neutrophils": 4.5, "lymphocytes": 1.5}
+    slipped = BloodCountResult(order="D1", taken_at=at, status="F", counts=counts | {"platelets": 2500.0})
+    erased = BloodCountResult(order="E1", taken_at=at, status="F", counts=counts | {"platelets": 250.0})
+    with MllpSender(Peer(host="127.0.0.1", port=node.hl7)) as engine:
+        engine.send([blood_count(BERT, slipped, control_id="D1", at=at)])
+        engine.send(
+            [
+                admission("A08", EMIL, control_id="E0", at=at, facts=FACTS),
+                blood_count(EMIL, erased, control_id="E1", at=at),
+            ]
+        )
+    node.settle()
+    (held,) = (
+        row["specimen"] for row in json.loads(node.command("counts", "list", "--json")) if "D1" in row["specimen"]
+    )
+    node.command("counts", "approve", held, "--by", "golden", "--platelets", "250")
+    with_circles = str(place / "rois.json")
+    node.command("reading", "add", f"{STUDIES['Bert']}.1", "--rois", with_circles, "--reader", "reader3")
+    node.settle()
+    node.command("reading", "withdraw", "3", "--why", "another slice", "--reader", "reader3")
+    node.settle()
+    first, *_ = json.loads(node.command("results", "list", "--json"))
+    node.command("results", "withdraw", str(first["result_id"]), "--by", "golden", "--why", "not wanted")
+    node.command("hold", f"{AUTHORITY}|{CARL.number}", "--by", "golden", "--why", "dispute")
+    node.command("erase", f"{AUTHORITY}|{EMIL.number}", "--by", "golden", "--why", "consent withdrawn", codes=(0, 3))
+    node.command("backup", "make", str(place / "backups"))
+    node.settle()
+
+
 def study(name: str, person: Person) -> dict[str, object]:
     """Values that make images a study of a person."""
     return COMMON | {
@@ -188,12 +236,8 @@ def phantom(name: str, person: Person) -> list[Dataset]:
 def messages() -> Iterator[bytes]:
     """What the laboratory and the hospital system send."""
     at = datetime(2026, 11, 16, 9, 0, tzinfo=UTC)
-    facts = Facts(
-        height_cm=165, weight_kg=70, smoking=False, diabetes=True, hypertension=False, calcium=False,
-        diagnoses=[("M48.06", "Spinal stenosis, lumbar region")],
-    )  # fmt: skip
     for n, person in enumerate((ANNA, BERT, CARL)):
-        yield admission("A08", person, control_id=f"A{n}", at=at, facts=facts)
+        yield admission("A08", person, control_id=f"A{n}", at=at, facts=FACTS)
         booked = Booking(
             placer=f"P{n}", filler=f"F{n}", starts_at=datetime(2026, 12, 1 + n, 7, 0, tzinfo=UTC), minutes=120,
             code="LUMBAR-FUSION", procedure="Lumbar spinal fusion",
@@ -203,7 +247,7 @@ def messages() -> Iterator[bytes]:
         result = BloodCountResult(order=f"O{n}", taken_at=at, status="F" if n < 2 else "?", counts=counts)
         yield blood_count(person, result, control_id=f"C{n}", at=at)
     again = Person(number="012347", name=CARL.name, birth_date=CARL.birth_date, sex=CARL.sex)
-    yield admission("A08", again, control_id="A9", at=at, facts=facts)
+    yield admission("A08", again, control_id="A9", at=at, facts=FACTS)
     yield merge(BERT, "0099999", control_id="M1", at=at)
 
 
@@ -253,6 +297,11 @@ def pack(node: OldNode, target: Path) -> None:
         archive.add(node.data / "node.db", "data/node.db")
         archive.add(node.data / "dicom", "data/dicom")
     print(f"{target}: {target.stat().st_size / 1e3:.0f} kB")
+
+
+def settings_of(checkout: Path) -> str:
+    """The settings of a commit, as it lists them."""
+    return (checkout / "conf/node.toml").read_text(encoding="utf-8")
 
 
 def free_port() -> int:

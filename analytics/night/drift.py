@@ -16,6 +16,9 @@ A year has a season: ratios, and VBQ with them, move by a few hundredths and com
 is among the regression's unknowns, its size held near 0 (:data:`SEASON_SD`), so that it takes from a step what a season
 would explain. What would be an alarm but for that wave is said as such (:attr:`Drift.perhaps_season`) and is none.
 
+A trend is a row of small steps, and the wave takes much of each. A steady one since the frozen model
+(:data:`TRENDS`) is a candidate of its own: a season comes back, a trend does not.
+
 A scanner that no frozen patient had may differ from its first patient on; that one begin counts for as much as those
 with :data:`FIRST_OF_SCANNER` other patients, so that a replaced scanner is found early and under its own name.
 
@@ -23,7 +26,8 @@ The mean residual of the last :data:`WINDOW` and the CUSUM are shown beside it, 
 
 Verification
 ------------
-``python -m tests.benchmarks.drift_power`` simulates false alarms and how soon a step is found.
+``python -m tests.benchmarks.drift_power`` simulates false alarms and how soon a step is found,
+``python -m tests.benchmarks.drift_years`` years with seasons and trends.
 
 References
 ----------
@@ -35,7 +39,7 @@ schemes. Biometrika 1954; 41: 100–115.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import log, sqrt
+from math import exp, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -56,17 +60,22 @@ FEWEST = 20
 STEPS = (0.05, 0.1, 0.2)
 """Sizes of a step that are looked for, in VBQ units; the middle one is half a standard deviation of the paper's VBQ."""
 
-EVIDENCE_LIMIT = 1150.0
+EVIDENCE_LIMIT = 1750.0
 """Evidence beyond which it is an alarm."""
 
-SEASON_SD = 0.0125
-"""Standard deviation, in VBQ units, of either half of a yearly wave (its amplitude is 0.016 on average) that the
-regression allows for. Larger ones hide steps: with it a season of ±0.03 alarms at 4 of 60 sites in a year (8 without),
-and a step of +0.10 is found as early as without."""
+TRENDS = {0.01: 75.0, 0.02: 45.0, 0.04: 30.0}
+"""Trends that are looked for, in VBQ units a month of :data:`DAYS_OF_MONTH` days, each with how many begins of a step
+it counts for. They and the limit are chosen together: false alarms stay as rare as without trends."""
+
+DAYS_OF_MONTH = 30.4
+
+SEASON_SD = 0.02
+"""Standard deviation, in VBQ units, of either half of a yearly wave (its amplitude is 0.025 on average) that the
+regression allows for. Larger ones hide steps and trends."""
 
 DAYS_OF_YEAR = 365.25
 
-FIRST_OF_SCANNER = 10.0
+FIRST_OF_SCANNER = 15.0
 """How many begins elsewhere the first patient of a new scanner counts for."""
 
 OUTLIER_SD = 3.0
@@ -114,11 +123,22 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trend:
+    """A steady trend since the MRI date ``since``: VBQ units a month by least squares, with a 95 % interval."""
+
+    since: str
+    per_month: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drift:
     """New patients against a frozen model.
 
     ``n_new`` patients are not in it. ``evidence`` is the Shiryaev–Roberts statistic beyond what a season explains,
-    ``step`` what it speaks for most; ``evidence_with_season`` and ``step_with_season`` are the same as if there were no
+    ``step`` the step that it speaks for most and ``trend`` the trend, where it speaks for that more (else ``None``);
+    ``evidence_with_season`` and ``step_with_season`` are the same as if there were no
     seasons. The newest ``window`` patients have the mean residual (VBQ units, observed less predicted by the frozen
     model) and its ``z``; the CUSUMs of the same residuals are in their standard deviations.
     """
@@ -127,6 +147,7 @@ class Drift:
     n_new: int
     evidence: float
     step: Step
+    trend: Trend | None
     evidence_with_season: float
     step_with_season: Step
     window: int
@@ -245,10 +266,11 @@ class _Steps:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """The evidence for any step among the newest rows, and the step that it speaks for most."""
+    """The evidence for any step or trend among the newest rows, and what it speaks for most."""
 
     evidence: float
     step: Step
+    trend: Trend | None
 
 
 def _find_step(fit: LinearFit, new: pd.DataFrame, scanners: frozenset[str]) -> _Found:
@@ -263,6 +285,7 @@ def _find_step(fit: LinearFit, new: pd.DataFrame, scanners: frozenset[str]) -> _
                 evidence += weight / (2 * len(STEPS)) * float(np.exp(ratios).sum())
                 place = int(np.argmax(ratios))
                 likeliest.append((float(ratios[place]) + log(weight), place, steps))
+    added, trend = _find_trend(fit, new)
     _, place, steps = max(likeliest, key=lambda one: one[0])
     information = float(steps.information[place])
     size, half = fit.sigma * float(steps.sums[place]) / information, _t_quantile(fit) * fit.sigma / sqrt(information)
@@ -275,7 +298,32 @@ def _find_step(fit: LinearFit, new: pd.DataFrame, scanners: frozenset[str]) -> _
         ci_low=size - half,
         ci_high=size + half,
     )
-    return _Found(evidence=evidence, step=step)
+    return _Found(evidence=evidence + added, step=step, trend=trend if added > evidence else None)
+
+
+def _find_trend(fit: LinearFit, new: pd.DataFrame) -> tuple[float, Trend | None]:
+    """What steady trends since the first new patient add to the evidence, and the trend by least squares; nothing where
+    all were examined on one day, or no day is known."""
+    days = pd.to_datetime(new["mri_date"], format="%Y-%m-%d", errors="coerce")
+    months = ((days - days.min()).dt.days / DAYS_OF_MONTH).fillna(0.0).to_numpy(dtype=np.float64)
+    shared = fit.design[-len(new) :].T @ months
+    information = float(months @ months - shared @ fit.cov_unscaled @ shared)
+    if not information > 1e-6 * float(months @ months):
+        return 0.0, None
+    total = float(months @ _clipped(fit, len(new)))
+    evidence = 0.0
+    for size, weight in TRENDS.items():
+        for signed in (size / fit.sigma, -size / fit.sigma):
+            ratio = min(signed * total - signed**2 * information / 2, MOST_LOG_RATIO)
+            evidence += weight / 2 * exp(ratio)
+    slope, half = fit.sigma * total / information, _t_quantile(fit) * fit.sigma / sqrt(information)
+    since = str(days.min().date())
+    return evidence, Trend(since=since, per_month=slope, ci_low=slope - half, ci_high=slope + half)
+
+
+def _clipped(fit: LinearFit, number: int) -> Array:
+    """The newest residuals in standard deviations, an outlier counted as no more than :data:`OUTLIER_SD`."""
+    return np.asarray(np.clip(fit.residuals[-number:] / fit.sigma, -OUTLIER_SD, OUTLIER_SD))
 
 
 def _only_scanner(new: pd.DataFrame, first: int, scanners: frozenset[str]) -> str | None:
@@ -303,7 +351,7 @@ def _candidates(fit: LinearFit, new: pd.DataFrame, scanners: frozenset[str]) -> 
 
 
 def _steps(fit: LinearFit, at_scanner: Flags, *, scanner: str | None) -> _Steps:
-    residuals = np.clip(fit.residuals[-len(at_scanner) :] / fit.sigma, -OUTLIER_SD, OUTLIER_SD)
+    residuals = _clipped(fit, len(at_scanner))
     chosen = np.flatnonzero(at_scanner)
     # From the newest patient back: a step that begins with a patient holds all that follow.
     design = np.cumsum(fit.design[-len(at_scanner) :][chosen][::-1], axis=0)
@@ -334,6 +382,7 @@ def _describe(old: LinearFit, new: pd.DataFrame, found: _Found, with_season: _Fo
         n_new=len(new),
         evidence=found.evidence,
         step=found.step,
+        trend=found.trend,
         evidence_with_season=with_season.evidence,
         step_with_season=with_season.step,
         window=last,

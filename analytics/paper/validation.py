@@ -176,8 +176,10 @@ def resample(fit: LinearFit, rng: np.random.Generator, times: int) -> Iterator[t
     for start in range(0, times, chunk):
         size = min(chunk, times - start)
         # Counting drawn patients is several times as fast as drawing the counts (multinomial).
-        drawn = rng.integers(fit.n, size=(size, fit.n)) + fit.n * np.arange(size)[:, None]
+        drawn = rng.integers(fit.n, size=(size, fit.n))
+        drawn += fit.n * np.arange(size)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=size * fit.n).reshape(size, fit.n)
+        del drawn
         yield fit_counted(columns, counts)
 
 
@@ -201,7 +203,13 @@ def columns_of(fit: LinearFit) -> Columns:
     q, r = np.linalg.qr(fit.design)
     y = fit.outcome - fit.outcome.mean()
     one, other = np.triu_indices(q.shape[1])
-    products = np.column_stack([q[:, one] * q[:, other], q * y[:, None], y, y**2])
+    k = q.shape[1]
+    # Column by column: at 200,000 rows the parts of one expression would take twice the room of the whole.
+    products = np.empty((len(q), len(one) + k + 2))
+    for place, (left, right) in enumerate(zip(one, other, strict=True)):
+        np.multiply(q[:, left], q[:, right], out=products[:, place])
+    np.multiply(q, y[:, None], out=products[:, len(one) : len(one) + k])
+    products[:, -2], products[:, -1] = y, y**2
     return Columns(q=q, r=r, outcome=fit.outcome, products=products)
 
 

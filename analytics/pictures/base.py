@@ -4,8 +4,10 @@ The line and its 95 % band are for visualisation only; the inference is Spearman
 are drawn without pyplot and without metadata, so the same cohort gives the same bytes (with the same matplotlib).
 """
 
+import struct
+import zlib
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +34,7 @@ LEFT_EDGE = 0.13
 
 
 PNG_LEVEL = 3
-"""Of zlib; 6 takes a third longer for the whole figure and saves less than 1 % of it."""
+"""Of zlib; 6 takes half as long again and saves a tenth."""
 
 MOST_DRAWN_SINGLY = 500
 """More points than this are one picture inside an SVG: a path for each takes most of the time of a night."""
@@ -107,10 +109,38 @@ def plain_axes(axes: "Axes", x_label: str, y_label: str) -> None:
 
 def png(figure: "Figure") -> bytes:
     """A PNG of 1200 × 840 pixels, without metadata."""
-    buffer = BytesIO()
-    # Harder compression takes longer than drawing, and makes such pictures no smaller.
-    figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": PNG_LEVEL})
-    return buffer.getvalue()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib has no types here
+    # All is opaque, so three bytes say a pixel.
+    drawn = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    return encoded(np.asarray(drawn)[..., :3])
+
+
+def encoded(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> bytes:
+    """Opaque pixels, (rows, columns, 3), as PNG.
+
+    Without a filter of the rows: in pictures of few colours the usual choice of one for each row takes twice the time
+    and makes a third more bytes.
+    """
+    rows, columns, _ = pixels.shape
+    filtered = np.zeros((rows, 1 + 3 * columns), dtype=np.uint8)
+    filtered[:, 1:] = pixels.reshape(rows, -1)
+    eight_bits, true_colour, per_metre = 8, 2, round(DOTS_PER_INCH / 0.0254)
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, eight_bits, true_colour, 0, 0, 0)),
+            _chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)),
+            _chunk(b"IDAT", zlib.compress(filtered.data, PNG_LEVEL)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def svg(figure: "Figure") -> bytes:

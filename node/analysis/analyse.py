@@ -7,8 +7,8 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -100,6 +100,8 @@ class Run:
     """Missing values, and who is left out, of a table."""
     details: tuple[tuple[str, ...], ...] = ()
     """Line, id, what, code and words of every problem and every reason that leaves a row of a table out."""
+    drawn: Mapping[str, bytes] = field(default_factory=dict)
+    """Pictures of this cohort that were drawn before, by name."""
 
     @property
     def not_eligible(self) -> int:
@@ -236,7 +238,11 @@ def write(run: Run, folder: Path) -> None:
 
 
 def pictures(run: Run) -> Iterator[Picture]:
-    """Every figure that the analysis has."""
+    """Every figure that the analysis has; none is drawn twice."""
+    return (replace(one, drawn=run.drawn.get(one.name)) for one in _pictures(run))
+
+
+def _pictures(run: Run) -> Iterator[Picture]:
     a, cohort = run.analysis, run.cohort
     yield Picture(name="flow", caption=run.flow.in_words(), figure=flow_figure(run.flow))
     for name in SCATTERED:

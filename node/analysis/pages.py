@@ -31,11 +31,13 @@ class Picture:
     name: str
     caption: str
     figure: "Figure"
+    drawn: bytes | None = None
+    """The picture, where it was drawn before."""
 
     @cached_property
     def png(self) -> bytes:
         """The picture."""
-        return png(self.figure)
+        return png(self.figure) if self.drawn is None else self.drawn
 
     @property
     def base64(self) -> str:

@@ -4,6 +4,7 @@ It is beside the report, not part of it: nothing waits for it, a folder that was
 and that of any past night can be made as well.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -26,7 +27,10 @@ from node.analysis.analyse import Run, write
 from node.errors import InputError
 from node.nightly.cohort import cohort_frame
 from node.nightly.due import unwritten_analysis
+from node.nightly.report import figures_of
 
+DRAWN = {"flow": "flow", "age": "scatter_age", "nlr": "scatter_nlr", "plr": "scatter_plr", "age_by_sex": "age_by_sex"}
+"""Figures of the report and what the analysis calls them; they show the same of the same cohort."""
 SEED = 1
 """Seed of the bootstraps of every night: the same cohort gives the same numbers."""
 
@@ -61,13 +65,13 @@ def past_analysis(db: Database, night: date) -> Run:
         There is no fit of that night, or nobody was eligible.
     """
     row = db.execute(
-        "SELECT f.snapshot, f.snapshot_sha256, f.code_version, f.settings, r.counts FROM record_fit AS f "
+        "SELECT f.snapshot, f.snapshot_sha256, f.code_version, f.settings, r.counts, r.html FROM record_fit AS f "
         "JOIN record_report AS r USING (fit_id) WHERE f.night = ?",
         [night.isoformat()],
     ).fetchone()
     if row is None:
         raise InputError(f"there is no fit of the night of {night}; the view fits lists those there are")
-    text, sha256, software, settings, counts = row
+    text, sha256, software, settings, counts, html = row
     cohort = cohort_frame(text)
     if cohort.empty:
         raise InputError(f"nobody was eligible on the night of {night}")
@@ -87,7 +91,13 @@ def past_analysis(db: Database, night: date) -> Run:
         cohort=cohort,
         readings=None,
         analysis=analysis,
+        drawn=_drawn(html) if hashlib.sha256(text.encode()).hexdigest() == sha256 else {},
     )
+
+
+def _drawn(html: str) -> dict[str, bytes]:
+    """The pictures of a report, by what the analysis calls them; those of who has been erased since are none of it."""
+    return {DRAWN[name]: picture for name, picture in figures_of(html) if name in DRAWN}
 
 
 def _add_outcome(cohort: pd.DataFrame, settings: dict[str, Any]) -> str | None:

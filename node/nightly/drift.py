@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from analytics.night.drift import EVIDENCE_LIMIT, Drift, Step
+from analytics.night.drift import EVIDENCE_LIMIT, Drift, Step, Trend
 from analytics.night.shift import Shift
 from node.people.thresholds import night_accepted
 
@@ -37,7 +37,7 @@ def explain_drift(drift: Drift, frozen: Frozen) -> str:
     return (
         f"the last {drift.window} of {drift.n_new} patients since fit {frozen.fit_id} have "
         f"VBQ {_signed(drift.mean_residual, 3)} from what it predicts (z {_signed(drift.z, 1)}, "
-        f"CUSUM up {drift.cusum_up:.1f}, down {drift.cusum_down:.1f}); evidence for a step beyond a season "
+        f"CUSUM up {drift.cusum_up:.1f}, down {drift.cusum_down:.1f}); evidence for a step or trend beyond a season "
         f"{_evidence(drift.evidence)}, alarm beyond {EVIDENCE_LIMIT:g}"
     )
 
@@ -61,6 +61,7 @@ def what_to_look_at(drift: Drift) -> tuple[str, ...]:
     )
     return (
         f"what it looks like most: {_step(drift.step)}",
+        *((f"more than like that step: {_trend(drift.trend)}",) if drift.trend else ()),
         f"which scanner: mean deviation of the last {drift.window} by scanner: {scanners}",
         "protocol and coil: `protocol` in the view series (TR, TE, field strength) before and after that day",
         "readers: have some of these series read again by another reader",
@@ -73,6 +74,11 @@ def _step(step: Step) -> str:
     where = "at all scanners" if step.scanner is None else f"at {step.scanner or 'an unknown scanner'} only"
     size = f"VBQ {_signed(step.size, 3)} (95 % CI {_signed(step.ci_low, 3)} to {_signed(step.ci_high, 3)})"
     return f"{size} since {begin} (n = {step.n}), {where}"
+
+
+def _trend(trend: Trend) -> str:
+    ends = f"{_signed(trend.ci_low, 3)} to {_signed(trend.ci_high, 3)}"
+    return f"a trend of VBQ {_signed(trend.per_month, 3)} a month since {trend.since} (95 % CI {ends})"
 
 
 def explain_shift(shift: Shift) -> str:

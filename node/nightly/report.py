@@ -7,7 +7,7 @@ the file).
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
@@ -164,6 +164,12 @@ def report_html_file(html: str, images: Mapping[str, bytes]) -> str:
     return html
 
 
+def figures_of(html: str) -> Iterator[tuple[str, bytes]]:
+    """Name and PNG of each figure in a report that is a file of its own."""
+    for name, png in _FIGURE.findall(html):
+        yield name, base64.b64decode(png)
+
+
 def publish_report(db: Database, folder: Path, *, now: datetime) -> None:
     """Write the newest night's report under ``reports/<night>/`` where it is not there yet, from its record.
 
@@ -179,8 +185,8 @@ def publish_report(db: Database, folder: Path, *, now: datetime) -> None:
     ).fetchone()
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for name, png in _FIGURE.findall(html):
-            write_whole(target / f"{name}.png", base64.b64decode(png))
+        for name, png in figures_of(html):
+            write_whole(target / f"{name}.png", png)
         write_whole(target / "report.html", html.encode("utf-8"))
     except OSError as error:
         log.error("report files could not be written", night=night.isoformat(), error=error.strerror)

@@ -8,7 +8,7 @@ import pytest
 import statsmodels.api as sm
 
 from analytics.methods.rows import Refusal
-from analytics.night.drift import EVIDENCE_LIMIT, STEPS, Drift, check_drift, cusum
+from analytics.night.drift import DAYS_OF_MONTH, EVIDENCE_LIMIT, SEASON_SD, STEPS, TRENDS, Drift, check_drift, cusum
 from analytics.paper.regression import PREDICTORS, OlsFit, fit_vbq_model
 
 
@@ -57,7 +57,7 @@ def test_mean_and_cusum_are_those_worked_out_by_hand() -> None:
 
 
 def summed_ratios(rows: pd.DataFrame, more: np.ndarray, prior: np.ndarray, *, frozen: int) -> float:
-    """Every step one by one, as a column of its own added to the regression (statsmodels), σ of the fit without it.
+    """Every step and trend, each as a column of its own added to the regression (statsmodels), σ of the fit without it.
 
     With b its coefficient and s its standard error, the step of size d has the ratio exp((d b − d²/2) σ²/(s² σ₀²)).
     """
@@ -72,11 +72,19 @@ def summed_ratios(rows: pd.DataFrame, more: np.ndarray, prior: np.ndarray, *, fr
         information = fit.scale / fit.bse[-1] ** 2
         for size in (*STEPS, *(-one for one in STEPS)):
             evidence += exp((size * fit.params[-1] - size**2 / 2) * information / sigma**2) / (2 * len(STEPS))
+    days = pd.to_datetime(rows.mri_date[frozen:])
+    column = np.zeros(len(outcome))
+    column[frozen + len(prior) :] = (days - days.min()).dt.days / DAYS_OF_MONTH
+    fit = sm.OLS(outcome, np.column_stack([plain, column])).fit()
+    information = fit.scale / fit.bse[-1] ** 2
+    for size, weight in TRENDS.items():
+        for signed in (size, -size):
+            evidence += weight / 2 * exp((signed * fit.params[-1] - size**2 / 2) * information / sigma**2)
     return evidence
 
 
 def test_the_evidence_is_the_sum_of_likelihood_ratios() -> None:
-    """Without a wave and with one whose halves are known to be 0 give or take 0.0125 (ridge rows)."""
+    """Without a wave and with one whose halves are known to be 0 give or take so much (ridge rows)."""
     frozen, new = people(60, seed=1, prefix="F"), people(25, seed=2, prefix="N", shift=0.1)
     frozen, new = (frame.assign(scanner_stratum="A") for frame in (frozen, new))
     drift = check_drift(frozen, new)
@@ -87,7 +95,7 @@ def test_the_evidence_is_the_sum_of_likelihood_ratios() -> None:
     assert drift.evidence_with_season == pytest.approx(none, rel=1e-9)
     angle = 2 * np.pi * pd.to_datetime(rows.mri_date).dt.day_of_year.to_numpy() / 365.25
     wave = np.column_stack([np.cos(angle), np.sin(angle)])
-    allowed = summed_ratios(rows, wave, np.eye(2) * fit.residual_sd / 0.0125, frozen=60)
+    allowed = summed_ratios(rows, wave, np.eye(2) * fit.residual_sd / SEASON_SD, frozen=60)
     assert drift.evidence == pytest.approx(allowed, rel=1e-9)
 
 
@@ -102,6 +110,26 @@ def test_a_season_is_no_alarm_and_is_said() -> None:
     assert drift.perhaps_season and not drift.alarm
     assert drift.evidence < EVIDENCE_LIMIT < drift.evidence_with_season
     assert drift.step_with_season.size < 0, "the summer after the winter"
+
+
+def test_a_trend_is_found_and_told_from_a_step() -> None:
+    frozen, new = people(150, seed=1, prefix="F"), people(200, seed=2, prefix="N")
+    stepped = new.assign(vbq=new.vbq + 0.15 * (new.index >= 100))
+    new["vbq"] += 0.03 * np.arange(200) / DAYS_OF_MONTH
+    rising, jumped = check_drift(frozen, new), check_drift(frozen, stepped)
+    assert isinstance(rising, Drift) and isinstance(jumped, Drift)
+    assert rising.alarm and jumped.alarm
+    assert rising.trend is not None
+    assert (rising.trend.since, rising.trend.ci_low < 0.03 < rising.trend.ci_high) == ("2026-01-01", True)
+    assert jumped.trend is None
+
+
+def test_patients_of_one_day_or_of_none_have_no_trend() -> None:
+    frozen, new = people(150, seed=1, prefix="F"), people(60, seed=2, prefix="N", shift=0.2)
+    for day in ("2026-05-05", ""):
+        drift = check_drift(frozen, new.assign(mri_date=day))
+        assert isinstance(drift, Drift)
+        assert (drift.alarm, drift.trend) == (True, None)
 
 
 @pytest.mark.parametrize("shift", [0.15, -0.15])

@@ -2,13 +2,15 @@
 
 import json
 import struct
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from analytics.pictures.base import scatter, scatter_alt_text, trend
+from analytics.pictures.base import DOTS_PER_INCH, encoded, scatter, scatter_alt_text, trend
 
 STATISTICS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "statistics"
 needs_statistics = pytest.mark.skipif(not STATISTICS.is_dir(), reason="../shared/data/statistics is not here")
@@ -45,6 +47,15 @@ def test_the_same_cohort_gives_the_same_bytes() -> None:
     assert scatter(cohort, "plr", x_label="PLR") != first
     assert set(chunks(first)) == {"IHDR", "pHYs", "IDAT", "IEND"}
     assert size(first) == (1200, 840)
+
+
+def test_a_picture_is_read_as_it_was_drawn() -> None:
+    """By Pillow."""
+    pixels = np.random.default_rng(1).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    with Image.open(BytesIO(encoded(pixels))) as image:
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+        assert image.info["dpi"] == pytest.approx((DOTS_PER_INCH, DOTS_PER_INCH), abs=0.1)
 
 
 @needs_statistics

@@ -9,7 +9,7 @@ it. Every fourth night is :func:`node.nightly.night.run_night`. Each event is a 
 - ``nothing``;
 - ``unit``: for three weeks from day 120 the laboratory sends a tenth of the lymphocytes;
 - ``scanner``: from day 120 on all patients are at another scanner, which reads VBQ 0.15 higher;
-- ``season``: VBQ ± 0.03 and NLR ± 15 % over the year, highest in January;
+- ``season``: VBQ ± 0.03 and NLR ± 15 % over the year, highest in January, this year and before;
 - ``trend``: VBQ rises by 0.02 a month.
 
 Printed are the lines that a report had and the one before it had not, by day.
@@ -87,8 +87,7 @@ def patients(event: str, site: int, number: int) -> pd.DataFrame:
         rows.loc[rows.day >= CHANGE, "scanner"] = NEW
     elif event == "season":
         wave = np.cos(2 * np.pi * (rows.day + 5) / DAYS)
-        rows.loc[new, "vbq"] += 0.03 * wave[new]
-        rows.loc[new, "nlr"] *= 1 + 0.15 * wave[new]
+        rows = rows.assign(vbq=rows.vbq + 0.03 * wave, nlr=rows.nlr * (1 + 0.15 * wave))
     elif event == "trend":
         rows.loc[new, "vbq"] += 0.02 * rows.day[new] / 30.4
     return rows

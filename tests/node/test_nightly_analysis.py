@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from node.analysis.analyse import pictures
 from node.errors import InputError
 from node.nightly.analysis import past_analysis, publish_analysis
 from node.nightly.night import run_night
@@ -31,6 +33,11 @@ def test_a_lost_analysis_is_made_again_with_the_same_bytes_from_the_record(tmp_p
     assert found["validation"]["bootstraps"] == 2000
     assert [step["n"] for step in found["flow"]["steps"]] == [122, 121, 121]
     assert (found["flow"]["excluded"], found["excluded"]) == (1, [])
+    # Figures of the report are not drawn again; they would be the same.
+    run = past_analysis(db, NIGHT)
+    anew = {one.name: one for one in pictures(replace(run, drawn={}))}
+    assert run.drawn.keys() == {"flow", "scatter_age", "scatter_nlr", "scatter_plr"}
+    assert {name: anew[name].png for name in run.drawn} == run.drawn
     shutil.rmtree(folder)
     put_operation(db, "E1", vbq=2.0, nlr=1.0, plr=100.0)  # later data do not matter
     publish_analysis(db, tmp_path, now=NOW)

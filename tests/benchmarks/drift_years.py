@@ -1,0 +1,84 @@
+"""What becomes of a year at many made-up sites: how many have an alarm, and when; beside the rule of before.
+
+    python -m tests.benchmarks.drift_years [--sites 60] [--every 4] [--event NAME …]
+
+A site is that of ``year_of_nights`` (150 patients before, 300 a year) and is looked at every fourth night. The rule of
+before looks for steps alone, knows no season, and alarms beyond 1300. Each event is a year of its own:
+
+- ``nothing``; ``step``: VBQ +0.10 from day 120 on; ``trend-05``, ``-10``, ``-20``: +0.005, 0.01, 0.02 a month;
+- ``season``: VBQ ± 0.03 and NLR ± 15 % over the year, highest in January, this year and before; ``first-season``: the
+  same, but the patients of before had none.
+"""
+
+import argparse
+from collections.abc import Sequence
+from datetime import timedelta
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+
+from analytics.night import drift
+from analytics.night.drift import DAYS_OF_MONTH, EVIDENCE_LIMIT, FEWEST, SEASON_SD
+from tests.benchmarks.year_of_nights import BEFORE, CHANGE, DAYS, FIRST, patients
+
+LIMIT_BEFORE = 1300.0
+TRENDS = {"trend-05": 0.005, "trend-10": 0.01, "trend-20": 0.02}
+EVENTS = ("nothing", "step", *TRENDS, "season", "first-season")
+NEVER = DAYS + 1
+
+
+def site_with(event: str, site: int) -> pd.DataFrame:
+    """Rows of a site as :func:`analytics.night.drift.check_drift` takes them, in order of days."""
+    rows = patients("nothing", site, 300)
+    new = rows.day >= 0
+    if event in TRENDS:
+        rows.loc[new, "vbq"] += TRENDS[event] * rows.day[new] / DAYS_OF_MONTH
+    elif event == "step":
+        rows.loc[rows.day >= CHANGE, "vbq"] += 0.1
+    elif event.endswith("season"):
+        wave = np.cos(2 * np.pi * (rows.day + 5) / 365) * (new | (event == "season"))
+        rows = rows.assign(vbq=rows.vbq + 0.03 * wave, nlr=rows.nlr * (1 + 0.15 * wave))
+    dates = [(FIRST + timedelta(days=int(day))).isoformat() for day in rows.day]
+    return rows.assign(mri_date=dates, scanner_stratum="")
+
+
+def first_alarms(rows: pd.DataFrame, nights: Sequence[int]) -> tuple[int, int]:
+    """The day of the first alarm, and that by the rule of before; :data:`NEVER` without one."""
+    known = drift._fit(rows.iloc[:BEFORE])
+    found, before = NEVER, NEVER
+    for night in nights:
+        seen = rows[rows.day <= night]
+        new = seen.iloc[BEFORE:]
+        if len(new) < FEWEST:
+            continue
+        if found == NEVER:
+            fit = drift._fit(seen, season_sd=SEASON_SD / known.sigma)
+            found = night if drift._find_step(fit, new, frozenset()).evidence > EVIDENCE_LIMIT else NEVER
+        if before == NEVER:
+            with mock.patch.object(drift, "TRENDS", {}):
+                older = drift._find_step(drift._fit(seen), new, frozenset())
+            before = night if older.evidence > LIMIT_BEFORE else NEVER
+        if NEVER not in (found, before):
+            break
+    return found, before
+
+
+def main() -> None:
+    """Print each event as it is done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sites", type=int, default=60)
+    parser.add_argument("--every", type=int, default=4)
+    parser.add_argument("--event", nargs="+", choices=EVENTS, default=EVENTS)
+    chosen = parser.parse_args()
+    for event in chosen.event:
+        sites = range(1, chosen.sites + 1)
+        days = np.array([first_alarms(site_with(event, one), range(0, DAYS, chosen.every)) for one in sites])
+        both = days[(days < NEVER).all(axis=1)]
+        said = [f"{(column < NEVER).sum()} (median day {np.median(column):.0f})" for column in days.T]
+        later = f"{(both[:, 0] - both[:, 1]).mean():+.1f} days" if len(both) else "–"
+        print(f"{event}: alarm at {said[0]} of {chosen.sites} sites; before at {said[1]}; {later}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

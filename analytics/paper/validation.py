@@ -174,13 +174,19 @@ def resample(fit: LinearFit, rng: np.random.Generator, times: int) -> Iterator[t
     columns = columns_of(fit)
     chunk = max(FEWEST_AT_ONCE, CHUNK_CELLS // fit.n)
     for start in range(0, times, chunk):
-        size = min(chunk, times - start)
+        yield fit_counted(columns, _drawn(fit.n, min(chunk, times - start), rng))
+
+
+def _drawn(n: int, samples: int, rng: np.random.Generator) -> Array:
+    """How often each of n patients is in each sample, (samples, n); as many drawn at once as a processor keeps near."""
+    counts = np.empty((samples, n))
+    at_once = max(1, CHUNK_CELLS // n)
+    for start in range(0, samples, at_once):
+        size = min(at_once, samples - start)
         # Counting drawn patients is several times as fast as drawing the counts (multinomial).
-        drawn = rng.integers(fit.n, size=(size, fit.n))
-        drawn += fit.n * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * fit.n).reshape(size, fit.n)
-        del drawn
-        yield fit_counted(columns, counts)
+        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        counts[start : start + size] = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+    return counts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,11 +219,11 @@ def columns_of(fit: LinearFit) -> Columns:
     return Columns(q=q, r=r, outcome=fit.outcome, products=products)
 
 
-def fit_counted(columns: Columns, counts: NDArray[np.int64]) -> tuple[Array, Array]:
+def fit_counted(columns: Columns, counts: Array | NDArray[np.int64]) -> tuple[Array, Array]:
     """Coefficients and R² flattery, as for :func:`resample`, of samples given as counts, (samples, n)."""
     n, k = columns.q.shape
     # One product of matrices holds all that least squares needs of every sample.
-    sums = counts.astype(np.float64) @ columns.products
+    sums = np.asarray(counts, dtype=np.float64) @ columns.products
     one, other = np.triu_indices(k)
     gram = np.empty((len(counts), k, k))
     gram[:, one, other] = gram[:, other, one] = sums[:, : len(one)]

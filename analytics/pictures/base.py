@@ -114,7 +114,7 @@ def png(figure: "Figure") -> bytes:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib has no types here
     # All is opaque, so three bytes say a pixel.
-    drawn = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    drawn = canvas.buffer_rgba()  # type: ignore[no-untyped-call]  # nor here
     return encoded(np.asarray(drawn)[..., :3])
 
 

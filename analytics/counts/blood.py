@@ -472,9 +472,18 @@ def _nlr(reader: _Reader, differential: _Differential) -> tuple[float | None, li
 
 
 def _monocytes_percent(reader: _Reader, differential: _Differential) -> float | None:
-    """Monocytes in % of the leukocytes, counted or as such, of the same differential."""
+    """Monocytes in % of the leukocytes, counted or as such, of the same differential.
+
+    A value that the laboratory flagged as another one may stand in the wrong row: nothing is computed from it, but the
+    lymphocytes are judged by it.
+    """
     methods: set[Method] = {*differential.methods, "unknown"}
-    percent = reader.cell("monocytes", "percent", methods).value
+    cell = reader.cell("monocytes", "percent", methods)
+    percent = cell.value
+    if percent is None:
+        reasons = [one.reason for one in cell.sources if one.reason]
+        if [reason.code for reason in reasons] == ["flag-of-another-value"]:
+            percent = float(str(reasons[0].values["value"]))
     counted, leukocytes = reader.cell("monocytes", "absolute", methods).value, reader.leukocytes().value
     if percent is None and counted is not None and leukocytes:
         return 100 * counted / leukocytes

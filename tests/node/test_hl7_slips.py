@@ -141,6 +141,14 @@ def test_a_flag_that_was_made_of_another_value(lymphocytes: str, held: bool) -> 
     assert ("the flag was made of another value" in str(found["notes"])) is held
 
 
+@pytest.mark.parametrize(("lymphocytes", "held"), [("9.6", True), ("28.0", False)])
+def test_monocytes_with_the_flag_of_another_value_judge_the_lymphocytes(lymphocytes: str, held: bool) -> None:
+    monocytes = "5905-5^M^LN|26.9|%|3.0-10.0|N"
+    found = count(WBC, "770-8^N^LN|57|%", f"736-9^L^LN|{lymphocytes}|%|20.0-45.0|N", monocytes, PLT)
+    assert (found["status"] == "held") is held
+    assert found["lmr"] is None
+
+
 def test_flags_of_whole_cells_are_compared_with_limits_that_part_thousands() -> None:
     flagged = [f"{row}|N" for row in BRAZIL]
     assert count(*flagged)["status"] == "final"

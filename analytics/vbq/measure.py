@@ -32,10 +32,10 @@ was unsure of the fluid on each of the 27 below, whose scores were off by 0.30 (
 67 of 68. None lay between 0.79 and 0.87."""
 NO_DARK_LAYER = 0.935
 """Purity from which the fluid is no layer before the sac that is darker than fluid: below it lie all of 70 phantoms
-whose circle does in part or wholly (scores off by 5 to 23 %), and a tenth of the measured slices."""
+whose circle does in part or wholly (scores off by 5 to 23 %), and a tenth of the slices."""
 ROOTS_OVER_FLUID = 1.58
-"""Roots are less bright against fluid: of 19 slices below that purity 0.87 to 1.57 but for two (1.60 and 1.63); in
-phantoms with a sac of 40 to 70 % of its depth, whose circle lies in the layer, 1.60 to 1.89 but for those of one."""
+"""Roots are less bright against fluid: 0.87 to 1.57 on 23 of 26 slices below that purity; in phantoms with a sac of 40
+to 70 % of its depth, whose circle lies in the layer, 1.60 to 1.89 but for those of one."""
 UNEVEN_FLUID = 0.04
 """Standard deviation over mean in the circle beyond the noise: where the circle is half in the layer 0.05 to 0.14."""
 DEEP_MM = 4.0

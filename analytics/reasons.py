@@ -97,7 +97,7 @@ class Entry:
     """Later data can take it away: who is kept out for nothing else is waited for."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Language:
     """The words of one language: templates by code, sentences by action, and terms by the value that they stand for."""
 

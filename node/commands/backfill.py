@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from node.clock import now
 from node.commands.shell import AsJson, Config, err, open_node, out, print_json
@@ -101,6 +100,8 @@ class _Shown:
     """How far it is: a bar on a terminal, else a line now and then on standard error."""
 
     def __init__(self, taking: "Folders | None") -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
         self._taking = taking
         self._said_at = monotonic()
         columns = (
@@ -109,7 +110,7 @@ class _Shown:
             MofNCompleteColumn(),
             TextColumn("{task.fields[words]}"),
         )
-        self._bar = Progress(*columns, console=err, disable=not err.is_terminal)
+        self._bar = Progress(*columns, console=err.console, disable=not err.is_terminal)
         self._task = self._bar.add_task("studies", total=None, words="")
         self._bar.start()
 

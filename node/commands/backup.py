@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.status import Status
 from typer.core import TyperGroup
 
 from node.commands.shell import AsJson, Config, err, open_node, out, print_json
 from node.errors import InputError, StoreError
 from node.run.program import read_settings
 from node.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 
 class _MakeUnlessNamed(TyperGroup):
@@ -165,5 +167,5 @@ def _place(folder: Path | None, settings: Settings) -> Path:
     return place
 
 
-def _progress(shown: Status, verb: str) -> Callable[[int, int], None]:
+def _progress(shown: "Status", verb: str) -> Callable[[int, int], None]:
     return lambda done, of: shown.update(f"{verb}: {done} of {of} files")

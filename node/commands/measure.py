@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
 from node.commands.shell import AsJson, err, out
 from node.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from node.measure.automatic import SeriesMeasurement, StudySeries
     from node.measure.files import Found
 
@@ -74,10 +73,12 @@ def measure(paths: Paths, as_json: AsJson = False, overlay: OverlayFolder = None
         raise typer.Exit(3)
 
 
-def _progress() -> Progress:
+def _progress() -> "Progress":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     # On a terminal only: a script that reads standard error gets lines.
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err, transient=True,
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err.console, transient=True,
         disable=not err.is_terminal,
     )  # fmt: skip
 
@@ -116,6 +117,9 @@ COLOURS = {"measured": "green", "review": "yellow", "rejected": "red"}
 
 def _print(rows: "list[tuple[StudySeries, tuple[str, ...]]]") -> None:
     """A table for each study."""
+    from rich.table import Table
+    from rich.text import Text
+
     for study, its_rows in groupby(rows, key=lambda row: min(row[0].studies)):
         table = Table("series", show_lines=True, title=Text(f"study {study}"), title_justify="left")
         for name in ("status", "VBQ ± 95 %", "slice"):

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from node.clock import now
 from node.commands.shell import AsJson, Config, err, opaque, open_node, out, print_json, print_table
@@ -14,6 +13,7 @@ from node.errors import InputError
 from node.run.program import read_settings
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
     from sqlite_utils import Database
 
     from node.pacs.fetch import Brought
@@ -53,11 +53,13 @@ def fetch(
     Exit code 0 when everything found is here, 3 when some series could not be brought (they are listed, and stay in
     `problems` until a later fetch brings them), 1 when the PACS cannot be used.
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     settings = read_settings(config)
     db, archive = open_node(settings, create=True, action="fetch", subject=opaque(study))
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=err, disable=not err.is_terminal,
+        console=err.console, disable=not err.is_terminal,
     ) as progress:  # fmt: skip
         plan = _plan(db, settings, peer, (first, last), study, unnamed, progress)
         brought = None if dry_run else _bring(db, archive, settings, peer, plan, images_per_minute, progress)
@@ -77,7 +79,7 @@ def _plan(
     period: tuple[datetime | None, datetime | None],
     study: str | None,
     unnamed: bool,
-    progress: Progress,
+    progress: "Progress",
 ) -> "Plan":
     from node.pacs.fetch import find, find_study
     from node.pacs.plan import days
@@ -101,7 +103,7 @@ def _bring(
     peer: str,
     plan: "Plan",
     images_per_minute: int | None,
-    progress: Progress,
+    progress: "Progress",
 ) -> "Brought":
     from node.pacs.fetch import Fetch
 
@@ -115,7 +117,7 @@ def _bring(
         return bringing.brought
 
 
-def _show(progress: Progress, task: TaskID, before: int, images: int) -> None:
+def _show(progress: "Progress", task: "TaskID", before: int, images: int) -> None:
     progress.update(task, completed=before + images)
 
 

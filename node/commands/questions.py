@@ -41,7 +41,7 @@ def interpret(
             if as_json:
                 sys.stdout.write(json.dumps(message, ensure_ascii=False) + "\n")
             else:
-                out.print_json(data=message)
+                out.console.print_json(data=message)
 
 
 @app.command()

@@ -5,14 +5,12 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from sqlite_utils import Database
 
 from node.clock import now
@@ -21,6 +19,10 @@ from node.store import audit
 from node.store.archive import Archive
 from node.store.database import open_database
 from node.store.public_id import public_id
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
 
 Config = Annotated[
     Path | None,
@@ -37,8 +39,36 @@ COMMAND_LINE = "command line"
 UNBOUNDED = 100_000
 """Characters in a line that nobody looks at on a terminal: a table is as wide as its content there."""
 
-out = Console()
-err = Console(stderr=True)
+
+class Terminal:
+    """Where a command writes for people; rich is loaded with the first word, of which the roles of a node say none."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self._stderr = stderr
+
+    @cached_property
+    def console(self) -> "Console":
+        """The console of rich."""
+        from rich.console import Console
+
+        return Console(stderr=self._stderr)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks at it, not a file or a pipe."""
+        return self.console.is_terminal
+
+    def print(self, *objects: object, **options: Any) -> None:
+        """As the console does."""
+        self.console.print(*objects, **options)
+
+    def status(self, status: str) -> "Status":
+        """As the console does."""
+        return self.console.status(status)
+
+
+out = Terminal()
+err = Terminal(stderr=True)
 
 
 def open_node(
@@ -71,13 +101,17 @@ def _user() -> str:
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Show rows as a table; every word whole, and a row on one line where the output goes to a file or a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=Text(title) if title else None)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         # As text: what a sender wrote may look like rich's markup.
         table.add_row(*(Text(str(cell)) for cell in row))
-    console = out if out.is_terminal else Console(file=out.file, width=UNBOUNDED)
+    console = out.console if out.is_terminal else Console(file=out.console.file, width=UNBOUNDED)
     console.print(table)
 
 

@@ -104,4 +104,4 @@ def demo(
     if serve:
         from node.demo.serve import serve as serve_pages
 
-        serve_pages(outcome.config, out)
+        serve_pages(outcome.config, out.console)

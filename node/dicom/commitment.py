@@ -16,13 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import structlog
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
-from pydicom.uid import UID
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
@@ -36,6 +32,9 @@ from node.dicom.recorder import Recorder
 from node.errors import DicomReadError
 from node.store.archive import Archive
 from node.store.database import open_database, writing
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
 REQUEST_ACTION = 1
@@ -79,8 +78,10 @@ class Report:
         """Of the N-EVENT-REPORT."""
         return SOME_FAILED if self.failed else ALL_COMMITTED
 
-    def dataset(self, *, retrieve_ae: str) -> Dataset:
+    def dataset(self, *, retrieve_ae: str) -> "Dataset":
         """What the N-EVENT-REPORT says (PS3.4, table J.3-2)."""
+        from pydicom.dataset import Dataset
+
         event = Dataset()
         event.TransactionUID = self.request.transaction_uid
         event.RetrieveAETitle = retrieve_ae
@@ -93,20 +94,35 @@ class Report:
         return event
 
 
-def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> "Dataset":
+    from pydicom.dataset import Dataset
+
     item = Dataset()
     item.ReferencedSOPClassUID = sop_class_uid
     item.ReferencedSOPInstanceUID = sop_instance_uid
     return item
 
 
-def encoded(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
+def encoded(dataset: "Dataset", transfer_syntax_uid: str) -> bytes:
     """A data set in one of the uncompressed transfer syntaxes."""
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+    from pydicom.uid import UID
+
     syntax = UID(transfer_syntax_uid)
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
     write_dataset(buffer, dataset)
     return buffer.getvalue()
+
+
+def decoded(content: BinaryIO, transfer_syntax_uid: str) -> "Dataset":
+    """A data set in one of the uncompressed transfer syntaxes; raises whatever pydicom raises for it."""
+    from pydicom.filereader import read_dataset
+    from pydicom.uid import UID
+
+    syntax = UID(transfer_syntax_uid)
+    return read_dataset(content, syntax.is_implicit_VR, syntax.is_little_endian)
 
 
 class RequestSink:
@@ -128,7 +144,7 @@ class RequestSink:
     ) -> None:
         self._recorder = recorder
         self._command = command
-        self._syntax = UID(transfer_syntax_uid)
+        self._syntax = transfer_syntax_uid
         self._peer = peer
         self._stored = stored
         self._content = BytesIO()
@@ -165,7 +181,7 @@ class RequestSink:
 
     def _read(self) -> tuple[str, list[tuple[str, ...]]]:
         self._content.seek(0)
-        dataset = read_dataset(self._content, self._syntax.is_implicit_VR, self._syntax.is_little_endian)
+        dataset = decoded(self._content, self._syntax)
         return str(dataset.TransactionUID), [
             (str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID))
             for item in dataset.ReferencedSOPSequence

@@ -6,8 +6,6 @@ study does not fail at the sender: many end with the first object that is not ta
 
 from collections.abc import Sequence
 
-from pydicom import uid
-
 from analytics.vbq.header import MR_IMAGES
 from node.dicom.part10 import UID_TEXT
 from node.settings import Accept
@@ -25,56 +23,56 @@ JPEG_XL_RECOMPRESSION = "1.2.840.10008.1.2.4.111"
 JPEG_XL = "1.2.840.10008.1.2.4.112"
 
 UNCOMPRESSED: tuple[str, ...] = (
-    uid.ExplicitVRLittleEndian,
-    uid.ImplicitVRLittleEndian,
-    uid.ExplicitVRBigEndian,
-    uid.DeflatedExplicitVRLittleEndian,
+    "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+    "1.2.840.10008.1.2",  # Implicit VR Little Endian
+    "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
+    "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
 )
 LOSSLESS: tuple[str, ...] = (
-    uid.JPEGLosslessSV1,
-    uid.JPEGLossless,
-    uid.JPEGLSLossless,
-    uid.JPEG2000Lossless,
-    uid.HTJ2KLossless,
-    uid.HTJ2KLosslessRPCL,
-    uid.RLELossless,
+    "1.2.840.10008.1.2.4.70",  # JPEG Lossless, Non-Hierarchical, First-Order Prediction (Selection Value 1)
+    "1.2.840.10008.1.2.4.57",  # JPEG Lossless, Non-Hierarchical (Process 14)
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless Image Compression
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000 Image Compression (Lossless Only)
+    "1.2.840.10008.1.2.4.201",  # High-Throughput JPEG 2000 Image Compression (Lossless Only)
+    "1.2.840.10008.1.2.4.202",  # High-Throughput JPEG 2000 with RPCL Options Image Compression (Lossless Only)
+    "1.2.840.10008.1.2.5",  # RLE Lossless
     JPEG_XL_LOSSLESS,
     DEFLATED_FRAMES,
     ENCAPSULATED_UNCOMPRESSED,
 )
 """All of them are decoded, and made uncompressed for who takes nothing else."""
 LOSSY: tuple[str, ...] = (
-    uid.JPEGBaseline8Bit,
-    uid.JPEGExtended12Bit,
-    uid.JPEGLSNearLossless,
-    uid.JPEG2000,
-    uid.HTJ2K,
+    "1.2.840.10008.1.2.4.50",  # JPEG Baseline (Process 1)
+    "1.2.840.10008.1.2.4.51",  # JPEG Extended (Process 2 and 4)
+    "1.2.840.10008.1.2.4.81",  # JPEG-LS Lossy (Near-Lossless) Image Compression
+    "1.2.840.10008.1.2.4.91",  # JPEG 2000 Image Compression
+    "1.2.840.10008.1.2.4.203",  # High-Throughput JPEG 2000 Image Compression
     JPEG_XL_RECOMPRESSION,
     JPEG_XL,
 )
 """Kept as sent. The score of such an image waits for a person; ``accept`` other than ``"all"`` takes no MR in them."""
-LOSSY_NOT_DECODED: tuple[str, ...] = (uid.JPEG2000MC,)
+LOSSY_NOT_DECODED: tuple[str, ...] = ("1.2.840.10008.1.2.4.93",)
 DECODED = frozenset((*UNCOMPRESSED, *LOSSLESS, *LOSSY))
 """What pixels are read from; an image in anything else (JPEG 2000 Part 2, video) is kept, and that is said of it."""
 
 OTHER_IMAGES: tuple[str, ...] = (
-    uid.EnhancedMRColorImageStorage,
-    uid.SecondaryCaptureImageStorage,
-    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-    uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    "1.2.840.10008.5.1.4.1.1.4.3",  # Enhanced MR Color Image Storage
+    "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture Image Storage
+    "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Grayscale Byte Secondary Capture Image Storage
+    "1.2.840.10008.5.1.4.1.1.7.3",  # Multi-frame Grayscale Word Secondary Capture Image Storage
+    "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture Image Storage
 )
 WITHOUT_PIXELS: tuple[str, ...] = (
-    uid.MRSpectroscopyStorage,
-    uid.RawDataStorage,
-    uid.BasicTextSRStorage,
-    uid.EnhancedSRStorage,
-    uid.ComprehensiveSRStorage,
-    uid.Comprehensive3DSRStorage,
-    uid.KeyObjectSelectionDocumentStorage,
-    uid.GrayscaleSoftcopyPresentationStateStorage,
-    uid.ColorSoftcopyPresentationStateStorage,
-    uid.EncapsulatedPDFStorage,
+    "1.2.840.10008.5.1.4.1.1.4.2",  # MR Spectroscopy Storage
+    "1.2.840.10008.5.1.4.1.1.66",  # Raw Data Storage
+    "1.2.840.10008.5.1.4.1.1.88.11",  # Basic Text SR Storage
+    "1.2.840.10008.5.1.4.1.1.88.22",  # Enhanced SR Storage
+    "1.2.840.10008.5.1.4.1.1.88.33",  # Comprehensive SR Storage
+    "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR Storage
+    "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection Document Storage
+    "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State Storage
+    "1.2.840.10008.5.1.4.1.1.11.2",  # Color Softcopy Presentation State Storage
+    "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF Storage
     "1.3.12.2.1107.5.9.1",  # CSA Non-Image Storage, which Siemens scanners send along with their series
 )
 
@@ -115,7 +113,10 @@ NEWER_NAMES = {
 
 def uid_name(text: str) -> str:
     """The standard's name of a SOP class or transfer syntax, or the UID itself where it has none."""
-    return NEWER_NAMES.get(text) or uid.UID(text).name
+    # Loaded here, and in the modules that a receiver knows: it takes objects without ever reading one.
+    from pydicom.uid import UID
+
+    return NEWER_NAMES.get(text) or UID(text).name
 
 
 def transfer_syntaxes(sop_class_uid: str, *, accept: Accept, proposed: Sequence[str] = ()) -> tuple[str, ...]:

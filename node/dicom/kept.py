@@ -11,22 +11,23 @@ DICOM PS3.4, annex J.3.3.
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import structlog
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.uid import UID
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 from analytics.reasons import Reason
 from node.clock import now, to_text
 from node.dicom import dimse
-from node.dicom.commitment import MAX_REQUEST_BYTES
+from node.dicom.commitment import MAX_REQUEST_BYTES, decoded
 from node.dicom.content import content_faults
 from node.dicom.intake import Answer, Peer
 from node.dicom.recorder import Recorder
 from node.errors import DicomReadError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 HOW = "commitment"
 """As ``record_result_answer.how`` has it."""
@@ -43,7 +44,7 @@ class Kept:
     missing: tuple[tuple[str, int], ...]
 
 
-def read_event(event: Dataset) -> Kept:
+def read_event(event: "Dataset") -> Kept:
     """An answer, of the data set of its N-EVENT-REPORT.
 
     Raises whatever pydicom raises for what it cannot make sense of.
@@ -87,7 +88,7 @@ class EventSink:
 
     def __init__(self, recorder: Recorder, transfer_syntax_uid: str, peer: Peer) -> None:
         self._recorder = recorder
-        self._syntax = UID(transfer_syntax_uid)
+        self._syntax = transfer_syntax_uid
         self._peer = peer
         self._content = BytesIO()
 
@@ -104,10 +105,9 @@ class EventSink:
         if self._content.tell() > MAX_REQUEST_BYTES:
             return Answer(status=dimse.RESOURCE_LIMITATION, comment="the report is too long")
         self._content.seek(0)
-        syntax = self._syntax
         try:
             with content_faults(Reason("request-not-readable", {"fault": ""})):
-                told = read_event(read_dataset(self._content, syntax.is_implicit_VR, syntax.is_little_endian))
+                told = read_event(decoded(self._content, self._syntax))
         except DicomReadError:
             return Answer(status=dimse.INVALID_ARGUMENT, comment="the report cannot be read")
         try:

@@ -9,10 +9,6 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian
-
 from analytics.reasons import Reason
 from node.errors import DicomReadError
 from node.store.archive import CHUNK_BYTES, GROUP_END
@@ -29,6 +25,9 @@ of 512 × 512 is that."""
 
 UID_TEXT = re.compile(r"[0-9.]{1,64}")
 """What a UID is made of; leading zeros and the like occur and do no harm."""
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+"""Deflated Explicit VR Little Endian."""
 
 _LONG_VR = frozenset({b"OB"})
 
@@ -54,6 +53,9 @@ def read_identity(path: Path) -> FileIdentity:
     DicomReadError
         It is none.
     """
+    from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import read_file_meta_info
+
     try:
         meta = read_file_meta_info(path)
         return FileIdentity(
@@ -98,7 +100,9 @@ def require_bounded(path: Path) -> None:
     zlib.error
         It is not deflated at all.
     """
-    if read_file_meta_info(path).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+    from pydicom.filereader import read_file_meta_info
+
+    if read_file_meta_info(path).get("TransferSyntaxUID") != DEFLATED:
         return
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size = 0

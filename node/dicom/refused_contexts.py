@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydicom.uid import UID
 from sqlite_utils import Database
 
 from analytics.vbq.header import MR_IMAGES
 from node.clock import to_text
-from node.dicom.contexts import NEWER_NAMES
+from node.dicom.contexts import uid_name
 from node.dicom.upper_layer import Context, Proposal
 
 REFUSED_CONTEXT = "context-refused"
@@ -107,7 +106,7 @@ def refused_contexts(
 def name_of(uid: str) -> str:
     """The name of a SOP class or transfer syntax with its UID, for a person; a stranger may send anything."""
     printable = "".join(letter if letter.isprintable() else "?" for letter in uid)
-    name = NEWER_NAMES.get(printable) or UID(printable).name
+    name = uid_name(printable)
     return printable if name == printable else f"{name} ({printable})"
 
 

@@ -8,8 +8,10 @@ DICOM PS3.16, CID 7011 "Rejected for …" of context group 7010.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pydicom.dataset import Dataset
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 
@@ -36,7 +38,7 @@ class Rejection:
     instances: tuple[str, ...]
 
 
-def rejection_of(dataset: Dataset) -> Rejection | None:
+def rejection_of(dataset: "Dataset") -> Rejection | None:
     """The rejection that a Key Object Selection document is, or ``None``: it is another object.
 
     Raises whatever pydicom raises for sequences that it cannot make sense of.
@@ -54,27 +56,27 @@ def rejection_of(dataset: Dataset) -> Rejection | None:
     return Rejection(code=code, instances=tuple(named))
 
 
-def _title(item: Dataset) -> str | None:
+def _title(item: "Dataset") -> str | None:
     """By code and scheme; a version of the scheme may be given, and says nothing else."""
     return TITLES.get((_text(item, "CodingSchemeDesignator"), _text(item, "CodeValue")))
 
 
-def _evidence(dataset: Dataset) -> Iterator[str]:
+def _evidence(dataset: "Dataset") -> Iterator[str]:
     for study in dataset.get("CurrentRequestedProcedureEvidenceSequence") or ():
         for series in study.get("ReferencedSeriesSequence") or ():
             yield from _references(series)
 
 
-def _content(dataset: Dataset) -> Iterator[str]:
+def _content(dataset: "Dataset") -> Iterator[str]:
     for item in dataset.get("ContentSequence") or ():
         yield from _references(item)
 
 
-def _references(holder: Dataset) -> Iterator[str]:
+def _references(holder: "Dataset") -> Iterator[str]:
     for reference in holder.get("ReferencedSOPSequence") or ():
         if uid := _text(reference, "ReferencedSOPInstanceUID"):
             yield uid
 
 
-def _text(dataset: Dataset, keyword: str) -> str:
+def _text(dataset: "Dataset", keyword: str) -> str:
     return str(dataset.get(keyword) or "").replace("\0", "").strip()

@@ -17,7 +17,7 @@ from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.foreign import PARALLEL_COSINE
 from analytics.vbq.header import ImageHeader
 from analytics.vbq.series import SAGITTAL_COSINE
-from node.dicom.reader import Header, Slice, read_slices
+from node.dicom.header import Header, Slice
 from node.errors import DicomReadError
 
 ReadSlices = Callable[[Path, Sequence[int | None]], list[Slice]]
@@ -105,7 +105,7 @@ class _Slice:
 
 
 def read_stacks(
-    images: Iterable[StoredImage], read: ReadSlices = read_slices, *, foreign: Collection[ImageHeader] = ()
+    images: Iterable[StoredImage], read: ReadSlices, *, foreign: Collection[ImageHeader] = ()
 ) -> list[Stack]:
     """The sagittal stacks of a series with their pixels, the largest first; usually one. ``read`` reads the pixels.
 

@@ -29,7 +29,7 @@ import numpy as np
 import structlog
 
 from analytics.reasons import Reason, from_dict
-from node.dicom.reader import Slice
+from node.dicom.header import Slice
 from node.errors import DecodingError, DicomReadError
 
 COMMAND = (sys.executable, "-m", "node.measure.decoding_child")

@@ -15,7 +15,6 @@ from analytics.records import Circle, MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.overlay import TWO_SIDED_95, Measured, overlay, small
 from analytics.vbq.score import REGIONS, ScoreError, score
-from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage, read_stacks
 from node.errors import InputError, ReadingError
 from node.measure.automatic import AUTO
@@ -237,6 +236,9 @@ def _slice(db: Database, archive: Archive, reading: StoredReading) -> tuple[Sagi
 def _image(path: Path, frame_number: int | None) -> SagittalImage | None:
     if not path.is_file():
         return None
+    # The pages list readings without DICOM's library; it is loaded when one is drawn.
+    from node.dicom.reader import read_header
+
     stored = StoredImage(path=path, content=str(path), header=read_header(path))
     for stack in read_stacks([stored], read_slices):
         for image, place in zip(stack.images, stack.places, strict=True):

@@ -6,7 +6,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from node.dicom.reader import MAX_FRAMES, read_dataset
+from node.dicom.header import MAX_FRAMES
+from node.dicom.reader import read_dataset
 from node.errors import DecodingError, DicomReadError
 from node.measure.decoding import read_slices
 

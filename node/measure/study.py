@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from analytics.reasons import to_dict
 from node.clock import from_text
-from node.dicom.reader import header_from_json
+from node.dicom.header import header_from_json
 from node.dicom.rejection import PATIENT_SAFETY, WRONG_WORKLIST_ENTRY
 from node.dicom.stack import StoredImage
 from node.measure.automatic import StudySeries, doubts_of_order, in_order, series_of

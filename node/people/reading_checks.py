@@ -20,7 +20,7 @@ from analytics.vbq.reading_checks import (
     far_from,
 )
 from analytics.vbq.uncertainty import reading_sd
-from node.dicom.reader import header_from_json
+from node.dicom.header import header_from_json
 from node.errors import ReadingError
 from node.store.failures import tried
 from node.store.reasons import loaded

@@ -13,7 +13,7 @@ from analytics.records import Circle, VbqScore
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.score import REGIONS, ScoreError, score
 from node.clock import to_text
-from node.dicom.reader import Slice
+from node.dicom.header import Slice
 from node.errors import DicomReadError, ReadingError, SliceError
 from node.measure.decoding import read_slice
 from node.measure.rois import FRAME, SLICE, picture_name

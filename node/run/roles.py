@@ -42,8 +42,7 @@ class Role(Protocol):
 
 
 def _dicom(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
-    with hidden("numpy", *OF_PIXELS):
-        from node.dicom.listener import run_receiver
+    from node.dicom.listener import run_receiver
 
     run_receiver(settings, stop, ready=ready)
 
@@ -79,8 +78,7 @@ def _outgoing(settings: Settings, stop: threading.Event, *, ready: Callable[[], 
 
 
 def _web(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None) -> None:
-    with hidden(*OF_PIXELS):
-        from node.web.server import run_web
+    from node.web.server import run_web
 
     run_web(settings, stop, ready=ready)
 

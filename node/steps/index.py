@@ -18,8 +18,9 @@ from analytics.vbq.criterion import Criterion
 from analytics.vbq.header import ImageHeader
 from analytics.vbq.protocol import consensus, scanner_stratum, to_json_dict
 from node.clock import to_text
+from node.dicom.header import MAX_FRAMES, Header, header_to_json
 from node.dicom.part10 import misnamed
-from node.dicom.reader import MAX_FRAMES, Header, header_to_json, read_header
+from node.dicom.reader import read_header
 from node.dicom.rejection import Rejection
 from node.errors import DicomReadError
 from node.measure.automatic import StudySeries, doubts_of_order, in_order

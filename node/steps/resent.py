@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
-from node.dicom.reader import Header, header_from_json
+from node.dicom.header import Header, header_from_json
 from node.errors import DicomReadError
 from node.measure.same import same_name, same_pixels
 from node.settings import Dicom, Settings

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import structlog
@@ -242,6 +243,7 @@ def _guards(connection: sqlite3.Connection) -> dict[str, str]:
     }
 
 
+@cache
 def _views() -> dict[str, str]:
     """The views of this version, by name."""
     script = VIEWS_FILE.read_text(encoding="utf-8")

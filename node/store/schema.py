@@ -7,7 +7,7 @@ those of this version at each start.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -68,10 +68,10 @@ def newest() -> int:
     return len(migrations()) + 1
 
 
-def first_schema() -> Iterator[str]:
+@cache
+def first_schema() -> tuple[str, ...]:
     """The statements of schema 1."""
-    for name in FIRST:
-        yield from statements((FOLDER / name).read_text(encoding="utf-8"))
+    return tuple(one for name in FIRST for one in statements((FOLDER / name).read_text(encoding="utf-8")))
 
 
 @cache
@@ -89,7 +89,7 @@ def expected(number: int) -> Structure:
 @cache
 def derived_statements() -> tuple[str, ...]:
     """The statements of the derived part."""
-    return tuple(statements((FOLDER / "derived.sql").read_text(encoding="utf-8")))
+    return statements((FOLDER / "derived.sql").read_text(encoding="utf-8"))
 
 
 @cache
@@ -141,7 +141,8 @@ def normalised(sql: str) -> str:
     return text.strip(" ;")
 
 
-def statements(script: str) -> Iterator[str]:
+@lru_cache(maxsize=256)
+def statements(script: str) -> tuple[str, ...]:
     """Split an SQL script into its statements (``executescript`` would commit the transaction it is called in).
 
     Raises
@@ -149,11 +150,13 @@ def statements(script: str) -> Iterator[str]:
     StoreError
         The last statement does not end.
     """
+    found = []
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
         if sqlite3.complete_statement(statement):
-            yield statement
+            found.append(statement)
             statement = ""
     if statement.strip() and not all(line.startswith("--") for line in statement.strip().splitlines()):
         raise StoreError("an SQL script ends in the middle of a statement")
+    return tuple(found)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import string
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from sqlite_utils.utils import sqlite3
@@ -23,7 +24,7 @@ Row = tuple[str, str, str]
 
 def is_current(connection: sqlite3.Connection) -> bool:
     """Whether the words in the database are those of the language in use."""
-    return _written(connection, WRITTEN) == _fingerprint(_rows(in_use()))
+    return _written(connection, WRITTEN) == _fingerprint(in_use())
 
 
 def write(connection: sqlite3.Connection) -> None:
@@ -31,7 +32,7 @@ def write(connection: sqlite3.Connection) -> None:
     language = in_use()
     before = _written(connection, LANGUAGE)
     rows = _rows(language)
-    marks = [(*WRITTEN, json.dumps(_fingerprint(rows))), (*LANGUAGE, json.dumps(language.name))]
+    marks = [(*WRITTEN, json.dumps(_fingerprint(language))), (*LANGUAGE, json.dumps(language.name))]
     connection.execute("DELETE FROM state_words")
     connection.executemany("INSERT INTO state_words (kind, key, parts) VALUES (?, ?, ?)", [*rows, *marks])
     if before is not None and before != language.name:
@@ -53,15 +54,17 @@ def parts(template: str) -> list[list[str]] | None:
     return found
 
 
-def _rows(language: Language) -> list[Row]:
+@lru_cache(maxsize=4)
+def _rows(language: Language) -> tuple[Row, ...]:
     templates = {code: parts(template) for code, template in language.words.items()}
     reasons = [("reason", code, found) for code, found in templates.items() if found is not None]
     terms = [("term", term, word) for term, word in language.terms.items()]
-    return [(kind, key, json.dumps(said, ensure_ascii=False)) for kind, key, said in [*reasons, *terms]]
+    return tuple((kind, key, json.dumps(said, ensure_ascii=False)) for kind, key, said in [*reasons, *terms])
 
 
-def _fingerprint(rows: list[Row]) -> str:
-    return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
+@lru_cache(maxsize=4)
+def _fingerprint(language: Language) -> str:
+    return hashlib.sha256(json.dumps(sorted(_rows(language))).encode()).hexdigest()
 
 
 def _written(connection: sqlite3.Connection, mark: tuple[str, str]) -> str | None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sqlite_utils import Database
 
 from analytics.vbq.header import ImageHeader
-from node.dicom.reader import Slice, header_from_json
+from node.dicom.header import Slice, header_from_json
 from node.measure.decoding import read_slice
 from node.store.archive import Archive
 

@@ -24,7 +24,8 @@ from analytics.vbq.measure import measure_stack
 from node.demo import hospital as play
 from node.demo.hospital import CAST
 from node.dicom import reader
-from node.dicom.reader import Slice, read_header
+from node.dicom.header import Slice
+from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage, read_stacks
 from node.measure.decoding import decoder
 from tests.benchmarks.soak import ZONE

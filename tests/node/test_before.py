@@ -10,7 +10,8 @@ from sqlite_utils import Database
 
 from analytics.episodes.matching import match
 from analytics.records import BloodCount, MeasurementStatus, Mri, Operation, ResultStatus
-from node.dicom.reader import header_to_json, read_header
+from node.dicom.header import header_to_json
+from node.dicom.reader import read_header
 from node.hl7.times import read_time
 from node.settings import Settings, Site, Storage
 from node.steps.index import catalogue_studies, index_objects

@@ -21,7 +21,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from node.dicom.reader import header_from_json, header_to_json, read_header, read_slice
+from node.dicom.header import header_from_json, header_to_json
+from node.dicom.reader import read_header, read_slice
 from node.errors import DicomReadError
 from tests.node.dicom_samples import SHARED, dcmtk, mr_image, write_file
 

@@ -11,7 +11,8 @@ from pydicom.uid import RLELossless
 
 from analytics.reasons import Reason
 from node.dicom import reader, stack
-from node.dicom.reader import MAX_FRAMES, Slice, decode, read_header, read_slices
+from node.dicom.header import MAX_FRAMES, Slice
+from node.dicom.reader import decode, read_header, read_slices
 from node.dicom.stack import MAX_SLICES, MAX_STACK_PIXELS, StoredImage, read_stacks
 from node.errors import DicomReadError, MessageError, PeerError
 from node.hl7 import segments

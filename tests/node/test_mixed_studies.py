@@ -18,6 +18,7 @@ from pynetdicom import AE
 
 from node.clock import now
 from node.dicom import refusals
+from node.dicom.reader import read_slices
 from node.dicom.refusals import list_refusals
 from node.dicom.stack import read_stacks
 from node.measure.study import study_images
@@ -94,7 +95,7 @@ def test_a_lossy_image_is_kept_and_its_score_waits_for_a_person(tmp_path: Path):
     db = open_database(settings.storage.folder)
     archive = Archive(settings.storage.folder)
     index_objects(db, archive)
-    (read, *_) = read_stacks(study_images(db, archive, "1.2.826.0.1.3680043.8.498.1"))
+    (read, *_) = read_stacks(study_images(db, archive, "1.2.826.0.1.3680043.8.498.1"), read_slices)
     assert len(read.images) == 11
     assert [str(doubt) for doubt in read.doubts] == ["11 images were compressed with loss"]
     db.close()

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from analytics.reasons import Reason
 from node import cli
 from node.clock import now
-from node.dicom.reader import Header
+from node.dicom.header import Header
 from node.errors import DicomReadError
 from node.operate.rebuild import rebuild
 from node.people.quarantine import mirror

@@ -7,7 +7,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from analytics.reasons import words
-from node.dicom.reader import read_header
+from node.dicom.reader import read_header, read_slices
 from node.dicom.stack import Stack, StoredImage, read_stacks
 from tests.node.dicom_samples import mr_image, stack, write_file
 from tests.node.multi_frame_samples import enhanced, legacy_converted
@@ -23,7 +23,7 @@ def stored(folder: Path, images: list[Dataset]) -> list[StoredImage]:
 
 
 def only(folder: Path, images: list[Dataset]) -> Stack:
-    (one,) = read_stacks(stored(folder, images))
+    (one,) = read_stacks(stored(folder, images), read_slices)
     return one
 
 
@@ -96,7 +96,7 @@ def test_what_does_not_belong_to_the_stack_is_left_out_and_said(tmp_path: Path, 
 def test_two_stacks_of_like_size_are_both_given_the_larger_first(tmp_path: Path):
     upper = stack(7)
     lower = [mr_image(seed=n, InstanceNumber=20 + n, ImagePositionPatient=[4.8 * n, -10, -240]) for n in range(1, 6)]
-    found = read_stacks(stored(tmp_path, [*lower, *upper]))
+    found = read_stacks(stored(tmp_path, [*lower, *upper]), read_slices)
     assert [len(one.images) for one in found] == [7, 5]
     assert words(found[1].notes) == ["7 images of another size, direction or place left out"]
 
@@ -121,7 +121,7 @@ def test_pixels_that_cannot_be_read_are_a_doubt(tmp_path: Path):
     images[0].path.unlink()
     whole = images[3].path.read_bytes()
     images[3].path.write_bytes(whole[:-100])
-    (found,) = read_stacks(images)
+    (found,) = read_stacks(images, read_slices)
     assert [place.instance_number for place in found.places] == [6, 5, 3, 2]
     assert sorted(words(found.doubts)) == [
         "1 image could not be read: the file is missing",
@@ -130,9 +130,9 @@ def test_pixels_that_cannot_be_read_are_a_doubt(tmp_path: Path):
 
 
 def test_without_a_sagittal_slice_there_is_no_stack(tmp_path: Path):
-    assert read_stacks([]) == []
-    assert read_stacks(stored(tmp_path, stack(5, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]))) == []
-    assert read_stacks(stored(tmp_path, stack(5, ImagePositionPatient=None))) == []
+    assert read_stacks([], read_slices) == []
+    assert read_stacks(stored(tmp_path, stack(5, ImageOrientationPatient=[1, 0, 0, 0, 1, 0])), read_slices) == []
+    assert read_stacks(stored(tmp_path, stack(5, ImagePositionPatient=None)), read_slices) == []
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,23 @@ def test_roles_start_without_what_they_need_later() -> None:
     assert done.stdout.split() == []
 
 
+def test_receivers_and_pages_start_without_the_library_of_dicom() -> None:
+    """None of them reads an image before somebody asks for one, and no role writes for a person."""
+    code = """
+import sys
+from node import cli
+from node.dicom import acceptor_process, listener
+from node.hl7 import listener
+from node.outgoing import role
+from node.run import supervisor
+print(*({"numpy", "pydicom", "rich", "pygments"} & sys.modules.keys()))
+from node.web import server
+print(*({"pydicom", "rich", "pygments"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_what_was_hidden_can_be_imported_afterwards_and_what_was_there_stays() -> None:
     code = (
         "import numpy, sys\nfrom node import hidden\n"

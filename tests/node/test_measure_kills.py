@@ -37,6 +37,7 @@ FORKING = """
 import os, sys, threading
 from node.logs import configure_logging
 from node.settings import Settings
+from analytics.vbq import measure as loaded_before_they_fork
 from node.steps import worker
 settings = Settings.model_validate_json(sys.argv[1])
 configure_logging(settings.logging)

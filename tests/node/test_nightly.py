@@ -340,43 +340,59 @@ def test_sums_that_do_not_add_up_raise_an_alarm(tmp_path: Path) -> None:
     db.close()
 
 
-CHILD = """
-import sys
+FORKING = """
+import os, sys
 from pathlib import Path
 from node.nightly.night import run_night
 from node.store.database import open_database
 from tests.node.night_world import NIGHT, NOW, settings_for
-folder = Path(sys.argv[1])
-print("go", flush=True)
-run_night(open_database(folder), settings_for(folder), night=NIGHT, now=NOW)
+def night(line):
+    folder = Path(line.strip())
+    run_night(open_database(folder), settings_for(folder), night=NIGHT, now=NOW)
+night(sys.stdin.readline())
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        print(os.getpid(), flush=True)
+        night(line)
+        os._exit(0)
+    print(os.waitpid(pid, 0)[1], flush=True)
 """
+"""Runs the night of each folder that it is told in a fork; that of the first by itself, which loads what they need."""
 
 
 def test_killed_at_any_moment_and_run_again_the_night_is_the_same(tmp_path: Path) -> None:
-    def begin(folder: Path) -> tuple[Database, subprocess.Popen[bytes]]:
-        db = open_world(folder)
-        put_operation(db, "E1", **HIGH)
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
-        return db, child
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        said, heard = process.stdin, process.stdout
+        assert said is not None
+        assert heard is not None
 
-    db, child = begin(tmp_path / "whole")
-    began = monotonic()
-    child.communicate(timeout=60)
-    assert child.returncode == 0
-    whole_s = monotonic() - began
-    expected = records(db)
-    assert len(expected["record_mail"]) == 2
-    db.close()
-    killed = 0
-    for share in (0.1, 0.3, 0.6, 0.9):
-        db, child = begin(tmp_path / str(share))
-        sleep(share * whole_s)
-        os.kill(child.pid, signal.SIGKILL)
-        child.communicate(timeout=60)
-        killed += child.returncode == -signal.SIGKILL
-        run(db, settings_for(tmp_path / str(share)))
-        assert records(db) == expected
-        db.close()
-    assert killed, "at least one child was still at work"
+        def begin(name: str) -> Database:
+            db = open_world(tmp_path / name)
+            put_operation(db, "E1", **HIGH)
+            said.write(f"{tmp_path / name}\n")
+            said.flush()
+            return db
+
+        first = begin("first")
+        db = begin("whole")
+        heard.readline()
+        began = monotonic()
+        assert int(heard.readline()) == 0
+        whole_s = monotonic() - began
+        expected = records(db)
+        assert records(first) == expected
+        assert len(expected["record_mail"]) == 2
+        killed = 0
+        for share in (0.1, 0.3, 0.6, 0.9):
+            db = begin(str(share))
+            pid = int(heard.readline())
+            sleep(share * whole_s)
+            os.kill(pid, signal.SIGKILL)
+            killed += int(heard.readline()) == signal.SIGKILL
+            run(db, settings_for(tmp_path / str(share)))
+            assert records(db) == expected
+        assert killed, "at least one child was still at work"
+        said.close()

@@ -14,8 +14,10 @@ import argparse
 import difflib
 import importlib
 import json
+import math
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -175,11 +177,15 @@ def copy_of_the_tree(folder: Path) -> Path:
     return tree
 
 
-def run_tests(tree: Path, tests: Sequence[str], *, within_s: float) -> bool:
-    """Whether all of them pass, in a fork of this process; one that does not end in time has not passed."""
+def run_tests(tree: Path, tests: Sequence[str], *, within_s: float, cpu_s: float) -> bool:
+    """Whether all of them pass, in a fork of this process; one that does not end in time has not passed.
+
+    ``cpu_s``, the processor's time, ends an endless loop however busy the machine is; ``within_s`` one that waits.
+    """
     child = os.fork()
     if not child:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(cpu_s), math.ceil(cpu_s) + 1))
         os.chdir(tree)
         sys.path.insert(0, str(tree))
         sys.dont_write_bytecode = True
@@ -211,15 +217,17 @@ def survivors(tree: Path, module: str, tests: Sequence[str], mutants: Sequence[M
     """Those that no test notices."""
     file = tree / module
     unchanged = file.read_text(encoding="utf-8")
-    began = time.monotonic()
-    if not run_tests(tree, tests, within_s=600):
+    began, before = time.monotonic(), os.times()
+    if not run_tests(tree, tests, within_s=1800, cpu_s=600):
         raise SystemExit(f"{module}: its tests fail without any mutant")
-    within_s = 10 + 4 * (time.monotonic() - began)
+    after = os.times()
+    used_s = after.children_user + after.children_system - before.children_user - before.children_system
+    within_s, cpu_s = 120 + 8 * (time.monotonic() - began), 10 + 4 * used_s
     found = []
     try:
         for number, mutant in enumerate(mutants, start=1):
             file.write_text(mutant.source, encoding="utf-8")
-            if run_tests(tree, tests, within_s=within_s):
+            if run_tests(tree, tests, within_s=within_s, cpu_s=cpu_s):
                 found.append(mutant)
             if sys.stderr.isatty():
                 print(f"\r{module}: {number} of {len(mutants)}, {len(found)} unnoticed", end="", file=sys.stderr)

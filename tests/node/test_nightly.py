@@ -343,9 +343,12 @@ def test_sums_that_do_not_add_up_raise_an_alarm(tmp_path: Path) -> None:
 FORKING = """
 import os, sys
 from pathlib import Path
+from node.logs import configure_logging
 from node.nightly.night import run_night
+from node.settings import Logging
 from node.store.database import open_database
 from tests.node.night_world import NIGHT, NOW, settings_for
+configure_logging(Logging())
 def night(line):
     folder = Path(line.strip())
     run_night(open_database(folder), settings_for(folder), night=NIGHT, now=NOW)

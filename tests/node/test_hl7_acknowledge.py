@@ -72,6 +72,30 @@ def test_who_wants_no_answer_gets_none() -> None:
     assert reply(message(accept="NE", application="NE")) == Reply(code="", message=b"")
 
 
+@pytest.mark.parametrize(
+    ("raw", "codes"),
+    [
+        # Two ends that acknowledge acknowledgements never stop: HL7 2.5, 2.9.2.
+        (message(kind="ACK"), "- - -"),
+        (message(kind="ACK^R01^ACK", accept="AL"), "- - -"),
+        (message(kind="MCF^Q02", accept="AL"), "- - -"),
+        # A message with results that answers one of ours, such as ORF, is told of only where it asks for it.
+        (message(kind="ORF^R04") + b"MSA|AA|1\r", "- - -"),
+        (message(kind="ORF^R04") + b"\nMSA^AA^1\r", "- - -"),
+        (message(kind="ORF^R04", accept="AL") + b"MSA|AA|1\r", "CA CE CR"),
+        (message(kind="ORF^R04", accept="NE", application="AL") + b"MSA|AA|1\r", "AA AE AR"),
+        # The same letters elsewhere make no answer of it.
+        (message(control_id="MSA"), "AA AE AR"),
+        (message() + b"NTE|1||MSA|AA\r", "AA AE AR"),
+        (message() + b"MSAB|1\r", "AA AE AR"),
+        (b"hello\r", "AA AE AR"),
+        (b"hello\rMSA|AA|1\r", "- - -"),
+    ],
+)
+def test_an_answer_is_not_answered_unless_it_asks_for_it(raw: bytes, codes: str) -> None:
+    assert [reply(raw, outcome).code or "-" for outcome in OUTCOMES] == codes.split()
+
+
 # ---- what is received ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("processing", "refused"), [("P", False), ("", False), ("T", True), ("D", True)])
 def test_only_production_is_taken(processing: str, refused: bool) -> None:

@@ -16,7 +16,7 @@ from analytics.records import Tier
 from node.nightly.flags import Flag, Standing, find_changes, store
 from node.people.thresholds import Version
 from node.store.database import insert, writing
-from node.store.reasons import stored
+from node.store.reasons import loaded, stored
 from tests.node.night_world import NIGHT, open_world, put_operation
 
 CUTS = institutional_cuts(3.0, 4.0, 250.0)
@@ -220,13 +220,60 @@ def test_how_likely_a_tier_is_is_said_where_it_is_not_sure(db: Database) -> None
     assert again["RATIO"].to_json_dict()["odds"]["flagged"] == pytest.approx(0.5, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("vbq", "sure"),
+    # The normal distribution: 0.8064 and 0.8779 standard deviations above the cut the true value is above it in 79 and
+    # 81 of 100.
+    [(3.0 + 0.08064, False), (3.0 + 0.08779, True), (3.0 - 0.08064, False), (3.0 - 0.08779, True)],
+)
+def test_a_tier_is_sure_from_four_in_five(db: Database, vbq: float, sure: bool) -> None:
+    put(db, "E1", **FLAGGED | {"vbq": vbq})
+    (standing,) = changes(db)[1]
+    assert max(standing.odds.flagged, standing.odds.intermediate) == pytest.approx(0.81 if sure else 0.79, abs=1e-4)
+    assert ("errors of measurement" not in str(standing.explanation)) is sure
+
+
+@pytest.mark.parametrize("ratio", ["nlr", "plr"])
+def test_a_count_without_a_ratio_is_no_repeat(db: Database, ratio: str) -> None:
+    put(db, "E1", **FLAGGED)
+    put_repeats(db, 1.3)
+    (before,) = (one for one in changes(db)[1] if one.episode == "E1")
+    with writing(db):
+        row = {
+            "person": "LOCAL|R00", "specimen": "none", "taken_at": "2026-02-19T08:00:00+00:00", "date_only": 0,
+            "status": "final", "nlr": 2.0, "plr": 100.0, "notes": "[]",
+        }  # fmt: skip
+        insert(db, "derived_blood_count", [row | {ratio: 0.0}])
+    (after,) = (one for one in changes(db)[1] if one.episode == "E1")
+    assert after == before
+
+
+def test_what_is_known_of_the_mri_is_said_as_of_its_newest_measurement(db: Database) -> None:
+    put(db, "E1", {"series_instance_uid": "1.2.3"}, **FLAGGED)
+    row = {
+        "series_instance_uid": "1.2.3", "source": "auto", "status": "measured", "rois": "{}", "algorithm_name": "a",
+        "algorithm_version": "1",
+    }  # fmt: skip
+    with writing(db):
+        for current, note in ((0, "of an earlier state"), (1, "of this state")):
+            reasons = {"instances_sha256": note, "current": current, "reasons": stored([Reason(note)])}
+            insert(db, "derived_measurement", [row | reasons])
+    (standing,) = changes(db)[1]
+    assert str(standing.explanation).endswith("; of the MRI: of this state")
+
+
 def test_an_alarm_is_said_at_the_patients_it_is_about(db: Database) -> None:
     step = Step(scanner="B", since="2026-02-01", n=20, size=0.15, ci_low=0.1, ci_high=0.2)
     drift = Drift(
         n_frozen=150, n_new=60, evidence=9999.0, step=step, evidence_with_season=9999.0, step_with_season=step,
         window=60, mean_residual=0.1, z=5.0, cusum_up=30.0, cusum_down=0.0, strata=(),
     )  # fmt: skip
-    for episode, scanner, day in (("A", "A", "2026-02-20"), ("B", "B", "2026-02-20"), ("B0", "B", "2026-01-20")):
+    for episode, scanner, day in (
+        ("A", "A", "2026-02-20"),
+        ("B", "B", "2026-02-20"),
+        ("B0", "B", "2026-01-31"),
+        ("B1", "B", "2026-02-01"),
+    ):
         put(db, episode, {"scanner_stratum": scanner, "mri_date": day}, **FLAGGED)
 
     def told(one: Drift) -> list[str]:
@@ -235,8 +282,8 @@ def test_an_alarm_is_said_at_the_patients_it_is_about(db: Database) -> None:
         )
         return sorted(who.episode for who in standing if "deviates from the model by +0.150" in str(who.explanation))
 
-    assert told(drift) == ["B"]
-    assert told(replace(drift, step=replace(step, scanner=None))) == ["A", "B"]
+    assert told(drift) == ["B", "B1"], "from the day on"
+    assert told(replace(drift, step=replace(step, scanner=None))) == ["A", "B", "B1"]
     assert told(replace(drift, evidence=1.0)) == []
 
 
@@ -304,6 +351,19 @@ def test_a_row_holds_what_the_flag_says(db: Database) -> None:
         "surgery_date": "2026-03-10", "vbq": 3.125, "nlr": 5.0, "plr": 300.0, "scanner_stratum": "A",
         "threshold_version": 1, "vbq_cut": 3.0, "vbq_sd": 0.25, "near_cut": 1,
     }  # fmt: skip
+
+
+def test_a_row_says_whose_cut_it_was_and_that_of_who_left_has_none(db: Database) -> None:
+    strata = (StratumCut(stratum="A", n=100, vbq=3.25, pooled=None),)
+    put(db, "E1", {"scanner_stratum": "A"}, **FLAGGED)
+    written(db, following=version(cuts=replace(CUTS, strata=strata)))
+    put(db, "E1", **FLAGGED, status="cancelled")
+    written(db, NEXT)
+    kept = "SELECT tier, previous_tier, vbq_cut, cut_of, cut_of_reasons, near_cut FROM record_flag ORDER BY flag_id"
+    new, gone = db.execute(kept).fetchall()
+    assert new[:4] == ("flagged", None, 3.25, "scanner A")
+    assert loaded(new[4]) == (Reason("cut-of-scanner", {"scanner": "A"}),)
+    assert gone == (None, "flagged", None, None, None, None)
 
 
 # ---- why -----------------------------------------------------------------------------------------------------------

@@ -67,15 +67,15 @@ def test_without_scanners_the_cuts_are_the_same_for_all() -> None:
 
 @pytest.mark.parametrize(
     ("n", "quantile", "level"),
-    [(2, 0.5, 0.4), (2, 0.5, 0.6), (3, 0.5, 0.4), (3, 0.5, 0.6), (3, 0.75, 0.7), (4, 0.75, 0.7), (5, 0.75, 0.4),
-     (3, 1.0, 0.8), (3, 0.0, 0.8)],
+    [(2, 0.5, 0.4), (2, 0.5, 0.6), (3, 0.5, 0.4), (3, 0.5, 0.6), (3, 0.75, 0.4), (3, 0.75, 0.8), (4, 0.75, 0.7),
+     (5, 0.75, 0.4), (3, 1.0, 0.8), (3, 0.0, 0.8)],
 )  # fmt: skip
 def test_the_interval_of_few_values_is_that_of_all_samples(n: int, quantile: float, level: float) -> None:
     """All n to the n samples with replacement, counted; the levels lie far from a step of their distribution."""
     values = np.arange(n, dtype=float)
     cuts = [np.quantile(sample, quantile) for sample in product(values, repeat=n)]
     tails = ((1 - level) / 2, (1 + level) / 2)
-    steps = np.cumsum(np.unique(cuts, return_counts=True)[1]) / n**n
+    steps = np.cumsum(np.unique(np.round(cuts, 9), return_counts=True)[1]) / n**n
     assert np.abs(np.subtract.outer(tails, steps)).min() > 0.02
     expected = np.quantile(cuts, tails, method="inverted_cdf")
     assert quantile_interval(values, quantile, level=level) == pytest.approx(tuple(expected), abs=1e-12)

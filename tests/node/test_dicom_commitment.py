@@ -21,6 +21,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.presentation import build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
@@ -33,7 +34,6 @@ from node.store.database import open_database
 from tests.node.dicom_samples import mr_image, receive, receiver, settings_for, stack
 from tests.node.receiver_world import rows
 from tests.ports import free_port
-from tests.waiting import eventually
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 NEVER = threading.Event()
@@ -47,6 +47,8 @@ class Answers:
     status: int = 0x0000
     said: list[tuple[int, str, list[str], dict[str, int]]] = field(default_factory=list)
     came: threading.Event = field(default_factory=threading.Event)
+    confirmed: threading.Event = field(default_factory=threading.Event)
+    """The first that is sent after it is its confirmation."""
 
     def handle(self, event: Event) -> tuple[int, None]:
         information = event.event_information
@@ -63,6 +65,10 @@ class Answers:
         )
         self.came.set()
         return self.status, None
+
+    def note(self, event: Event) -> None:
+        if self.said and isinstance(event.pdu, P_DATA_TF):
+            self.confirmed.set()
 
     @contextmanager
     def listening(self, port: int, *, title: str = "SENDER") -> Iterator[None]:
@@ -106,13 +112,17 @@ def asking(settings: Settings, answers: Answers, *, syntax: str = ExplicitVRLitt
     entity = AE(ae_title="SENDER")
     entity.add_requested_context(StorageCommitmentPushModel, syntax)
     entity.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
-    one = entity.associate("127.0.0.1", settings.dicom.port, evt_handlers=[(evt.EVT_N_EVENT_REPORT, answers.handle)])
+    one = entity.associate(
+        "127.0.0.1",
+        settings.dicom.port,
+        evt_handlers=[(evt.EVT_N_EVENT_REPORT, answers.handle), (evt.EVT_PDU_SENT, answers.note)],
+    )
     assert one.is_established
     try:
         yield one
     finally:
         # pynetdicom confirms an answer in a thread of its own, and fails where that meets its own release.
-        assert not answers.said or eventually(lambda: pending(settings) == [])
+        assert not answers.said or answers.confirmed.wait(20)
         if one.is_established:
             one.release()
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analytics.episodes.cuts import StratumCut, institutional_cuts, quantile_interval
+from analytics.episodes.cuts import Offset, StratumCut, institutional_cuts, quantile_interval
 from analytics.reasons import Reason
 
 FEW = Reason("few patients")
@@ -87,3 +87,12 @@ def test_the_level_at_which_an_old_cut_is_kept_is_eighty_per_cent() -> None:
     expected = 4001 * stats.beta.ppf((0.1, 0.9), 3001, 1001)
     # Of 2,000 samples a 10 % point has a standard error of 1.05 places; 8 % more or less of the level are 5 places.
     assert quantile_interval(values, 0.75) == pytest.approx(tuple(expected), abs=3)
+
+
+@pytest.mark.parametrize(("scanner", "vbq"), [("B", 3.25 + 0.125), ("A", 3.25), ("C", 3.0), (None, 3.0)])
+def test_an_offset_is_added_to_the_cut_of_the_reference_at_its_scanner_alone(scanner: str | None, vbq: float) -> None:
+    strata = (StratumCut(stratum="A", n=90, vbq=3.25, pooled=None), StratumCut(stratum="B", n=90, vbq=9.0, pooled=None))
+    cuts = replace(institutional_cuts(3.0, 3.5, 200.0), strata=strata)
+    found = cuts.at(scanner, Offset(scanner="B", reference="A", size=0.125))
+    assert (found.vbq, found.nlr, found.plr) == (vbq, 3.5, 200.0)
+    assert (found.of.code == "cut-with-offset") is (scanner == "B")

@@ -66,6 +66,8 @@ RANGES: dict[str, Range] = {
 
 TYPICAL_MEDIANS: dict[str, tuple[float, float]] = {
     "vbq": (1.5, 5.5),
+    "age": (30.0, 88.0),
+    "bmi": (18.5, 40.0),
     "neutrophils": (1.5, 9.0),
     "lymphocytes": (0.7, 4.0),
     "monocytes": (0.2, 1.2),

@@ -25,6 +25,9 @@ ENOUGH = 10
 ENOUGH_FOR_ROWS = 20
 """Values of a column from which on a single one is compared with the others."""
 ENOUGH_SIGNS = 20
+UNUSUAL = 1.25
+"""How far the median of an unusual cohort may lie beyond those of :data:`TYPICAL_MEDIANS`; further off it is something
+else: months, a weight, a logarithm."""
 FAR = 5.0
 """Robust standard deviations from the median, on the log scale; of a year's cohort with 19 lymphocyte counts of a tenth
 among 324, the platelet ratio is beyond it in these 19 and in no other."""
@@ -101,9 +104,12 @@ def _unit(name: str, median: float) -> ColumnDoubt | None:
     low, high = TYPICAL_MEDIANS[name]
     if low <= median <= high:
         return None
-    factor = next((one for one in FACTORS if low <= median * one <= high), None)
+    factor = None if name == "age" else next((one for one in FACTORS if low <= median * one <= high), None)
     if factor is None:
-        return None  # an unusual cohort, and no unit that would explain it
+        if low / UNUSUAL <= median <= high * UNUSUAL:
+            return None  # an unusual cohort, and no unit that would explain it
+        told: dict[str, Value] = {"column": name, "median": median, "low": low, "high": high}
+        return ColumnDoubt(column=name, reason=Reason("column-of-something-else", told))
     about: dict[str, Value] = {"column": name, "median": median, "low": low, "high": high, "factor": factor}
     return ColumnDoubt(column=name, reason=Reason("column-in-another-unit", about), factor=factor)
 
@@ -133,6 +139,31 @@ def _exchanged(numbers: Numbers) -> Iterator[ColumnDoubt]:
             reason = Reason("columns-exchanged", {"column": one, "other": other})
             yield ColumnDoubt(column=one, reason=reason, exchanged_with=other)
             yield ColumnDoubt(column=other, reason=reason, exchanged_with=one)
+    if _looks_inverted(numbers):
+        reason = Reason("columns-exchanged", {"column": "neutrophils", "other": "lymphocytes"})
+        yield ColumnDoubt(column="neutrophils", reason=reason, exchanged_with="lymphocytes")
+        yield ColumnDoubt(column="lymphocytes", reason=reason, exchanged_with="neutrophils")
+
+
+def _looks_inverted(numbers: Numbers) -> bool:
+    """Whether neutrophils and lymphocytes stand in each other's place.
+
+    The medians of both may be usual ones of either; that of their quotient is below the least NLR of any cohort of
+    adults, and its reciprocal is a usual one.
+    """
+    pairs = list(zip(numbers.get("neutrophils", ()), numbers.get("lymphocytes", ()), strict=False))
+    median = _median([one / other for one, other in pairs if one and other])
+    low, high = TYPICAL_MEDIANS["nlr"]
+    if median is None or not 1 / high <= median < low:
+        return False
+    return _usual("neutrophils", [other for _, other in pairs]) and _usual("lymphocytes", [one for one, _ in pairs])
+
+
+def _usual(name: str, values: Sequence[float | None]) -> bool:
+    """Whether values have a median of a cohort's column of this name."""
+    median = _median(values)
+    low, high = TYPICAL_MEDIANS[name]
+    return median is not None and low <= median <= high
 
 
 def row_doubts(rows: Sequence[CheckedRow], *, settled: frozenset[str] = frozenset()) -> dict[int, tuple[Reason, ...]]:

@@ -65,6 +65,24 @@ def test_percentages_and_exchanged_columns() -> None:
     assert [(one.column, one.exchanged_with) for one in column_doubts(swapped)] == [("nlr", "plr"), ("plr", "nlr")]
 
 
+def test_neutrophils_and_lymphocytes_exchanged_are_known_by_their_quotient() -> None:
+    numbers = cohort()
+    swapped = numbers | {"neutrophils": numbers["lymphocytes"], "lymphocytes": numbers["neutrophils"]}
+    found = [(one.column, one.exchanged_with) for one in column_doubts(swapped | {"nlr": [], "plr": []})]
+    assert found == [("neutrophils", "lymphocytes"), ("lymphocytes", "neutrophils")]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("plr", [float(np.log(100 + i % 50)) for i in range(N)]), ("bmi", [55.0 + i % 50 for i in range(N)]),
+     ("age", [600.0 + 5 * (i % 50) for i in range(N)]), ("age", [20.0 + i % 6 for i in range(N)])],
+)  # fmt: skip
+def test_a_column_of_something_else_is_named(column: str, values: list[float]) -> None:
+    """Logarithms, weights, months, and the BMI in the place of the age."""
+    found = column_doubts(cohort() | {column: values})
+    assert [(one.column, one.reason.code, one.factor) for one in found] == [(column, "column-of-something-else", None)]
+
+
 def test_t_scores_without_a_sign_and_with_one() -> None:
     lost = [abs(x) for x in np.random.default_rng(1).normal(-1.2, 1, 60)]
     assert [one.factor for one in column_doubts({"t_score": lost})] == [-1.0]

@@ -179,6 +179,46 @@ def test_the_proposed_mapping_with_its_questions_answered_makes_the_good_file(na
     np.testing.assert_allclose(good["plr"], found["plr"], atol=0.0501)
 
 
+SEX_WORDS = (
+    "muž žena", "férfi nő", "mies nainen", "nam nữ", "laki-laki perempuan", "άνδρας γυναίκα", "bărbat femeie",
+)  # fmt: skip
+YES_WORDS = ("ano ne", "kyllä ei", "igen nem", "có không", "ya tidak", "ναι όχι", "da nu", "✓ ✗")
+HEADERS = (
+    {"age": "Возраст", "smoking": "Курение", "diabetes": "Диабет", "bmi": "ИМТ", "neutrophils": "Нейтрофилы"},
+    {
+        "age": "나이",
+        "sex_male": "남성",
+        "smoking": "흡연",
+        "diabetes": "당뇨",
+        "diagnosis": "진단",
+        "platelets": "혈소판",
+    },
+    {"age": "Yaş", "sex_male": "erkek", "smoking": "Sigara", "diabetes": "Diyabet", "bmi": "VKİ", "diagnosis": "Tanı"},
+    {"age": "Wiek", "sex_male": "mężczyzna", "smoking": "Palenie", "diabetes": "Cukrzyca", "platelets": "Płytki"},
+    {"sex_male": "homme", "neutrophils": "PNN (G/L)", "hypertension": "HTA"},
+)
+
+
+@pytest.mark.parametrize("headers", HEADERS, ids=lambda one: str(next(iter(one.values()))))
+def test_headers_of_further_languages(headers: dict[str, str], good: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "cohort.csv"
+    pd.read_csv(FORMATS / GOOD).rename(columns=headers).to_csv(path, index=False)
+    same(good, pd.DataFrame([row.checked.values for row in read_cohort(path)[1].rows]), but=("scanner_stratum",))
+
+
+def test_words_of_further_languages(tmp_path: Path) -> None:
+    given = pd.read_csv(FORMATS / GOOD).head(30)
+    path = tmp_path / "cohort.csv"
+    for sex, answer in zip((*SEX_WORDS, SEX_WORDS[0]), YES_WORDS, strict=True):
+        (man, woman), (yes, no) = sex.split(), answer.split()
+        worded = given.assign(sex_male=given["sex_male"].map({1: man, 0: woman}))
+        worded["smoking"] = given["smoking"].map({1: yes, 0: no})
+        worded.rename(columns={"sex_male": "sex"}).to_csv(path, index=False)
+        found = pd.DataFrame([row.checked.values for row in read_cohort(path)[1].rows])
+        assert found["sex_male"].tolist() == given["sex_male"].tolist(), sex
+        assert found["smoking"].tolist() == given["smoking"].tolist(), answer
+
+
 def test_a_question_that_nobody_answered_is_refused() -> None:
     text = preview(FORMATS / "14_sex_4.csv").proposal
     with pytest.raises(CohortError, match="leaves open what '1' of sex_male means"):

@@ -106,7 +106,7 @@ def test_the_record_gets_each_result_preliminary_and_then_final(demos: list[Node
         told.setdefault(order.obr.obr_3.value, []).append((vbq.obx_11.value, float(vbq.obx_5.value)))
     statuses = [[status for status, _ in one] for one in told.values()]
     assert all(one[-1] == "F" or one[-1] == "C" for one in statuses)
-    # Three of the phantoms are in doubt until the reader has read them: nothing is told of them before.
+    # Four of the phantoms are in doubt until the reader has read them: nothing is told of them before.
     assert sum(one[0] == "P" for one in statuses) >= 8
     assert all("P" not in one[one.index("F") :] for one in statuses)
     current = demo.query("SELECT vbq_mean FROM measurements WHERE in_effect = 1 ORDER BY 1")

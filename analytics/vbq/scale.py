@@ -32,6 +32,8 @@ MISSING_APART = 0.06
 DENSE_PX = 12.0
 """Mean number of pixels of a value and its neighbours at which it is no chance that one of them has none."""
 MAX_LEVELS = 2**17
+FLOOR = 0.005
+"""Least such gap, over the 99th percentile: signals that were interpolated lie at any distance from each other."""
 FLOOR_STEPS = 3
 """A gap above the lowest value of more than so many steps, with so many narrow ones after it, is a floor: a curve that
 opens such a gap opens the next ones as well."""
@@ -52,9 +54,10 @@ def doubts_of_scale(signal: NDArray[np.float64], drawn: NDArray[np.bool_] | None
     found = []
     if (top := float(np.mean(values == values.max()))) > AT_THE_TOP:
         found.append(Reason("signals-clipped-above", {"share": top}))
-    if not _floored(values) and (bottom := _at_the_bottom(signal, kept)) > AT_THE_BOTTOM:
+    floored = _floored(values)
+    if not floored and (bottom := _at_the_bottom(signal, kept)) > AT_THE_BOTTOM:
         found.append(Reason("signals-clipped-below", {"share": bottom}))
-    if _curved(values):
+    if _curved(values[values > values.min()] if floored else values):
         found.append(Reason("scale-not-linear"))
     return found
 
@@ -71,7 +74,8 @@ def _floored(values: NDArray[np.float64]) -> bool:
     if found.size < 4 * FEWEST_MISSING:
         return False
     steps = np.diff(found)
-    return bool(steps[0] > FLOOR_STEPS * steps.min() and np.all(steps[1 : 1 + FLOOR_STEPS] < steps[0] / FLOOR_STEPS))
+    wide = max(FLOOR_STEPS * float(steps.min()), FLOOR * float(np.percentile(values, 99) - found[0]))
+    return bool(steps[0] > wide and np.all(steps[1 : 1 + FLOOR_STEPS] < steps[0] / FLOOR_STEPS))
 
 
 def blanked(signal: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -96,8 +100,6 @@ def _missing(signal: NDArray[np.float64]) -> Iterator[tuple[float, int]]:
     levels = _levels(signal)
     if levels is None:
         return
-    if _floored(signal):
-        levels = levels[levels > 0] - int(levels[levels > 0].min()) + FLOOR_STEPS
     pixels = np.bincount(levels)
     dense = scipy.ndimage.uniform_filter1d(pixels.astype(float), 9) >= DENSE_PX
     highest = float(np.percentile(levels, 99))

@@ -56,6 +56,14 @@ CHANGED: dict[str, tuple[Callable[[Signal], Signal], set[str]]] = {
     ),
     "upper end of a window": (lambda signal: np.minimum(signal, 700), {"signals-clipped-above"}),
     "lower end of a window": (lambda signal: np.maximum(signal, 9) - 9, {"signals-clipped-below"}),
+    "lower end of a window, then interpolated": (
+        lambda signal: (np.maximum(signal, 9) - 9) * np.linspace(1, 1.1, 320)[:, None],
+        {"signals-clipped-below"},
+    ),
+    "gamma 0.8, then air set to zero": (
+        lambda signal: np.where(signal < 15, 0.0, curved(0.8)(signal)),
+        {"scale-not-linear"},
+    ),
     "gamma 0.8": (curved(0.8), {"scale-not-linear"}),
     "gamma 0.9": (curved(0.9), {"scale-not-linear"}),
     "gamma 1.2": (curved(1.2), {"scale-not-linear"}),

@@ -16,8 +16,12 @@ POSTOPERATIVE = (
     # status post, s/p, Z.n., Zustand nach, nach, after, efter, après: followed by an operation
     r"(?:\bs/p\b|\bstatus[\s._-]*post\b|\bst\.?\s*p\.?\s|\bz\.?\s?n\.?\s|\bzust(?:and|\.)?\s*n(?:ach|\.)|\bnach\b|\bafter\b"
     r"|\befter\b|\bapres\b|\bdopo\b|\btras\b|\bpos\b|\bna\b|\bpo\b|\bstav\s+po\b)"
-    r"[\s._-]*(?:\w+[\s._-]+)?(?:op\b|oper|surg|chirurg|intervent|fusion|spondylodes|lamin|dekompr|decompr|nukleotom"
+    r"[\s._-]*(?:(?:\w|[/-](?=\w))+[\s._-]+){0,2}(?:op\b|oper|surg|chirurg|intervent|fusion|spondylodes|lamin|dekompr|decompr|nukleotom"
     r"|disc[eo]ctom|diskektom|stabilis|instrument|zabieg|artrodes|arthrodes)",
+    # a history of operations, the syndrome after them
+    r"\b(?:hx|history|h/o|prior|previous|voroperiert)\b[\s._-]*(?:of\s+)?(?:\w+\s+)?(?:oper|surg|fusion|lamin|disc[eo]ctom"
+    r"|decompr|spondylodes)",
+    r"\bfailed\s+back\b|\bfbss\b|\bmutet\s+utan|\bleikkauksen\s+jalkeen",
     # Turkish, Indonesian, Vietnamese, Russian, Ukrainian, Greek
     r"\bameliyat\s+sonrasi", r"\bpasca\s*(?:op|bedah)", r"\bsau\s+mo\b",
     r"послеоперац|после\s+опер|післяопер|після\s+опер", r"μετεγχειρ",

@@ -8,12 +8,17 @@ import re
 from collections.abc import Sequence
 
 LUMBAR_WORDS = (
-    r"lumb", r"(?<![a-z])lomb", r"lomber", r"lendenw", r"(?<![a-z])l[\s_/-]*s?[\s_/-]*spine", r"(?<![a-z])lws(?![a-z])",
-    r"l(?:ä|ae?)ndrygg", r"korsrygg", r"l(?:æ|ae)nde(?:ryg|hv)", r"lann(?:e|er)(?:ranka|rangan|ranga)", r"nimmel",
+    r"lumb", r"(?<![a-z])lomb", r"lomber", r"lendenw", r"(?<![a-z])l[\s_/-]*s?[\s_/-]*spine",
+    r"(?<![a-z])l(?:ws|wk|ss)(?![a-z])",
+    r"l(?:ä|ae?)ndrygg", r"korsrygg", r"l(?:æ|ae)nde(?:ryg|hv)", r"lann(?:e|er)(?:ranka|rangan|ranga)", r"nimme",
     r"l[eę]?d[zź]?wiow", r"bedern", r"driekov", r"[aá]gy[eé]ki", r"jostas", r"juosmen", r"slabinsk", r"ledven",
-    r"поясн", r"люмб", r"поперек", r"(?<!\w)пк?оп(?!\w)", r"лумб", r"кръст", r"οσφ[υύ]",
+    r"поясн", r"люмб", r"поперек", r"(?<!\w)пк?оп(?!\w)", r"лумб", r"кръст", r"οσφ[υύ]", r"ομσ[σς]",
     r"kr[eę]g\w*\s+l[\s/-]*s?(?![a-z])",
-    r"腰", r"요추", r"요천추", r"מותני", r"קטני", r"قطني", r"کمری", r"thắt lưng", r"that lung",
+    # l-s, ls beside the spine, levels, thoracolumbar; the spine as a whole has stations without it
+    r"(?<![a-z])l[/-]s(?![a-z])", r"(?<![a-z])ls[\s_-]+(?:column|p[aá]te|gerinc|hrbt|spine|rachi|wervel|kr[eę]g|kicm)",
+    r"(?:column|p[aá]te[rř]\w*|gerinc|hrbtenica|rachi\w*|kr[eę]g\w*)[\s_-]+ls(?![a-z])",
+    r"(?<![a-z])l\s?[1-5]\s?[-/–]\s?[ls]?\s?[1-5](?!\d)", r"(?<![a-z])t[/-]?l[\s_/-]*spine",
+    r"腰", r"เอว", r"요추", r"요천추", r"מותני", r"קטני", r"قطني", r"کمری", r"thắt lưng", r"that lung",
 )  # fmt: skip
 OTHER_WORDS = (
     # neck and chest of the spine

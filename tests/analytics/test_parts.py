@@ -11,6 +11,8 @@ LUMBAR = [
     "lannerangan MRI", "MR kręgosłupa lędźwiowego", "MR kregoslupa ledzwiowego", "MR krgosupa ldwiowego",
     "MR bederní páteře", "ágyéki gerinc MR", "МРТ пояснично-крестцового отдела", "МРТ ПОП", "МРТ поперекового відділу",
     "lomber MR", "腰椎MRI", "腰骶椎", "요추 MRI", "MRI 腰椎 平扫", "Lumbale wervelkolom",
+    "RM rachide L-S", "MR LS páteře", "MR LS-columna", "MR hrbtenica LS", "MRI LWK", "MRI ΟΜΣΣ", "LSS MRI", "TL SPINE",
+    "Rug L1-S1", "MR lülisamba nimmeosa", "MRI กระดูกสันหลังส่วนเอว",
 ]  # fmt: skip
 OTHER = [
     "MRI C-spine", "HWS", "BWS", "颈椎", "頸椎MRI", "胸椎", "경추", "흉추", "IRM rachis cervical", "RM rachide dorsale",
@@ -25,6 +27,10 @@ NEITHER = [
     "MRT",
     "sag t1 km",
     "plomb",
+    "flash ls",
+    "MR whole spine",
+    "Ganze Wirbelsäule",
+    "wls",
     "Wirbelsäule",
     "",
     "shipment",

@@ -289,3 +289,17 @@ def study_use_newest(
     db, _ = open_node(read_settings(config), action="study use-newest", subject=opaque(study))
     undecided = use_newest(db, study, by=by, at=now())
     out.print(f"what came last of study {study} holds; {undecided} images stood in several versions", highlight=False)
+
+
+@study_app.command("withdraw")
+def study_withdraw(
+    study: Annotated[str, typer.Argument(metavar="UID", help="The StudyInstanceUID.")],
+    by: DecidedBy,
+    config: Config = None,
+) -> None:
+    """Take back that what came last of a study holds; its versions stand beside each other again."""
+    from node.people.studies import withdraw
+
+    db, _ = open_node(read_settings(config), action="study withdraw", subject=opaque(study))
+    taken_back = withdraw(db, study, by=by, at=now())
+    out.print(f"{taken_back} decisions about study {study} taken back", highlight=False)

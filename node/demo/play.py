@@ -58,7 +58,7 @@ SETTLE_TIMEOUT_S = 180.0
 MAIL_TIMEOUT_S = 30.0
 DRAWING_THREADS = 2
 READER = "demo"
-PACS_FOLDER = "pacs"
+PACS_FOLDER, RECORD_FOLDER = "pacs", "record"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def run_demo(
     shown.print(f"A hospital with {len(hospital.patients)} patients plays against a node in {place}", highlight=False)
     with (
         MailServer(place / "mail") as mail,
-        Record(place / "record") as record,
+        Record(place / RECORD_FOLDER) as record,
         DemoPacs(place / PACS_FOLDER) as pacs,
     ):
         results = {"ae_title": AE_TITLE, "host": LOOPBACK, "port": pacs.port, "confirm": "none"}

@@ -243,12 +243,16 @@ class _AnyPort(Controller):
 
 
 class Record:
-    """The patient record: takes HL7 results on a free port of loopback, acknowledges each, and keeps it as a file."""
+    """The patient record: takes HL7 results on loopback, acknowledges each, and keeps it as a file.
 
-    def __init__(self, folder: Path) -> None:
+    On a free port, unless one is given; what the folder has from before stays.
+    """
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
         self._messages: list[bytes] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._before = len(list(folder.glob("*.hl7")))
+        self._listening = socket.create_server(("127.0.0.1", port))
         self._thread = Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
@@ -295,7 +299,7 @@ class Record:
                 connection.sendall(START_BLOCK + answer + END_BLOCK)
 
     def _keep(self, message: bytes) -> None:
-        name = f"{len(self._messages) + 1:03}.hl7"
+        name = f"{self._before + len(self._messages) + 1:03}.hl7"
         write_whole(self.folder / name, message)
         self._messages.append(message)
 

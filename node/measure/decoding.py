@@ -10,6 +10,7 @@ and bytes of the second; arrays are sent in the type that they are stored in. No
 """
 
 import atexit
+import hashlib
 import json
 import os
 import select
@@ -256,3 +257,9 @@ def read_slices(path: Path, frames: Sequence[int | None]) -> list[Slice]:
 def read_slice(path: Path, *, frame: int | None = None) -> Slice:
     """:meth:`Decoder.read_slice` of the decoder of this process."""
     return decoder().read_slice(path, frame=frame)
+
+
+def pixels_sha256(signal: np.ndarray) -> str:
+    """SHA-256 of the shape (rows, columns) and the values of an image, whatever the transfer syntax it came in."""
+    values = np.ascontiguousarray(signal, dtype="<f8")
+    return hashlib.sha256(str(values.shape).encode("ascii") + values.tobytes()).hexdigest()

@@ -4,17 +4,15 @@ The step measures by it in its own process, the back-fill in others, on this mac
 same outcome, bit for bit, wherever it is done with the same software.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_study
+from node.measure.decoding import pixels_sha256
 from node.measure.rois import beside_json, roi_json
 from node.measure.study import ImageRow, received, versions
 from node.store.failures import in_words, tried
@@ -116,12 +114,6 @@ def _measured(task: StudyTask, measure: Measure, path: Callable[[str], Path]) ->
         faults={one.series_uid: in_words(one.error) for one in current if one.error is not None},
         kept=kept,
     )
-
-
-def pixels_sha256(signal: np.ndarray) -> str:
-    """SHA-256 of the shape (rows, columns) and the values of an image, whatever the transfer syntax it came in."""
-    values = np.ascontiguousarray(signal, dtype="<f8")
-    return hashlib.sha256(str(values.shape).encode("ascii") + values.tobytes()).hexdigest()
 
 
 def _row(result: SeriesMeasurement, inputs: str, *, current: bool) -> Row:

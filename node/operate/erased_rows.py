@@ -44,8 +44,8 @@ OF_SERIES = (
     "state_first_measured",
 )  # fmt: skip
 OF_STUDIES = (
-    "fact_study_query", "fact_study_decision", "derived_unsent_series", "derived_claim", "derived_undecided",
-    "state_fetch",
+    "fact_study_query", "fact_study_withdrawal", "fact_study_decision", "derived_unsent_series", "derived_claim",
+    "derived_undecided", "state_fetch",
 )  # fmt: skip
 OF_NUMBERS = (
     "fact_identity_decision", "fact_signs_decision", "fact_count_decision", "fact_hold", "derived_claim",
@@ -149,7 +149,7 @@ def _stands(db: Database, column: str, uid: str) -> bool:
 
 
 def _series(db: Database, series: str, gone: Gone) -> None:
-    for table in ("fact_reading_check", "fact_reading_step", "fact_reading_withdrawal"):
+    for table in ("fact_reading_check", "fact_reading_step", "fact_reading_pixels", "fact_reading_withdrawal"):
         db.execute(
             f"DELETE FROM {table} WHERE reading_id IN "
             "(SELECT reading_id FROM fact_reading WHERE series_instance_uid = ?)",

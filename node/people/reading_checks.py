@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from sqlite_utils import Database
@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from analytics.reasons import Reason, codes
 from analytics.records import Circle, MeasurementStatus, VbqScore
 from analytics.vbq import quality
-from analytics.vbq.automatic import SagittalImage
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from analytics.vbq.reading_checks import (
     OF_THE_PICTURE,
     OF_THE_SERIES,
@@ -22,7 +22,8 @@ from analytics.vbq.reading_checks import (
 from analytics.vbq.uncertainty import reading_sd
 from node.dicom.header import header_from_json
 from node.errors import ReadingError
-from node.store.failures import tried
+from node.measure.decoding import pixels_sha256
+from node.store.failures import Tried, tried
 from node.store.reasons import loaded
 
 NEVER_LIFTED = OF_THE_PICTURE | OF_THE_SERIES
@@ -43,6 +44,33 @@ class ReadSlice:
     circles: Mapping[str, Circle]
 
 
+def seen_on(image: SagittalImage) -> Tried[AutomaticMeasurement]:
+    """What the networks see on a slice; remembered of the last few, as a reader moves circle after circle."""
+    return _seen(_Pixels(image=image, digest=f"{pixels_sha256(image.signal)} {image.spacing_mm}"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pixels:
+    """An image that equals another of the same signal and spacing."""
+
+    image: SagittalImage
+    digest: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Pixels) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+@lru_cache(maxsize=4)
+def _seen(pixels: _Pixels) -> Tried[AutomaticMeasurement]:
+    # The networks are loaded when somebody reads, not by every command.
+    from analytics.vbq.measure import measure_stack
+
+    return tried(partial(measure_stack, [pixels.image]))
+
+
 def check_circles(
     db: Database, *, series_uid: str, read: ReadSlice, score: VbqScore, alone: bool = False
 ) -> list[Reason]:
@@ -51,11 +79,8 @@ def check_circles(
     What the networks see is of the slice alone; where they see no spine, there is nothing to hold against a person.
     ``alone``: nor is anything compared with the automatic measurement, which a blinded reader must not learn of.
     """
-    # The networks are loaded when somebody reads, not by every command.
-    from analytics.vbq.measure import measure_stack
-
     found = list(quality.doubts(score))
-    seen = tried(partial(measure_stack, [read.image]))
+    seen = seen_on(read.image)
     if seen.error is None and seen.result().score is not None:
         found += doubts_of_circles(read.circles, seen.result())
         found += doubts_of_picture(read.image, score, seen.result())

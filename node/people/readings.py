@@ -15,7 +15,7 @@ from analytics.vbq.score import REGIONS, ScoreError, score
 from node.clock import to_text
 from node.dicom.header import Slice
 from node.errors import DicomReadError, ReadingError, SliceError
-from node.measure.decoding import read_slice
+from node.measure.decoding import pixels_sha256, read_slice
 from node.measure.rois import FRAME, SLICE, picture_name
 from node.people.reading_checks import ReadSlice, check_approval, check_circles, require_confirmed
 from node.people.two_readers import Step, step_of
@@ -71,6 +71,8 @@ class Examined:
     reading: Reading
     score: VbqScore
     doubts: tuple[Reason, ...]
+    pixels_sha256: str
+    """Of the slice that was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +215,7 @@ def add_reading(
     confirmed: Collection[str] = (),
     rule: Readers = ONE,
     hidden: bool = False,
+    seen: str | None = None,
 ) -> AddedReading:
     """Check a reading against its series and keep it as a fact; the steps make the measurement of it.
 
@@ -225,24 +228,32 @@ def add_reading(
     rule, hidden
         How many people read a series, and whether this one was shown neither score nor circles of others: then it is
         not compared with the automatic measurement, which would tell.
+    seen
+        SHA-256 of the pixels that the reader was shown, where that is known.
 
     Raises
     ------
     ReadingError, SliceError
         The text is no reading, the reader no name or not the one whose turn it is, the series is not known, the slice
-        is missing or ambiguous, the circles give no score, or fail a check that is not confirmed. Nothing is stored.
+        is missing or ambiguous or has other pixels than were shown, the circles give no score, or fail a check that is
+        not confirmed. Nothing is stored.
     """
     name = _reader_name(reader)
     examined = examine(
         db, archive, series_uid=series_uid, rois_text=rois_text, approves=approves is not None, hidden=hidden
     )
     reading, result, doubts = examined.reading, examined.score, examined.doubts
+    if seen is not None and seen != examined.pixels_sha256:
+        raise ReadingError("the slice has other pixels than those that were shown; look at it again")
     kept = require_confirmed(doubts, confirmed)
     if approves is not None and hidden:
         raise ReadingError("the second reading is blinded: circles of one's own are needed")
     with writing(db):
         step = step_of(db, rule, series_uid=series_uid, reader=name, hidden=hidden)
         reading_id, new = _store(db, series_uid, name, to_canonical_json(reading), step, approves, kept, now)
+        if new:
+            pixels = {"reading_id": reading_id, "pixels_sha256": examined.pixels_sha256}
+            insert(db, "fact_reading_pixels", [pixels])
     return AddedReading(
         reading_id=reading_id, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median, doubts=kept
     )
@@ -274,7 +285,7 @@ def examine(
     else:
         read = _read(found, pixels, reading)
         doubts = check_circles(db, series_uid=series_uid, read=read, score=result, alone=hidden)
-    return Examined(reading=reading, score=result, doubts=tuple(doubts))
+    return Examined(reading=reading, score=result, doubts=tuple(doubts), pixels_sha256=pixels_sha256(pixels.signal))
 
 
 def _reader_name(reader: str) -> str:

@@ -19,6 +19,10 @@ VERSIONS = """
 SELECT count(*) FROM derived_undecided WHERE sop_instance_uid IN
     (SELECT sop_instance_uid FROM derived_instance WHERE study_instance_uid = :uid)
 """
+STANDING = """
+SELECT decision_id FROM fact_study_decision WHERE study_instance_uid = ?
+AND decision_id NOT IN (SELECT decision_id FROM fact_study_withdrawal)
+"""
 
 
 def use_newest(db: Database, study_uid: str, *, by: str, at: datetime) -> int:
@@ -29,9 +33,7 @@ def use_newest(db: Database, study_uid: str, *, by: str, at: datetime) -> int:
     InputError
         The study is not known, or the name is none.
     """
-    name = by.strip()
-    if not name or len(name) > NAME_LENGTH or not name.isprintable():
-        raise InputError(f"--by: a name of 1 to {NAME_LENGTH} printable characters is needed")
+    name = _name(by)
     if not db.execute(KNOWN, {"uid": study_uid}).fetchone()[0]:
         raise InputError(
             f"no study {study_uid} is known; the view 'series' lists what has arrived (the steps must be running)"
@@ -41,3 +43,36 @@ def use_newest(db: Database, study_uid: str, *, by: str, at: datetime) -> int:
     with writing(db):
         insert(db, "fact_study_decision", [row])
     return int(undecided)
+
+
+def withdraw(db: Database, study_uid: str, *, by: str, at: datetime) -> int:
+    """Take back every decision about a study, as a fact: its versions stand beside each other again; returns how many.
+
+    Raises
+    ------
+    InputError
+        There is none, or the name is none.
+    """
+    name = _name(by)
+    with writing(db):
+        standing = [decision_id for (decision_id,) in db.execute(STANDING, [study_uid]).fetchall()]
+        if not standing:
+            raise InputError(f"nobody has said that what came last of study {study_uid} holds")
+        for decision_id in standing:
+            row = {
+                "decision_id": decision_id,
+                "study_instance_uid": study_uid,
+                "withdrawn_at": to_text(at),
+                "withdrawn_by": name,
+            }
+            insert(db, "fact_study_withdrawal", [row])
+            # The steps judge its images anew, as after the decision.
+            db.execute("DELETE FROM derived_study_decision WHERE decision_id = ?", [decision_id])
+    return len(standing)
+
+
+def _name(by: str) -> str:
+    name = by.strip()
+    if not name or len(name) > NAME_LENGTH or not name.isprintable():
+        raise InputError(f"--by: a name of 1 to {NAME_LENGTH} printable characters is needed")
+    return name

@@ -46,7 +46,8 @@ WHERE object_id IN (SELECT value FROM json_each(?)) ORDER BY received_at, receip
 """
 DECISIONS = """
 SELECT decided_at FROM fact_study_decision
-WHERE study_instance_uid IN (SELECT value FROM json_each(?)) ORDER BY decided_at, decision_id
+WHERE study_instance_uid IN (SELECT value FROM json_each(?))
+  AND decision_id NOT IN (SELECT decision_id FROM fact_study_withdrawal) ORDER BY decided_at, decision_id
 """
 CAME_AGAIN = """
 INSERT OR IGNORE INTO derived_resent

@@ -24,7 +24,7 @@ from node.logs import without_values
 from node.people.users import ROLES
 from node.settings import Settings
 from node.web import access
-from node.web.pages import entry, patients, series, settle, worklist
+from node.web.pages import entry, patients, series, settle, settled, worklist
 from node.web.render import page
 from node.web.visit import Stores, Visit
 from node.web.words import LANGUAGE_COOKIE, load_words, preferred
@@ -69,6 +69,7 @@ PLACES = (
     Place(path="/health", handler=entry.health, roles=()),
     Place(path="/", handler=worklist.show),
     Place(path="/take", handler=worklist.take, methods=("POST",)),
+    Place(path="/settled", handler=settled.show, roles=("reader", "keeper")),
     Place(path="/patients", handler=patients.show_list, roles=("surgeon", "reader")),
     Place(path="/patients/{episode}", handler=patients.show_one, roles=("surgeon", "reader")),
     Place(path="/patients/{episode}/picture.png", handler=patients.picture, roles=("surgeon", "reader")),

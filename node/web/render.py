@@ -1,12 +1,15 @@
 """Pages from templates; everything that is filled in is escaped."""
 
 from collections.abc import Mapping
-from functools import cache
+from datetime import datetime
+from functools import cache, partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from node.clock import from_text
 from node.web.access import FORM_TOKEN
 from node.web.visit import Visit
 
@@ -38,7 +41,16 @@ def page(visit: Visit, template: str, values: Mapping[str, object], *, status: i
             site=visit.settings.site.name,
             proxy=visit.settings.web.proxy is not None,
             here=visit.request.url.path,
+            local=partial(_local, visit.settings.site.zone),
             **values,
         )
     )
     return HTMLResponse(content, status)
+
+
+def _local(zone: ZoneInfo, moment: datetime | str | None) -> str:
+    """A moment (aware, or as the database has it) to the minute in the site's time; a dash for none."""
+    if not moment:
+        return "–"
+    at = from_text(moment) if isinstance(moment, str) else moment
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M}"

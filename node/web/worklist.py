@@ -32,11 +32,18 @@ WHERE s.stale = 0 AND s.withdrawn = 0 AND s.role <> 'other' AND m.status IN ('re
                     AND d.decision = 'unreadable'
                     AND d.decision_id = (SELECT max(l.decision_id) FROM fact_series_decision AS l
                                          WHERE l.series_instance_uid = s.series_instance_uid))
+  -- What somebody has just read is measured within moments.
+  AND NOT EXISTS (SELECT 1 FROM fact_reading AS r WHERE r.series_instance_uid = s.series_instance_uid
+                  AND r.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)
+                  AND NOT EXISTS (SELECT 1 FROM derived_measurement AS n
+                                  WHERE n.series_instance_uid = r.series_instance_uid AND n.reading_id = r.reading_id))
 """
 COUNTS = """
 SELECT person, specimen, taken_at, notes, neutrophils_10e9_per_l AS neutrophils, lymphocytes_10e9_per_l AS lymphocytes,
        platelets_10e9_per_l AS platelets, leukocytes_10e9_per_l AS leukocytes
-FROM derived_blood_count WHERE status = 'held'
+FROM derived_blood_count AS b
+-- A person without a row is being linked anew, as after an approval.
+WHERE status = 'held' AND EXISTS (SELECT 1 FROM derived_person AS p WHERE p.person = b.person)
 """
 STUDIES = """
 SELECT u.study_instance_uid, count(DISTINCT u.sop_instance_uid) AS images, max(s.last_received_at) AS since,
@@ -44,7 +51,14 @@ SELECT u.study_instance_uid, count(DISTINCT u.sop_instance_uid) AS images, max(s
 FROM derived_undecided AS u
 LEFT JOIN derived_series AS s USING (series_instance_uid)
 LEFT JOIN derived_identifier AS i ON (i.authority, i.patient_id) = (s.patient_authority, s.patient_id)
+WHERE NOT EXISTS (SELECT 1 FROM fact_study_decision AS d WHERE d.study_instance_uid = u.study_instance_uid
+                  AND d.decision_id NOT IN (SELECT decision_id FROM derived_study_decision)
+                  AND d.decision_id NOT IN (SELECT decision_id FROM fact_study_withdrawal))
 GROUP BY u.study_instance_uid
+"""
+DECIDED_SIGNS = """
+SELECT authority, patient_id, signs FROM fact_signs_decision
+WHERE decision_id NOT IN (SELECT decision_id FROM derived_signs_decision)
 """
 THRESHOLDS = """
 SELECT version, proposed_at, vbq, nlr, plr, n FROM thresholds
@@ -55,8 +69,11 @@ SELECT person, min(planned_at) FROM derived_operation WHERE cancelled = 0 AND pl
 """
 APPROVED_CELLS: tuple[Cell, ...] = ("neutrophils", "lymphocytes", "platelets", "leukocytes")
 PAIR = ("authority", "patient_id", "other_patient_id")
-OWN_KINDS = frozenset({"duplicate-uid", "candidate"})
-"""Codes of the view ``problems`` that are items of their own here."""
+OWN_KINDS = frozenset({
+    "duplicate-uid", "candidate", "held-blood-count", "number-of-several-people", "merge-of-different-people",
+    "another-person",
+})  # fmt: skip
+"""Codes of the view ``problems`` that are items of their own here, as are series that wait for a reader."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +97,8 @@ class Item:
         What names it to those who settle it; never shown in an address.
     reasons, said
         Why: as reasons, or in the words of a view.
+    advice
+        Reasons that say what is to be done, where the page has no button for it.
     values
         What the page of the kind says beside it.
     since
@@ -90,6 +109,7 @@ class Item:
     about: dict[str, str]
     reasons: tuple[Reason, ...] = ()
     said: str = ""
+    advice: tuple[Reason, ...] = ()
     values: Mapping[str, float | None] = field(default_factory=dict)
     owner: Owner = Owner()
     since: datetime | None = None
@@ -122,11 +142,17 @@ def items(db: Database, *, now: datetime, asker: Asker) -> list[Item]:
         *(part(db, persons) for part in (_counts, _identities, _studies, _thresholds)),
         _problems(db, {f"series {uid}" for uid in hidden}),
     )
-    found = [replace(one, taken_by=taken.get(one.key)) for part in parts for one in part]
+    return sorted((replace(one, taken_by=taken.get(one.key)) for part in parts for one in part), key=_order)
+
+
+def readings(db: Database, *, now: datetime, asker: Asker) -> list[Item]:
+    """Those of :func:`items` that are series, in the same order."""
+    return sorted(_series(db, _Persons(db, now), asker), key=_order)
+
+
+def _order(one: Item) -> tuple[date, bool, datetime, str]:
     last = datetime.max.replace(tzinfo=UTC)
-    return sorted(
-        found, key=lambda one: (one.owner.surgery or date.max, one.kind == "problem", one.since or last, one.key)
-    )
+    return one.owner.surgery or date.max, one.kind == "problem", one.since or last, one.key
 
 
 def take(db: Database, key: str, name: str, *, now: datetime) -> None:
@@ -200,9 +226,10 @@ def _counts(db: Database, persons: _Persons) -> Iterator[Item]:
 
 
 def _identities(db: Database, persons: _Persons) -> Iterator[Item]:
+    decided = set(db.execute(DECIDED_SIGNS).fetchall())
     for row in doubts(db):
-        if row["state"] == "open":
-            about = {name: str(row[name]) for name in ("authority", "patient_id", "signs")}
+        about = {name: str(row[name]) for name in ("authority", "patient_id", "signs")}
+        if row["state"] == "open" and tuple(about.values()) not in decided:
             owner = persons.of(f"{row['authority']}|{row['patient_id']}")
             yield Item(kind="identity", about=about, said=str(row["words"]), owner=owner)
     for row in candidates(db):
@@ -228,6 +255,13 @@ def _thresholds(db: Database, persons: _Persons) -> Iterator[Item]:
 
 
 def _problems(db: Database, hidden: Collection[str]) -> Iterator[Item]:
-    for step, source, code, detail in db.execute("SELECT step, source, code, detail FROM problems").fetchall():
-        if code not in OWN_KINDS and source not in hidden:
-            yield Item(kind="problem", about={"step": step, "source": source, "code": code}, said=detail)
+    rows = db.execute("SELECT step, source, code, detail, reason_codes FROM problems").fetchall()
+    for step, source, code, detail, codes in rows:
+        of_a_reader = step == "measure" and code in ("review", "rejected")
+        if code not in OWN_KINDS and not of_a_reader and source not in hidden:
+            yield Item(
+                kind="problem",
+                about={"step": step, "source": source, "code": code},
+                said=detail,
+                advice=tuple(Reason(one) for one in json.loads(codes)),
+            )

@@ -12,7 +12,8 @@ for (const one of document.querySelectorAll("input:not([type=hidden]), select, t
   if (shown(one) && !one.labels?.length && !one.getAttribute("aria-label")) say("a field without a label", one);
 }
 for (const one of document.querySelectorAll("button, a[href], summary")) {
-  if (shown(one) && !one.textContent.trim() && !one.getAttribute("aria-label")) say("nothing says what it does", one);
+  const words = one.textContent.trim() || one.getAttribute("aria-label") || one.querySelector("img")?.alt;
+  if (shown(one) && !words) say("nothing says what it does", one);
 }
 for (const one of document.querySelectorAll("svg[role=img]:not([aria-label])")) say("a drawing without words", one);
 const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);

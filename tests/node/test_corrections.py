@@ -11,7 +11,7 @@ from pydicom.uid import RLELossless
 
 from node import cli
 from node.errors import InputError
-from node.people.studies import use_newest
+from node.people.studies import use_newest, withdraw
 from node.settings import Settings
 from node.steps.pending import pending
 from node.store import derivation
@@ -175,6 +175,15 @@ def test_another_senders_correction_waits_for_a_person_and_is_said_once(world: W
     # Deriving everything again knows the decision.
     with writing(world.db):
         derivation.forget(world.db)
+    settle(world)
+    assert (owners(world), problems(world)) == ({SERIES: "999"}, [])
+    # Taken back it is as before the decision, and can be decided again.
+    assert withdraw(world.db, STUDY, by="Dr. B", at=MUCH_LATER + timedelta(days=1)) == 1
+    with pytest.raises(InputError, match="nobody has said"):
+        withdraw(world.db, STUDY, by="Dr. B", at=MUCH_LATER)
+    settle(world)
+    assert problems(world) == [(f"series {SERIES}", "duplicate-uid"), (f"study {STUDY}", "contradictory-patient")]
+    use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER + timedelta(days=2))
     settle(world)
     assert (owners(world), problems(world)) == ({SERIES: "999"}, [])
 

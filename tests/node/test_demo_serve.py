@@ -23,7 +23,7 @@ serve(Path(sys.argv[1]), Console())
 """
 
 
-def test_the_pages_are_open_until_ctrl_c(tmp_path: Path) -> None:
+def test_the_pages_are_open_until_it_is_told_to_end(tmp_path: Path) -> None:
     config = write_settings(tmp_path, mail_port=1, time_zone="Europe/Vienna", quiet_s=2.0)
     settings = load_settings(config)
     open_database(settings.storage.folder, create=True).close()
@@ -42,7 +42,7 @@ def test_the_pages_are_open_until_ctrl_c(tmp_path: Path) -> None:
             browser = Browser(settings.web.port)
             assert browser.log_in("surgeon", passwords["surgeon"]).status == 303
             assert "No operation is planned" in browser.get("/patients").text
-            serving.send_signal(signal.SIGINT)
+            serving.send_signal(signal.SIGTERM)
             assert serving.wait(60) == 0
         finally:
             serving.kill()

@@ -1,10 +1,12 @@
 """Readings: what is taken, what is refused and how it is said."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlite_utils import Database
 
@@ -104,6 +106,19 @@ def test_a_reading_becomes_a_fact_and_the_patient_pending(db: Database, tmp_path
         "added_at": "2026-03-02T13:00:00.000000+00:00",
     }
     assert list(db["derived_person"].rows) == []
+
+
+def test_what_was_looked_at_is_kept_and_must_be_what_is_there(db: Database, tmp_path: Path):
+    (image,) = [one for one in stack(6) if one.InstanceNumber == 3]
+    rows, columns = image.Rows, image.Columns
+    pixels = np.frombuffer(image.PixelData, "<u2").reshape(rows, columns).astype("<f8")
+    digest = hashlib.sha256(f"({rows}, {columns})".encode() + pixels.tobytes()).hexdigest()
+    given = {"series_uid": SERIES, "reader": "A", "rois_text": text(), "now": NOON}
+    with pytest.raises(ReadingError, match="look at it again"):
+        add_reading(db, Archive(tmp_path), **given, seen="0" * 64)
+    assert db["fact_reading"].count == 0
+    added = add_reading(db, Archive(tmp_path), **given, seen=digest)
+    assert list(db["fact_reading_pixels"].rows) == [{"reading_id": added.reading_id, "pixels_sha256": digest}]
 
 
 def test_the_same_reading_again_is_not_doubled(db: Database, tmp_path: Path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from node.measure.task import pixels_sha256
+from node.measure.decoding import pixels_sha256
 from node.operate.rebuild import rebuild
 from node.store.database import insert, writing
 from tests.node.dicom_samples import NOON, receive

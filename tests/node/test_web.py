@@ -117,6 +117,13 @@ def test_after_five_failures_nobody_may_try_under_that_name_for_a_quarter_of_an_
         assert browser.log_in("reader").status == 429, "with the right password, too"
         with time_machine.travel(now() + timedelta(minutes=16), tick=False):
             assert browser.log_in("reader").status == 303
+        # Nor from that address, whatever it says of where it comes from.
+        with time_machine.travel(now() + timedelta(minutes=40), tick=False):
+            for n in range(5):
+                wrong = {"name": f"nobody {n}", "password": "wrong wrong wrong"}
+                assert browser.post("/login", wrong, x_forwarded_for=f"10.0.0.{n}").status == 401
+            right = {"name": "reader", "password": PASSWORD}
+            assert browser.post("/login", right, x_forwarded_for="10.0.0.9").status == 429
 
 
 def test_a_proxy_is_believed_from_its_address_alone_and_only_one_header(tmp_path: Path) -> None:
@@ -135,6 +142,12 @@ def test_a_proxy_is_believed_from_its_address_alone_and_only_one_header(tmp_path
             with closing(socket.create_connection(("127.0.0.1", settings.web.port))) as raw:
                 raw.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nx-remote-user: reader\r\nX-Remote-User: keeper\r\n\r\n")
                 assert raw.recv(4096).startswith(b"HTTP/1.1 401")
+
+
+def test_without_a_proxy_its_headers_say_nothing(browser: Browser) -> None:
+    for name in ("x_remote_user", "remote_user", "x_forwarded_user", "x_forwarded_for", "forwarded", "authorization"):
+        assert browser.get("/", **{name: "reader"}).headers["location"] == "/login", name
+    assert browser.get("/", host="elsewhere.invalid").headers["location"] == "/login", "never to another host"
 
 
 def test_beyond_loopback_only_with_tls_or_a_proxy(tmp_path: Path) -> None:
@@ -184,6 +197,7 @@ def test_roles(pages: Settings) -> None:
     assert reader.get(f"/series/{public_id_of(uid)}").status == 200
     assert surgeon.get(f"/series/{public_id_of(uid)}").status == 403
     assert keeper.get("/patients").status == 403
+    assert surgeon.get("/").headers["location"] == "/patients", "who settles nothing has no worklist"
     assert reader.post("/thresholds", {"form_token": reader.token(), "version": "1", "do": "adopt"}).status == 403
     number = b"0040010"
     assert number in surgeon.get("/patients").body
@@ -213,7 +227,7 @@ def test_the_worklist_shows_what_waits_soonest_operation_first(pages: Settings) 
     assert any("Two numbers" in row and "40110" in row for row in rows)
     (gap,) = [row for row in rows if "/series/" in row]
     assert "in 8 days" in gap
-    assert "Readings" in gap
+    assert "<td>Reading</td>" in gap
     days = [int(found[1]) for row in rows if (found := re.search(r"in (\d+) days", row))]
     assert days == sorted(days)
     assert "<code>P" in page, "the pseudonym"
@@ -317,14 +331,21 @@ def test_a_reading_with_failed_checks_is_told_and_stored_only_when_confirmed(tmp
             }
 
         # One that cannot be read leaves the worklist, and comes back when that is taken back.
-        gap, _, _ = series_of(settings, "review")
+        gap, gap_circles, gap_number = series_of(settings, "review")
         link = f"/series/{public_id_of(gap)}"
         assert link in reader.get("/").text
         assert reader.post(link + "/unreadable", {"form_token": token, "why": "motion", "do": "set"}).status == 303
         assert link not in reader.get("/").text
         assert "motion" in reader.get(link).text
+        assert "cannot be read" in reader.get("/settled").text
         assert reader.post(link + "/unreadable", {"form_token": token, "do": "withdraw"}).status == 303
         assert link in reader.get("/").text
+        # One that was just read is not offered again while it is measured.
+        content = {"slice": gap_number, **gap_circles}
+        told = json.loads(reader.send(link + "/check", json.dumps(content).encode(), x_form_token=token).text)
+        content["confirm"] = [one["code"] for one in told["doubts"]]
+        assert reader.send(link + "/reading", json.dumps(content).encode(), x_form_token=token).status == 200
+        assert link not in reader.get("/").text
 
         # Two numbers of one patient.
         form = re.search(r'<form method="post" action="/identity">(.*?)</form>', reader.get("/").text, re.S)
@@ -336,13 +357,25 @@ def test_a_reading_with_failed_checks_is_told_and_stored_only_when_confirmed(tmp
         with closing(open_database(settings.storage.folder)) as db:
             decided = db.execute("SELECT decision, decided_by FROM fact_identity_decision").fetchall()
             assert decided == [("confirmed", "reader")]
+        # What is settled is listed, and decided otherwise from there.
+        page = reader.get("/settled").text
+        assert "taken back" in page
+        form = re.search(r'<form method="post" action="/identity">(.*?)</form>', page, re.S)
+        assert form
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form[1]))
+        assert reader.post("/identity", {**fields, "do": "reject"}).headers["location"] == "/settled"
+        assert "rejected" in reader.get("/settled").text
+        assert "40110" not in logged_in(settings, "keeper").get("/settled").text, "another role's"
+        with closing(open_database(settings.storage.folder)) as db:
             actions = [action for (action,) in db.execute("SELECT action FROM record_audit ORDER BY audit_id")]
             assert [one for one in actions if "opened" not in one and "log" not in one] == [
                 "reading stored",
                 "reading withdrawn",
                 "series unreadable",
                 "unreadable withdrawn",
+                "reading stored",
                 "identity confirmed",
+                "identity rejected",
             ]
             assert audit.first_broken(db) is None
             with pytest.raises(sqlite3.IntegrityError, match="never changed"):
@@ -362,9 +395,7 @@ def test_taking_and_laying_back(pages: Settings) -> None:
     reader.post("/take", {"form_token": reader.token(), "item": item[1]})
     assert "reader\n" in second.get("/").text
     reader.post("/take", {"form_token": reader.token(), "item": item[1]})
-    assert re.search(
-        rf'data-item="{item[1]}".*?<td>–\s*<form method="post" action="/take">', second.get("/").text, re.S
-    )
+    assert re.search(rf'data-item="{item[1]}".*?>–\s*<form method="post" action="/take">', second.get("/").text, re.S)
 
 
 # ---- attacks ---------------------------------------------------------------------------------------------------------
@@ -396,7 +427,12 @@ def test_no_path_leads_out_of_the_static_folder(browser: Browser, path: str) -> 
     assert browser.get(path).status in {303, 307, 404}
 
 
-def test_large_bodies_and_heads_are_refused(pages: Settings) -> None:
+def test_large_and_slow_bodies_and_large_heads_are_refused(pages: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.web.app.BODY_S", 0.2)
+    with closing(socket.create_connection(("127.0.0.1", pages.web.port), timeout=30)) as raw:
+        raw.sendall(b"POST /login HTTP/1.1\r\nhost: x\r\ncontent-length: 30\r\n\r\nname=")
+        assert raw.recv(100).startswith(b"HTTP/1.1 408")
+    monkeypatch.undo()
     reader = logged_in(pages, "reader")
     answer = reader.send("/series/000000000000/check", b"x" * 100_000)
     assert answer.status == 413

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from string import ascii_lowercase
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -23,8 +24,9 @@ UPCOMING = """
 SELECT l.episode, p.pseudonym, l.person, l.surgery_date, l.status, l.reasons, l.exclusion_reasons, l.eligible,
        l.series_instance_uid, l.mri_date, l.specimen, l.cbc_date, l.vbq, l.vbq_sd, l.nlr, l.plr, l.age, l.sex_male,
        f.tier, f.previous_tier, f.night, f.change, f.near_cut, f.vbq_cut, f.cut_of_reasons,
-       t.nlr AS nlr_cut, t.plr AS plr_cut
+       t.nlr AS nlr_cut, t.plr AS plr_cut, o.procedure, o.surgeon, o.surgeon_number, o.service
 FROM derived_link AS l JOIN derived_person AS p USING (person)
+LEFT JOIN derived_operation AS o ON (o.person, o.booking) = (l.person, l.booking)
 LEFT JOIN record_flag AS f ON f.flag_id = (SELECT max(n.flag_id) FROM record_flag AS n WHERE n.episode = l.episode)
 LEFT JOIN record_threshold AS t ON t.version = f.threshold_version
 WHERE l.status IN ('linked', 'incomplete', 'held') AND l.surgery_date >= :today
@@ -39,12 +41,12 @@ SELECT value FROM json_each((SELECT counts FROM record_report WHERE kind = 'nigh
 """
 """Every operation as the last night judged it: also where its tier stayed and its cut did not."""
 COUNTS = """
-SELECT taken_at, status, neutrophils_10e9_per_l AS neutrophils, lymphocytes_10e9_per_l AS lymphocytes,
+SELECT taken_at, date_only, status, neutrophils_10e9_per_l AS neutrophils, lymphocytes_10e9_per_l AS lymphocytes,
        platelets_10e9_per_l AS platelets, nlr, plr, notes
 FROM derived_blood_count WHERE person = ? ORDER BY taken_at DESC LIMIT 20
 """
 HISTORY = """
-SELECT night, change, tier, previous_tier, cause, vbq, nlr, plr FROM record_flag WHERE episode = ?
+SELECT night, change, tier, previous_tier, cause, cause_reasons, vbq, nlr, plr FROM record_flag WHERE episode = ?
 ORDER BY flag_id DESC
 """
 PERSON_OF = """
@@ -59,12 +61,47 @@ WHERE series_instance_uid = ? ORDER BY reading_id DESC
 """
 
 
+TIERS = ("flagged", "intermediate", "lower", "none")
+IN_FORCE = "SELECT ratios FROM thresholds WHERE state = 'adopted' ORDER BY version DESC LIMIT 1"
+
+
 def show_list(visit: Visit) -> Response:
-    """Upcoming operations, the soonest first."""
+    """Upcoming operations, the soonest first; of one tier or one surgeon where it is asked so."""
     visit.note("list opened", "")
+    rows = [_row(visit, one) for one in _upcoming(visit, None)]
+    surgeons = {public_id_of(one["operates"]): one["operates"] for one in rows if one["operates"]}
+    tier, surgeon = (visit.request.query_params.get(name, "") for name in ("tier", "surgeon"))
+    tier, surgeon = tier if tier in TIERS else "", surgeon if surgeon in surgeons else ""
+    rows = [one for one in rows if not surgeon or one["operates"] == surgeons[surgeon]]
+    counts = {name: sum(one["shown_tier"] == name for one in rows) for name in TIERS}
+    shown = [one for one in rows if not tier or one["shown_tier"] == tier]
     return page(
-        visit, "patients.html", {"rows": [_row(visit, one) for one in _upcoming(visit, None)], **_rescan(visit)}
+        visit,
+        "patients.html",
+        {
+            "rows": shown,
+            **_rescan(visit),
+            "marks": _marks(shown),
+            "tiers": _tiers(visit),
+            "counts": {name: number for name, number in counts.items() if number or name == tier},
+            "all": len(rows),
+            "tier": tier,
+            "surgeon": surgeon,
+            "surgeons": dict(sorted(surgeons.items(), key=lambda one: one[1])) if len(surgeons) > 1 else {},
+        },
     )
+
+
+def _tiers(visit: Visit) -> str:
+    """What the tiers are, by the cut-offs in force."""
+    (ratios,) = visit.db.execute(IN_FORCE).fetchone() or ("any",)
+    return visit.words(f"what_are_tiers_{ratios}")
+
+
+def _marks(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """A letter for each clause that stands at several patients: it is said once, below the list."""
+    clauses = dict.fromkeys(clause for row in rows for clause in row["cut_of_others"])
+    return dict(zip(clauses, ascii_lowercase, strict=False))
 
 
 def show_one(visit: Visit) -> Response:
@@ -81,8 +118,11 @@ def show_one(visit: Visit) -> Response:
             **_rescan(visit),
             "counts": counts,
             "charts": _charts(counts, row),
+            "tiers": _tiers(visit),
             "seen": seen or "",
-            "history": [] if row["hidden"] else list(visit.db.query(HISTORY, [row["episode"]])),
+            "history": []
+            if row["hidden"]
+            else [_cause(visit, one) for one in visit.db.query(HISTORY, [row["episode"]])],
             "readings": [] if row["hidden"] else list(visit.db.query(READINGS, [row["series_instance_uid"]])),
             "series": public_id_of(row["series_instance_uid"]) if row["series_instance_uid"] else None,
             "printed": visit.now.astimezone(visit.settings.site.zone),
@@ -158,6 +198,12 @@ def _blinded(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **dict.fromkeys(OF_THE_SCORE), "hidden": True}
 
 
+def _cause(visit: Visit, flag: dict[str, Any]) -> dict[str, Any]:
+    """A change of tier with its cause in the visitor's language, where it is kept as reasons."""
+    told = visit.words.of(loaded(flag["cause_reasons"])) if flag["cause_reasons"] else []
+    return {**flag, "cause": "; ".join(told) or flag["cause"]}
+
+
 def _one(visit: Visit) -> dict[str, Any]:
     found = _upcoming(visit, visit.parameter("episode"))
     if not found:
@@ -172,6 +218,8 @@ def _row(visit: Visit, row: dict[str, Any]) -> dict[str, Any]:
         **row,
         "days": (date.fromisoformat(row["surgery_date"][:10]) - today).days,
         "number": number if visit.who.may("surgeon") else None,
+        "operates": (row["surgeon"] or row["surgeon_number"] or "") if visit.who.may("surgeon") else "",
+        **_tier(visit, row),
         "authority": authority,
         "missing": visit.words.of(loaded(row["reasons"])),
         "ask": actions(loaded(row["reasons"]), visit.words.reasons),
@@ -179,6 +227,21 @@ def _row(visit: Visit, row: dict[str, Any]) -> dict[str, Any]:
         "cut_of_others": visit.words.of(_cut_of_others(row)),
         "interval": 1.96 * row["error"] if row["error"] else None,
     }
+
+
+def _tier(visit: Visit, row: dict[str, Any]) -> dict[str, str]:
+    """The tier that holds, or why there is none, and the one of the last night where what it was made of is gone."""
+    if row["hidden"]:
+        return {"shown_tier": "none", "tier_words": visit.words("waits_for_you"), "tier_before": ""}
+    if row["status"] == "linked" and row["tier"]:
+        return {"shown_tier": row["tier"], "tier_words": visit.words(f"tier_{row['tier']}"), "tier_before": ""}
+    state = row["status"]
+    if state == "linked":
+        state = "tonight" if visit.db.execute(IN_FORCE).fetchone() else "not_calibrated"
+    before = (
+        visit.words("tier_before", tier=visit.words(f"tier_{row['tier']}"), night=row["night"]) if row["tier"] else ""
+    )
+    return {"shown_tier": "none", "tier_words": visit.words(f"tier_{state}"), "tier_before": before}
 
 
 def _cut_of_others(row: dict[str, Any]) -> list[Reason]:

@@ -1,7 +1,6 @@
 """The reading room: a series, its slices as the decoder gives them, circles, checks, and what a reader decides."""
 
 import json
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +9,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.score import REGIONS
+from node.clock import to_text
 from node.errors import ReadingError
+from node.measure.decoding import pixels_sha256
 from node.measure.pictures import StoredReading, stored_reading
+from node.people.reading_checks import seen_on
 from node.people.readings import (
     SAGITTAL,
     add_reading,
@@ -26,16 +28,29 @@ from node.people.readings import (
 )
 from node.people.two_readers import Standing, Step, hidden_from, may_settle, standings
 from node.people.unreadable import set_unreadable, withdraw_unreadable
-from node.store.failures import tried
 from node.store.public_id import public_id_of
 from node.web.render import page
 from node.web.slices import Placed, find_series, same_place, slices_of, t2_beside
 from node.web.visit import Visit
+from node.web.worklist import Asker, readings
 
 READINGS = """
 SELECT reading_id, reader, added_at, status, vbq_mean, vbq_sd, previous_source, previous_vbq_mean, in_effect,
        withdrawn_at, withdrawn_by, withdrawn_why
 FROM readings WHERE series_instance_uid = ? ORDER BY reading_id DESC
+"""
+ABOUT = """
+SELECT s.study_date, s.description, s.scanner_stratum, s.instances, s.accession_number, p.pseudonym,
+       (SELECT min(o.planned_at) FROM derived_operation AS o
+        WHERE o.person = i.person AND o.cancelled = 0 AND o.planned_at >= ?) AS operation
+FROM derived_series AS s
+LEFT JOIN derived_identifier AS i ON (i.authority, i.patient_id) = (s.patient_authority, s.patient_id)
+LEFT JOIN derived_person AS p USING (person)
+WHERE s.series_instance_uid = ?
+"""
+BESIDE = """
+SELECT beside FROM derived_measurement
+WHERE series_instance_uid = ? AND reading_id IS NULL AND current = 1 AND beside IS NOT NULL
 """
 UNREADABLE = """
 SELECT why, decided_at, decided_by FROM fact_series_decision
@@ -74,6 +89,9 @@ def show(visit: Visit) -> Response:
         "series.html",
         {
             "series": visit.parameter("series"),
+            "about": _about(visit, uid),
+            "scores_beside": [] if hidden else _beside(visit, uid),
+            "next": _next(visit, uid),
             "start": json.dumps(start),
             "texts": json.dumps({name: text for name, text in visit.words.texts.items() if name.startswith("js_")}),
             "reading": reading,
@@ -87,6 +105,29 @@ def show(visit: Visit) -> Response:
     )
 
 
+def _about(visit: Visit, uid: str) -> dict[str, object]:
+    """What examination it is; the number by which the PACS knows it for those who may see the hospital's numbers."""
+    row = next(visit.db.query(ABOUT, [to_text(visit.now)[:10], uid]), {})
+    return {**row, "accession_number": row.get("accession_number") if visit.who.may("surgeon") else None}
+
+
+def _beside(visit: Visit, uid: str) -> list[tuple[str, float]]:
+    """S1 VBQ and end-plate bone quality by disc, of the automatic measurement."""
+    row = visit.db.execute(BESIDE, [uid]).fetchone()
+    told = json.loads(row[0]) if row else {}
+    found = [("S1 VBQ", told["s1_vbq"])] if told.get("s1_vbq") is not None else []
+    return found + [(f"EBQ {disc}", value) for disc, value in told.get("ebq", {}).items()]
+
+
+def _next(visit: Visit, uid: str) -> str | None:
+    """The address of the series that is to be read after this one."""
+    found = readings(visit.db, now=visit.now, asker=Asker(name=visit.name, rule=visit.settings.readers))
+    waiting = [one.about["series"] for one in found]
+    after = waiting[waiting.index(uid) + 1 :] if uid in waiting else waiting
+    left = [one for one in after + waiting if one != uid]
+    return f"/series/{public_id_of(left[0])}" if left else None
+
+
 def pixels(visit: Visit) -> Response:
     """The signal of a slice: raw numbers, little-endian, in the smallest type that holds them; shape in headers."""
     one = _slice(visit)
@@ -96,15 +137,18 @@ def pixels(visit: Visit) -> Response:
     return Response(
         packed.tobytes(),
         media_type="application/octet-stream",
-        headers={"x-rows": str(rows), "x-columns": str(columns), "x-type": kind},
+        headers={
+            "x-rows": str(rows),
+            "x-columns": str(columns),
+            "x-type": kind,
+            "x-pixels": pixels_sha256(signal),
+        },
     )
 
 
 def outlines(visit: Visit) -> Response:
     """What the networks see on a slice: outlines as rows and columns, by name."""
-    from analytics.vbq.measure import measure_stack
-
-    found = tried(partial(measure_stack, [_image(_slice(visit), visit)]))
+    found = seen_on(_image(_slice(visit), visit))
     shown = {} if found.error is not None else found.result().outlines
     return JSONResponse({name: np.round(line, 2).tolist() for name, line in shown.items()})
 
@@ -132,7 +176,7 @@ def check(visit: Visit) -> Response:
 
 def store(visit: Visit) -> Response:
     """Keep circles as the reading of who is logged in; failed checks must be confirmed by their codes."""
-    content, confirmed = _circles(visit.body)
+    content, confirmed, seen = _circles(visit.body)
     uid = _uid(visit)
     added = add_reading(
         visit.db,
@@ -144,6 +188,7 @@ def store(visit: Visit) -> Response:
         confirmed=confirmed,
         rule=visit.settings.readers,
         hidden=_hidden(visit, uid),
+        seen=seen,
     )
     visit.note("reading stored", visit.parameter("series"))
     return JSONResponse({"reading_id": added.reading_id, "vbq_mean": added.vbq_mean, "new": added.new})
@@ -184,7 +229,7 @@ def withdraw(visit: Visit) -> Response:
     return _done(visit, "reading withdrawn", f"/series/{visit.parameter('series')}")
 
 
-def _done(visit: Visit, action: str, to: str = "/") -> Response:
+def _done(visit: Visit, action: str, to: str = "/?done=reading") -> Response:
     visit.note(action, visit.parameter("series"))
     return RedirectResponse(to, 303)
 
@@ -269,8 +314,8 @@ def _text(body: bytes) -> str:
         raise ReadingError(str(error)) from error
 
 
-def _circles(body: bytes) -> tuple[dict[str, object], list[str]]:
-    """Circles, and the codes that are confirmed with them."""
+def _circles(body: bytes) -> tuple[dict[str, object], list[str], str | None]:
+    """Circles, the codes that are confirmed with them, and the digest of the pixels that were shown."""
     try:
         content = json.loads(_text(body))
     except (ValueError, RecursionError) as error:
@@ -278,4 +323,5 @@ def _circles(body: bytes) -> tuple[dict[str, object], list[str]]:
     confirmed = content.pop("confirm", []) if isinstance(content, dict) else None
     if not isinstance(confirmed, list):
         raise ReadingError("a JSON object is needed, with a list of what is confirmed")
-    return content, [str(code) for code in confirmed]
+    seen = content.pop("seen", None)
+    return content, [str(code) for code in confirmed], None if seen is None else str(seen)

@@ -1,10 +1,11 @@
 """What is settled from the worklist by a button: counts, identities, studies, cut-offs."""
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from node.errors import InputError
 from node.people import counts, studies, thresholds
 from node.people import identity as identities
+from node.web.pages.worklist import back
 from node.web.visit import Visit
 from node.web.worklist import APPROVED_CELLS
 
@@ -38,9 +39,10 @@ def identity(visit: Visit) -> Response:
 
 
 def study(visit: Visit) -> Response:
-    """Say that what came last of a study holds."""
-    studies.use_newest(visit.db, visit.form.get("study", ""), by=visit.name, at=visit.now)
-    return _done(visit, "study use-newest", "")
+    """Say that what came last of a study holds, or take that back."""
+    uid, taken_back = visit.form.get("study", ""), visit.form.get("do") == "withdraw"
+    (studies.withdraw if taken_back else studies.use_newest)(visit.db, uid, by=visit.name, at=visit.now)
+    return _done(visit, "study withdraw" if taken_back else "study use-newest", "")
 
 
 def threshold(visit: Visit) -> Response:
@@ -64,4 +66,4 @@ def _number(visit: Visit, name: str) -> float:
 
 def _done(visit: Visit, action: str, subject: str) -> Response:
     visit.note(action, subject)
-    return RedirectResponse("/", 303)
+    return back(visit, "settled")

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
+from analytics.reasons import actions
 from node.store.public_id import public_id_of
 from node.web.render import page
 from node.web.visit import Visit
@@ -22,7 +24,9 @@ SETTLED_BY = {
     "threshold": "keeper",
     "problem": "engineer",
 }
-"""The role that settles items of a kind; each sees these first, and may look at all."""
+"""The role that settles items of a kind, and sees them."""
+DONE = frozenset({"reading", "settled", "withdrawn"})
+"""What the page says after a form has come back to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,7 @@ class Shown:
 
     item: Item
     why: Sequence[str]
+    todo: Sequence[str]
     days_to_operation: int | None
     age_days: int | None
     link: str | None
@@ -38,20 +43,36 @@ class Shown:
 
 
 def show(visit: Visit) -> Response:
-    """What waits, by the role of who asks."""
-    found = items(visit.db, now=visit.now, asker=Asker(name=visit.name, rule=visit.settings.readers))
+    """What waits, by the role of who asks; who settles nothing gets the operations."""
     kinds = [kind for kind, role in SETTLED_BY.items() if visit.who.may(role)]
-    wanted = visit.request.query_params.get("kind", "")
+    if not kinds:
+        return RedirectResponse("/patients", 303)
+    found = items(visit.db, now=visit.now, asker=Asker(name=visit.name, rule=visit.settings.readers))
+    asked = visit.request.query_params
+    wanted = asked.get("kind", "") if asked.get("kind") in kinds else ""
     mine = [one for one in found if one.kind in kinds]
     rows = [_shown(visit, one) for one in mine if not wanted or one.kind == wanted]
     counts = {kind: sum(one.kind == kind for one in mine) for kind in kinds}
-    return page(visit, "worklist.html", {"rows": rows, "counts": counts, "wanted": wanted, "all": len(mine)})
+    shown = {kind: number for kind, number in counts.items() if number or kind == wanted}
+    done = asked.get("done", "") if asked.get("done") in DONE else ""
+    return page(
+        visit, "worklist.html", {"rows": rows, "counts": shown, "wanted": wanted, "all": len(mine), "done": done}
+    )
+
+
+def back(visit: Visit, done: str = "") -> Response:
+    """To the list as it was, filtered or not, or to what is settled; ``done`` of :data:`DONE`."""
+    if visit.form.get("from") == "settled":
+        return RedirectResponse("/settled", 303)
+    kind = visit.form.get("list", "")
+    asked = {name: value for name, value in (("kind", kind if kind in SETTLED_BY else ""), ("done", done)) if value}
+    return RedirectResponse(f"/?{urlencode(asked)}" if asked else "/", 303)
 
 
 def take(visit: Visit) -> Response:
     """Say that one is at an item, or lay it back."""
     take_item(visit.db, visit.form.get("item", "")[:64], visit.name, now=visit.now)
-    return RedirectResponse("/", 303)
+    return back(visit)
 
 
 def _shown(visit: Visit, item: Item) -> Shown:
@@ -59,6 +80,7 @@ def _shown(visit: Visit, item: Item) -> Shown:
     return Shown(
         item=item,
         why=visit.words.of(item.reasons) or [item.said or visit.words(f"why_{item.kind}", **_written(visit, item))],
+        todo=actions(item.advice, visit.words.reasons),
         days_to_operation=(item.owner.surgery - today).days if item.owner.surgery else None,
         age_days=(visit.now - item.since).days if item.since else None,
         link=f"/series/{public_id_of(item.about['series'])}" if "series" in item.about else None,

@@ -2,14 +2,21 @@
 const KINDS = { uint16: Uint16Array, int16: Int16Array, float32: Float32Array };
 
 export async function load(series, number) {
-  const answer = await fetch(`/series/${series}/slices/${number}`);
-  if (!answer.ok) throw new Error(await answer.text());
+  const answer = await fetch(`/series/${series}/slices/${number}`, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error(await said(answer));
   const kind = KINDS[answer.headers.get("x-type")];
   return {
     rows: Number(answer.headers.get("x-rows")),
     columns: Number(answer.headers.get("x-columns")),
+    digest: answer.headers.get("x-pixels"),
     values: new kind(await answer.arrayBuffer()),
   };
+}
+
+// What the node says of an error: a sentence where it is JSON, else its status.
+export async function said(answer) {
+  const json = answer.headers.get("content-type")?.startsWith("application/json");
+  return json ? (await answer.json()).error : `${answer.status}`;
 }
 
 export function range(slice, low = 0.01, high = 0.995) {

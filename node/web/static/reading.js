@@ -1,6 +1,6 @@
 // The reading room: a slice with five circles to be moved and sized by mouse, touch and keys. What is stored is computed
 // by the node; the numbers shown while a circle moves are a preview.
-import { draw, inside, load, range } from "./pixels.js";
+import { draw, inside, load, range, said } from "./pixels.js";
 
 const room = document.getElementById("room");
 const start = JSON.parse(room.dataset.start);
@@ -21,7 +21,7 @@ const state = {
   circles: structuredClone(start.circles),
   read: Object.keys(start.circles).length ? start.start : null, // the slice that the circles are on
   slice: null, window: null, zoom: { scale: 1, row: 0, col: 0 },
-  undo: [], redo: [], outlines: {}, checking: 0, checked: null, doubts: [],
+  undo: [], redo: [], outlines: {}, digests: {}, checking: 0, checked: null, doubts: [],
 };
 
 // ---- slices ---------------------------------------------------------------------------------------------------------
@@ -29,9 +29,16 @@ async function showSlice(number) {
   if (number < 0 || number >= start.slices.length) return;
   state.number = number;
   element("place").textContent = say("js_loading");
-  const slice = await load(start.series, number);
+  let slice;
+  try {
+    slice = await load(start.series, number);
+  } catch (error) {
+    if (state.number === number) element("place").textContent = say("js_failed", { why: error.message });
+    return;
+  }
   if (state.number !== number) return;
   state.slice = slice;
+  state.digests[number] = slice.digest;
   state.window ??= range(slice);
   room.dataset.shown = number;
   element("place").textContent = say("js_slice", { n: start.slices[number].slice ?? number + 1, all: start.slices.length });
@@ -44,8 +51,9 @@ async function showBeside() {
   const number = start.beside?.slices[state.number] ?? null;
   besideView.hidden = !element("beside").checked || number === null;
   if (besideView.hidden) return;
-  const slice = await load(start.beside.series, number);
-  draw(besideView.querySelector("canvas"), slice, range(slice));
+  const slice = await load(start.beside.series, number).catch(() => null);
+  besideView.hidden = slice === null;
+  if (slice) draw(besideView.querySelector("canvas"), slice, range(slice));
 }
 
 async function showOutlines() {
@@ -135,8 +143,30 @@ function at(event) {
 }
 
 // ---- mouse and touch ------------------------------------------------------------------------------------------------
+const fingers = new Map(); // where each finger is, by its pointer
+let letGo = null; // ends what one finger has begun
+
+view.addEventListener("pointerdown", (event) => {
+  if (event.pointerType !== "touch") return;
+  fingers.set(event.pointerId, event);
+  if (fingers.size === 2) letGo?.();
+}, { capture: true });
+view.addEventListener("pointermove", (event) => {
+  if (!fingers.has(event.pointerId)) return;
+  const [one, other] = [...fingers.values()];
+  fingers.set(event.pointerId, event);
+  if (fingers.size !== 2 || !state.slice) return;
+  const [first, second] = [...fingers.values()];
+  const apart = (a, b) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
+  const middle = (a, b) => at({ clientX: (a.clientX + b.clientX) / 2, clientY: (a.clientY + b.clientY) / 2 });
+  const before = middle(one, other), after = middle(first, second);
+  panTo(state.zoom.row + before[0] - after[0], state.zoom.col + before[1] - after[1]);
+  zoomBy(apart(first, second) / Math.max(1, apart(one, other)), middle(first, second));
+});
+for (const name of ["pointerup", "pointercancel"]) view.addEventListener(name, (event) => fingers.delete(event.pointerId), { capture: true });
+
 svg.addEventListener("pointerdown", (event) => {
-  if (!state.slice) return;
+  if (!state.slice || fingers.size > 1) return;
   const begin = at(event);
   const handle = event.target.dataset?.handle, name = event.target.dataset?.name;
   const windowing = { x: event.clientX, y: event.clientY, ...(state.window ?? {}) };
@@ -157,16 +187,18 @@ svg.addEventListener("pointerdown", (event) => {
     else if (pan) panTo(pan.row + begin[0] - row + (state.zoom.row - pan.row), pan.col + begin[1] - col + (state.zoom.col - pan.col));
     else if (moved) windowBy(windowing, next.clientX - windowing.x, next.clientY - windowing.y);
   };
-  const end = () => {
+  const end = (ended) => {
     svg.removeEventListener("pointermove", move);
     svg.removeEventListener("pointerup", end);
     svg.removeEventListener("pointercancel", end);
-    if (!moved && !handle && !name && missing) {
+    letGo = null;
+    if (ended && !moved && !handle && !name && missing) {
       remember();
       place(missing, [...begin, missing === "CSF" ? 2.5 : 7]);
       svg.querySelector(`[data-name="${missing}"]`).focus({ preventScroll: true });
     }
   };
+  letGo = end;
   svg.addEventListener("pointermove", move);
   svg.addEventListener("pointerup", end);
   svg.addEventListener("pointercancel", end);
@@ -193,6 +225,12 @@ function zoomBy(factor, [row, col]) {
   panTo(row - (row - before.row) * share, col - (col - before.col) * share);
 }
 
+function zoomStep(factor) {
+  if (!state.slice) return;
+  const { rows, columns } = state.slice, { scale, row, col } = state.zoom;
+  zoomBy(factor, [row + rows / scale / 2, col + columns / scale / 2]);
+}
+
 function panTo(row, col) {
   const { rows, columns } = state.slice, { scale } = state.zoom;
   state.zoom = {
@@ -208,8 +246,17 @@ const MOVES = { ArrowUp: [-1, 0, 0], ArrowDown: [1, 0, 0], ArrowLeft: [0, -1, 0]
 
 document.addEventListener("keydown", (event) => {
   if (event.target instanceof HTMLInputElement && event.target.type === "text") return;
+  if (event.altKey || event.metaKey) return;
   if (event.ctrlKey && event.key === "z") step(state.undo, state.redo);
   else if (event.ctrlKey && event.key === "y") step(state.redo, state.undo);
+  else if (event.ctrlKey && event.key === "Enter") [element("store"), element("store-confirmed")].find((one) => !one.disabled && !one.hidden)?.click();
+  else if (event.ctrlKey) return;
+  else if (event.key >= "1" && event.key <= "5") svg.querySelector(`[data-name="${NAMES[Number(event.key) - 1]}"]`)?.focus({ preventScroll: true });
+  else if (event.key === "n") element("next")?.click();
+  else if (event.key === "o") element("outlines").click();
+  else if (event.key === "t" && start.beside) element("beside").click();
+  else if (event.key === "z") zoomStep(1.25);
+  else if (event.key === "Z") zoomStep(0.8);
   else if (event.key === "PageUp") showSlice(state.number - 1);
   else if (event.key === "PageDown") showSlice(state.number + 1);
   else {
@@ -254,9 +301,8 @@ async function send(where, content) {
     headers: { "content-type": "application/json", accept: "application/json", "x-form-token": start.token },
     body: JSON.stringify(content),
   });
-  const told = answer.headers.get("content-type")?.startsWith("application/json") ? await answer.json() : { error: await answer.text() };
-  if (!answer.ok) throw new Error(told.error);
-  return told;
+  if (!answer.ok) throw new Error(await said(answer));
+  return answer.json();
 }
 
 let timer = null;
@@ -296,9 +342,9 @@ function entry(text, kind) {
 
 async function store(confirm) {
   try {
-    const told = await send("reading", { ...reading(), confirm });
+    const told = await send("reading", { ...reading(), confirm, seen: state.digests[state.read] });
     element("vbq").textContent = say("js_stored", { vbq: shown(told.vbq_mean, 3) });
-    window.location.assign("/");
+    window.location.assign("/?done=reading");
   } catch (error) {
     element("doubts").replaceChildren(entry(say("js_failed", { why: error.message }), ""));
   }
@@ -306,6 +352,10 @@ async function store(confirm) {
 
 element("store").addEventListener("click", () => store([]));
 element("store-confirmed").addEventListener("click", () => store(state.doubts.map((one) => one.code)));
+element("slice-before").addEventListener("click", () => showSlice(state.number - 1));
+element("slice-after").addEventListener("click", () => showSlice(state.number + 1));
+element("zoom-in").addEventListener("click", () => zoomStep(1.25));
+element("zoom-out").addEventListener("click", () => zoomStep(0.8));
 element("undo").addEventListener("click", () => step(state.undo, state.redo));
 element("redo").addEventListener("click", () => step(state.redo, state.undo));
 element("restart").addEventListener("click", () => {

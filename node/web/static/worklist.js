@@ -11,6 +11,9 @@ function go(to) {
   rows[here].querySelector(".settle a, .settle button, .settle summary")?.focus();
 }
 
+// Back from a form, the first that is left is the next.
+if (new URLSearchParams(location.search).has("done")) go(0);
+
 document.addEventListener("keydown", (event) => {
   if (event.target instanceof HTMLInputElement || event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.key === "j" || event.key === "ArrowDown") go(here + 1);

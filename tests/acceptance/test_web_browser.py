@@ -60,7 +60,7 @@ class Pages:
         self.open("/login")
         self.find("input[name=name]").send_keys(name)
         self.find("input[name=password]").send_keys(PASSWORD, Keys.ENTER)
-        self.until(lambda: self.path == "/")
+        self.until(lambda: self.path in ("/", "/patients"))
 
     @property
     def path(self) -> str:

@@ -171,6 +171,7 @@ def fit_linear(
     scaled = design / scale
     results: Any = sm.OLS(outcome, scaled).fit(method="qr")
     b = np.asarray(results.params, dtype=np.float64)
+    del results  # with its decomposition, which is as large as the columns
     fitted = scaled @ b
     cov, leverage = _covariance_and_leverage(scaled)
     return LinearFit(

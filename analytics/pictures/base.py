@@ -36,6 +36,9 @@ LEFT_EDGE = 0.13
 PNG_LEVEL = 3
 """Of zlib; 6 takes half as long again and saves a tenth."""
 
+PIXELS_IN_SVG = 144
+"""Per inch, of what is drawn as pixels in an SVG: sharp at its size on a screen of double density."""
+
 MOST_DRAWN_SINGLY = 500
 """More points than this are one picture inside an SVG: a path for each takes most of the time of a night."""
 
@@ -149,7 +152,7 @@ def svg(figure: "Figure") -> bytes:
 
     buffer = BytesIO()
     with rc_context({"svg.hashsalt": "vbq-node"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", dpi=PIXELS_IN_SVG, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 

@@ -37,19 +37,13 @@ class Measured:
     ci_low: float
     ci_high: float
 
-    @property
-    def kind(self) -> str:
-        """As the table of decisions has it."""
-        return "offset" if self.scanner else "day-to-day"
-
     def __str__(self) -> str:
-        size = f"{self.value:+.3f}" if self.scanner else f"{self.value:.3f}"
-        form = "+.3f" if self.scanner else ".3f"
-        what = f"scanner {self.scanner} above {self.reference}: VBQ" if self.scanner else "VBQ from day to day: SD"
-        how = "patients on both" if self.source == "rescans" and self.scanner else (
-            "patients examined twice" if self.source == "rescans" else "patients, by the model"
-        )  # fmt: skip
-        return f"{what} {size} (95 % CI {self.ci_low:{form}} to {self.ci_high:{form}}, {self.n} {how})"
+        if not self.scanner:
+            interval = f"95 % CI {self.ci_low:.3f} to {self.ci_high:.3f}"
+            return f"VBQ from day to day: SD {self.value:.3f} ({interval}, {self.n} patients examined twice)"
+        interval = f"95 % CI {self.ci_low:+.3f} to {self.ci_high:+.3f}"
+        how = "patients on both" if self.source == "rescans" else "patients, by the model"
+        return f"scanner {self.scanner} above {self.reference}: VBQ {self.value:+.3f} ({interval}, {self.n} {how})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +179,8 @@ def _decide(db: Database, scanner: str, row: dict[str, Any], *, by: str, why: st
     if not why.strip():
         raise InputError("say why (--why TEXT)")
     what = {"kind": "offset" if scanner else "day-to-day", "scanner": scanner}
-    who = {"decided_at": to_text(now), "decided_by": by.strip(), "decided_why": why.strip()}
+    # One line each, as reports show them in one.
+    who = {"decided_at": to_text(now), "decided_by": " ".join(by.split()), "decided_why": " ".join(why.split())}
     insert(db, "fact_correction_decision", [what | row | who])
 
 

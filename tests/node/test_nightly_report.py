@@ -145,6 +145,19 @@ def test_the_model_with_missing_values_imputed_stands_beside_that_of_the_complet
     db.close()
 
 
+def test_missing_values_that_are_not_imputed_are_said(tmp_path: Path) -> None:
+    db, settings = open_world(tmp_path, rows=40), settings_for(tmp_path)
+    lacking = stored([Reason("incomplete-data", {"columns": ("bmi",)})])
+    with writing(db):
+        db.execute(
+            "UPDATE derived_import_row SET eligible = 0, bmi = NULL, exclusion_reasons = ? WHERE id = 'S000'", [lacking]
+        )
+    _, text, html = report(db, settings)
+    assert "Missing values are not imputed: insufficient: 39 complete rows" in text
+    assert "Missing values are not imputed: insufficient: 39 complete rows" in html
+    db.close()
+
+
 def test_a_fit_can_be_repeated_from_its_record_to_the_last_digit(tmp_path: Path) -> None:
     db, settings = open_world(tmp_path), settings_for(tmp_path)
     report(db, settings)

@@ -33,7 +33,8 @@ class Regression(Section):
     fit_id: str
     fit: OlsFit | Refusal
     imputed: ImputedFit | None
-    """With missing values imputed; ``None``: nobody is left out for these alone, or too few are complete."""
+    """With missing values imputed; ``None``: nobody is left out for these alone, or ``not_imputed`` says why."""
+    not_imputed: str | None
     alerts: tuple[str, ...]
     model_figures: tuple[Figure, ...]
 
@@ -41,6 +42,11 @@ class Regression(Section):
     def fitted(self) -> OlsFit | None:
         """The fit; ``None`` where it was refused."""
         return self.fit if isinstance(self.fit, OlsFit) else None
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Predictors whose effects are not shown, because others nearly determine them."""
+        return frozenset(term.term for term in self.fitted.terms if term.withheld) if self.fitted else frozenset()
 
     @property
     def lacking(self) -> str:
@@ -73,6 +79,7 @@ def read(db: Database, findings: Findings) -> Regression:
         fit_id=findings.fit_id,
         fit=findings.fit,
         imputed=findings.imputed if isinstance(findings.imputed, ImputedFit) else None,
+        not_imputed=str(findings.imputed.reason) if isinstance(findings.imputed, Refusal) else None,
         alerts=_alerts(db, findings.fit),
         model_figures=tuple(figure for figure in findings.figures if figure.name != FLOW),
     )

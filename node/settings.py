@@ -4,7 +4,10 @@
 and so is a listener beyond loopback without an allow-list.
 """
 
+import grp
 import ipaddress
+import os
+import re
 import stat
 import tomllib
 from datetime import datetime, time, timedelta
@@ -34,6 +37,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+TEST_SYSTEM = "TEST SYSTEM, not for patients"
+"""Stands on all that a test system shows or sends."""
+
+
 class Section(BaseModel):
     """A table of the settings file; unknown keys are refused, values never change after start."""
 
@@ -49,6 +56,13 @@ class Site(Section):
     """Of the reasons' words: a shipped language, or a TOML file of one."""
     protocol: Annotated[str, Field(max_length=64)] = ""
     """The study protocol or ethics vote under which this node runs: printed on all that leaves about a patient."""
+
+    test_system: bool = False
+
+    @property
+    def banner(self) -> str:
+        """What stands on every page, mail and object of a test system; empty elsewhere."""
+        return TEST_SYSTEM if self.test_system else ""
 
     @field_validator("protocol")
     @classmethod
@@ -90,6 +104,17 @@ class Storage(Section):
     folder: Path = Path("data")
     snapshot_every_s: Annotated[int, Field(ge=1)] = 60
     keep_free_mb: Annotated[int, Field(ge=0)] = 500
+    research_group: str = ""
+
+    @field_validator("research_group")
+    @classmethod
+    def _known_group(cls, value: str) -> str:
+        try:
+            if value:
+                grp.getgrnam(value)
+        except KeyError as error:
+            raise ValueError(f"there is no group {value!r} on this machine") from error
+        return value
 
 
 class Backup(Section):
@@ -99,6 +124,15 @@ class Backup(Section):
     encrypt_to: Annotated[str, Field(pattern=r"^(age1[02-9ac-hj-np-z]{58})?$")] = ""
     keep: Annotated[int, Field(ge=1)] = 14
     alert_after_hours: Annotated[int, Field(ge=1)] = 36
+
+
+class Retention(Section):
+    """After how many days what is done with is removed, and what stays of a person of the cohort who is erased."""
+
+    images_days: Annotated[int, Field(ge=1)] | None = None
+    messages_days: Annotated[int, Field(ge=1)] | None = None
+    reports_days: Annotated[int, Field(ge=1)] | None = None
+    erased_from_fits: Literal["erased", "kept"] = "erased"
 
 
 def _known_networks(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -152,8 +186,18 @@ def _is_in(address: str, networks: tuple[str, ...]) -> bool:
     return any(peer in ipaddress.ip_network(entry, strict=False) for entry in networks)
 
 
+CREDENTIAL = "credential:"
+"""Stands before the name of a secret that systemd hands to a unit (``LoadCredential``)."""
+
+
 def _kept_secret(path: Path) -> Path:
     """A file with a secret in it; one that is missing is found out where it is used."""
+    if str(path).startswith(CREDENTIAL):
+        name = str(path).removeprefix(CREDENTIAL)
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ValueError(f"{str(path)!r} names no credential; write {CREDENTIAL}NAME")
+        # Outside of the unit it is a file that is not there.
+        path = Path(os.environ["CREDENTIALS_DIRECTORY"], name) if "CREDENTIALS_DIRECTORY" in os.environ else path
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -660,6 +704,7 @@ class Settings(Section):
     site: Site = Site()
     storage: Storage = Storage()
     backup: Backup = Backup()
+    retention: Retention = Retention()
     dicom: Dicom = Dicom()
     hl7: Hl7 = Hl7()
     fhir: Fhir = Fhir()

@@ -42,18 +42,22 @@ def audit_verify(
         list[Path] | None,
         typer.Option("--backups", help="Compare with the backups in this folder; without it that of the settings."),
     ] = None,
+    seals: Annotated[
+        list[str] | None,
+        typer.Option("--seal", help="Compare with this seal, from the last line of a nightly mail that was kept."),
+    ] = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that no row of the audit was altered or cut off. Exit code 1 when one was.
 
-    That the last rows were cut off is seen by comparing with backups only.
+    That the last rows were cut off is seen by comparing with backups, or with a seal from a mail, only.
     """
     from node.operate.audit import folders_of, verify
 
     settings = read_settings(config)
     db, _ = open_node(settings)
-    found = verify(db, folders_of(settings, backups))
+    found = verify(db, folders_of(settings, backups), seals=seals or ())
     if as_json:
         print_json({"rows": found.rows, "backups": found.anchors, "faults": list(found.faults)})
     else:

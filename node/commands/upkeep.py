@@ -11,6 +11,7 @@ import typer
 
 from node.clock import now
 from node.commands.shell import Config, err, open_node, out
+from node.errors import StoreError
 from node.run.program import read_settings
 from node.store.database import open_database
 from node.store.derivation import again_since
@@ -62,12 +63,14 @@ def _left(pending: Mapping[str, int]) -> str:
 def snapshot(config: Config = None) -> None:
     """Publish the read-only snapshot for people who query now, and print its path."""
     from node.steps.lock import deriving
-    from node.store.snapshot import publish_unless_deriving
+    from node.store.snapshot import publish_unless_deriving, share_research
 
     settings = read_settings(config)
     db, _ = open_node(settings)
     with deriving(settings.storage.folder, wait=True):
         path = publish_unless_deriving(db, settings.storage.folder)
+        if why := share_research(settings.storage):
+            raise StoreError(why)
     sys.stdout.write(f"{path}\n")
 
 

@@ -47,6 +47,7 @@ from node.nightly.sections.section import Figure, Findings
 from node.outgoing.mail import notify_administrator, put
 from node.people import corrections, thresholds
 from node.settings import Settings
+from node.store.audit import newest_seal
 from node.store.database import insert, writing
 
 FIGURES = (("age", "Age (years)"), ("nlr", "NLR"), ("plr", "PLR"))
@@ -396,12 +397,19 @@ def _compose(db: Database, settings: Settings, prepared: Prepared, *, night: dat
     content = Content(
         site=settings.site.name,
         protocol=settings.site.protocol,
+        banner=settings.site.banner,
+        seal=_seal(db),
         night=night,
         fit_id=fit_id,
         sections=sections,
         pages=settings.web.url,
     )
     return _Draft(content=content, numbers=patient_numbers(db, settings))
+
+
+def _seal(db: Database) -> str:
+    rows, sha256 = newest_seal(db)
+    return f"{rows}:{sha256}" if rows else ""
 
 
 def _fit_id(prepared: Prepared, night: date) -> str:

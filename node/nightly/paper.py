@@ -137,7 +137,8 @@ def _pages(rows: Sequence[_Row], notes: Sequence[str]) -> Iterator[tuple[list[_R
 def _table_page(pages: "PdfPages", content: Content, rows: Sequence[_Row], notes: Sequence[str], foot: str) -> None:
     page = _page(foot)
     y = MARGIN_INCHES
-    _put(page, 0, y, f"VBQ report, night of {content.night}", size=TITLE_POINTS, weight="bold")
+    title = f"VBQ report, night of {content.night}"
+    _put(page, 0, y, " · ".join(filter(None, (content.banner, title))), size=TITLE_POINTS, weight="bold")
     tiers = content.section(Tiers).in_words(content.audience)
     y += 0.3
     _put(page, 0, y, f"{content.site} · upcoming: {tiers} · research use only; a person decides", colour=QUIET)

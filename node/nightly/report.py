@@ -46,6 +46,10 @@ class Content:
     protocol: str = ""
     """Study protocol or ethics vote of the site, where it names one."""
 
+    seal: str = ""
+    """How many rows the audit had, and its last seal: a mail that was kept shows that none was cut off since."""
+    banner: str = ""
+    """What stands before all else where this is a test system; empty elsewhere."""
     pages: str = ""
     """Where the pages are, for links; empty: nowhere."""
     pictures: Mapping[str, Figure] = field(default_factory=dict)

@@ -21,12 +21,12 @@ from node.operate.backup_state import backup_state
 from node.operate.certificates import certificates
 from node.operate.status import presence_in_words
 from node.operate.upgrade import unfinished
-from node.settings import Listener, Settings
+from node.settings import Listener, Settings, Storage
 from node.steps.pending import pending
 from node.store.database import DATABASE_NAME, WAL_LIMIT_BYTES, open_database
 from node.store.presence import presences
-from node.store.private import open_to_others, require_owner
-from node.store.snapshot import snapshot_path
+from node.store.private import not_shared, open_to_others, require_owner
+from node.store.snapshot import research_path, snapshot_path
 
 DAMAGED = "stop the node, keep the file as it is, and bring back a copy"
 """What to do with a database of which a page cannot be read."""
@@ -65,6 +65,7 @@ def examine(settings: Settings) -> list[Finding]:
         _database(settings.storage.folder),
         _wal(settings.storage.folder),
         *_upgrade(settings.storage.folder),
+        *([_shared(settings.storage)] if settings.storage.research_group else []),
         *_backup(settings),
         *_audit(settings),
         *_certificates(settings),
@@ -84,6 +85,13 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _nearest_existing(folder: Path) -> Path:
     return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+
+
+def _shared(storage: Storage) -> Finding:
+    """Whether the group that may read ``research.db`` can."""
+    why = not_shared(research_path(storage.folder), within=storage.folder, group=storage.research_group)
+    detail = why or f"the group {storage.research_group} reads research.db alone"
+    return Finding(check="research group", ok=why is None, detail=detail)
 
 
 def _folder(folder: Path) -> Finding:

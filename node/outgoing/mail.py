@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, localtime, make_msgid
@@ -53,6 +54,7 @@ def new_mail(
     settings: Settings, *, recipient: str, report_id: str, subject: str, text: str, now: datetime
 ) -> EmailMessage:
     """A mail with its plain text and the Message-ID that it keeps whenever it is sent."""
+    subject, text = said_of_test(settings, subject=subject, text=text)
     mail = EmailMessage()
     # The text is part of the name: two nodes of one sender may not send mails that a server takes for doubles.
     name = hashlib.sha256("\0".join((report_id, recipient, settings.site.name, text)).encode()).hexdigest()[:32]
@@ -65,6 +67,14 @@ def new_mail(
     mail["X-Auto-Response-Suppress"] = "All"
     mail.set_content(text, cte=SEVEN_BIT)
     return mail
+
+
+def said_of_test(settings: Settings, *, subject: str, text: str) -> tuple[str, str]:
+    """Subject and text of a mail, of a test system with the words that say so before both, unless they are there."""
+    banner = settings.site.banner
+    if not banner:
+        return subject, text
+    return f"[TEST] {subject}", text if text.startswith(banner) else f"{banner}\n\n{text}"
 
 
 def notify_administrator(
@@ -96,6 +106,7 @@ def tell_administrator_now(settings: Settings, *, subject: str, text: str) -> bo
     mail = settings.mail
     if not mail.administrator:
         return False
+    subject, text = said_of_test(settings, subject=subject, text=text)
     message = EmailMessage(policy=SMTP)
     message["From"], message["To"], message["Subject"] = mail.sender, mail.administrator, subject
     message["Date"], message["Message-ID"] = localtime(), make_msgid(domain="vbq-node.invalid")
@@ -122,6 +133,17 @@ def put(db: Database, mail: EmailMessage, *, recipient: str, report_id: str, now
 def send_again(db: Database, mail_ids: Sequence[int], *, now: datetime) -> None:
     """Send stored mails once more, whatever became of them; inside a unit of work."""
     queue.send_again(db, MAIL, [str(mail_id) for mail_id in mail_ids], at=now)
+
+
+def without_content(mime: bytes, note: str) -> bytes:
+    """A stored mail with its headers, and ``note`` in the place of all that it said."""
+    before = message_from_bytes(mime, policy=SMTP)
+    mail = EmailMessage(policy=SMTP)
+    for name in ("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"):
+        if before[name] is not None:
+            mail[name] = before[name]
+    mail.set_content(note)
+    return mail.as_bytes()
 
 
 # ---- how it is sent --------------------------------------------------------------------------------------------

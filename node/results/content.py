@@ -201,6 +201,8 @@ class Result:
     replaces: Earlier | None
     made_at: datetime
     """In the site's time zone."""
+    banner: str = ""
+    """What stands before all else on the results of a test system; empty elsewhere."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """What is kept beside the bytes: all that it says but the name of the patient."""

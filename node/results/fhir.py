@@ -34,6 +34,8 @@ CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
 SECTIONS = "http://terminology.hl7.org/CodeSystem/v2-0074"
 FLAGS = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 ACCESSION = {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}
+TEST_DATA = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
+"""The tag of what is of no patient: test health data."""
 IN_ERROR = "entered-in-error"
 STATUSES = {
     Status.PRELIMINARY: "preliminary",
@@ -59,6 +61,9 @@ def render(result: Result, *, receiver: FhirReceiver, settings: Settings) -> Ren
         # Also what the version before has taken back already: it may be replaced before it is sent.
         if _identifier(one["resource"]) not in now
     ]
+    if result.banner:
+        for one in [*gone, *entries]:
+            one["resource"]["meta"] = {"tag": [TEST_DATA]}
     identifier = str(uuid4())
     bundle = {
         "resourceType": "Bundle",
@@ -141,7 +146,7 @@ def _report(result: Result, whose: Whose, settings: Settings) -> Resource:
 def _notes(result: Result, settings: Settings) -> list[str]:
     language = load_language(settings.site.language)
     finding = result.finding
-    notes = [NOTICE, f"Study protocol: {result.protocol}."]
+    notes = [*([f"{result.banner}."] if result.banner else []), NOTICE, f"Study protocol: {result.protocol}."]
     if finding.standing is not None:
         notes.append(f"The tier is that of the operation planned on {finding.standing.surgery_date:%Y-%m-%d}.")
     return [*notes, *(reason.words(language) for reason in finding.reasons)]

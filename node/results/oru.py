@@ -137,7 +137,7 @@ def _header(result: Result, control_id: str, receiver: Hl7Receiver, site: Site) 
             7: time_text(result.made_at.astimezone(site.zone)),
             9: TYPE,
             10: control_id,
-            11: "P",
+            11: "T" if site.test_system else "P",
             12: VERSION,
             15: "AL" if enhanced else "",
             16: "NE" if enhanced else "",
@@ -200,7 +200,7 @@ def _notes(result: Result, settings: Settings) -> list[str]:
     """Under what it is told, and what is to be known about it."""
     language = load_language(settings.site.language)
     finding = result.finding
-    notes = [NOTICE, f"Study protocol: {result.protocol}"]
+    notes = [*filter(None, [result.banner]), NOTICE, f"Study protocol: {result.protocol}"]
     if finding.standing is not None:
         notes.append(f"The tier is that of the operation planned on {finding.standing.surgery_date:%Y-%m-%d}.")
     return [*notes, *(reason.words(language) for reason in finding.reasons)]

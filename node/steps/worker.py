@@ -35,7 +35,7 @@ from node.store.archive import Archive
 from node.store.database import StopWorkError, bound_wal, open_database, writing
 from node.store.derivation import again_since, finish
 from node.store.failures import ALL, barrier, failing_steps, note_recovery
-from node.store.snapshot import publish
+from node.store.snapshot import publish, share_research
 
 POLL_S = 0.5
 """How often the database is asked whether anything has changed."""
@@ -168,6 +168,8 @@ def _publish(db: Database, settings: Settings) -> float:
     """Publish the snapshot; returns the monotonic time before which there shall be no further one."""
     began = monotonic()
     _step(db, "snapshot", lambda: bool(publish(db, settings.storage.folder)))
+    if why := share_research(settings.storage):
+        log.warning("research.db is not shared", why=why)
     took = monotonic() - began
     return began + max(settings.storage.snapshot_every_s, took / SNAPSHOT_SHARE)
 

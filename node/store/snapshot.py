@@ -21,9 +21,11 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 from node.errors import StoreError
+from node.settings import Storage
 from node.store import changes, schema
 from node.store.database import writing
 from node.store.derivation import again_since
+from node.store.private import DATABASE_MODE, make_folder, share
 from node.store.pseudonym import pseudonym_key
 from node.store.public_id import public_id_sql
 
@@ -110,6 +112,14 @@ def research_path(folder: Path) -> Path:
     return folder / SNAPSHOT_FOLDER / RESEARCH_NAME
 
 
+def share_research(storage: Storage) -> str | None:
+    """Let the group of the settings read ``research.db``; why it could not be done."""
+    path = research_path(storage.folder)
+    if not storage.research_group or not path.exists():
+        return None
+    return share(path, within=storage.folder, group=storage.research_group)
+
+
 def publish(db: Database, folder: Path) -> Path:
     """Renew both snapshots as of one moment; made anew where they are not those that this database renewed last.
 
@@ -121,7 +131,7 @@ def publish(db: Database, folder: Path) -> Path:
     StoreError
         A program holds on to a snapshot.
     """
-    snapshot_path(folder).parent.mkdir(exist_ok=True)
+    make_folder(snapshot_path(folder).parent)
     key = pseudonym_key(db)
     db.conn.create_function("coded", 1, lambda text: _coded(key, text), deterministic=True)
     row = db.execute("SELECT seq, mark FROM state_published").fetchone()
@@ -247,7 +257,10 @@ def _in_one(db: Database, mark: int) -> Iterator[None]:
 
 
 def _put_in_place(path: Path, final: Path) -> None:
-    path.chmod(0o640)
+    path.chmod(DATABASE_MODE)
+    if final.exists() and final.stat().st_gid != path.stat().st_gid:
+        # Of the group that it is shared with.
+        os.chown(path, -1, final.stat().st_gid)
     with path.open("rb") as file:
         os.fsync(file.fileno())
     path.replace(final)

@@ -39,6 +39,7 @@ def page(visit: Visit, template: str, values: Mapping[str, object], *, status: i
             token_name=FORM_TOKEN,
             token=visitor.form_token if visitor else "",
             site=visit.settings.site.name,
+            banner=visit.settings.site.banner,
             proxy=visit.settings.web.proxy is not None,
             here=visit.request.url.path,
             local=partial(_local, visit.settings.site.zone),

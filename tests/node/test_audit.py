@@ -16,6 +16,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 from node import cli
+from node.errors import InputError
 from node.operate.audit import verify
 from node.operate.backup import back_up
 from node.outgoing import queue
@@ -23,7 +24,7 @@ from node.outgoing.audit import AUDIT
 from node.outgoing.audit_message import audit_message, syslog_frame
 from node.outgoing.delivery import send_due
 from node.settings import Audit, Backup, ClientTls, Settings, Storage, Syslog
-from node.store.audit import note, note_settings
+from node.store.audit import newest_seal, note, note_settings
 from node.store.database import DATABASE_NAME, open_database
 from tests.certificates import Certificates
 from tests.ports import free_port
@@ -87,6 +88,20 @@ def test_what_was_altered_or_cut_off_is_found(settings: Settings, sql: str, faul
     tamper(settings, sql)
     with closing(opened(settings)) as db:
         assert fault in verify(db, [place]).faults[0]
+
+
+def test_a_seal_that_a_mail_has_kept_shows_that_rows_were_cut_off(settings: Settings) -> None:
+    with closing(opened(settings)) as db:
+        rows, sha256 = newest_seal(db)
+        assert verify(db, [], seals=[f"{rows}:{sha256}"]).faults == ()
+        with pytest.raises(InputError, match="is no seal"):
+            verify(db, [], seals=["seal"])
+    tamper(settings, "DELETE FROM record_audit WHERE audit_id = 5")
+    with closing(opened(settings)) as db:
+        assert verify(db, []).faults == ()
+        assert verify(db, [], seals=[f"{rows}:{sha256}"]).faults == (
+            "row 5 is not that of the seal: it is gone or altered",
+        )
 
 
 def test_the_command_says_it_by_its_exit_code(

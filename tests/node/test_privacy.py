@@ -1,9 +1,13 @@
 """Who may read what the node keeps, and what no command prints."""
 
 import csv
+import grp
 import io
+import os
 import subprocess
 import sys
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,9 +18,10 @@ from node.demo.hospital import open_hospital
 from node.errors import SettingsError, StoreError
 from node.logs import without_values
 from node.operate.doctor import examine
-from node.settings import Settings, load_settings
+from node.settings import Settings, Storage, load_settings
 from node.store import private
 from node.store.database import open_database
+from node.store.snapshot import publish, share_research
 from tests.node.dicom_samples import write_file
 
 FAULTY = """
@@ -151,3 +156,73 @@ def test_no_csv_file_of_the_analysis_begins_a_cell_with_a_formula(tmp_path: Path
     assert any("'=HYPERLINK" in text for text in written.values())
     cells = [cell for text in written.values() for row in csv.reader(io.StringIO(text)) for cell in row]
     assert [cell for cell in cells if cell.startswith(("=", "@", "\t"))] == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_whatever_the_umask_nothing_is_open_to_others(tmp_path: Path, umask: int):
+    config = tmp_path / "node.toml"
+    config.write_text("[storage]\nfolder = 'data'\n")
+    for command in ("migrate", "snapshot"):
+        done = subprocess.run(
+            [sys.executable, "-m", "node", command, "--config", str(config)],
+            capture_output=True, text=True, check=False, umask=umask,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    written = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert tmp_path / "data" / "snapshots" / "research.db" in written
+    assert [path for path in written if mode(path) & 0o027] == []
+
+
+def test_a_group_reads_research_db_and_nothing_else():
+    others = [one for one in grp.getgrall() if one.gr_gid not in (os.getegid(), 0)]
+    mine = [one for one in others if os.geteuid() == 0 or one.gr_gid in os.getgroups()]
+    if not mine:
+        pytest.skip("this user is in one group only")
+    group = mine[0]
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o711)
+        folder = Path(place) / "data"
+        storage = Storage(folder=folder, research_group=group.gr_name)
+        with closing(open_database(folder, create=True)) as db:
+            publish(db, folder)
+            assert share_research(storage) is None
+            research, snapshot = folder / "snapshots" / "research.db", folder / "snapshots" / "node.db"
+            assert (research.stat().st_gid, mode(research), mode(snapshot)) == (group.gr_gid, 0o640, 0o640)
+            assert (mode(folder), mode(folder / "snapshots"), mode(folder / "node.db")) == (0o751, 0o751, 0o640)
+            # Made anew, it is still the group's.
+            research.unlink()
+            publish(db, folder)
+            assert share_research(storage) is None
+            assert research.stat().st_gid == group.gr_gid
+        found = {one.check: one for one in examine(Settings(storage=storage))}
+        assert found["research group"].ok
+        assert found["data folder"].ok
+        (folder / "snapshots").chmod(0o750)
+        found = {one.check: one for one in examine(Settings(storage=storage))}
+        assert "cannot pass" in found["research group"].detail
+        if os.geteuid() == 0:
+            (folder / "snapshots").chmod(0o751)
+            reads = {path: read_as(group.gr_gid, path) for path in (research, snapshot, folder / "node.db")}
+            assert reads == {research: True, snapshot: False, folder / "node.db": False}
+            assert not listed_as(group.gr_gid, folder)
+
+
+def read_as(gid: int, path: Path) -> bool:
+    return done_as(gid, "head", "-c", "1", str(path))
+
+
+def listed_as(gid: int, folder: Path) -> bool:
+    return done_as(gid, "ls", str(folder))
+
+
+def done_as(gid: int, *command: str) -> bool:
+    """Whether a user of this group alone can do it."""
+    done = subprocess.run(command, user=65534, group=gid, extra_groups=[], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def test_a_group_that_is_none_is_a_wrong_setting(tmp_path: Path):
+    config = tmp_path / "node.toml"
+    config.write_text("[storage]\nresearch_group = 'nobody-has-this-group'\n")
+    with pytest.raises(SettingsError, match="there is no group 'nobody-has-this-group' on this machine"):
+        load_settings(config)

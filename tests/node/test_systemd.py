@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from node.run.roles import ROLES
+from node.settings import Settings
 from tests.acceptance.harness import vbq_node
 
 UNITS = Path(__file__).resolve().parents[2] / "systemd"
@@ -37,6 +39,42 @@ def test_every_role_has_a_unit_and_belongs_to_the_target() -> None:
         # Its main thread waits for the hour of the night: that it goes on waiting is no progress.
         assert ("WatchdogSec" in parsed["Service"]) == (role != "nightly")
         assert (parsed["Service"]["UMask"], parsed["Service"]["StateDirectoryMode"]) == ("0027", "0750")
+
+
+def test_each_unit_is_handed_the_secrets_of_its_role_alone() -> None:
+    handed = {
+        path.name.removeprefix("vbq-node-").removesuffix(".service"): {
+            line.removeprefix("LoadCredential=")
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.startswith("LoadCredential=")
+        }
+        for path in UNITS.glob("*.service")
+    }
+    assert handed == {
+        "dicom": {"vbq-node.dicom-tls"},
+        "hl7": {"vbq-node.hl7-tls"},
+        "web": {"vbq-node.web-tls"},
+        "outgoing": {"vbq-node.dicom-client", "vbq-node.hl7-client", "vbq-node.fhir", "vbq-node.syslog"},
+        "nightly": {"vbq-node.mail"},
+        "failed@": {"vbq-node.mail"},
+        "steps": set(),
+        "backup": set(),
+    }
+
+
+def test_a_secret_of_the_settings_is_found_where_systemd_puts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = {"mail": {"password_file": "credential:vbq-node.mail"}}
+    assert Settings.model_validate(mail).mail.password_file == Path("credential:vbq-node.mail")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert Settings.model_validate(mail).mail.password_file == tmp_path / "vbq-node.mail"
+    (tmp_path / "vbq-node.mail").write_text("x")
+    (tmp_path / "vbq-node.mail").chmod(0o644)
+    with pytest.raises(ValidationError, match="every user of this machine may read it"):
+        Settings.model_validate(mail)
+    with pytest.raises(ValidationError, match="names no credential"):
+        Settings.model_validate({"mail": {"password_file": "credential:../node.db"}})
 
 
 @pytest.mark.parametrize("role", [*ROLES, *UNATTENDED])

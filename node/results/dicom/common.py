@@ -135,7 +135,7 @@ def equipment(result: Result, *, series: str) -> dict[str, Any]:
         "manufacturer_model_name": MODEL,
         "software_versions": __version__,
         "device_serial_number": result.site,
-        "series_description": SERIES_DESCRIPTION,
+        "series_description": f"{before_all(result)}{SERIES_DESCRIPTION}",
     }
 
 
@@ -148,7 +148,12 @@ def series_uid(earlier: Earlier | None) -> UID:
 
 def printed(result: Result) -> str:
     """What stands on every object."""
-    return f"{RESEARCH}. Protocol: {result.protocol}"
+    return f"{before_all(result)}{RESEARCH}. Protocol: {result.protocol}"
+
+
+def before_all(result: Result) -> str:
+    """The banner of a test system, as it goes before other words."""
+    return f"{result.banner}. " if result.banner else ""
 
 
 def person_name(name: str) -> str:

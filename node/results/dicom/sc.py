@@ -14,7 +14,7 @@ from analytics.vbq.overlay import DOTS_PER_INCH, SIZE_INCHES, Measured
 from node.measure.pictures import draw_result
 from node.results.content import Result
 from node.results.dicom.circles import in_order, scored, signal_of
-from node.results.dicom.common import equipment, finished, printed, quiet, source_of
+from node.results.dicom.common import before_all, equipment, finished, printed, quiet, source_of
 from node.results.records import Rendered
 
 HEAD_UP = ("P", "F")
@@ -65,13 +65,14 @@ def _picture(result: Result) -> NDArray[np.uint8]:
         levels_confidence=score.levels_confidence,
         outlines={},
         made_by=_made_by(result),
-        printed=f"Protocol: {result.protocol}",
+        printed=f"{before_all(result)}Protocol: {result.protocol}",
     )
     return _pixels(draw_result(result.image, finding.frame_number, circles, shown))
 
 
 def _status(result: Result) -> list[str]:
-    return ["PRELIMINARY: no person has approved it"] if result.finding.approval is None else []
+    preliminary = ["PRELIMINARY: no person has approved it"] if result.finding.approval is None else []
+    return [*filter(None, [result.banner]), *preliminary]
 
 
 def _made_by(result: Result) -> str:

@@ -1,4 +1,4 @@
-"""Erase a person, and the legal hold that forbids it."""
+"""Erase a person, the legal hold that forbids it, and retention."""
 
 from typing import Annotated
 
@@ -9,6 +9,7 @@ from node.commands.shell import AsJson, Config, open_node, out, print_json
 from node.run.program import read_settings
 
 app = typer.Typer()
+PLURALS = {"study": "studies", "message": "messages", "report": "reports"}
 LOG_NOT_CUT = "somebody reads the database; until that ends, its write-ahead log holds the patient"
 
 Patient = Annotated[
@@ -61,3 +62,45 @@ def hold(
     db, _ = open_node(settings, action="hold released" if release else "hold")
     numbers = hold_person(db, settings, patient, by=by, why=why, release=release, now=now())
     out.print(f"{'released' if release else 'held'}: {len(numbers)} patient numbers", highlight=False)
+
+
+@app.command()
+def retention(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would go now, and why the rest stays.")
+    ] = False,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is done with, by the days of the settings, as the nights do. Exit code 3: put off, it says why.
+
+    Scores, counts, flags, fits and sums stay; so does what is in doubt, on hold, not reported, or of a person whose
+    operation is to come.
+    """
+    from node.nightly.retention import look, tidy
+
+    settings = read_settings(config)
+    db, _ = open_node(settings, action="" if dry_run else "retention")
+    if dry_run:
+        found = look(db, settings, now=now())
+        if as_json:
+            print_json([{"kind": one.kind, "rule": one.rule, "due": len(one.due), "stays": one.stays} for one in found])
+            return
+        lines = [
+            f"{one.rule}: {len(one.due)} {PLURALS[one.kind]} would go"
+            + "".join(f"; {number} of that age stay: {why}" for why, number in one.stays.items())
+            for one in found
+        ]
+        for line in lines or ["no rule is set: nothing is removed"]:
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        return
+    done = tidy(db, settings, now=now())
+    if as_json:
+        print_json({"removed": done.counts, "bytes": done.bytes, "waits": done.waits})
+    else:
+        said = ", ".join(f"{number} {what}" for what, number in done.counts.items() if number) or "nothing"
+        out.print(f"removed: {said} ({done.bytes / 1e6:.0f} MB)", markup=False, highlight=False)
+        if done.waits:
+            out.print(f"put off: {done.waits}", markup=False, highlight=False)
+    if done.waits:
+        raise typer.Exit(3)

@@ -32,6 +32,7 @@ from node.dicom.recorder import Recorder
 from node.errors import DicomReadError
 from node.store.archive import Archive
 from node.store.database import open_database, writing
+from node.store.removed import removed_since
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -228,7 +229,7 @@ def _failure(db: Database, archive: Archive, sop_class_uid: str, sop_instance_ui
     kept = db.execute(
         "SELECT sha256, sop_class_uid FROM fact_object WHERE sop_instance_uid = ?", [sop_instance_uid]
     ).fetchall()
-    if not kept:
+    if not kept or all(removed_since(db, sha256) for sha256, _ in kept):
         return NOT_HERE
     if all(name != sop_class_uid for _, name in kept):
         return CLASS_CONFLICT

@@ -24,6 +24,7 @@ from node.errors import DicomReadError, StoreError
 from node.store.archive import Archive, StoredObject, digest_of
 from node.store.database import insert, open_database, writing
 from node.store.problems import forget_problems
+from node.store.removed import removed_images
 
 UNKNOWN_SENDER = ""
 """Stands in the receipt of a file that was taken in: who sent it died with the receiver."""
@@ -144,7 +145,7 @@ def _reconcile_shelf(db: Database, archive: Archive, shelf: str, newest: int, ru
     before = _recorded(db, shelf, newest)
     files = archive.files(shelf)
     recorded = _recorded(db, shelf, None)
-    problems = dict.fromkeys(before.keys() - files.keys(), "missing")
+    problems = dict.fromkeys(before.keys() - files.keys() - removed_images(db, shelf=shelf), "missing")
     receipts = []
     erased = _erased(db, files.keys() - recorded.keys())
     for sha256, state in sorted(files.items()):

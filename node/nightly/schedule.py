@@ -29,6 +29,7 @@ from node.nightly import ledger
 from node.nightly.due import is_something_due
 from node.nightly.parts import do_all
 from node.nightly.restarts import report_restarts
+from node.nightly.retention import tidy_daily
 from node.outgoing.mail import deliver
 from node.settings import Settings
 from node.store.database import open_database
@@ -101,6 +102,7 @@ def _look(settings: Settings, started_at: datetime, check: Check) -> None:
                     "clock": partial(ledger.note_clock, db, clock_now()),
                     "restarts": partial(report_restarts, db, settings, now=clock_now()),
                     "mails": partial(deliver, db, settings, now=clock_now()),
+                    "retention": partial(tidy_daily, db, settings, now=clock_now()),
                 }
             else:
                 # What ends the process of the night is a problem like any other that the night may have.

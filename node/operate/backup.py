@@ -5,7 +5,6 @@ archive before. An object that is stored already is not read again. Of an object
 nothing is stored, and it is named.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -44,16 +43,16 @@ from node.operate.sealing import SEALED, put, recipient
 from node.people.quarantine import FOLDER as QUARANTINE_FOLDER
 from node.results.files import RESULTS_FOLDER
 from node.settings import Backup, Settings
-from node.store.archive import ARCHIVE_FOLDER, GROUP_END, Archive
+from node.store.archive import ARCHIVE_FOLDER, GROUP_END, Archive, files_alone
 from node.store.audit import newest_seal
 from node.store.database import DATABASE_NAME, REPORT_FOLDER, insert, writing
 from node.store.presence import FOLDER as RUN_FOLDER
 from node.store.private import make_file, make_folder
 from node.store.pseudonym import pseudonym, pseudonym_key
 from node.store.reasons import stored
+from node.store.removed import removed_images
 from node.store.schema import newest
 
-LOCK_NAME = "backup.lock"
 COPY_NAME = ".backup.db"
 """The copy of the database in ``run/`` of the data folder, for as long as it takes to store it."""
 BESIDE = (REPORT_FOLDER, QUARANTINE_FOLDER, RESULTS_FOLDER)
@@ -118,11 +117,9 @@ def alone(data: Path) -> Iterator[None]:
     StoreError
         Another one is at work.
     """
-    with (data / LOCK_NAME).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(f"a backup or an erasure of {data} is at work; try again when it is done") from error
+    with files_alone(data) as mine:
+        if not mine:
+            raise StoreError(f"a backup, an erasure or retention of {data} is at work; try again when it is done")
         (data / RUN_FOLDER / COPY_NAME).unlink(missing_ok=True)
         yield
 
@@ -145,7 +142,12 @@ def _back_up(
             database = place / (DATABASE_NAME + (SEALED if sealed_for else ""))
             of_database = put(copy, database, sealed_for=sealed_for)
             with closing(sqlite3.connect(copy)) as connection:
-                wanted = connection.execute("SELECT sha256, transfer_syntax_uid FROM fact_object").fetchall()
+                removed = removed_images(Database(connection))
+                wanted = [
+                    (sha256, syntax)
+                    for sha256, syntax in connection.execute("SELECT sha256, transfer_syntax_uid FROM fact_object")
+                    if sha256 not in removed
+                ]
                 audit_rows, audit_sha256 = newest_seal(Database(connection))
                 erasures = erasures_of(Database(connection))
         before = _before(folder)

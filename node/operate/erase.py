@@ -164,6 +164,7 @@ def _erase_files(db: Database, archive: Archive, data: Path, whole: Whole, gone:
     kept = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM fact_object")}
     for sha256 in {*tombstones} - kept:
         archive.path(sha256).unlink(missing_ok=True)
+        archive.delete_aside(sha256)
         for path in (data / QUARANTINE_FOLDER).glob(f"{public_id(sha256)}*"):
             path.unlink()
     results = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM record_result")}

@@ -12,15 +12,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from email import message_from_bytes
-from email.message import EmailMessage
 from email.policy import SMTP
 from secrets import token_hex
+from typing import Any
 
 from sqlite_utils import Database
 
 from node.clock import to_text
 from node.operate.frames import without_patient
 from node.operate.person import Whole
+from node.outgoing.mail import without_content
 from node.settings import Settings
 from node.steps.identity import forget_unused_numbers, resolve_merges
 from node.steps.interpret import forget_frame
@@ -28,6 +29,7 @@ from node.steps.stale import forget_empty, make_stale
 from node.store.failures import forget_failures
 from node.store.pending import touch_known
 from node.store.problems import forget_problems
+from node.store.removed import kept, without_persons
 
 OF_OBJECTS = (
     ("fact_object_receipt", "object_id"),
@@ -95,7 +97,7 @@ def erase_rows(db: Database, settings: Settings, whole: Whole, *, now: datetime)
         )
     forget_unused_numbers(db)
     resolve_merges(db)
-    _study_ids(db, whole, gone, now=now)
+    _study_ids(db, settings, whole, gone, now=now)
     return gone
 
 
@@ -117,6 +119,7 @@ def _images(db: Database, whole: Whole, gone: Gone) -> None:
         db.execute("DELETE FROM state_archive WHERE sha256 = ?", [sha256])
         forget_problems(db, "index", "object", sha256)
         forget_failures(db, "index", "object", sha256)
+        db.execute("DELETE FROM fact_removal WHERE kind = 'image' AND key = ?", [sha256])
         db.execute("DELETE FROM fact_object WHERE object_id = ?", [object_id])
     for study, series, sop in sorted(rows):
         db.execute("DELETE FROM derived_resent WHERE sop_instance_uid = ?", [sop])
@@ -139,6 +142,7 @@ def _images(db: Database, whole: Whole, gone: Gone) -> None:
     for study in sorted({study for study, _, _ in rows}):
         if not _stands(db, "study_instance_uid", study):
             _study(db, study)
+            db.execute("DELETE FROM fact_removal WHERE kind = 'study' AND key = ?", [study])
     gone.add("images", len(ids))
     gone.hashes += [sha256 for _, sha256 in whole.objects]
 
@@ -207,20 +211,39 @@ def _without_images(db: Database, uids: Collection[str]) -> None:
 def _messages(db: Database, settings: Settings, whole: Whole, gone: Gone) -> None:
     for frame_id in whole.frames:
         sha256, raw = db.execute("SELECT sha256, raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
-        left = without_patient(bytes(raw), settings, whole.numbers)
         forget_frame(db, frame_id, sha256)
-        if left is None:
+        before = kept(db, "message", sha256)
+        if before is not None:
+            left, named = _said_of_others(db, sha256, before, whole)
+        else:
+            left = without_patient(bytes(raw), settings, whole.numbers)
+            named = None if left is None else hashlib.sha256(left).hexdigest()
+        if left is None or named is None:
             db.execute("DELETE FROM fact_frame_receipt WHERE frame_id = ?", [frame_id])
             db.execute("DELETE FROM fact_frame WHERE frame_id = ?", [frame_id])
         else:
-            _keep_of_others(db, frame_id, left)
+            _keep_of_others(db, frame_id, left, sha256=named)
         gone.hashes.append(sha256)
     gone.add("messages", len(whole.frames))
 
 
-def _keep_of_others(db: Database, frame_id: int, left: bytes) -> None:
+def _said_of_others(db: Database, sha256: str, before: dict[str, Any], whole: Whole) -> tuple[bytes | None, str | None]:
+    """The same of a frame whose text retention has removed: what had been read of it is all there is.
+
+    The text of the others (none), and the name of what is left.
+    """
+    left = without_persons(before, whole.numbers)
+    if left is None:
+        db.execute("DELETE FROM fact_removal WHERE kind = 'message' AND key = ?", [sha256])
+        return None, None
+    said = json.dumps(left)
+    named = hashlib.sha256(said.encode()).hexdigest()
+    db.execute("UPDATE fact_removal SET key = ?, kept = ? WHERE kind = 'message' AND key = ?", [named, said, sha256])
+    return b"", named
+
+
+def _keep_of_others(db: Database, frame_id: int, left: bytes, *, sha256: str) -> None:
     """A frame of several patients as a frame of the others, under a new number, so that it is read anew."""
-    sha256 = hashlib.sha256(left).hexdigest()
     (number,) = db.execute("SELECT max(frame_id) + 1 FROM fact_frame").fetchone()
     known = db.execute("SELECT frame_id FROM fact_frame WHERE sha256 = ?", [sha256]).fetchone()
     if known is None:
@@ -231,7 +254,7 @@ def _keep_of_others(db: Database, frame_id: int, left: bytes) -> None:
     db.execute("DELETE FROM fact_frame WHERE frame_id = ?", [frame_id])
 
 
-def _study_ids(db: Database, whole: Whole, gone: Gone, *, now: datetime) -> None:
+def _study_ids(db: Database, settings: Settings, whole: Whole, gone: Gone, *, now: datetime) -> None:
     for one in whole.study_ids:
         gone.add("flags", db.execute("DELETE FROM record_flag WHERE episode = ?", [one]).rowcount)
         _worklist(db, one)
@@ -239,7 +262,10 @@ def _study_ids(db: Database, whole: Whole, gone: Gone, *, now: datetime) -> None
             db.execute(f"DELETE FROM {table} WHERE unit_key = ?", [one])
         for table, column in IN_RECORDS:
             db.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", [one, ERASED])
-    _fits(db, whole.study_ids, gone)
+    if settings.retention.erased_from_fits == "erased":
+        _fits(db, whole.study_ids, gone)
+    else:
+        _fits_without_id(db, whole.study_ids, gone)
     _exports(db, set(whole.study_ids))
     _reports(db, whole, gone, now=now)
 
@@ -259,6 +285,20 @@ def _fits(db: Database, study_ids: Iterable[str], gone: Gone) -> None:
             [buffer.getvalue(), len(rows) - len(left), fit_id],
         )
         gone.add("rows of fits", len(rows) - len(left))
+
+
+def _fits_without_id(db: Database, study_ids: Iterable[str], gone: Gone) -> None:
+    """Leave the person's rows in what was fitted, under an id that leads to nobody: each fit can be computed again."""
+    ids = {one: f"{ERASED}-{token_hex(8)}" for one in study_ids}
+    for fit_id, text in db.execute("SELECT fit_id, snapshot FROM record_fit").fetchall():
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        left = [[ids.get(row[0], row[0]), *row[1:]] if row else row for row in rows]
+        if left == rows:
+            continue
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer, lineterminator="\n").writerows(left)
+        db.execute("UPDATE record_fit SET snapshot = ? WHERE fit_id = ?", [buffer.getvalue(), fit_id])
+        gone.add("rows of fits without their id", sum(one != other for one, other in zip(left, rows, strict=True)))
 
 
 def _exports(db: Database, ids: Collection[str]) -> None:
@@ -294,7 +334,7 @@ def _reports(db: Database, whole: Whole, gone: Gone, *, now: datetime) -> None:
             "UPDATE record_report SET text = ?, html = ? WHERE report_id = ?", [note, f"<p>{note}</p>", report_id]
         )
         for mail_id, mime in mails:
-            db.execute("UPDATE record_mail SET mime = ? WHERE mail_id = ?", [_without_content(mime, note), mail_id])
+            db.execute("UPDATE record_mail SET mime = ? WHERE mail_id = ?", [without_content(mime, note), mail_id])
             db.execute(
                 "DELETE FROM state_outgoing WHERE kind = 'mail' AND key = ? AND status <> 'done'", [str(mail_id)]
             )
@@ -312,16 +352,6 @@ def _said(mime: bytes) -> str:
 
 def _names(text: str, words: Iterable[str]) -> bool:
     return any(word in text for word in words)
-
-
-def _without_content(mime: bytes, note: str) -> bytes:
-    before = message_from_bytes(mime, policy=SMTP)
-    mail = EmailMessage(policy=SMTP)
-    for name in ("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"):
-        if before[name] is not None:
-            mail[name] = before[name]
-    mail.set_content(note)
-    return mail.as_bytes()
 
 
 def tombstone(whole_hashes: list[str], gone: Gone, *, why: str, by: str, at: datetime) -> dict[str, object]:

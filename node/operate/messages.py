@@ -18,6 +18,8 @@ WHERE source IN (SELECT 'message ' || id FROM messages WHERE {public_id_sql("id"
 def show_message(db: Database, settings: Settings, message_id: str) -> dict[str, object]:
     """Receipts, messages, problems, what is read from it today, and the text of the frame a message came in.
 
+    Of a message whose text was removed stays what had been read of it; ``removed_at`` says when that was.
+
     Raises
     ------
     InputError
@@ -26,13 +28,17 @@ def show_message(db: Database, settings: Settings, message_id: str) -> dict[str,
     frame_id = find_frame(db, message_id)
     sha256, raw = db.execute("SELECT sha256, raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
     short = public_id(sha256)
+    (removed_at,) = db.execute(
+        "SELECT max(removed_at) FROM fact_removal WHERE kind = 'message' AND key = ?", [sha256]
+    ).fetchone()
     receipts = "SELECT received_at, peer_address, ack FROM fact_frame_receipt WHERE frame_id = ? ORDER BY receipt_id"
     return {
         "sha256": sha256,
         "receipts": list(db.query(receipts, [frame_id])),
         "messages": list(db.query(f"SELECT * FROM messages WHERE {public_id_sql('id')} = ? ORDER BY id", [short])),
         "problems": list(db.query(PROBLEMS, [short])),
-        "read_today": interpretation_json(raw, settings),
+        "removed_at": removed_at,
+        "read_today": None if removed_at else interpretation_json(raw, settings),
         "text": _text(raw, settings).splitlines(),
     }
 

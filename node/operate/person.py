@@ -16,6 +16,7 @@ from node.settings import Settings
 from node.store.archive import Archive
 from node.store.pending import person_key
 from node.store.pseudonym import pseudonym, pseudonym_key
+from node.store.removed import names_one_of, removed_messages
 
 IDENTIFYING = ("PatientID", "IssuerOfPatientID", "PatientName")
 
@@ -43,10 +44,11 @@ def find(db: Database, archive: Archive, settings: Settings, patient: str) -> Wh
         Nothing is known of it.
     """
     numbers = _numbers(db, settings, patient)
+    without_text = {frame_id for frame_id, found in removed_messages(db).items() if names_one_of(found, numbers)}
     frames = tuple(
         frame_id
         for frame_id, raw in db.execute("SELECT frame_id, raw FROM fact_frame ORDER BY frame_id")
-        if names_patient(bytes(raw), settings, numbers)
+        if frame_id in without_text or names_patient(bytes(raw), settings, numbers)
     )
     objects = _objects(db, archive, settings, numbers)
     if not (frames or objects or _is_known(db, numbers)):

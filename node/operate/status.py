@@ -39,6 +39,9 @@ COUNTS = {
     "units of work failed": "SELECT count(*) FROM state_failure WHERE final = 1",
     "objects to be sent on": "SELECT count(*) FROM state_outgoing WHERE kind = 'forward' AND status = 'waiting'",
     "mails waiting": "SELECT count(*) FROM state_outgoing WHERE kind = 'mail' AND status = 'waiting'",
+    "images removed by retention": "SELECT count(*) FROM fact_removal WHERE kind = 'image'",
+    "messages removed by retention": "SELECT count(*) FROM fact_removal WHERE kind = 'message'",
+    "reports removed by retention": "SELECT count(*) FROM fact_removal WHERE kind = 'report'",
     "mails undeliverable": "SELECT count(*) FROM state_outgoing WHERE kind = 'mail' AND status = 'dead'",
 }
 """The counts of ``vbq-node status``, of the metrics and of nothing else."""

@@ -39,6 +39,7 @@ EVENTS: Mapping[str, Event] = {
     "logged out": Event(code="110114", meaning="User Authentication", action="E", kind=("110123", "Logout")),
     "audit list": Event(code="110101", meaning="Audit Log Used"),
     "erase": Event(code="110110", meaning="Patient Record", action="D"),
+    "removed": Event(code="110110", meaning="Patient Record", action="D"),
     "export": Event(code="110106", meaning="Export"),
     "pool export": Event(code="110106", meaning="Export"),
     "backup": Event(code="110106", meaning="Export"),

@@ -24,6 +24,7 @@ from node.store.archive import Archive
 from node.store.database import insert, writing
 from node.store.pending import touch
 from node.store.reasons import stored
+from node.store.removed import removed_since
 
 ONE = Readers()
 """One reader is enough."""
@@ -165,7 +166,8 @@ def find_slice(db: Database, series_uid: str, reading: Reading) -> FoundSlice:
     Raises
     ------
     SliceError
-        There is none, or more than one (of different content): nobody can say which one the reader saw.
+        There is none, or more than one (of different content): nobody can say which one the reader saw. Or retention
+        has removed it.
     """
     number = reading.instance_number
     found = db.execute(
@@ -179,6 +181,8 @@ def find_slice(db: Database, series_uid: str, reading: Reading) -> FoundSlice:
     if len(found) > 1:
         raise SliceError(Reason("slice-ambiguous", {"slice": number, "images": len(found)}))
     ((sha256, sop_instance_uid, frames),) = found
+    if (date := removed_since(db, sha256)) is not None:
+        raise SliceError(Reason("images-removed", {"date": date[:10]}))
     if reading.frame_number is None and frames:
         raise SliceError(Reason("frame-not-named", {"slice": number, "frames": frames}))
     if reading.frame_number is not None and not 1 <= reading.frame_number <= frames:

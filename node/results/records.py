@@ -242,7 +242,9 @@ def _result(
 ) -> Result:
     earlier = None if before is None else load_earlier(db, settings, before.result_id)
     row = db.execute(SLICE, [finding.series_instance_uid, finding.sop_instance_uid]).fetchone()
-    image = None if row is None else Archive(settings.storage.folder).path(row[0])
+    path = None if row is None else Archive(settings.storage.folder).path(row[0])
+    # Retention may have removed it since.
+    image = path if path is not None and path.is_file() else None
     return Result(
         kind=kind,
         destination=destination.name,
@@ -255,6 +257,7 @@ def _result(
         version=1 if earlier is None else earlier.version + 1,
         replaces=earlier,
         made_at=at.astimezone(settings.site.zone),
+        banner=settings.site.banner,
     )
 
 

@@ -144,6 +144,19 @@ FIGURES = (
         labels=("code",),
     ),
     Figure(
+        name="removed",
+        help="What retention has removed, by kind",
+        sql="SELECT kind, count(*) FROM fact_removal GROUP BY kind",
+        labels=("kind",),
+        grows=True,
+    ),
+    Figure(
+        name="last_retention_timestamp_seconds",
+        help="When retention was at work last, and found something to remove or nothing",
+        sql="SELECT unixepoch(max(finished_at)) FROM state_run WHERE kind = 'retention' AND status = 'done' "
+        "AND unixepoch(finished_at) <= unixepoch(:now)",
+    ),
+    Figure(
         name="last_night_timestamp_seconds",
         help="When the last night was done",
         sql="SELECT unixepoch(max(finished_at)) FROM state_run WHERE kind = 'nightly' AND status = 'done' "

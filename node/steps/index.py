@@ -18,7 +18,7 @@ from analytics.vbq.criterion import Criterion
 from analytics.vbq.header import ImageHeader
 from analytics.vbq.protocol import consensus, scanner_stratum, to_json_dict
 from node.clock import to_text
-from node.dicom.header import MAX_FRAMES, Header, header_to_json
+from node.dicom.header import MAX_FRAMES, Header, header_from_json, header_to_json
 from node.dicom.part10 import misnamed
 from node.dicom.reader import read_header
 from node.dicom.rejection import Rejection
@@ -44,6 +44,7 @@ from node.store.problems import forget_problems, note_problem
 from node.store.pseudonym import pseudonym_key
 from node.store.public_id import public_id_of
 from node.store.reasons import loaded, stored, stored_verdict
+from node.store.removed import kept_header, put_back_measurements
 
 BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""
@@ -121,7 +122,7 @@ def index_objects(db: Database, archive: Archive, *, most: int | None = None) ->
         and (rows := db.execute(PENDING_OBJECTS, [BATCH]).fetchall())
     ):
         read = [
-            (object_id, sha256, tried(partial(_judge, archive, object_id, sha256, *rest)))
+            (object_id, sha256, tried(partial(_judge, db, archive, object_id, sha256, *rest)))
             for object_id, sha256, *rest in rows
         ]
         named = {object_id: rest for object_id, _, *rest in rows}
@@ -181,7 +182,13 @@ def _note_other_names(
 
 
 def _judge(
-    archive: Archive, object_id: int, sha256: str, sop_class_uid: str, sop_instance_uid: str, corrected_id: int | None
+    db: Database,
+    archive: Archive,
+    object_id: int,
+    sha256: str,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    corrected_id: int | None,
 ) -> Header | Reason | None:
     """The header, or why there is none; ``None`` where another object stands in its place.
 
@@ -190,20 +197,23 @@ def _judge(
     if corrected_id is not None and corrected_id != object_id:
         return None
     reason = misnamed(sop_class_uid, sop_instance_uid) if corrected_id is None else None
-    return reason or _read(archive, sha256)
+    return reason or _read(db, archive, sha256)
 
 
-def _read(archive: Archive, sha256: str) -> Header | Reason:
-    """The header, or why there is none."""
+def _read(db: Database, archive: Archive, sha256: str) -> Header | Reason:
+    """The header, of a removed image that which it had, or why there is none."""
     try:
         return read_header(archive.path(sha256))
     except FileNotFoundError:
-        return Reason("file-missing")
+        header = kept_header(db, sha256)
+        return Reason("file-missing") if header is None else header_from_json(header)
     except DicomReadError as error:
         return error.reason
 
 
 def _insert_instance(db: Database, object_id: int, header: Header) -> None:
+    # A header that was kept has its names hashed already.
+    signed = header.signed_names or sign(header.names, pseudonym_key(db))
     row = {
         "object_id": object_id,
         "sop_instance_uid": header.sop_instance_uid,
@@ -211,7 +221,7 @@ def _insert_instance(db: Database, object_id: int, header: Header) -> None:
         "study_instance_uid": header.study_instance_uid,
         "modality": header.image.modality,
         "instance_number": header.instance_number,
-        "headers": header_to_json(replace(header, signed_names=sign(header.names, pseudonym_key(db)))),
+        "headers": header_to_json(replace(header, signed_names=signed)),
     }
     insert(db, "derived_instance", [row])
     db.execute(NOT_ALONE, {"uid": header.sop_instance_uid, "object": object_id})
@@ -287,6 +297,7 @@ def _catalogue(db: Database, settings: Settings, uid: str) -> None:
         forget_failure(db, "measure", study, *(Unit("reading", str(one)) for one in _readings(db, series)))
         note_unsent(db, uid)
         _forget_measurements(db, [*series, *withdrawn], candidates)
+        put_back_measurements(db, uid, inputs)
         if patient.authority is not None and patient.patient_id is not None:
             touch(db, patient.authority, patient.patient_id)
 

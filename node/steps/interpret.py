@@ -1,8 +1,10 @@
 """The interpretation step: frames that no message is known of yet become messages and what they say."""
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from itertools import accumulate
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -20,6 +22,7 @@ from node.store.pending import touch, touch_specimen
 from node.store.problems import forget_problems, note_problem
 from node.store.pseudonym import pseudonym_key
 from node.store.reasons import stored
+from node.store.removed import kept, put_back_message
 
 STEP = "interpret"
 TOLD_BY_SENDER = (*PROCEDURE_PROBLEMS.values(), *UNREAD, UNKNOWN_CODE)
@@ -78,8 +81,23 @@ def store_frame(db: Database, frame_id: int, sha256: str, interpretations: list[
     """
     merged: list[bool] = []
     with barrier(db, STEP, Unit("message", sha256, "1"), instead=partial(_store_unstorable, db, frame_id)):
-        merged.append(_store_interpretations(db, frame_id, sha256, interpretations, key))
+        before = kept(db, "message", sha256)
+        if before is not None:
+            merged.append(_put_back(db, frame_id, before))
+        else:
+            merged.append(_store_interpretations(db, frame_id, sha256, interpretations, key))
     return any(merged)
+
+
+def _put_back(db: Database, frame_id: int, before: Mapping[str, Any]) -> bool:
+    """Store what a frame said whose text was removed; whether there is a merge among it."""
+    extracts = put_back_message(db, frame_id, before)
+    for one in extracts:
+        touch(db, one["authority"], one["patient_id"])
+        if one["kind"] == "specimen":
+            content = json.loads(one["content"])
+            touch_specimen(db, content["specimen"], content["taken_at"])
+    return any(one["kind"] in ("merge", "unmerge") for one in extracts)
 
 
 def _store_unstorable(db: Database, frame_id: int, _: Reason) -> None:

@@ -4,6 +4,7 @@ from sqlite_utils import Database
 
 from node.steps.unmeasured import pending_studies
 from node.store.pending import UNDERIVED_IMPORTS
+from node.store.removed import MEASURED
 
 ROI_ALGORITHM = ("vbq-roi", "1")
 """Name and version of the measurement of a person's circles. The version is raised when the same circles would give
@@ -14,12 +15,12 @@ SELECT (SELECT count(*) FROM fact_object) - (SELECT count(*) FROM derived_instan
      - (SELECT count(*) FROM derived_superseded) - (SELECT count(*) FROM derived_problem WHERE step = 'index')
 """
 
-UNMEASURED_READINGS = """
+UNMEASURED_READINGS = f"""
 FROM fact_reading AS r
 JOIN derived_series AS s USING (series_instance_uid)
 LEFT JOIN derived_measurement AS m
     ON m.series_instance_uid = r.series_instance_uid AND m.reading_id = r.reading_id
-    AND m.instances_sha256 = s.instances_sha256 AND m.algorithm_name = ? AND m.algorithm_version = ?
+    AND m.instances_sha256 = s.instances_sha256 AND (m.algorithm_name = ? AND m.algorithm_version = ? OR {MEASURED})
 WHERE m.reading_id IS NULL AND s.stale = 0
   AND r.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)
   AND NOT EXISTS (SELECT 1 FROM state_failure AS f

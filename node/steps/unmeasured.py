@@ -3,8 +3,9 @@
 from sqlite_utils import Database
 
 from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from node.store.removed import MEASURED
 
-PENDING = """
+PENDING = f"""
 FROM derived_series AS s
 WHERE s.chosen = 1 AND s.stale = 0
   AND NOT EXISTS (SELECT 1 FROM state_failure AS f
@@ -12,7 +13,7 @@ WHERE s.chosen = 1 AND s.stale = 0
                     AND f.final = 1)
   AND NOT EXISTS (SELECT 1 FROM derived_measurement AS m WHERE m.series_instance_uid = s.series_instance_uid
                   AND m.reading_id IS NULL AND m.current = 1 AND m.instances_sha256 = s.inputs_sha256
-                  AND m.algorithm_name = ? AND m.algorithm_version = ?)
+                  AND (m.algorithm_name = ? AND m.algorithm_version = ? OR {MEASURED}))
 """
 """Completed by what is asked for; the parameters are :data:`ALGORITHM`."""
 

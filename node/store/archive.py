@@ -23,13 +23,28 @@ from node.errors import StoreError
 
 ARCHIVE_FOLDER = "dicom"
 INCOMING_FOLDER = "incoming"
+REMOVED_FOLDER = "removed"
+"""Where a file waits that retention takes away, for as long as a receiver may still be taking it for stored."""
 LOCK_NAME = "dicom.lock"
+FILES_LOCK_NAME = "backup.lock"
 FILE_MODE = 0o440
 FINAL_NAME = re.compile(r"([0-9a-f]{64})\.dcm")
 CHUNK_BYTES = 1024 * 1024
 GROUP_END = 144
 """Where File Meta Information begins to count its length, and that length is the four bytes before: preamble, prefix
 and the first element of it (PS3.10, section 7.1)."""
+
+
+@contextmanager
+def files_alone(folder: Path) -> Iterator[bool]:
+    """Hold the lock of those who copy or delete files of a data folder; yields whether it could be had."""
+    with (folder / FILES_LOCK_NAME).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +192,39 @@ class Archive:
         """Put a complete file that was left in ``incoming/`` under its name."""
         leftover.rename(self.path(sha256))
         self.settle(sha256)
+
+    def set_aside(self, sha256: str) -> int:
+        """Take a file out of its place, to be deleted or put back; its size, 0 where there is none."""
+        folder = self._root / REMOVED_FOLDER
+        folder.mkdir(exist_ok=True)
+        path = self.path(sha256)
+        try:
+            size = path.stat().st_size
+            path.rename(folder / path.name)
+        except FileNotFoundError:
+            return 0
+        self.settle(sha256)
+        return size
+
+    def aside(self) -> dict[str, os.stat_result]:
+        """The SHA-256 and state of the files that were set aside."""
+        folder = self._root / REMOVED_FOLDER
+        if not folder.is_dir():
+            return {}
+        named = [(FINAL_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
+        return {name[1]: path.stat() for name, path in named if name}
+
+    def put_back(self, sha256: str) -> None:
+        """Put a file that was set aside back into its place, unless there is one."""
+        path = self._root / REMOVED_FOLDER / f"{sha256}.dcm"
+        if self.path(sha256).exists():
+            path.unlink(missing_ok=True)
+        else:
+            self.adopt(path, sha256)
+
+    def delete_aside(self, sha256: str) -> None:
+        """Delete a file that was set aside."""
+        (self._root / REMOVED_FOLDER / f"{sha256}.dcm").unlink(missing_ok=True)
 
     def begin(self, *, header: bytes, transfer_syntax_uid: str) -> "Incoming":
         """Begin to store a data set that comes in pieces; parameters and errors as of :meth:`store`."""

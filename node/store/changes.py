@@ -49,7 +49,7 @@ NOTED = (
     Noted(table="derived_link", kind=EPISODE, key="row.episode"),
     Noted(table="derived_import_row", kind=EPISODE, key="row.id"),
     Noted(table="record_flag", kind=EPISODE, key="row.episode", actions=ONCE),
-    Noted(table="record_report", kind=REPORT, key="row.report_id", actions=ONCE),
+    Noted(table="record_report", kind=REPORT, key="row.report_id"),
     Noted(table="record_mail", kind=REPORT, key="row.report_id", actions=ONCE),
     Noted(
         table="state_outgoing",

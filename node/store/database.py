@@ -167,15 +167,16 @@ def bound_wal(db: Database, folder: Path) -> bool:
     return not busy
 
 
-def insert(db: Database, table: str, rows: Iterable[Mapping[str, object]]) -> None:
+def insert(db: Database, table: str, rows: Iterable[Mapping[str, object]], *, or_ignore: bool = False) -> None:
     """Insert rows that all have the same columns.
 
     In place of sqlite-utils' own ``insert``, which makes a table where a name is misspelt.
     """
+    how = "INSERT OR IGNORE" if or_ignore else "INSERT"
     for row in rows:
         columns = ", ".join(row)
         values = ", ".join(f":{name}" for name in row)
-        db.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", dict(row))
+        db.execute(f"{how} INTO {table} ({columns}) VALUES ({values})", dict(row))
 
 
 def _require_none_lost(path: Path) -> None:

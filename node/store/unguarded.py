@@ -1,4 +1,4 @@
-"""Facts and records may be deleted and changed by one thing alone: the erasure of a person."""
+"""Facts and records may be deleted and changed by two things alone: the erasure of a person, and retention."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -11,10 +11,13 @@ from analytics.vbq.header import ImageHeader
 from node.dicom.header import Slice, header_from_json
 from node.measure.decoding import read_slice
 from node.store.archive import Archive
+from node.store.removed import STANDS
 
-IMAGES = """
+IMAGES = f"""
 SELECT o.sha256, i.instance_number, i.headers FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
-WHERE i.series_instance_uid = ? AND i.modality = 'MR' ORDER BY i.instance_number, o.sha256
+WHERE i.series_instance_uid = ? AND i.modality = 'MR'
+  AND NOT EXISTS (SELECT 1 FROM fact_removal WHERE key = o.sha256 AND {STANDS})
+ORDER BY i.instance_number, o.sha256
 """
 T2_ECHO_MS = 60.0
 """Echo time from which a spin echo is T2-weighted."""
@@ -52,7 +55,7 @@ class Placed:
 
 
 def slices_of(db: Database, series_uid: str) -> list[Placed]:
-    """All slices of a series, from one side to the other."""
+    """All slices of a series whose files are here, from one side to the other."""
     found = []
     for sha256, number, headers in db.execute(IMAGES, [series_uid]).fetchall():
         header = header_from_json(headers)

@@ -4,7 +4,7 @@ import hashlib
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from node.store.archive import Archive
 from node.store.database import open_database
+from node.store.removed import removed_images
 from tests.node.bad_things import BadObject, bad_messages, bad_objects
 from tests.node.dicom_samples import encode, mr_image
 from tests.node.hl7_world import Peer
@@ -52,6 +53,11 @@ class Ledger:
         """Note an AA or CA."""
         self.messages.add(message)
         self.more.set()
+
+    def forget(self, uids: Collection[str], messages: Collection[bytes]) -> None:
+        """Somebody's, who was erased: none of it has to be there any more."""
+        self.images = {digest: uid for digest, uid in self.images.items() if uid not in uids}
+        self.messages -= set(messages)
 
 
 def until_acknowledged(do: Callable[[], bool], stop: threading.Event | None = None) -> bool:
@@ -190,13 +196,21 @@ class Compared:
 
 
 def compare(folder: Path, ledger: Ledger) -> Compared:
-    """Compare the bytes of all that was acknowledged with the files of the archive and the frames of the database."""
+    """Compare the bytes of all that was acknowledged with the files of the archive and the frames of the database.
+
+    Of what retention has removed only the record is there.
+    """
     archive = Archive(folder)
     wrong: list[str] = []
     with closing(open_database(folder)) as db:
         found: dict[str, str] = {}
+        removed = removed_images(db)
+        gone = set()
         for sha256, uid, size in db.execute("SELECT sha256, sop_instance_uid, size_bytes FROM fact_object"):
             path = archive.path(sha256)
+            if sha256 in removed:
+                gone.add(uid)
+                continue
             if not path.is_file() or path.stat().st_size != size:
                 wrong.append(f"the file of a record is not there, or of another size: {sha256[:12]}")
                 continue
@@ -205,20 +219,25 @@ def compare(folder: Path, ledger: Ledger) -> Compared:
             if hashlib.sha256(f"{ExplicitVRLittleEndian}\0".encode() + content).hexdigest() != sha256:
                 wrong.append(f"a file does not bear the hash of its content: {sha256[:12]}")
             found[hashlib.sha256(content).hexdigest()] = uid
-        frames = [bytes(raw) for (raw,) in db.execute("SELECT raw FROM fact_frame")]
+        frames = [(sha256, bytes(raw)) for sha256, raw in db.execute("SELECT sha256, raw FROM fact_frame")]
+        texts_removed = {key for (key,) in db.execute("SELECT key FROM fact_removal WHERE kind = 'message'")}
         (whole,) = db.execute("PRAGMA integrity_check").fetchone()
     if whole != "ok":
         wrong.append(f"integrity_check: {whole}")
-    wrong += [f"lost image {ledger.images[digest]}" for digest in ledger.images.keys() - found.keys()]
+    lost = [uid for digest, uid in ledger.images.items() if digest not in found and uid not in gone]
+    wrong += [f"lost image {uid}" for uid in lost]
     wrong += [f"image that nobody sent {uid}" for digest, uid in found.items() if digest not in ledger.offered]
-    wrong += [f"lost message {message[:60]!r}" for message in ledger.messages - set(frames)]
-    if len(frames) != len(set(frames)):
-        wrong.append(f"{len(frames) - len(set(frames))} messages are stored twice")
+    kept = {sha256 for sha256, _ in frames}
     wrong += [
-        f"message that nobody sent {raw[:60]!r}"
-        for raw in frames
-        if hashlib.sha256(raw).hexdigest() not in ledger.offered
+        f"lost message {message[:60]!r}"
+        for message in ledger.messages
+        if hashlib.sha256(message).hexdigest() not in kept
     ]
+    for sha256, raw in frames:
+        if sha256 not in ledger.offered:
+            wrong.append(f"message that nobody sent {raw[:60]!r}")
+        if (raw == b"") != (sha256 in texts_removed) or (raw and hashlib.sha256(raw).hexdigest() != sha256):
+            wrong.append(f"message with another text {sha256[:12]}")
     return Compared(wrong=tuple(wrong), images=len(found), messages=len(frames))
 
 

@@ -5,10 +5,12 @@ real one in its own processes; its clock is moved (``moved_clock``), so that eac
 patients of the demo come, with their messages; on some days also what is wrong (``tests/node/bad_things.py``), a
 restart, a kill of all processes while the day's data come, connections that are cut in the middle, a full disk (a tmpfs
 that is made small, where mounting is allowed; else ``storage.keep_free_mb``), a clock that jumps a day ahead and back.
+Every third day is backed up, on some a person is erased, and after a week retention removes what is done with.
 
-At the end what was acknowledged is compared with what is stored, byte for byte; all views with those of a rebuild;
-the counts with each other and with what was sent; memory and descriptors of each role at the ends of the days; and
-``problems`` with the causes that were given. Exit code 1: something is not as it should be.
+At the end what was acknowledged is compared with what is stored, byte for byte; all views with those of a rebuild, and
+with those of the last backup, restored to another folder and derived again; the audit with its seals; the counts with
+each other and with what was sent; memory and descriptors of each role at the ends of the days; and ``problems`` with
+the causes that were given. Exit code 1: something is not as it should be.
 """
 
 import argparse
@@ -47,6 +49,9 @@ FIRST = date(2026, 3, 2)
 ZONE = ZoneInfo("Europe/Vienna")
 CLOCK = Path(__file__).with_name("moved_clock")
 QUIET_S = 1.0
+REMOVED_AFTER_DAYS = 7
+ERASED_AFTER_DAYS = 4
+"""The person who is erased came so many days before."""
 PATIENCE_S = 900.0
 MEMORY_ROOM_MIB, DESCRIPTORS_ROOM = 60.0, 12
 """By so much a role may be larger in the last third of the days than in the first third but one."""
@@ -219,6 +224,8 @@ class Soak:
     ledger: Ledger = field(default_factory=Ledger)
     happened: Counter[str] = field(default_factory=Counter)
     sent: list[Arriving] = field(default_factory=list)
+    erased: set[str] = field(default_factory=set)
+    """Keys of the patients."""
     memory: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     descriptors: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     wrong: list[str] = field(default_factory=list)
@@ -230,7 +237,7 @@ class Soak:
         coming = [arriving(number, one, self.seed) for one in range(self.patients)]
         for happens, every, phase in (
             (self._bad, 5, 1), (self._restart, 3, 2), (self._cut, 6, 3), (self._clock_jump, 9, 4), (self._kill, 4, 3),
-            (self._full_disk, 10, 5),
+            (self._full_disk, 10, 5), (self._erase, 8, 6),
         ):  # fmt: skip
             if number % every == phase:
                 happens(number, coming)
@@ -240,6 +247,9 @@ class Soak:
         self.sent += coming
         self.settle()
         self._night(day + timedelta(days=1))
+        if number % 3 == 0:
+            self.command("backup", "make")
+            self.happened["backup"] += 1
         self._note_size()
 
     def _bad(self, number: int, coming: Sequence[Arriving]) -> None:
@@ -277,6 +287,20 @@ class Soak:
                 status = association.store(coming[0].images[0])
             if status == 0x0000:
                 self.wrong.append("an image was acknowledged on a full disk")
+
+    def _erase(self, number: int, coming: Sequence[Arriving]) -> None:
+        """A person of some days before, of whom the sender's side is then forgotten too."""
+        one = self.sent[(number - ERASED_AFTER_DAYS) * self.patients]
+        # Exit code 3: the backups that may hold the person still are listed.
+        self.command("erase", one.patient.part.number, "--by", "DPO", "--why", "soak", allowed=(0, 3))
+        self.ledger.forget({str(image.SOPInstanceUID) for image in one.images}, one.messages)
+        self.erased.add(one.patient.part.key)
+
+    def command(self, *arguments: str, allowed: Sequence[int] = (0,)) -> None:
+        """A command beside the running node; noted when it fails."""
+        done = vbq_node(*arguments, "--config", str(self.node.config), check=False, timeout_s=PATIENCE_S)
+        if done.returncode not in allowed:
+            self.wrong.append(f"{arguments[0]} exited {done.returncode}: {(done.stdout + done.stderr)[-300:]}")
 
     def settle(self) -> None:
         """Wait until all is derived, also what its quiet time holds back."""
@@ -331,6 +355,9 @@ def judge(soak: Soak, days: int) -> dict[str, object]:
         lost, new = Counter(rows) - Counter(after[view]), Counter(after[view]) - Counter(rows)
         if lost or new:
             soak.wrong.append(f"rebuild: view {view}: {lost.total()} rows gone, {new.total()} new: {_first(lost, new)}")
+    soak.command("audit", "verify")
+    soak.command("backup", "make")
+    _restored(soak, after)
     compared = compare(node.data, soak.ledger)
     soak.wrong += compared.wrong
     counts = _counts(soak, days)
@@ -342,6 +369,23 @@ def judge(soak: Soak, days: int) -> dict[str, object]:
         "problems_by_code": dict(problems), "memory_mib": dict(soak.memory), "descriptors": dict(soak.descriptors),
         "load_average": os.getloadavg(), "wrong": soak.wrong,
     }  # fmt: skip
+
+
+def _restored(soak: Soak, views: dict[str, list[str]]) -> None:
+    """The last backup in another folder, derived again, shows the same."""
+    settings = soak.node.settings
+    assert settings.backup.folder is not None
+    place = soak.node.folder / "restored"
+    text = soak.node.config.read_text().replace(f"folder = '{soak.node.data}'", f"folder = '{place}'")
+    config = soak.node.folder / "restored.toml"
+    config.write_text(text)
+    vbq_node("restore", str(settings.backup.folder), "--config", str(config), timeout_s=PATIENCE_S)
+    vbq_node("rebuild", "--config", str(config), timeout_s=4 * PATIENCE_S)
+    other = Node(soak.node.folder, config=config).views()
+    for view, rows in views.items():
+        lost, new = Counter(rows) - Counter(other[view]), Counter(other[view]) - Counter(rows)
+        if (lost or new) and view not in ("audit", "problems"):
+            soak.wrong.append(f"restore: view {view}: {lost.total()} rows gone, {new.total()} new: {_first(lost, new)}")
 
 
 def _first(*differences: Counter[str]) -> str:
@@ -370,7 +414,7 @@ def _counts(soak: Soak, days: int) -> dict[str, object]:
     reports = number("SELECT count(DISTINCT night) FROM reports WHERE kind = 'nightly'")
     if reports < days:
         soak.wrong.append(f"{reports} reports of {days} nights")
-    expected = Counter(one.patient.part.status for one in soak.sent)
+    expected = Counter(one.patient.part.status for one in soak.sent if one.patient.part.key not in soak.erased)
     found = Counter(str(row["status"]) for row in soak.node.query("SELECT status FROM links"))
     # Some of the patients are drawn so that the score waits for a person, who alone can link them.
     waiting = number("SELECT count(*) FROM links WHERE reason_codes LIKE '%mri-in-review%'")
@@ -378,7 +422,11 @@ def _counts(soak: Soak, days: int) -> dict[str, object]:
     # A bad message may have made somebody of its own.
     if any(most[status] < number for status, number in expected.items()) or waiting > found["linked"]:
         soak.wrong.append(f"links {dict(found)}, {waiting} of them in review; expected {dict(expected)}")
+    removed = Counter(str(row["kind"]) for row in soak.node.query("SELECT kind FROM fact_removal"))
+    if days > 3 * REMOVED_AFTER_DAYS and not {"message", "report"} <= removed.keys():
+        soak.wrong.append(f"retention removed {dict(removed)} only")
     return {
+        "removed": dict(removed),
         "objects": objects,
         "nights": dict(nights),
         "reports": reports,
@@ -401,7 +449,9 @@ def configured(folder: Path, data: Path, history: str, seed: int) -> Node:
     """A node on that data folder, with the imported history of the demo."""
     node = Node(folder)
     text = node.config.read_text().replace(str(folder / "data"), str(data))
-    node.config.write_text(text + "[nightly]\nat = 04:10:00\n")
+    rules = "".join(f"{what}_days = {REMOVED_AFTER_DAYS}\n" for what in ("images", "messages", "reports"))
+    text += f"[nightly]\nat = 04:10:00\n[retention]\n{rules}[backup]\nfolder = '{folder / 'backups'}'\n"
+    node.config.write_text(text)
     node = Node(folder, config=node.config)
     table = folder / "history.csv"
     table.write_text(history, encoding="utf-8")

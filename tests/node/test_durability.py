@@ -255,8 +255,9 @@ def test_every_connection_commits_durably_and_keeps_references(
     assert found == PRAGMAS
 
 
-COPIES = ("operate/backup.py", "operate/restore.py")
-"""What they open besides is a copy of their own, which is whole before anybody else sees it."""
+COPIES = ("operate/backup.py", "operate/restore.py", "operate/upgrade.py")
+"""What they open besides is a copy of their own, which is whole before anybody else sees it, or the database of a node
+that is stopped, which a whole copy replaces in one transaction."""
 
 
 def test_nobody_opens_the_database_another_way() -> None:

@@ -266,7 +266,7 @@ def test_an_alarm_is_said_at_the_patients_it_is_about(db: Database) -> None:
     step = Step(scanner="B", since="2026-02-01", n=20, size=0.15, ci_low=0.1, ci_high=0.2)
     drift = Drift(
         n_frozen=150, n_new=60, evidence=9999.0, step=step, evidence_with_season=9999.0, step_with_season=step,
-        window=60, mean_residual=0.1, z=5.0, cusum_up=30.0, cusum_down=0.0, strata=(),
+        window=60, mean_residual=0.1, z=5.0, cusum_up=30.0, cusum_down=0.0, strata=(), trend=None,
     )  # fmt: skip
     for episode, scanner, day in (
         ("A", "A", "2026-02-20"),

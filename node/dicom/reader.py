@@ -423,8 +423,8 @@ def _integer(dataset: Elements, keyword: str) -> int | None:
 
 
 def _day(value: object) -> date:
-    # ACR-NEMA wrote 2026.11.23; DICOM writes 20261123.
-    digits = _clean(value).replace(".", "")
+    # ACR-NEMA wrote 2026.11.23; DICOM writes 20261123; some systems write 2026-11-23.
+    digits = re.sub(r"(?<=\d)[.-](?=\d)", "", _clean(value))
     if len(digits) != 8 or not digits.isdigit():
         raise ValueError("not a date")
     return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
@@ -437,12 +437,20 @@ def _date(dataset: Dataset, keyword: str) -> date | None:
 def _names(dataset: Dataset) -> list[PersonName]:
     """Every name of the patient, by component group (alphabetic, ideographic, phonetic)."""
     texts = [_texts(dataset, keyword) for keyword in ("PatientName", "OtherPatientNames", "PatientBirthName")]
-    groups = [group.split("^") for text in texts for one in text for group in one.split("=")]
+    groups = [group.split("^") for text in texts for one in text for group in _as_utf_8(one).split("=")]
     return [
         PersonName(family=parts[0], given=" ".join(parts[1:3]))
         for parts in groups
         if any(parts[:3]) and UNDECODABLE not in "".join(parts)
     ]
+
+
+def _as_utf_8(text: str) -> str:
+    """A text of which the bytes are UTF-8 and were declared as Latin-1, which no name that is Latin-1 looks like."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _time_of_day(value: object) -> time:

@@ -26,6 +26,14 @@ TITLES = {
     ("DCM", RETENTION_EXPIRED): RETENTION_EXPIRED,
     ("99DCM4CHEE", "REVOKE_REJECTION"): REVOKED,
 }
+MEANINGS = {
+    "rejected for quality reasons": QUALITY,
+    "rejected for patient safety reasons": PATIENT_SAFETY,
+    "incorrect modality worklist entry": WRONG_WORKLIST_ENTRY,
+    "data retention policy expired": RETENTION_EXPIRED,
+    "data retention period expired": RETENTION_EXPIRED,
+}
+"""The same titles by their meaning (PS3.16, annex D), where a system has codes of its own for them."""
 MAX_INSTANCES = 50_000
 """Most images that one note may name; a study of 10,000 images is rare."""
 
@@ -57,8 +65,9 @@ def rejection_of(dataset: "Dataset") -> Rejection | None:
 
 
 def _title(item: "Dataset") -> str | None:
-    """By code and scheme; a version of the scheme may be given, and says nothing else."""
-    return TITLES.get((_text(item, "CodingSchemeDesignator"), _text(item, "CodeValue")))
+    """By code and scheme, else by its meaning; a version of the scheme may be given, and says nothing else."""
+    code = TITLES.get((_text(item, "CodingSchemeDesignator").upper(), _text(item, "CodeValue").upper()))
+    return code or MEANINGS.get(_text(item, "CodeMeaning").casefold())
 
 
 def _evidence(dataset: "Dataset") -> Iterator[str]:

@@ -73,6 +73,8 @@ def test_a_header_as_sent(tmp_path: Path):
         (0x00100020, b"LO", b"", "patient_id", None),
         (0x00100020, b"LO", b"12\0\0", "patient_id", "12"),
         (0x00100030, b"DA", b"1955.07.04", "birth_date", date(1955, 7, 4)),
+        (0x00100030, b"DA", b"1955-07-04", "birth_date", date(1955, 7, 4)),
+        (0x00100030, b"DA", b"04.07.1955", "birth_date", None),
         (0x00100030, b"DA", b"19550000", "birth_date", None),
         (0x00100030, b"DA", b"unknown ", "birth_date", None),
         (0x00100040, b"CS", b"W ", "sex", None),
@@ -88,6 +90,14 @@ def test_empty_padded_and_impossible_values_cost_only_themselves(
     header = read_header(raw_file(tmp_path / "one", (tag, vr, value)))
     assert getattr(header, field) == read
     assert header.sop_instance_uid == "1.2.3.4"
+
+
+@pytest.mark.parametrize("codec", ["latin-1", "utf-8"])
+def test_a_name_in_utf_8_that_was_declared_as_latin_1_is_read(tmp_path: Path, codec: str):
+    name = "Müller^Jürgen".encode(codec)
+    elements = (0x00080005, b"CS", b"ISO_IR 100"), (0x00100010, b"PN", name + b" " * (len(name) % 2))
+    (read,) = read_header(raw_file(tmp_path / "one", *elements)).names
+    assert (read.family, read.given) == ("Müller", "Jürgen")
 
 
 @pytest.mark.parametrize(

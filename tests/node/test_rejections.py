@@ -148,6 +148,27 @@ def test_other_notes_change_nothing(world: World, value: str, scheme: str):
     assert world.rows("SELECT * FROM problems") == []
 
 
+@pytest.mark.parametrize(
+    ("value", "scheme", "meaning", "code"),
+    [
+        ("113037", "dcm", "", "113037"),
+        ("REJ2", "99LOCAL", "Rejected for Patient Safety Reasons", "113037"),
+        ("REJ3", "99LOCAL", "Incorrect Modality Worklist Entry", "113038"),
+        ("REJ1", "99LOCAL", "Rejected for Quality Reasons", "113001"),
+        ("REJ4", "99LOCAL", "Data Retention Policy Expired", "113039"),
+        ("113000", "DCM", "Of Interest", None),
+        ("113010", "DCM", "Quality Issue", None),
+    ],
+)
+def test_titles_in_codes_of_a_system_are_known_by_their_meaning(
+    value: str, scheme: str, meaning: str, code: str | None
+):
+    found = note(stack(1), value, scheme=scheme)
+    found.ConceptNameCodeSequence[0].CodeMeaning = meaning
+    rejection = rejection_of(found)
+    assert (rejection.code if rejection else None) == code
+
+
 def test_images_that_the_pacs_sends_again_are_restored(world: World):
     images = stack(11)
     world.receive(*images)

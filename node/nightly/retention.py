@@ -30,7 +30,7 @@ from node.steps.unmeasured import ALGORITHM
 from node.steps.unmeasured import PENDING as UNMEASURED
 from node.store import audit
 from node.store.archive import Archive, files_alone
-from node.store.database import REPORT_FOLDER, insert, writing
+from node.store.database import REPORT_FOLDER, forget_wal, insert, writing
 from node.store.derivation import again_since
 from node.store.removed import OF_FRAME, OF_STUDY, STANDS, rows_of
 from node.store.unguarded import erasing
@@ -73,6 +73,11 @@ OF_STUDY_SERIES = (
 OF_STUDY_IMAGES = (
     "FROM derived_instance AS i JOIN fact_object AS o USING (object_id) WHERE i.study_instance_uid = :study"
 )
+IN_EFFECT = (
+    "(SELECT m.status FROM derived_measurement AS m WHERE m.series_instance_uid = s.series_instance_uid "
+    "AND m.current = 1 ORDER BY m.reading_id DESC LIMIT 1)"
+)
+"""Of a row ``s`` of ``derived_series``: the newest reading; none is NULL, which comes last."""
 
 
 def _named(sql: str, *names: str) -> str:
@@ -93,7 +98,7 @@ PERSON_OF_FRAME = (
 
 OF_PERSONS = {
     "on hold": f"SELECT 1 WHERE EXISTS (SELECT 1 FROM ({{persons}}) WHERE person IN ({HELD_PERSONS}))",
-    "operation to come": "SELECT 1 FROM derived_operation WHERE cancelled = 0 AND planned_at >= :today "
+    "operation to come": "SELECT 1 FROM derived_operation WHERE cancelled = 0 AND planned_at >= :operated "
     "AND person IN ({persons})",
     "being derived": "SELECT 1 FROM ({persons}) WHERE person NOT IN (SELECT person FROM derived_person)",
     "in doubt": "SELECT 1 FROM derived_doubt WHERE person IN ({persons}) "
@@ -123,7 +128,7 @@ STUDY_STAYS = {
             for table in ("derived_problem", "state_failure")
         ),
         # What waits for a person.
-        f"SELECT 1 FROM measurements WHERE in_effect = 1 AND status = 'review' AND {OF_STUDY_SERIES}",
+        f"SELECT 1 FROM derived_series AS s WHERE s.study_instance_uid = :study AND {IN_EFFECT} = 'review'",
     ],
     "being derived": [
         f"SELECT 1 FROM derived_series WHERE {OF_STUDY_SERIES} AND stale = 1",
@@ -134,8 +139,8 @@ STUDY_STAYS = {
         f"SELECT 1 {_named(UNMEASURED_READINGS, 'reading_name', 'reading_version')} AND s.study_instance_uid = :study",
     ],
     "not measured": [
-        f"SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM measurements WHERE in_effect = 1 AND status = 'measured' "
-        f"AND {OF_STUDY_SERIES})",
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM derived_series AS s "
+        f"WHERE s.study_instance_uid = :study AND {IN_EFFECT} = 'measured')",
     ],
     "not reported": [
         "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM derived_link AS l JOIN record_flag AS f USING (episode) "
@@ -151,14 +156,20 @@ STUDY_STAYS = {
         f"SELECT 1 FROM fact_reading WHERE added_at >= :before AND {OF_STUDY_SERIES}",
     ],
     "to be sent": [
-        "SELECT 1 FROM state_outgoing WHERE kind = 'forward' AND status <> 'done' "
-        f"AND key IN (SELECT CAST(i.object_id AS TEXT) {OF_STUDY_IMAGES})",
-        "SELECT 1 FROM record_result AS q JOIN state_outgoing AS w ON w.key = CAST(q.result_id AS TEXT) "
-        "AND w.kind IN (q.queue, 'result_check') WHERE w.status <> 'done' AND q.subject IN "
-        "(SELECT series_instance_uid FROM derived_series WHERE study_instance_uid = :study)",
-        "SELECT 1 FROM fact_commitment_request AS c, json_each(c.instances) AS one "
-        "WHERE c.request_id NOT IN (SELECT request_id FROM record_commitment) "
-        f"AND one.value ->> 1 IN (SELECT i.sop_instance_uid {OF_STUDY_IMAGES})",
+        query
+        # Each by the index of what is not done.
+        for status in ("waiting", "dead")
+        for query in (
+            f"SELECT 1 FROM state_outgoing WHERE status = '{status}' AND kind = 'forward' "
+            f"AND key IN (SELECT CAST(i.object_id AS TEXT) {OF_STUDY_IMAGES})",
+            "SELECT 1 FROM state_outgoing AS w JOIN record_result AS q ON q.result_id = CAST(w.key AS INTEGER) "
+            f"AND w.kind IN (q.queue, 'result_check') WHERE w.status = '{status}' AND q.subject IN "
+            "(SELECT series_instance_uid FROM derived_series WHERE study_instance_uid = :study)",
+            "SELECT 1 FROM state_outgoing AS w JOIN fact_commitment_request AS c "
+            "ON c.request_id = CAST(w.key AS INTEGER), json_each(c.instances) AS one "
+            f"WHERE w.status = '{status}' AND w.kind = 'commitment' "
+            f"AND one.value ->> 1 IN (SELECT i.sop_instance_uid {OF_STUDY_IMAGES})",
+        )
     ],
 }
 """Why a study stays, by queries that find something then."""
@@ -240,7 +251,7 @@ class Removed:
 
 def look(db: Database, settings: Settings, *, now: datetime) -> list[Found]:
     """What would be removed now, rule by rule; nothing is done."""
-    return [_found(db, rule, now=now, settings=settings) for rule in _rules(settings)]
+    return [_found(db, rule, now=now) for rule in _rules(settings)]
 
 
 def tidy(db: Database, settings: Settings, *, now: datetime) -> Removed:
@@ -263,8 +274,8 @@ def tidy(db: Database, settings: Settings, *, now: datetime) -> Removed:
         (since,) = db.execute(
             "SELECT min(started_at) FROM state_run WHERE kind = ? AND status = 'running'", [KIND]
         ).fetchone()
-        if since is not None:  # of a run that was killed
-            _delete_files(db, archive, folder, since=since, done=done)
+        if since is not None:
+            _delete_files(archive, folder, _left_by_a_kill(db, since), done)
         day = now.astimezone(settings.site.zone).date().isoformat()
         with writing(db):
             db.execute(
@@ -274,6 +285,7 @@ def tidy(db: Database, settings: Settings, *, now: datetime) -> Removed:
             )
         for rule in _rules(settings):
             _apply(db, settings, archive, rule, done, now=now)
+        forget_wal(db)
         counts = {name: number for name, number in done.counts.items() if number}
         said = ", ".join(f"{number} {name}" for name, number in counts.items()) or "nothing"
         if counts:
@@ -307,6 +319,14 @@ def tidy_daily(db: Database, settings: Settings, *, now: datetime) -> None:
                 _finish(db, archive)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    """What lies on the disk of a thing: images by SHA-256, and the folders of nights."""
+
+    images: tuple[str, ...] = ()
+    nights: tuple[str, ...] = ()
+
+
 # ---- what it is time for ---------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class _Rule:
@@ -329,8 +349,8 @@ def _rules(settings: Settings) -> Iterator[_Rule]:
             yield _Rule(kind=kind, days=number)
 
 
-def _found(db: Database, rule: _Rule, *, settings: Settings, now: datetime) -> Found:
-    about = _about(rule, settings, now)
+def _found(db: Database, rule: _Rule, *, now: datetime) -> Found:
+    about = _about(rule, now)
     all_of = {"study": STUDIES, "message": FRAMES, "report": REPORTS}[rule.kind]
     due, stays = [], dict[str, int]()
     for (key,) in db.execute(all_of, {"before": about["before"]}).fetchall():
@@ -342,11 +362,12 @@ def _found(db: Database, rule: _Rule, *, settings: Settings, now: datetime) -> F
     return Found(kind=rule.kind, rule=rule.name, due=tuple(due), stays=stays)
 
 
-def _about(rule: _Rule, settings: Settings, now: datetime) -> dict[str, str]:
+def _about(rule: _Rule, now: datetime) -> dict[str, str]:
     """What the queries ask with, beside the thing."""
     return {
         "before": to_text(now - timedelta(days=rule.days)),
-        "today": now.astimezone(settings.site.zone).date().isoformat(),
+        # A planned operation is over two days after it, whatever the zone and without a time of day.
+        "operated": to_text(now - timedelta(days=2)),
         "name": ALGORITHM[0],
         "version": ALGORITHM[1],
         "reading_name": ROI_ALGORITHM[0],
@@ -372,24 +393,24 @@ def _why_it_stays(db: Database, kind: Kind, key: str, about: dict[str, str]) -> 
 def _apply(db: Database, settings: Settings, archive: Archive, rule: _Rule, done: Removed, *, now: datetime) -> None:
     """Batch by batch; each is looked at again with the steps held, as something may have come meanwhile."""
     folder = settings.storage.folder
-    found = _found(db, rule, settings=settings, now=now)
+    found = _found(db, rule, now=now)
     size = BATCH[rule.kind]
-    remove: Callable[[str], None] = {
+    remove: Callable[[str], _Files] = {
         "study": lambda study: _remove_study(db, study, rule, done, now=now),
         "message": lambda frame: _remove_message(db, int(frame), rule, done, now=now),
         "report": lambda report: _remove_report(db, report, rule, done, now=now),
     }[rule.kind]
     for start in range(0, len(found.due), size):
         with deriving(folder, wait=True):
-            about = _about(rule, settings, now)
+            about = _about(rule, now)
             again = [key for key in found.due[start : start + size] if _why_it_stays(db, rule.kind, key, about) is None]
             with erasing(db):
-                for key in again:
-                    remove(key)
-        _delete_files(db, archive, folder, since=to_text(now), done=done)
+                files = [remove(key) for key in again]
+        for one in files:
+            _delete_files(archive, folder, one, done)
 
 
-def _remove_study(db: Database, study: str, rule: _Rule, done: Removed, *, now: datetime) -> None:
+def _remove_study(db: Database, study: str, rule: _Rule, done: Removed, *, now: datetime) -> _Files:
     at = to_text(now)
     images = db.execute(IMAGES, [study]).fetchall()
     (inputs,) = db.execute(
@@ -402,18 +423,22 @@ def _remove_study(db: Database, study: str, rule: _Rule, done: Removed, *, now: 
     _note(db, rows, rule, at)
     done.add("studies", 1)
     done.add("images", len(images))
+    return _Files(images=tuple(sha256 for _, sha256, _ in images))
 
 
-def _remove_message(db: Database, frame_id: int, rule: _Rule, done: Removed, *, now: datetime) -> None:
+def _remove_message(db: Database, frame_id: int, rule: _Rule, done: Removed, *, now: datetime) -> _Files:
     (sha256,) = db.execute("SELECT sha256 FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
     said = rows_of(db, OF_FRAME, "frame_id = ?", [frame_id])
     _note(db, [("message", sha256, sha256, json.dumps(said))], rule, to_text(now))
     db.execute("UPDATE fact_frame SET raw = x'' WHERE frame_id = ?", [frame_id])
     done.add("messages", 1)
+    return _Files()
 
 
-def _remove_report(db: Database, report_id: str, rule: _Rule, done: Removed, *, now: datetime) -> None:
-    text, html = db.execute("SELECT text, html FROM record_report WHERE report_id = ?", [report_id]).fetchone()
+def _remove_report(db: Database, report_id: str, rule: _Rule, done: Removed, *, now: datetime) -> _Files:
+    night, kind, text, html = db.execute(
+        "SELECT night, kind, text, html FROM record_report WHERE report_id = ?", [report_id]
+    ).fetchone()
     note = f"This text was removed on {now:%Y-%m-%d} by the rule of retention ({rule.name}); subject and counts stay."
     digest = hashlib.sha256((text + html).encode()).hexdigest()
     _note(db, [("report", report_id, digest, None)], rule, to_text(now))
@@ -423,6 +448,7 @@ def _remove_report(db: Database, report_id: str, rule: _Rule, done: Removed, *, 
     ).fetchall():
         db.execute("UPDATE record_mail SET mime = ? WHERE mail_id = ?", [without_content(mime, note), mail_id])
     done.add("reports", 1)
+    return _Files(nights=(night,) if kind == "nightly" else ())
 
 
 def _note(db: Database, rows: Sequence[tuple[str, str, str, str | None]], rule: _Rule, at: str) -> None:
@@ -437,19 +463,23 @@ def _note(db: Database, rows: Sequence[tuple[str, str, str, str | None]], rule: 
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
-def _delete_files(db: Database, archive: Archive, folder: Path, *, since: str, done: Removed) -> None:
-    """What lies on the disk of the things that were removed since then."""
-    for (sha256,) in db.execute(
-        f"SELECT key FROM fact_removal WHERE removed_at >= ? AND {STANDS} ORDER BY removal_id", [since]
-    ).fetchall():
+def _delete_files(archive: Archive, folder: Path, files: _Files, done: Removed) -> None:
+    for sha256 in files.images:
         done.bytes += archive.set_aside(sha256)
-    for (night,) in db.execute(
+    for night in files.nights:
+        shutil.rmtree(folder / REPORT_FOLDER / night, ignore_errors=True)
+
+
+def _left_by_a_kill(db: Database, since: str) -> _Files:
+    """What lies on the disk of the things that were removed since then."""
+    images = db.execute(f"SELECT key FROM fact_removal WHERE removed_at >= ? AND {STANDS}", [since]).fetchall()
+    nights = db.execute(
         "SELECT DISTINCT r.night FROM record_report AS r "
         "JOIN fact_removal AS k ON k.kind = 'report' AND k.key = r.report_id "
         "WHERE r.kind = 'nightly' AND k.removed_at >= ?",
         [since],
-    ).fetchall():
-        shutil.rmtree(folder / REPORT_FOLDER / night, ignore_errors=True)
+    ).fetchall()
+    return _Files(images=tuple(one for (one,) in images), nights=tuple(one for (one,) in nights))
 
 
 def _finish(db: Database, archive: Archive) -> None:

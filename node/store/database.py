@@ -159,6 +159,11 @@ def bound_wal(db: Database, folder: Path) -> bool:
             return True
     except FileNotFoundError:
         return True
+    return forget_wal(db)
+
+
+def forget_wal(db: Database) -> bool:
+    """Write the write-ahead log back and cut it, so that it holds nothing; false: others are using it now."""
     db.execute("PRAGMA busy_timeout = 0")
     try:
         busy, *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

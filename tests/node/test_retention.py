@@ -55,9 +55,6 @@ def db(folder: Path) -> Iterator[Database]:
     with writing(opened):
         # The archive that images go to has taken them, and whoever asked for a commitment has heard the answer.
         opened.execute("UPDATE state_outgoing SET status = 'done'")
-        opened.execute(
-            "INSERT INTO record_commitment SELECT request_id, requested_at, 0, '[]' FROM fact_commitment_request"
-        )
     yield opened
     opened.close()
 

@@ -21,7 +21,7 @@ from node.settings import Settings, Web, WebProxy, load_settings
 from node.steps.worker import run_pending
 from node.store import audit
 from node.store.archive import Archive
-from node.store.database import insert, open_database
+from node.store.database import open_database
 from node.store.public_id import public_id_of
 from tests.node.web_world import PASSWORD, Browser, make_node, serving
 from tests.ports import free_port
@@ -468,28 +468,6 @@ def test_an_address_that_is_not_allowed_is_closed(tmp_path: Path) -> None:
             raw.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
             heard = raw.recv(100)
         assert heard == b""
-
-
-def test_markup_in_what_messages_and_images_bring_stays_text(tmp_path: Path) -> None:
-    settings = make_node(tmp_path)
-    evil = "<script>alert(1)</script>"
-    with closing(open_database(tmp_path)) as db:
-        db.execute("UPDATE derived_blood_count SET status = 'held', specimen = ? || specimen", [evil])
-        problem = {
-            "step": "index",
-            "unit_kind": "study",
-            "unit_key": evil,
-            "unit_part": 0,
-            "code": evil,
-            "reasons": "[]",
-        }
-        insert(db, "derived_problem", [problem])
-    with serving(settings):
-        for name in ("reader", "engineer", "surgeon"):
-            browser = logged_in(settings, name)
-            page = browser.get("/").text
-            assert evil not in page
-            assert "&lt;script&gt;" in page or name == "surgeon"
 
 
 def test_nothing_of_a_patient_stands_in_an_address(pages: Settings) -> None:

@@ -265,7 +265,9 @@ def test_another_material_is_no_blood_count(panel: str) -> None:
     [
         "血常规+尿素", "血常规,尿酸", "Hemograma, urea", "Blutbild, Harnstoff", "Blutbild Dialyseprofil",
         "CBC dialysis unit", "OAK, мочевина", "Morfologia krwi", "Ascites clinic FBC",
-        "Knochenmarkstransplantation: Blutbild", "Gelenkersatz OP: Blutbild", "FBC - Urology", "CBC, joint clinic",
+        "Knochenmarkstransplantation: Blutbild", "Gelenkersatz OP: Blutbild",
+        "Joint replacement preop labs", "Gelenkersatz Routinelabor",
+        "Analítica de sangre y orina", "FBC - Urology", "CBC, joint clinic",
     ],
 )  # fmt: skip
 def test_a_blood_count_of_a_clinic_for_another_material_is_one(panel: str) -> None:

@@ -71,6 +71,21 @@ def test_where_something_is_wrong_it_is_as_it_was(old: Path, monkeypatch: pytest
     assert unfinished(old) is None
 
 
+def test_a_migration_that_loses_a_row_is_taken_back(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tables(old / "node.db")
+
+    def lossy(path: Path, **named: object) -> None:
+        migrate.bring_to_newest(path, pseudonym_key="", copied=True)
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("DROP TRIGGER record_flag_no_delete")
+            db.execute("DELETE FROM record_flag WHERE flag_id = (SELECT max(flag_id) FROM record_flag)")
+
+    monkeypatch.setattr(module, "bring_to_newest", lossy)
+    with pytest.raises(StoreError, match=r"rows are gone from record_flag\. The database is as it was"):
+        upgrade(old, check=fine, at=AT)
+    assert tables(old / "node.db") == before
+
+
 def killed(during: Callable[[], object]) -> None:
     """Do it in a process that is killed by it."""
     pid = os.fork()

@@ -1,7 +1,9 @@
 """The archive: one durable file per content, nothing half-written."""
 
 import errno
+import hashlib
 import os
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.dicom.part10 import file_header
+from node.errors import StoreError
 from node.store.archive import Archive, StoredObject
 from tests.node.dicom_samples import dcmtk, encode, mr_image
 
@@ -132,3 +135,83 @@ def test_a_real_full_disk(tmp_path: Path):
         store(archive, b"c" * 50_000)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_one_receiver_at_a_time(tmp_path: Path):
+    folder = tmp_path / "not" / "there"
+    with Archive(folder).receiving():
+        with pytest.raises(StoreError, match="another DICOM receiver is at work"), Archive(folder).receiving():
+            pass
+        # Who only needs the folders leaves what is being received alone.
+        (folder / "dicom" / "incoming").mkdir(parents=True)
+        half = folder / "dicom" / "incoming" / "half"
+        half.write_bytes(b"half")
+        Archive(folder).require_folders()
+        assert half.exists()
+    with Archive(folder).receiving():
+        pass
+    Archive(folder).require_folders()
+    assert not half.exists()
+    assert sorted(path.name for path in (folder / "dicom").iterdir()) == [*(f"{n:02x}" for n in range(256)), "incoming"]
+
+
+def test_an_archive_that_cannot_be_used_is_said(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot use the archive"):
+        Archive(tmp_path / "file" / "data").require_folders()
+
+
+def test_the_files_of_a_shelf_are_those_that_belong_there(archive: Archive, tmp_path: Path):
+    stored = store(archive, b"abcd")
+    shelf = stored.sha256[:2]
+    assert shelf in set(archive.shelves())
+    place = tmp_path / "dicom" / shelf
+    other = ("0" if shelf[0] != "0" else "1") + stored.sha256[1:]
+    for name in (f"{other}.dcm", f"{stored.sha256}.dcm.new", f"{stored.sha256[:-1]}.dcm", "notes.txt"):
+        (place / name).touch()
+    found = archive.files(shelf)
+    assert {name: state.st_size for name, state in found.items()} == {stored.sha256: stored.size_bytes}
+
+
+def test_what_is_renamed_after_the_beginning_of_a_run_is_not_older(archive: Archive, tmp_path: Path):
+    before = store(archive, b"abcd")
+    with archive.receiving():
+        began = archive.begin_run()
+        after = store(archive, b"efgh")
+    changed = [archive.path(one.sha256).stat().st_ctime_ns for one in (before, after)]
+    assert changed[0] <= began <= changed[1]
+    assert archive.free_bytes() == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+
+
+def test_the_content_of_a_file_has_the_digest_of_its_name(archive: Archive):
+    content = bytes(range(256)) * 10_000  # some chunks of a megabyte
+    incoming = archive.begin(header=header(), transfer_syntax_uid=EXPLICIT)
+    for start in range(0, len(content), 999_999):
+        incoming.write(content[start : start + 999_999])
+    assert incoming.dataset_bytes == len(content)
+    stored = incoming.finish()
+    assert stored.sha256 == hashlib.sha256(EXPLICIT.encode() + b"\0" + content).hexdigest()
+    offset = stored.size_bytes - len(content)
+    assert archive.digest(stored.sha256, EXPLICIT, offset=offset) == stored.sha256
+    assert archive.digest(stored.sha256, EXPLICIT, offset=offset + 1) != stored.sha256
+
+
+def test_what_is_given_up_leaves_nothing_however_often(archive: Archive, tmp_path: Path):
+    incoming = archive.begin(header=header(), transfer_syntax_uid=EXPLICIT)
+    incoming.write(b"abcd")
+    assert len(archive.leftovers()) == 1
+    incoming.discard()
+    incoming.discard()
+    assert (archive.leftovers(), files(tmp_path)) == ([], [])
+
+
+def test_nowhere_there_is_nothing_left_over(tmp_path: Path):
+    assert Archive(tmp_path / "none").leftovers() == []
+
+
+def test_a_file_that_cannot_be_written_on_leaves_nothing(archive: Archive, tmp_path: Path):
+    incoming = archive.begin(header=header(), transfer_syntax_uid=EXPLICIT)
+    incoming._file.close()  # the next write fails
+    with pytest.raises(ValueError, match="closed file"):
+        incoming.write(b"abcd")
+    assert files(tmp_path) == []

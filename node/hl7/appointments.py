@@ -55,8 +55,11 @@ SEGMENTS = ("SCH", "ARQ", "TQ1", "AIS", "AIG", "AIL", "AIP", "PR1", "PV1", "NTE"
 """The segments that tell of an appointment."""
 
 _CANCELLED = re.compile(
-    r"^(dc|ca|del)$|cancel|discontin|deleted|no[ -]?show|storn|abgesagt|annul|anulad|geannul|avbok|avbest|avlys|aflys|"
-    r"odwol|zrus|iptal|lemond|peru|отмен|скасов|取消|作废|キャンセル|中止|취소|huy"
+    r"^(dc|ca|del|canc|cncl|cxl|dna)$|cancel|discontin|deleted|no[ -]?show|did not attend|not (performed|done)|abort|"
+    r"declin|\bvoid|withdrawn|storn|abgesagt|abgesetzt|entfall|gelosch|nicht erschienen|annul|anula[dt]|anulow|anulir|"
+    r"geannul|afgezegd|vervallen|verwijderd|avbok|avbest|avlys|aflys|struken|struket|stroket|slettet|odwol|zrus|torol|lemond|"
+    r"iptal|perut|peruut|suspendid|suspensa|suspenso|desmarc|disdett|supprim|eliminad|excluid|ponist|otkaz|atcelt|atsauk|tuhist|"
+    r"batal|ακυρ|отмен|скасов|отказ|аннулир|取消|作废|撤销|撤銷|停止手术|キャンセル|中止|취소|huy|ยกเลิก"
 )
 """Filler status codes (SCH-25, AIS-10, table 0278) by which nothing will happen, also as hospitals write them."""
 _STATUS_COMPONENTS = 2

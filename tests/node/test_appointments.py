@@ -41,13 +41,58 @@ ROOM = "AIS|1|A|OR123^MAIN OR CASE^L|20260201073000"
 
 @pytest.mark.parametrize(
     "status",
-    ["Cancelled", "CANCELED", "Dc", "Deleted", "Noshow", "No show", "Storniert", "已取消", "Annulé", "^Cancelled"],
+    [
+        "Cancelled",
+        "CANCELED",
+        "Dc",
+        "Deleted",
+        "Noshow",
+        "No show",
+        "Storniert",
+        "已取消",
+        "Annulé",
+        "^Cancelled",
+        "Afgezegd",
+        "Anulowano",
+        "Anulată",
+        "Törölve",
+        "Ακυρώθηκε",
+        "Dibatalkan",
+        "ยกเลิก",
+        "Desmarcada",
+        "Disdetto",
+        "Entfällt",
+        "Not performed",
+        "Aborted",
+        "Void",
+        "Suspendida",
+        "已撤销",
+        "Supprimé",
+        "Otkazano",
+        "Peruttu",
+        "Strøket",
+    ],
 )
 def test_a_state_of_the_booking_cancels_it(status: str) -> None:
     assert told(booking(LUMBAR, kind="SIU^S14", status=status))["event"] == "cancelled"
 
 
-@pytest.mark.parametrize("status", ["", "Booked", "Pending", "Started", "Complete", "Overbook", "Confirmed"])
+@pytest.mark.parametrize(
+    "status",
+    [
+        "",
+        "Booked",
+        "Pending",
+        "Started",
+        "Complete",
+        "Overbook",
+        "Confirmed",
+        "Verschoben",
+        "Reprogramado",
+        "改期",
+        "Peru",
+    ],
+)
 def test_other_states_leave_it(status: str) -> None:
     assert told(booking(LUMBAR, kind="SIU^S14", status=status))["event"] == "modified"
 

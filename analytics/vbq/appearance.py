@@ -125,7 +125,7 @@ def doubts_of_signal(image: SagittalImage, score: VbqScore) -> list[Reason]:
 
 
 def _nothing_dark(signal: NDArray[np.float64], fluid: float) -> bool:
-    """Whether even air and cortical bone have signal: all (an offset), or nearly all of it (local contrast enhancement).
+    """Whether air and cortical bone have signal: all of it (an offset), or nearly all (local contrast enhancement).
 
     Corners that were blanked do not count as dark.
     """

@@ -48,6 +48,11 @@ EVENLY_LIFTED = 1.5
 without an offset 2 times and more."""
 DARK_BESIDE_BLANKED = 0.15
 """The darkest hundredth where corners were blanked and the darkest air with them: 0.10 on a real series made so."""
+NOISE_LIFTS = 0.25
+"""What noise adds to the darkest hundredth, over its standard deviation: a low quantile of Rayleigh's distribution."""
+WHOLE_FIELD_MM = 260.0
+"""A field of this size has air at its edges. In a smaller one the darkest hundredth may be as bright as after local
+contrast enhancement (0.06 to 0.16 of the fluid), and what tells the two apart is how much is dark."""
 DARK, DARK_SHARE = 0.3, 0.13
 """Air, vessels and cortical bone are darker than this part of the fluid: 0.15 to 0.51 of the pixels, in fields down to
 240 × 180 mm and with noise of 5 % of marrow as well; local contrast enhancement leaves 0.06 to 0.12."""
@@ -114,17 +119,18 @@ def doubts_of_signal(image: SagittalImage, score: VbqScore) -> list[Reason]:
         found.append(Reason("signal-in-blocks"))
     if float(np.min(image.signal)) < -BELOW_ZERO * fluid:
         found.append(Reason("signals-below-zero"))
-    if _nothing_dark(signal, fluid):
+    noisy = noise(image, score)
+    if _nothing_dark(signal, image.spacing_mm, fluid, noisy):
         found.append(Reason("nothing-dark"))
     # What is drawn behind the back resembles the image by chance.
     if drawn is None and (amplitude := ghost(image, score.vbq_mean * fluid)) is not None:
         found.append(Reason("ghost-of-motion", {"share": amplitude}))
-    if noise(image, score) * FLUID_OVER_NOISE > fluid:
+    if noisy * FLUID_OVER_NOISE > fluid:
         found.append(Reason("fluid-in-noise"))
     return found
 
 
-def _nothing_dark(signal: NDArray[np.float64], fluid: float) -> bool:
+def _nothing_dark(signal: NDArray[np.float64], spacing_mm: tuple[float, float], fluid: float, noisy: float) -> bool:
     """Whether air and cortical bone have signal: all of it (an offset), or nearly all (local contrast enhancement).
 
     Corners that were blanked do not count as dark.
@@ -136,8 +142,11 @@ def _nothing_dark(signal: NDArray[np.float64], fluid: float) -> bool:
     lowest, darkest = float(signal.min()) / fluid, float(np.percentile(seen, DARK_PERCENTILE)) / fluid
     if lowest > DARK_OVER_FLUID and (lowest > OFFSET_OVER_FLUID or darkest < EVENLY_LIFTED * lowest):
         return True
-    limit = DARK_BESIDE_BLANKED if blank.any() else DARK_OVER_FLUID
-    return darkest > limit and float(np.mean(seen < DARK * fluid)) < DARK_SHARE
+    limit = (DARK_BESIDE_BLANKED if blank.any() else DARK_OVER_FLUID) + NOISE_LIFTS * noisy / fluid
+    if darkest <= limit:
+        return False
+    whole = min(count * mm for count, mm in zip(signal.shape, spacing_mm, strict=True)) >= WHOLE_FIELD_MM
+    return whole or float(np.mean(seen < DARK * fluid)) < DARK_SHARE
 
 
 def noise(image: SagittalImage, score: VbqScore) -> float:

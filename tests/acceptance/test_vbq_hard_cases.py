@@ -399,3 +399,9 @@ def test_what_is_no_spine_is_refused():
 def test_the_fluid_circle_is_behind_the_bodies(ordinary: list[Slice]):
     for one in ordinary:
         assert one.measured.score.rois[CSF].circle.col > one.bodies["L3"][:, 1].max() - 3
+
+
+def test_a_field_without_air_at_its_edges_is_measured(ordinary: list[Slice]):
+    """256 × 220 mm: the darkest hundredth of it is a tenth as bright as the fluid."""
+    found = measure_stack([slice_of(ordinary[1].signal[16:-16, 41:-41])])
+    assert (found.status, found.reasons) == (MeasurementStatus.MEASURED, ())

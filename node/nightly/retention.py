@@ -254,6 +254,11 @@ def look(db: Database, settings: Settings, *, now: datetime) -> list[Found]:
     return [_found(db, rule, now=now) for rule in _rules(settings)]
 
 
+def put_off(db: Database) -> str | None:
+    """Why nothing is removed now, whatever its age."""
+    return None if again_since(db) is None else "everything is being derived again"
+
+
 def tidy(db: Database, settings: Settings, *, now: datetime) -> Removed:
     """Remove what it is time for, in small batches, and say so in ledger and audit.
 
@@ -264,10 +269,7 @@ def tidy(db: Database, settings: Settings, *, now: datetime) -> Removed:
     archive = Archive(folder)
     began = to_text(now)
     with files_alone(folder) as mine:
-        if not mine:
-            done.waits = "a backup or an erasure is at work"
-        elif again_since(db) is not None:
-            done.waits = "everything is being derived again"
+        done.waits = put_off(db) if mine else "a backup or an erasure is at work"
         if done.waits:
             return done
         _finish(db, archive)

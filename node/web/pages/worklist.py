@@ -25,7 +25,7 @@ SETTLED_BY = {
     "problem": "engineer",
 }
 """The role that settles items of a kind, and sees them."""
-DONE = frozenset({"reading", "settled", "withdrawn"})
+DONE = frozenset({"reading", "settled"})
 """What the page says after a form has come back to it."""
 
 

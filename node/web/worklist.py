@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from sqlite_utils import Database
 
 from analytics.columns import Cell
-from analytics.reasons import Reason
+from analytics.reasons import Reason, from_dict
 from node.clock import from_text, to_text
 from node.people.identity import candidates, doubts
 from node.people.two_readers import Standing, Step, hidden_from, may_settle, standings
@@ -263,5 +263,5 @@ def _problems(db: Database, hidden: Collection[str]) -> Iterator[Item]:
                 kind="problem",
                 about={"step": step, "source": source, "code": code},
                 said=detail,
-                advice=tuple(Reason(one) for one in json.loads(codes)),
+                advice=tuple(from_dict({"code": one}) for one in json.loads(codes)),
             )

@@ -37,6 +37,7 @@ from pydicom.dataset import Dataset
 
 from node.demo import hospital as play
 from node.demo.hospital import CAST, LivePatient, open_hospital
+from node.demo.messages import AUTHORITY
 from node.settings import Settings
 from tests.acceptance.harness import Node, vbq_node
 from tests.benchmarks.acknowledged import Ledger, compare, exchange, send_bad, until_acknowledged
@@ -292,7 +293,7 @@ class Soak:
         """A person of some days before, of whom the sender's side is then forgotten too."""
         one = self.sent[(number - ERASED_AFTER_DAYS) * self.patients]
         # Exit code 3: the backups that may hold the person still are listed.
-        self.command("erase", one.patient.part.number, "--by", "DPO", "--why", "soak", allowed=(0, 3))
+        self.command("erase", f"{AUTHORITY}|{one.patient.part.number}", "--by", "DPO", "--why", "soak", allowed=(0, 3))
         self.ledger.forget({str(image.SOPInstanceUID) for image in one.images}, one.messages)
         self.erased.add(one.patient.part.key)
 

@@ -9,6 +9,7 @@
     │   │   └── SliceError     it does not name one slice of it
     │   └── CohortError        a cohort table as a whole cannot be read
     ├── StoreError             the database or the data folder cannot be used
+    ├── ClusterError           a cluster cannot be reached, or none of its workers can be used
     ├── ListenError            a port cannot be opened
     ├── PeerError              another DICOM node does not do what it is asked
     │   └── UnreachableError   it cannot be reached, or does not let this node in
@@ -44,6 +45,10 @@ class ReadingError(InputError):
 
 class StoreError(NodeError):
     """The database or the data folder cannot be used."""
+
+
+class ClusterError(NodeError):
+    """A cluster cannot be reached, or none of its workers can be used."""
 
 
 class ListenError(NodeError):

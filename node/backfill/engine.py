@@ -7,6 +7,17 @@ from typing import Protocol
 from analytics.reasons import Reason
 from node.measure.task import StudyOutcome, StudyTask
 
+LONGEST_S = 900.0
+"""Time for one study on a busy machine; a usual one takes a second, one of several hundred slices a minute."""
+START_S = 120.0
+"""Time for the start of a process, which loads the networks."""
+TRIES = 2
+"""Times that a study is given to a process; then it is a problem."""
+STARTS_IN_A_ROW = 3
+"""Times that processes may end before they are ready; then something is wrong with the machine."""
+AHEAD = 1
+"""Tasks that wait for each process, so that it gets the next one at once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
@@ -37,3 +48,8 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """End its processes."""
+
+
+def study_fails(how: str) -> Reason:
+    """Why a study is given up that has ended several processes."""
+    return Reason("study-ends-process", {"how": how, "times": TRIES})

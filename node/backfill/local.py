@@ -19,21 +19,11 @@ from time import monotonic
 
 import structlog
 
-from analytics.reasons import Reason
-from node.backfill.engine import Done
+from node.backfill.engine import AHEAD, LONGEST_S, START_S, STARTS_IN_A_ROW, TRIES, Done, study_fails
 from node.errors import StoreError
 from node.measure.task import StudyOutcome, StudyTask
 
 COMMAND = (sys.executable, "-m", "node.backfill.worker")
-LONGEST_S = 900.0
-"""Time for one study on a busy machine; a usual one takes a second, one of several hundred slices a minute."""
-START_S = 120.0
-"""Time for the start of a process, which loads the networks."""
-TRIES = 2
-STARTS_IN_A_ROW = 3
-"""Times that a process may end before it is ready; then something is wrong with the machine."""
-AHEAD = 1
-"""Tasks that wait for each process here, so that it gets the next one at once."""
 CHUNK_BYTES = 1 << 16
 
 log = structlog.get_logger()
@@ -185,11 +175,6 @@ class LocalEngine:
         if lane.child.stdin is not None:
             with suppress(OSError):  # what was still to be told it has nobody to read
                 lane.child.stdin.close()
-
-
-def study_fails(how: str) -> Reason:
-    """Why a study is given up that has ended several processes."""
-    return Reason("study-ends-process", {"how": how, "times": TRIES})
 
 
 def _signal(code: int) -> str:

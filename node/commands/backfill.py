@@ -1,4 +1,4 @@
-"""The back-fill: measures an archive, with as many processes as there are."""
+"""The back-fill: measures an archive, with as many processes as there are, or on a cluster."""
 
 import os
 import signal
@@ -13,14 +13,16 @@ import typer
 
 from node.clock import now
 from node.commands.shell import AsJson, Config, err, open_node, out, print_json
+from node.errors import InputError
 from node.run.program import read_settings
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
+    from node.backfill.cluster import ClusterEngine
     from node.backfill.folders import Folders
     from node.backfill.run import Progress as Done
-    from node.settings import Settings
+    from node.settings import ClientTls, Settings
     from node.store.archive import Archive
 
 app = typer.Typer()
@@ -40,6 +42,25 @@ def backfill(
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="How many measure at once; as the machine has processors.")
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler", help="Measure on the workers of this Dask cluster: tls://host:port, or tcp:// on loopback."
+        ),
+    ] = None,
+    seen_at: Annotated[
+        Path | None,
+        typer.Option(
+            "--seen-at", help="Where the workers see the data folder, if elsewhere; else they get the images."
+        ),
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option("--tls-ca", help="The authority of the cluster's certificates.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", help="A certificate by it for this command.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="The key of that certificate.")] = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,13 +73,17 @@ def backfill(
     from node.backfill.local import LocalEngine
     from node.backfill.run import Backfill
 
+    if scheduler and processes:
+        raise InputError("how many measure at once is the cluster's matter: give --processes or --scheduler")
+    tls = _tls(tls_ca, tls_certificate, tls_key)
     settings = read_settings(config)
     db, archive = open_node(settings, create=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     taking = Folders(settings, folders, stop) if folders else None
-    engine = LocalEngine(processes or len(os.sched_getaffinity(0)), settings.storage.folder)
+    cluster = _cluster(scheduler, settings.storage.folder, seen_at, tls) if scheduler else None
+    engine = cluster or LocalEngine(processes or len(os.sched_getaffinity(0)), settings.storage.folder)
     shown = _Shown(taking)
     try:
         if taking:
@@ -74,12 +99,40 @@ def backfill(
     result = {**{name: done.by_status[name] for name in STATES}, "left": done.left, "elsewhere": done.elsewhere}
     taken = dict(taking.counts) if taking else {}
     if as_json:
-        print_json({**result, "files": taken})
+        workers = {"workers": {"counted": sorted(cluster.counted), "refused": cluster.refused}} if cluster else {}
+        print_json({**result, "files": taken, **workers})
     else:
         for line in (_in_words(result), *([_in_words(taken)] if taken else [])):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if done.by_status[FAILED]:
         raise typer.Exit(3)
+
+
+def _tls(ca: Path | None, certificate: Path | None, key: Path | None) -> "ClientTls | None":
+    from node.settings import ClientTls
+
+    given = (ca, certificate, key)
+    if not any(given):
+        return None
+    if ca is None or certificate is None or key is None:
+        raise InputError("give --tls-ca, --tls-certificate and --tls-key, or none of them")
+    for path in given:
+        if not os.access(str(path), os.R_OK):
+            raise InputError(f"{path} cannot be read")
+    try:
+        return ClientTls(ca=ca, certificate=certificate, key=key)
+    except ValueError as error:
+        raise InputError(f"{key}: it must not be readable for others than its owner and its group") from error
+
+
+def _cluster(scheduler: str, folder: Path, seen_at: Path | None, tls: "ClientTls | None") -> "ClusterEngine":
+    try:
+        from node.backfill.cluster import ClusterEngine
+    except ImportError as error:
+        raise InputError("a cluster needs Dask: pip install 'vbq-node[cluster]'") from error
+    from node.demo.worker_reference import reference_study
+
+    return ClusterEngine(scheduler, folder, reference_study(), seen_at=seen_at, tls=tls)
 
 
 def _derive_the_rest(db: "Database", archive: "Archive", settings: "Settings") -> None:

@@ -115,6 +115,11 @@ def data_sets(examination: Examination, study: PhantomStudy) -> list[Dataset]:
     return found
 
 
+def t1_data_sets(examination: Examination, series: PhantomSeries) -> list[Dataset]:
+    """The objects of the sagittal T1 series alone, as :func:`data_sets` makes them."""
+    return list(_stack(examination, "t1", [*PROTOCOLS].index("t1") + 1, PROTOCOLS["t1"], series, first=1))
+
+
 def _stack(
     examination: Examination, name: str, number: int, protocol: Protocol, stack: PhantomSeries, *, first: int
 ) -> Iterator[Dataset]:

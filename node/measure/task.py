@@ -6,17 +6,17 @@ same outcome, bit for bit, wherever it is done with the same software.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
-from node.measure.automatic import AUTO, Measure, SeriesMeasurement, measure_study
+from node.measure.automatic import AUTO, Measure, SeriesMeasurement, in_order, measure_study
 from node.measure.decoding import pixels_sha256
 from node.measure.rois import beside_json, roi_json
 from node.measure.study import ImageRow, received, versions
 from node.store.failures import in_words, tried
-from node.store.reasons import stored
+from node.store.reasons import loaded, stored
 
 Row = dict[str, str | int | float | None]
 """A row of ``derived_measurement``."""
@@ -73,6 +73,12 @@ class StudyOutcome:
         return cls(**{**content, "rows": tuple(content["rows"]), "kept": tuple(content["kept"])})
 
 
+def in_these_words(outcome: StudyOutcome) -> StudyOutcome:
+    """The outcome with its reasons in the words of this process: who measured it may speak another language."""
+    rows = tuple(row | {"reasons": stored(loaded(str(row["reasons"])))} for row in outcome.rows)
+    return replace(outcome, rows=rows)
+
+
 def do(task: StudyTask, measure: Measure, path: Callable[[str], Path]) -> StudyOutcome:
     """Measure a study each time that it had become quiet.
 
@@ -92,6 +98,13 @@ def do(task: StudyTask, measure: Measure, path: Callable[[str], Path]) -> StudyO
     if done.error is not None:
         return StudyOutcome(study_uid=task.study_uid, pixels={}, faults={}, fault=in_words(done.error))
     return done.result()
+
+
+def looked_at(task: StudyTask) -> set[str]:
+    """SHA-256 of the images whose pixels :func:`do` may look at; of the others the headers are enough."""
+    images = [image for image in received(task.images, Path) if not image.withdrawn]
+    found = versions(images, task.study_uid, quiet_s=task.quiet_s)
+    return {str(image.path) for series in found.values() for one in in_order(series) for image in one.images}
 
 
 def _measured(task: StudyTask, measure: Measure, path: Callable[[str], Path]) -> StudyOutcome:

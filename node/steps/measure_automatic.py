@@ -15,7 +15,7 @@ from analytics.reasons import Reason
 from node.clock import now, to_text
 from node.measure.automatic import Measure
 from node.measure.study import image_rows
-from node.measure.task import Row, StudyOutcome, StudyTask, do, newest_inputs
+from node.measure.task import Row, StudyOutcome, StudyTask, do, in_these_words, newest_inputs
 from node.settings import Settings
 from node.steps.shared_pixels import note_pixels
 from node.steps.unmeasured import ALGORITHM, PENDING
@@ -24,7 +24,6 @@ from node.store.database import insert, writing
 from node.store.derivation import keep_measurements
 from node.store.failures import Unit, barrier, begin_attempt, forget_failure, note_outcome
 from node.store.pending import touch
-from node.store.reasons import loaded, stored
 
 BATCH = 4
 """Studies measured before the other steps, and a request to stop, get their turn."""
@@ -93,8 +92,7 @@ def store(db: Database, outcome: StudyOutcome) -> None:
         note_outcome(db, "measure", unit, reason)
         without(db, outcome.study_uid, reason)
         return
-    # In the words of this node: who measured it may speak another language.
-    rows = [row | {"reasons": stored(loaded(str(row["reasons"])))} for row in outcome.rows]
+    rows = in_these_words(outcome).rows
     _replace(db, outcome.study_uid, rows, outcome.kept)
     note_pixels(db, outcome.study_uid, outcome.pixels)
     series = {Unit("series", str(row["series_instance_uid"])) for row in outcome.rows}

@@ -3,42 +3,61 @@
 Run by hand, on a machine with nothing else to do::
 
     python -m tests.benchmarks.backfill speed --studies 400 --processes 1 2
+    python -m tests.benchmarks.backfill pairs --studies 20 --rounds 5
     python -m tests.benchmarks.backfill many --studies 25000 50000 100000
+    python -m tests.benchmarks.backfill many --studies 25000 50000 100000 --cluster
 
 ``speed`` measures copies of a phantom's sagittal T1 series, each with noise and an identity of its own, by the step (in
 one process, which is what measuring alone costs) and by the back-fill with so many processes, one run after the other
 on the same studies. Printed are seconds, studies a second, the ratio to one process, and the load of the machine before
 and after: where others work on it, compare ratios only.
 
+``pairs`` is for a machine on which others work: one process, two, and a Dask cluster of two workers on this machine
+measure the same studies in turn, warm, round after round. Beside seconds it prints the processor time of a study with
+all that belongs to it (decoders, scheduler, nannies), which is what others cannot change much; compared are medians.
+
 ``many`` fills a database with studies of three images and has them measured by a stand-in that takes 1 ms in no process
 of its own: what is left is the query, the tasks and the storing, whose cost must grow as the studies do. Peak memory is
-of the whole process (ru_maxrss).
+of the whole process (ru_maxrss). With ``--cluster`` the stand-in takes its 1 ms on two workers of a Dask cluster whose
+scheduler is a process of its own; printed are its processor time and its peak memory, too.
 """
 
 import argparse
+import json
 import os
+import re
 import resource
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
+import psutil
+from distributed import Future, LocalCluster
 
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
+from node.backfill.cluster import ClusterEngine
+from node.backfill.cluster_worker import measured, this_process
 from node.backfill.engine import Done, Engine
 from node.backfill.local import LocalEngine
 from node.backfill.run import Backfill, Progress
 from node.demo.dicom_study import Examination, data_sets
 from node.demo.phantom import PhantomSpec, draw_study
+from node.demo.worker_reference import reference_study
 from node.measure.task import StudyOutcome, StudyTask
 from node.steps.measure_automatic import measure_automatically
 from node.store.database import insert, open_database, writing
 from tests.node.dicom_samples import settings_for
 from tests.node.world import World
+from tests.waiting import eventually
 
 HELD_MS = 1.0
 ROOT = "1.2.826.0.1.3680043.8.498.9"
@@ -73,11 +92,16 @@ def timed(world: World, name: str, work: Callable[[], object], studies: int, one
     ratio = f", {one / took:.2f} × one process" if one else ""
     load = f"load {before:.1f} → {os.getloadavg()[0]:.1f}"
     print(f"{name}: {took:.1f} s, {studies / took:.2f} studies/s{ratio}; {load}", flush=True)
+    forget(world, studies)
+    return took
+
+
+def forget(world: World, studies: int) -> None:
+    """See that all of them were measured, and have them measured again."""
     assert world.db.execute("SELECT count(*) FROM derived_measurement").fetchone() == (studies,)
     with writing(world.db):
         for table in ("derived_measurement", "derived_measured_pixels", "state_failure"):
             world.db.execute(f"DELETE FROM {table}")
-    return took
 
 
 def back_filled(world: World, engine: Engine) -> Progress:
@@ -105,6 +129,54 @@ def speed(studies: int, processes: Sequence[int]) -> None:
         world.db.close()
 
 
+def processor_s() -> float:
+    """Processor time of this process and of all that it has started, and those in turn."""
+    here = psutil.Process()
+    return sum(sum(one.cpu_times()[:4]) for one in [here, *here.children(recursive=True)])
+
+
+def pairs(studies: int, rounds: int) -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0) as cluster,
+    ):
+        world = World(Path(folder) / "node")
+        copies(world, studies)
+        engines: dict[str, Engine] = {
+            "1 process": LocalEngine(1, world.folder),
+            "2 processes": LocalEngine(2, world.folder),
+            "2 workers of a cluster": ClusterEngine(cluster.scheduler_address, world.folder, reference_study()),
+        }
+        wall: dict[str, list[float]] = defaultdict(list)
+        cpu: dict[str, list[float]] = defaultdict(list)
+        for number in range(rounds + 1):
+            for name, engine in list(engines.items())[:: 1 if number % 2 else -1]:
+                began, used = time.perf_counter(), processor_s()
+                Backfill(world.db, world.settings, engine).run()
+                took, used = time.perf_counter() - began, processor_s() - used
+                forget(world, studies)
+                if number:  # the first is to warm up
+                    wall[name].append(took / studies)
+                    cpu[name].append(used / studies)
+                load = os.getloadavg()[0]
+                print(f"round {number}, {name}: {took:.1f} s, {used:.1f} s of processors; load {load:.1f}", flush=True)
+        for name, engine in engines.items():
+            engine.close()
+            print(
+                f"{name}: median of a study {statistics.median(wall[name]):.2f} s, "
+                f"{statistics.median(cpu[name]):.3f} s of processors"
+            )
+        for other, one in (("2 processes", "1 process"), ("2 workers of a cluster", "2 processes")):
+            ratios = {
+                kind: statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
+                for kind, times in (("clock", wall), ("processors", cpu))
+            }
+            print(
+                f"{other} to {one}: rate by the clock {ratios['clock']:.2f}, by processors {ratios['processors']:.2f}"
+            )
+        world.db.close()
+
+
 class StandIn:
     """Measures in no process of its own, a study each millisecond, as it is asked for the outcome."""
 
@@ -127,15 +199,20 @@ class StandIn:
         self._tasks.clear()
 
     def _said(self, task: StudyTask) -> str:
-        row = {
-            "series_instance_uid": f"{task.study_uid}.1", "source": "auto", "reading_id": None,
-            "instances_sha256": self._inputs, "current": 1, "sop_instance_uid": f"{task.study_uid}.1.1",
-            "instance_number": 1, "frame_number": None, "status": "measured", "reasons": "[]", "vbq_mean": 2.5,
-            "vbq_median": 2.5, "vbq_sd": 0.1, "levels_confidence": 1.0, "rois": "{}", "beside": "{}",
-            "algorithm_name": AUTOMATIC_NAME, "algorithm_version": AUTOMATIC_VERSION,
-        }  # fmt: skip
-        pixels = {f"{task.study_uid}.1": f"{hash(task.study_uid):064x}"}
-        return StudyOutcome(study_uid=task.study_uid, rows=(row,), pixels=pixels, faults={}).to_json()
+        return said(task, self._inputs)
+
+
+def said(task: StudyTask, inputs: str) -> str:
+    """An outcome as of one measured series."""
+    row = {
+        "series_instance_uid": f"{task.study_uid}.1", "source": "auto", "reading_id": None,
+        "instances_sha256": inputs, "current": 1, "sop_instance_uid": f"{task.study_uid}.1.1",
+        "instance_number": 1, "frame_number": None, "status": "measured", "reasons": "[]", "vbq_mean": 2.5,
+        "vbq_median": 2.5, "vbq_sd": 0.1, "levels_confidence": 1.0, "rois": "{}", "beside": "{}",
+        "algorithm_name": AUTOMATIC_NAME, "algorithm_version": AUTOMATIC_VERSION,
+    }  # fmt: skip
+    pixels = {f"{task.study_uid}.1": f"{abs(hash(task.study_uid)):064x}"}
+    return StudyOutcome(study_uid=task.study_uid, rows=(row,), pixels=pixels, faults={}).to_json()
 
 
 def fill(folder: Path, studies: int, inputs: str) -> None:
@@ -172,23 +249,80 @@ def json_of_a_header() -> str:
     return '{"filler": "' + "x" * 1500 + '"}'
 
 
-def many(sizes: Sequence[int]) -> None:
+INPUTS = "0" * 64
+
+
+def held(task: str, *_: object) -> tuple[str, str]:
+    """In the place of measuring on a worker."""
+    time.sleep(HELD_MS / 1000)
+    return this_process(), said(StudyTask.from_json(task), INPUTS)
+
+
+class HeldOnCluster(ClusterEngine):
+    """Has the workers do :func:`held`."""
+
+    def _ask(self, lane: object, *call: object) -> Future:
+        return super()._ask(lane, *(held if one is measured else one for one in call))
+
+
+@contextmanager
+def cluster_of_two() -> Iterator[tuple[str, psutil.Process]]:
+    """Scheduler and workers as processes of their own; the address, and the process of the scheduler."""
+    dask = [sys.executable, "-m", "dask"]
+    quiet = ["--no-dashboard"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "scheduler.json"
+        scheduler = subprocess.Popen(
+            [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", file, *quiet],
+            stderr=subprocess.DEVNULL,
+        )
+        assert eventually(file.exists, within_s=300)
+        address = json.loads(file.read_text(encoding="utf-8"))["address"]
+    workers = subprocess.Popen(
+        [*dask, "worker", address, "--nworkers", "2", "--nthreads", "1", "--memory-limit", "0", *quiet],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield address, psutil.Process(scheduler.pid)
+    finally:
+        for one in (workers, scheduler):
+            one.terminate()
+            one.wait()
+
+
+def peak_mb(process: psutil.Process) -> float:
+    """The most memory that a process had."""
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text(encoding="ascii"))
+    return int(kilobytes) / 1024
+
+
+def many(sizes: Sequence[int], *, on_cluster: bool) -> None:
     for studies in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            inputs = "0" * 64
-            fill(Path(folder), studies, inputs)
-            db = open_database(Path(folder))
-            began, cpu = time.perf_counter(), time.process_time()
-            done = Backfill(db, settings_for(Path(folder)), StandIn(inputs)).run()
-            took, cpu = time.perf_counter() - began, time.process_time() - cpu
-            assert done.by_status == {"measured": studies}, done
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(
-                f"{studies} studies: {took:.0f} s, {cpu:.0f} s of them in this process ({1000 * cpu / studies:.2f} ms "
-                f"each); peak {peak:.0f} MB; load {os.getloadavg()[0]:.1f}",
-                flush=True,
-            )
-            db.close()
+            fill(Path(folder), studies, INPUTS)
+            if not on_cluster:
+                measured_many(Path(folder), studies, StandIn(INPUTS))
+                continue
+            with cluster_of_two() as (address, scheduler):
+                measured_many(Path(folder), studies, HeldOnCluster(address, Path(folder), reference_study()))
+                cpu = sum(scheduler.cpu_times()[:2])
+                print(f"  the scheduler: {cpu:.0f} s, peak {peak_mb(scheduler):.0f} MB", flush=True)
+
+
+def measured_many(folder: Path, studies: int, engine: Engine) -> None:
+    db = open_database(folder)
+    began, cpu = time.perf_counter(), time.process_time()
+    done = Backfill(db, settings_for(folder), engine).run()
+    took, cpu = time.perf_counter() - began, time.process_time() - cpu
+    engine.close()
+    assert done.by_status == {"measured": studies}, done
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{studies} studies: {took:.0f} s, {cpu:.0f} s of them in this process ({1000 * cpu / studies:.2f} ms each); "
+        f"peak {peak:.0f} MB; load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+    db.close()
 
 
 def main() -> None:
@@ -197,13 +331,19 @@ def main() -> None:
     one = kinds.add_parser("speed")
     one.add_argument("--studies", type=int, default=400)
     one.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    pair = kinds.add_parser("pairs")
+    pair.add_argument("--studies", type=int, default=20)
+    pair.add_argument("--rounds", type=int, default=5)
     other = kinds.add_parser("many")
     other.add_argument("--studies", type=int, nargs="+", default=[25_000, 50_000, 100_000])
+    other.add_argument("--cluster", action="store_true")
     given = parser.parse_args()
     if given.kind == "speed":
         speed(given.studies, given.processes)
+    elif given.kind == "pairs":
+        pairs(given.studies, given.rounds)
     else:
-        many(given.studies)
+        many(given.studies, on_cluster=given.cluster)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A process of the back-fill whose measurement knows where the circles lie, and does what the first pixel says.
 
-98: does not come to an end; 99: ends its process; 97: ends it the first time, while the file ``once`` is not there.
+98: does not come to an end; 99: ends its process; 97: ends it the first time, while the file ``once`` is not there: in
+the data folder, or in the folder that the environment names.
 """
 
 import os
@@ -21,7 +22,7 @@ SLOW_S = float(os.environ.get("BACKFILL_CHILD_S", "0"))
 
 def measure(images: Sequence[SagittalImage], *, t1_stated: bool = True) -> AutomaticMeasurement:
     first = max(image.signal[0, 0] for image in images)
-    once = Path(sys.argv[1]) / "once"
+    once = Path(os.environ.get("BACKFILL_CHILD_FOLDER") or sys.argv[1]) / "once"
     if first == DEADLY or (first == DEADLY_ONCE and not once.exists()):
         once.touch()
         os.kill(os.getpid(), signal.SIGKILL)

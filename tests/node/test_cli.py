@@ -116,7 +116,8 @@ def test_a_dry_run_proposes_a_mapping_that_the_import_takes(
 
 def test_a_role_starts_without_what_few_roles_need() -> None:
     """sqlite_utils would bring pandas along, the command line pydicom, into each of seven processes."""
-    code = "import node.cli, node.store.database, sys; sys.exit(bool({'pandas', 'pydicom'} & sys.modules.keys()))"
+    heavy = "{'pandas', 'pydicom', 'distributed'}"
+    code = f"import node.cli, node.store.database, sys; sys.exit(bool({heavy} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
     with_pandas = "import node.cli, pandas; assert pandas.DataFrame({'a': [1]}).shape == (1, 1)"
     assert subprocess.run([sys.executable, "-c", with_pandas], check=False, timeout=60).returncode == 0

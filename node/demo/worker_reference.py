@@ -14,7 +14,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from node.clock import to_text
 from node.demo.dicom_study import Examination, t1_data_sets
 from node.demo.phantom import PhantomSpec, draw_series
-from node.dicom.reader import header_to_json, read_header
+from node.dicom.header import header_to_json
+from node.dicom.reader import read_header
 from node.measure.study import ImageRow
 from node.measure.task import StudyTask
 

@@ -29,7 +29,8 @@ from node.errors import ClusterError, InputError
 from node.measure.automatic import Measure
 from node.measure.task import StudyTask, looked_at
 from node.settings import ClientTls
-from node.steps.measure_automatic import measure_automatically, pending_studies, task_of
+from node.steps.measure_automatic import measure_automatically, task_of
+from node.steps.unmeasured import pending_studies
 from tests.certificates import Certificates, make_certificates
 from tests.node import backfill_child, backfill_cluster_child
 from tests.node.backfill_child import DEADLY

@@ -43,7 +43,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "matching": ("analytics/episodes/matching.py", (f"{COUNTS}/test_matching.py", f"{COUNTS}/test_edges.py")),
     "blood": ("analytics/counts/blood.py", (f"{COUNTS}/test_blood.py", f"{COUNTS}/test_edges.py")),
     "thresholds": ("node/people/thresholds.py", (f"{NODE}/test_thresholds.py",)),
-    "flags": ("node/nightly/flags.py", (f"{NODE}/test_flags.py",)),
+    "flags": ("node/nightly/flags.py", (f"{NODE}/test_flags.py", f"{NODE}/test_adopted_offsets.py")),
     "acknowledge": ("node/hl7/acknowledge.py", (f"{NODE}/test_hl7_acknowledge.py",)),
     "archive": ("node/store/archive.py", (f"{NODE}/test_archive.py", f"{NODE}/test_durability.py")),
 }

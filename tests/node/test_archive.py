@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.dicom.part10 import file_header
 from node.errors import StoreError
-from node.store.archive import Archive, StoredObject
+from node.store.archive import Archive, StoredObject, files_alone
 from tests.node.dicom_samples import dcmtk, encode, mr_image
 
 EXPLICIT = str(ExplicitVRLittleEndian)
@@ -215,3 +215,33 @@ def test_a_file_that_cannot_be_written_on_leaves_nothing(archive: Archive, tmp_p
     with pytest.raises(ValueError, match="closed file"):
         incoming.write(b"abcd")
     assert files(tmp_path) == []
+
+
+def test_what_is_set_aside_is_put_back_or_deleted(archive: Archive):
+    assert archive.aside() == {}
+    stored = store(archive, b"abcd")
+    path = archive.path(stored.sha256)
+    whole = path.read_bytes()
+    assert archive.set_aside("0" * 64) == 0
+    assert archive.set_aside(stored.sha256) == stored.size_bytes
+    assert {name: state.st_size for name, state in archive.aside().items()} == {stored.sha256: stored.size_bytes}
+    assert not path.exists()
+    archive.put_back(stored.sha256)
+    assert (path.read_bytes(), archive.aside()) == (whole, {})
+    # It came again meanwhile: what is in its place stays.
+    archive.set_aside(stored.sha256)
+    store(archive, b"abcd")
+    for _ in range(2):
+        archive.put_back(stored.sha256)
+        assert (path.read_bytes(), archive.aside()) == (whole, {})
+    archive.set_aside(stored.sha256)
+    for _ in range(2):
+        archive.delete_aside(stored.sha256)
+        assert (path.exists(), archive.aside()) == (False, {})
+
+
+def test_files_are_copied_or_deleted_by_one_at_a_time(tmp_path: Path):
+    with files_alone(tmp_path) as mine, files_alone(tmp_path) as theirs:
+        assert (mine, theirs) == (True, False)
+    with files_alone(tmp_path) as mine:
+        assert mine

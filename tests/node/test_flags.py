@@ -10,10 +10,11 @@ import pytest
 from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts, StratumCut, institutional_cuts
+from analytics.episodes.tiers import TierOdds
 from analytics.night.drift import Drift, Step
 from analytics.reasons import Reason
 from analytics.records import Tier
-from node.nightly.flags import Flag, Standing, find_changes, store
+from node.nightly.flags import Flag, Standing, find_changes, percent, store
 from node.people.thresholds import Version
 from node.store.database import insert, writing
 from node.store.reasons import loaded, stored
@@ -231,6 +232,11 @@ def test_a_tier_is_sure_from_four_in_five(db: Database, vbq: float, sure: bool) 
     (standing,) = changes(db)[1]
     assert max(standing.odds.flagged, standing.odds.intermediate) == pytest.approx(0.81 if sure else 0.79, abs=1e-4)
     assert ("errors of measurement" not in str(standing.explanation)) is sure
+
+
+def test_odds_are_said_in_per_cent() -> None:
+    odds = TierOdds(flagged=0.5, intermediate=0.375, lower=0.125)
+    assert percent(odds) == {"flagged": 50.0, "intermediate": 37.5, "lower": 12.5}
 
 
 @pytest.mark.parametrize("ratio", ["nlr", "plr"])

@@ -50,9 +50,17 @@ def without_state(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def kept(path: Path, before: dict[str, tuple[list[str], list[tuple[object, ...]]]]) -> dict[str, object]:
-    """The tables that were there before, in the columns that they had."""
+    """The tables that were there before, in the columns that they had.
+
+    An upgrade to another measurement keeps the earlier ones as further records: of that table the rows that it had.
+    """
     with closing(sqlite3.connect(path)) as db:
-        return {name: read(db, name, columns) for name, (columns, _) in before.items()}
+        found: dict[str, object] = {name: read(db, name, columns) for name, (columns, _) in before.items()}
+        if "record_measurement" in before:
+            columns, had = before["record_measurement"]
+            rows = read(db, "record_measurement", columns)[1]
+            found["record_measurement"] = (columns, [row for row in rows if row[0] in {one[0] for one in had}])
+        return found
 
 
 # ---- golden databases ----------------------------------------------------------------------------------------------

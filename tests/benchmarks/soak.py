@@ -60,7 +60,7 @@ SMALL_DISK = "256k"
 """How much of the tmpfs is left when it is full: less than an image."""
 
 CAUSES = {
-    "every patient": {"unidentified", "candidate", "review"},
+    "every patient": {"unidentified", "candidate", "review", "counts-of-nobody"},
     "bad": {
         "unreadable", "contradictory-patient", "too-many-frames", "other-name", "held", "refused", "unknown-procedure",
         "no-t1", "duplicate-uid", "appointment", "merge", "rejected", "held-blood-count", "sender-without-counts",

@@ -43,13 +43,19 @@ unit: install-dev
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # Known holes in what the node runs on; says so, and does not fail, where no database of them can be reached.
-audit: install-dev
-	.ci/audit $(BIN)/pip-audit
+audit: $(VENV)/audit/.installed
+	.ci/audit $(VENV)/audit/bin/pip-audit
+
+$(VENV)/audit/.installed: requirements-audit.lock | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.lock
+	touch $@
 
 # Needs uv; writes name==version and hashes, no addresses.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --group build --no-header -o requirements.lock pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --group build --group dev --no-header -c requirements.lock -o requirements-dev.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --group audit --no-header -o requirements-audit.lock
 
 # One archive that installs without internet, on machines like this one (processor, version of Python): systemd/install.sh.
 bundle: install

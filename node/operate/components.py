@@ -23,6 +23,7 @@ from typing import Any
 import analytics
 from node import __version__
 from node.errors import InputError
+from node.store.public_id import public_id
 
 SBOM, LICENCES = "sbom.cdx.json", "licences.txt"
 OURS = "Apache-2.0"
@@ -196,9 +197,9 @@ def _network(name: str) -> dict[str, Any]:
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return {
         "type": "machine-learning-model",
-        "bom-ref": f"network:{name}@{sha256[:12]}",
+        "bom-ref": f"network:{name}@{public_id(sha256)}",
         "name": name,
-        "version": sha256[:12],
+        "version": public_id(sha256),
         "description": "U-Nets trained on public lumbar MR (CC BY 4.0); analytics/vbq/networks.md is the model card",
         "hashes": [{"alg": "SHA-256", "content": sha256}],
         "licenses": _licences(OURS),

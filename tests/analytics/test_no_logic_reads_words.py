@@ -30,6 +30,10 @@ EXCEPTIONS = {
     ("node/store/snapshot.py", "WITH "): "SQL",
     ("node/nightly/report.py", "cid:"): "the address of a picture within a mail (RFC 2392)",
     ("node/nightly/sections/upcoming.py", "reading:"): "the form of a score's source",
+    ("node/backfill/cluster_worker.py", "model name"): "a line of /proc/cpuinfo",
+    ("node/operate/components.py", "License ::"): "a classifier in the metadata of packages",
+    ("node/operate/components.py", "OSI Approved"): "a classifier in the metadata of packages",
+    ("node/operate/deidentify.py", " or "): "DICOM's dictionary: kinds of an element that has several",
     ("analytics/vbq/contrast.py", "n a"): "what a scanner's operator writes: n/a",
     ("analytics/vbq/contrast.py", "w o"): "what a scanner's operator writes: w/o",
     ("node/nightly/drift.py", "new scanner"): "a kind of shift, by the name that records of nights have",
@@ -38,6 +42,8 @@ EXCEPTIONS = {
 """By file and phrase, with the reason."""
 
 SQL_EXCEPTIONS = {
+    ("node/nightly/retention.py", "r.text || r.html, p.pseudonym"): "study ids, of which a report has the text alone",
+    ("node/nightly/retention.py", "r.text || r.html, l.episode"): "study ids, of which a report has the text alone",
     ("node/outgoing/forward.py", "'*[^0-9.]*'"): "the form of a UID",
     ("node/store/snapshot.py", "'reading:%'"): "the form of a score's source",
 }

@@ -91,6 +91,12 @@ def by_the_step(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str
     return found
 
 
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference is measured in this process too."""
+    monkeypatch.setenv("BACKFILL_CHILD_FOLDER", str(tmp_path))
+
+
 @pytest.fixture
 def engine(cluster: LocalCluster, reference: Reference, tls: ClientTls) -> Iterator[Callable[..., ClusterEngine]]:
     made: list[ClusterEngine] = []

@@ -25,11 +25,13 @@ from node.store.failures import tried
 WITHDRAWING = frozenset({PATIENT_SAFETY, WRONG_WORKLIST_ENTRY})
 """Codes of rejection notes after which an image counts for nothing; after one for quality a person looks at it."""
 
-# Every image of every series that has an image in the study, of whatever study that image says it is.
+# Every image of every series that has an image in the study, of whatever study that image says it is. It came with its
+# first receipt: a later one may say an earlier time, where the clock was ahead.
 STUDY_IMAGES = """
 SELECT o.sha256, i.headers,
        coalesce(i.known_since,
-                (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = o.object_id)),
+                (SELECT r.received_at FROM fact_object_receipt AS r WHERE r.object_id = o.object_id
+                 ORDER BY r.receipt_id LIMIT 1)),
        coalesce((SELECT earlier.sha256 FROM fact_object AS earlier WHERE earlier.object_id = i.content_of), o.sha256),
        i.rejected
 FROM derived_instance AS i JOIN fact_object AS o USING (object_id)

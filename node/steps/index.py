@@ -87,7 +87,8 @@ WHERE uid IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM derived_instance AS i JOIN derived_resent USING (sop_instance_uid)
                   WHERE i.study_instance_uid = uid)
   AND (SELECT max(coalesce(i.settled_at,
-                           (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = i.object_id)))
+                           (SELECT r.received_at FROM fact_object_receipt AS r WHERE r.object_id = i.object_id
+                            ORDER BY r.receipt_id LIMIT 1)))
        FROM derived_instance AS i WHERE i.study_instance_uid = uid) NOT BETWEEN :quiet_since AND :now
 """
 

@@ -387,8 +387,8 @@ def _hold(db: Database, holder: Member, members: Sequence[Member], verdict: Verd
     """
     alike = [one for one in members if one.object_id in verdict.superseded or one is holder]
     first, known_since = db.execute(
-        "SELECT object_id, min(received_at) FROM fact_object_receipt "
-        "WHERE object_id IN (SELECT value FROM json_each(?))",
+        "SELECT object_id, received_at FROM fact_object_receipt "
+        "WHERE object_id IN (SELECT value FROM json_each(?)) ORDER BY receipt_id LIMIT 1",
         [json.dumps([one.object_id for one in alike])],
     ).fetchone()
     earliest = next(one for one in members if one.object_id == first)

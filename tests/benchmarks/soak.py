@@ -389,8 +389,16 @@ def _restored(soak: Soak, views: dict[str, list[str]]) -> None:
             soak.wrong.append(f"restore: view {view}: {lost.total()} rows gone, {new.total()} new: {_first(lost, new)}")
 
 
-def _first(*differences: Counter[str]) -> str:
-    return " | ".join(next(iter(one), "–")[:300] for one in differences)
+def _first(lost: Counter[str], new: Counter[str]) -> str:
+    """A row of each, or of two rows that are nearly alike what they differ in."""
+    apart = (
+        {name: (value, other.get(name)) for name, value in row.items() if other.get(name) != value}
+        for row in map(json.loads, lost)
+        for other in map(json.loads, new)
+    )
+    if nearest := min(apart, key=len, default=None):
+        return str(nearest)[:600]
+    return " | ".join(next(iter(one), "–")[:300] for one in (lost, new))
 
 
 def _counts(soak: Soak, days: int) -> dict[str, object]:

@@ -9,7 +9,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
+from node.clock import to_text
 from node.settings import Settings
+from node.steps.resent import settle_resent
+from node.store.database import writing
+from node.store.derivation import forget
 from tests.node.dicom_samples import NOON, SHARED, mr_image, stack
 from tests.node.world import World
 
@@ -281,3 +285,18 @@ def test_images_that_came_while_the_clock_was_ahead_are_judged_all_the_same(worl
     world.receive(*stack(), at=NOON + timedelta(days=35))
     world.index()
     assert world.catalogue() == 1
+
+
+def test_images_sent_again_after_the_clock_was_set_right_came_when_they_came_first(world: World):
+    """So that deriving again, with both receipts known, arrives at the same."""
+    world.receive(*stack(), at=NOON + timedelta(days=1))
+    world.index()
+    world.catalogue()
+    before = world.rows("SELECT last_received_at FROM derived_series")
+    world.receive(*stack(), at=NOON)
+    with writing(world.db):
+        forget(world.db)
+    world.index()
+    settle_resent(world.db, world.archive, world.settings)
+    world.catalogue()
+    assert world.rows("SELECT last_received_at FROM derived_series") == before == [(to_text(NOON + timedelta(days=1)),)]

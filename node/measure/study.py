@@ -25,13 +25,15 @@ from node.store.failures import tried
 WITHDRAWING = frozenset({PATIENT_SAFETY, WRONG_WORKLIST_ENTRY})
 """Codes of rejection notes after which an image counts for nothing; after one for quality a person looks at it."""
 
-# Every image of every series that has an image in the study, of whatever study that image says it is. It came with its
-# first receipt: a later one may say an earlier time, where the clock was ahead.
-STUDY_IMAGES = """
+FIRST_RECEIVED = (
+    "(SELECT r.received_at FROM fact_object_receipt AS r WHERE r.object_id = i.object_id ORDER BY r.receipt_id LIMIT 1)"
+)
+"""When the object of ``i`` came: with its first receipt; a later one may say an earlier time (clock that was ahead)."""
+
+# Every image of every series that has an image in the study, of whatever study that image says it is.
+STUDY_IMAGES = f"""
 SELECT o.sha256, i.headers,
-       coalesce(i.known_since,
-                (SELECT r.received_at FROM fact_object_receipt AS r WHERE r.object_id = o.object_id
-                 ORDER BY r.receipt_id LIMIT 1)),
+       coalesce(i.known_since, {FIRST_RECEIVED}),
        coalesce((SELECT earlier.sha256 FROM fact_object AS earlier WHERE earlier.object_id = i.content_of), o.sha256),
        i.rejected
 FROM derived_instance AS i JOIN fact_object AS o USING (object_id)

@@ -24,7 +24,7 @@ from node.dicom.reader import read_header
 from node.dicom.rejection import Rejection
 from node.errors import DicomReadError
 from node.measure.automatic import StudySeries, doubts_of_order, in_order
-from node.measure.study import ReceivedImage, by_series, content_hash, inputs_hash, study_images
+from node.measure.study import FIRST_RECEIVED, ReceivedImage, by_series, content_hash, inputs_hash, study_images
 from node.names import SignedName, compare, sign
 from node.people.quarantine import CORRECTED, OWN_RESULT
 from node.placeholders import known_birth_date
@@ -70,7 +70,7 @@ SELECT :uid WHERE EXISTS (SELECT 1 FROM derived_instance WHERE sop_instance_uid 
 
 # Goes from study to study through the index instead of over every image. What has come in the future has come before
 # the clock, which was ahead, was set right.
-QUIET_STUDIES = """
+QUIET_STUDIES = f"""
 WITH RECURSIVE study (uid) AS (
     SELECT min(study_instance_uid) FROM derived_instance
     UNION ALL
@@ -86,9 +86,7 @@ WHERE uid IS NOT NULL
                   WHERE f.step = 'catalogue' AND f.unit_kind = 'study' AND f.unit_key = uid AND f.final = 1)
   AND NOT EXISTS (SELECT 1 FROM derived_instance AS i JOIN derived_resent USING (sop_instance_uid)
                   WHERE i.study_instance_uid = uid)
-  AND (SELECT max(coalesce(i.settled_at,
-                           (SELECT r.received_at FROM fact_object_receipt AS r WHERE r.object_id = i.object_id
-                            ORDER BY r.receipt_id LIMIT 1)))
+  AND (SELECT max(coalesce(i.settled_at, {FIRST_RECEIVED}))
        FROM derived_instance AS i WHERE i.study_instance_uid = uid) NOT BETWEEN :quiet_since AND :now
 """
 

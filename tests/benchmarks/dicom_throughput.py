@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -126,14 +126,16 @@ def wait_for(port: int) -> None:
 
 
 def peak_mb(pid: int) -> float:
-    """The largest resident memory that a process, or one of its children, has ever had."""
+    """The largest resident memory that a process, or one of its children, has ever had.
+
+    A child that forks per association may end between its name and its file.
+    """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    peaks = [
-        int(line.split()[1])
-        for one in (str(pid), *children)
-        for line in Path(f"/proc/{one}/status").read_text().splitlines()
-        if line.startswith("VmHWM")
-    ]
+    peaks = []
+    for one in (str(pid), *children):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{one}/status").read_text().splitlines()
+            peaks += [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
     return max(peaks) / 1000
 
 

@@ -6,6 +6,7 @@ Run by hand, on a machine with nothing else to do::
     python -m tests.benchmarks.backfill pairs --studies 20 --rounds 5
     python -m tests.benchmarks.backfill many --studies 25000 50000 100000
     python -m tests.benchmarks.backfill many --studies 25000 50000 100000 --cluster
+    python -m tests.benchmarks.backfill memory --studies 10000
 
 ``speed`` measures copies of a phantom's sagittal T1 series, each with noise and an identity of its own, by the step (in
 one process, which is what measuring alone costs) and by the back-fill with so many processes, one run after the other
@@ -20,6 +21,10 @@ all that belongs to it (decoders, scheduler, nannies), which is what others cann
 of its own: what is left is the query, the tasks and the storing, whose cost must grow as the studies do. Peak memory is
 of the whole process (ru_maxrss). With ``--cluster`` the stand-in takes its 1 ms on two workers of a Dask cluster whose
 scheduler is a process of its own; printed are its processor time and its peak memory, too.
+
+``memory`` measures so many studies by the same two processes and prints what they, their decoders and the node's own
+process hold (PSS, which counts shared memory once) after each ``--round`` of them. Each round has copies of its own;
+their images are deleted once they are measured, the rows stay.
 """
 
 import argparse
@@ -48,7 +53,7 @@ from node.backfill.cluster import ClusterEngine
 from node.backfill.cluster_worker import measured, this_process
 from node.backfill.engine import Done, Engine
 from node.backfill.local import LocalEngine
-from node.backfill.run import Backfill, Progress
+from node.backfill.run import FAILED, Backfill, Progress
 from node.demo.dicom_study import Examination, data_sets
 from node.demo.phantom import PhantomSpec, draw_study
 from node.demo.worker_reference import reference_study
@@ -63,9 +68,9 @@ HELD_MS = 1.0
 ROOT = "1.2.826.0.1.3680043.8.498.9"
 
 
-def copies(world: World, number: int) -> None:
-    """A phantom's T1 series so often, each time with noise of its own and another patient."""
-    random = np.random.default_rng(3)
+def copies(world: World, number: int, *, first: int = 0) -> None:
+    """A phantom's T1 series so often, each time with noise of its own and another patient, numbered from ``first``."""
+    random = np.random.default_rng([3, first])
     examination = Examination(
         key="backfill", patient_id="P", authority="", name="", birth_date=date(1960, 1, 1), sex="F",
         begun_at=datetime(2026, 1, 1, 9, tzinfo=UTC),
@@ -74,11 +79,11 @@ def copies(world: World, number: int) -> None:
     images = [one for one in drawn if one.SeriesInstanceUID == examination.t1_series_uid]
     pixels = [np.frombuffer(image.PixelData, np.uint16) for image in images]
     uids = [(image.StudyInstanceUID[:48], image.SeriesInstanceUID[:48], image.SOPInstanceUID[:48]) for image in images]
-    for which in range(number):
-        for image, (study, series, instance), first in zip(images, uids, pixels, strict=True):
+    for which in range(first, first + number):
+        for image, (study, series, instance), plain in zip(images, uids, pixels, strict=True):
             image.StudyInstanceUID, image.SeriesInstanceUID = f"{study}.{which}", f"{series}.{which}"
             image.SOPInstanceUID, image.PatientID = f"{instance}.{which}", f"P{which}"
-            image.PixelData = np.clip(first + random.integers(-2, 3, first.size), 0, 4095).astype("<u2").tobytes()
+            image.PixelData = np.clip(plain + random.integers(-2, 3, plain.size), 0, 4095).astype("<u2").tobytes()
         world.receive(*images)
     world.index()
     world.catalogue()
@@ -127,6 +132,31 @@ def speed(studies: int, processes: Sequence[int]) -> None:
             took = timed(world, f"{number} processes", lambda e=engine: back_filled(world, e), studies, one)
             one = one or took
         world.db.close()
+
+
+def memory(studies: int, in_a_round: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder) / "node")
+        engine = LocalEngine(2, world.folder)
+        for done in range(0, studies, in_a_round):
+            copies(world, in_a_round, first=done)
+            began = time.perf_counter()
+            found = Backfill(world.db, world.settings, engine).run()
+            took = time.perf_counter() - began
+            assert found.done == in_a_round and not found.by_status[FAILED], found
+            here = psutil.Process()
+            own, others = held_mb(here), sorted(held_mb(one) for one in here.children(recursive=True))
+            each = ", ".join(f"{one:.0f}" for one in others)
+            print(f"{done + in_a_round} studies, {took / in_a_round:.2f} s each: {own:.0f} MB; {each} MB", flush=True)
+            for (sha256,) in world.rows("SELECT sha256 FROM fact_object"):
+                world.archive.path(str(sha256)).unlink(missing_ok=True)
+        engine.close()
+        world.db.close()
+
+
+def held_mb(process: psutil.Process) -> float:
+    """What a process holds, its part of what it shares with others."""
+    return float(process.memory_full_info().pss) / 1e6
 
 
 def processor_s() -> float:
@@ -337,8 +367,13 @@ def main() -> None:
     other = kinds.add_parser("many")
     other.add_argument("--studies", type=int, nargs="+", default=[25_000, 50_000, 100_000])
     other.add_argument("--cluster", action="store_true")
+    flat = kinds.add_parser("memory")
+    flat.add_argument("--studies", type=int, default=10_000)
+    flat.add_argument("--round", type=int, default=200)
     given = parser.parse_args()
-    if given.kind == "speed":
+    if given.kind == "memory":
+        memory(given.studies, given.round)
+    elif given.kind == "speed":
         speed(given.studies, given.processes)
     elif given.kind == "pairs":
         pairs(given.studies, given.rounds)

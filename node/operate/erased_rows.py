@@ -97,6 +97,8 @@ def erase_rows(db: Database, settings: Settings, whole: Whole, *, now: datetime)
         )
     forget_unused_numbers(db)
     resolve_merges(db)
+    # Items are kept by a hash of what they are about, some of it a patient number: who was at which is told anew.
+    db.execute("DELETE FROM state_worklist")
     _study_ids(db, settings, whole, gone, now=now)
     return gone
 
@@ -175,16 +177,8 @@ def _series(db: Database, series: str, gone: Gone) -> None:
     gone.add("results", len(results))
     for table in OF_SERIES:
         db.execute(f"DELETE FROM {table} WHERE series_instance_uid = ?", [series])
-    _worklist(db, series)
     for table in ("derived_problem", "state_failure"):
         db.execute(f"DELETE FROM {table} WHERE unit_kind = 'series' AND unit_key = ?", [series])
-
-
-def _worklist(db: Database, name: str) -> None:
-    """Who is at items that are named by a series or a study id."""
-    for (item,) in db.execute("SELECT item FROM state_worklist").fetchall():
-        if name in item:
-            db.execute("DELETE FROM state_worklist WHERE item = ?", [item])
 
 
 def _study(db: Database, study: str) -> None:
@@ -257,7 +251,6 @@ def _keep_of_others(db: Database, frame_id: int, left: bytes, *, sha256: str) ->
 def _study_ids(db: Database, settings: Settings, whole: Whole, gone: Gone, *, now: datetime) -> None:
     for one in whole.study_ids:
         gone.add("flags", db.execute("DELETE FROM record_flag WHERE episode = ?", [one]).rowcount)
-        _worklist(db, one)
         for table in ("derived_problem", "state_failure"):
             db.execute(f"DELETE FROM {table} WHERE unit_key = ?", [one])
         for table, column in IN_RECORDS:

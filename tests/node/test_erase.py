@@ -21,6 +21,7 @@ from node.settings import Backup, Identity, Settings
 from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
+from node.web.worklist import Item, take
 from tests.node.golden_data import lines
 
 AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
@@ -111,6 +112,15 @@ def test_fits_stay_as_numbers_and_say_what_was_taken_out(db: Database, settings:
         row.pop("erased_rows")
     assert after == before
     assert list(db.query("SELECT * FROM fit_terms ORDER BY fit_id, term")) == terms
+
+
+def test_who_was_at_a_doubt_about_the_person_is_forgotten(db: Database, folder: Path, settings: Settings) -> None:
+    numbers = {"authority": "DEMO", "patient_id": "0012346"}
+    item = Item(kind="identity", about=numbers).key
+    take(db, item, "Reader", now=AT)
+    assert found_in(folder, item)
+    erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    assert found_in(folder, item) == []
 
 
 def test_a_tombstone_stays_with_hashes_and_who_did_it(db: Database, settings: Settings) -> None:

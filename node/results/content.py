@@ -104,6 +104,8 @@ class Standing:
     nlr_cut: float
     plr_cut: float
     surgery_date: date
+    reasons: tuple[Reason, ...] = ()
+    """What is to be known about a cut: that it holds an adopted offset of the scanner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,11 @@ class Finding:
     def algorithm(self) -> str:
         """Name and version."""
         return f"{self.algorithm_name} {self.algorithm_version}"
+
+    @property
+    def remarks(self) -> tuple[Reason, ...]:
+        """Reasons of the score and of the cuts."""
+        return (*self.reasons, *(self.standing.reasons if self.standing else ()))
 
     def of_images(self) -> "Finding":
         """What the images say alone."""
@@ -227,7 +234,7 @@ def status_of(finding: Finding, earlier: Earlier | None) -> Status:
 
 def finding_json(finding: Finding) -> dict[str, Any]:
     """A finding as JSON has it; times in ISO 8601, reasons as code and values."""
-    return {**_plain(finding), "reasons": [to_dict(one) for one in finding.reasons]}
+    return {**_plain(finding), "reasons": [to_dict(one) for one in finding.remarks]}
 
 
 def _plain(value: Any) -> Any:

@@ -149,7 +149,7 @@ def _notes(result: Result, settings: Settings) -> list[str]:
     notes = [*([f"{result.banner}."] if result.banner else []), NOTICE, f"Study protocol: {result.protocol}."]
     if finding.standing is not None:
         notes.append(f"The tier is that of the operation planned on {finding.standing.surgery_date:%Y-%m-%d}.")
-    return [*notes, *(reason.words(language) for reason in finding.reasons)]
+    return [*notes, *(reason.words(language) for reason in finding.remarks)]
 
 
 def _value(one: Statement) -> Resource:

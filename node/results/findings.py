@@ -97,7 +97,8 @@ ORDER BY l.surgery_date IS NULL, l.surgery_date DESC, l.episode LIMIT 1
 """
 
 NEWEST_FLAGS = """
-SELECT f.change, f.tier, f.threshold_version, f.vbq_cut, t.nlr, t.plr, f.surgery_date, f.cause_reasons
+SELECT f.change, f.tier, f.threshold_version, f.vbq_cut, t.nlr, t.plr, f.surgery_date, f.cause_reasons,
+       f.cut_of_reasons, f.offset_decision
 FROM record_flag AS f LEFT JOIN record_threshold AS t ON t.version = f.threshold_version
 WHERE f.episode = ? ORDER BY f.flag_id DESC LIMIT 2
 """
@@ -213,12 +214,13 @@ def _linked(db: Database, series_uid: str) -> tuple[Blood | None, Standing | Non
         nlr=nlr,
         plr=plr,
     )
-    return blood, _standing(db, episode)
+    return blood, standing_of(db, episode)
 
 
-def _standing(db: Database, episode: str) -> Standing | None:
+def standing_of(db: Database, episode: str) -> Standing | None:
     """The tier as it was last written; also that of an operation which is done since."""
-    for change, tier, version, vbq_cut, nlr_cut, plr_cut, surgery_date, causes in db.execute(NEWEST_FLAGS, [episode]):
+    for row in db.execute(NEWEST_FLAGS, [episode]):
+        change, tier, version, vbq_cut, nlr_cut, plr_cut, surgery_date, causes, cut_of, offset = row
         if change == "resolved":
             if PASSED not in {one.code for one in loaded(causes or "[]")}:
                 return None
@@ -230,6 +232,9 @@ def _standing(db: Database, episode: str) -> Standing | None:
             nlr_cut=nlr_cut,
             plr_cut=plr_cut,
             surgery_date=date.fromisoformat(surgery_date),
+            reasons=()
+            if offset is None
+            else tuple(Reason("vbq-cut-of", {"whose": one}) for one in loaded(cut_of or "[]")),
         )
     return None
 

@@ -203,7 +203,7 @@ def _notes(result: Result, settings: Settings) -> list[str]:
     notes = [*filter(None, [result.banner]), NOTICE, f"Study protocol: {result.protocol}"]
     if finding.standing is not None:
         notes.append(f"The tier is that of the operation planned on {finding.standing.surgery_date:%Y-%m-%d}.")
-    return [*notes, *(reason.words(language) for reason in finding.reasons)]
+    return [*notes, *(reason.words(language) for reason in finding.remarks)]
 
 
 # ---- observations ----------------------------------------------------------------------------------------------

@@ -43,6 +43,10 @@ BLOOD = Blood(
 STANDING = Standing(
     tier=Tier.FLAGGED, threshold_version=3, vbq_cut=2.5, nlr_cut=4.0, plr_cut=150.0, surgery_date=date(2026, 3, 20)
 )
+OFFSET = Reason("vbq-cut-of", {"whose": Reason("cut-with-offset", {
+    "whose": Reason("cut-of-all-scanners"), "offset": 0.25, "scanner": "B", "reference": "A",
+})})  # fmt: skip
+"""Of a VBQ cut that a person had moved by the offset of a scanner."""
 FINDING = Finding(
     series_instance_uid="1.2.826.0.1.3680043.8.498.1.1",
     study_instance_uid="1.2.826.0.1.3680043.8.498.1",

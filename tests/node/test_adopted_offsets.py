@@ -20,6 +20,7 @@ from node.nightly.cohort import cohort_frame, read_snapshot
 from node.nightly.night import run_night
 from node.people import corrections, thresholds
 from node.people.corrections import NOISE, Measured
+from node.results.findings import standing_of
 from node.settings import Thresholds
 from node.store import derivation
 from node.store.database import writing
@@ -64,6 +65,9 @@ def test_an_offset_counts_from_its_adoption_until_it_is_taken_back(tmp_path: Pat
         "phantom agrees\n"
     )
     assert said in text
+    moved = standing_of(db, "B")
+    assert moved is not None
+    assert [str(one) for one in moved.reasons] == ["VBQ cut of all scanners, +0.250 for B (adopted offset above A)"]
     # Deriving everything again arrives at the same: what people decided is a fact.
     with writing(db):
         derivation.forget(db)
@@ -73,6 +77,9 @@ def test_an_offset_counts_from_its_adoption_until_it_is_taken_back(tmp_path: Pat
     corrections.withdraw(db, "B", by="Dr B", why="scanner was mended", now=NOW)
     after, text = night(db, tmp_path, 3)
     assert (after, "offset" in text.partition("CUT-OFFS")[2]) == (before, False)
+    plain = standing_of(db, "B")
+    assert plain is not None
+    assert plain.reasons == ()
     flags = db.execute("SELECT id, change, tier, cause, vbq_cut FROM flags ORDER BY flag_id").fetchall()
     assert flags[2:] == [
         ("B", "changed", "lower", "offset of scanner B +0.000 → +0.250", 3.25),

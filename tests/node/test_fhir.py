@@ -28,7 +28,7 @@ from node.steps.measure import measure_readings
 from node.tls import server_context
 from tests.certificates import Certificates
 from tests.node.dicom_samples import NOON
-from tests.node.result_samples import APPROVAL, FINDING, SCORE, WHOSE, result, withdrawn
+from tests.node.result_samples import APPROVAL, FINDING, OFFSET, SCORE, STANDING, WHOSE, result, withdrawn
 from tests.node.test_measure_automatic import arrive, measure
 from tests.node.world import SERIES, World, painted
 
@@ -90,6 +90,12 @@ def test_whose_it_is_under_which_protocol_and_of_which_examination() -> None:
     assert report["basedOn"][0]["identifier"]["value"] == "A-4711"
     full = {one["fullUrl"] for one in json.loads(rendered(result()))["entry"]}
     assert {one["reference"] for one in report["result"]} < full
+
+
+def test_a_cut_that_holds_an_offset_says_so() -> None:
+    moved = replace(FINDING, standing=replace(STANDING, reasons=(OFFSET,)))
+    said = "VBQ cut of all scanners, +0.250 for B (adopted offset above A)"
+    assert said in resources(rendered(result(moved)))["VBQREPORT"]["conclusion"]
 
 
 def test_what_is_no_longer_told_is_in_error_and_has_no_value() -> None:

@@ -20,8 +20,9 @@ from node.outgoing.oru import ORU
 from node.outgoing.queue import register
 from node.people.readings import approve
 from node.people.results import resend, withdraw
-from node.results.content import Result
+from node.results.content import Result, digest
 from node.results.oru import messages, render
+from node.results.statements import part_told
 from node.settings import Fhir, FhirReceiver, Hl7Receiver, ServerTls, Settings
 from node.steps.link import link_persons
 from node.steps.measure import measure_readings
@@ -29,7 +30,7 @@ from node.tls import server_context
 from tests.certificates import Certificates
 from tests.node.dicom_samples import NOON
 from tests.node.mllp_receiver import MllpReceiver, acknowledgement
-from tests.node.result_samples import APPROVAL, FINDING, SCORE, WHOSE, result, withdrawn
+from tests.node.result_samples import APPROVAL, FINDING, OFFSET, SCORE, STANDING, WHOSE, result, withdrawn
 from tests.node.test_measure_automatic import arrive, measure
 from tests.node.world import SERIES, World, painted
 
@@ -83,6 +84,15 @@ def test_values_with_their_codes_and_cuts() -> None:
     notes = [one[3] for one in fields(content, "NTE")]
     assert notes[0].startswith("Research use only")
     assert "Study protocol: EK 2026/17" in notes
+
+
+def test_a_cut_that_holds_an_offset_says_so_to_who_is_told_of_the_tier() -> None:
+    moved = replace(FINDING, standing=replace(STANDING, reasons=(OFFSET,)))
+    said = "VBQ cut of all scanners, +0.250 for B (adopted offset above A)"
+    assert said in [one[3] for one in fields(rendered(result(moved)), "NTE")]
+    images = part_told(moved, ["levels"])
+    assert said not in [one[3] for one in fields(rendered(result(images)), "NTE")]
+    assert digest(moved) != digest(FINDING), "what was sent without it is corrected"
 
 
 def test_whose_it_is_and_of_which_examination() -> None:

@@ -43,6 +43,12 @@ def in_ci() -> bool:
     return os.environ.get("CI", "").lower() in {"true", "1"}
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are cores: a worker waits much of its time for other processes and peers, and sleeps."""
+    return len(os.sched_getaffinity(0)) * 3 // 2 or 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make a failure of each skip in CI."""

@@ -1,12 +1,12 @@
 """Appointments: what SIU, SRM and SRR say of a booking, its time and its services."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from analytics.reasons import Reason
+from node.hl7.catalogue import Words
 from node.hl7.extracts import AppointmentExtract
 from node.hl7.segments import Segment
 from node.hl7.staff import read_service, read_surgeon
@@ -54,14 +54,6 @@ SURGICAL = ("operation", "repeat")
 SEGMENTS = ("SCH", "ARQ", "TQ1", "AIS", "AIG", "AIL", "AIP", "PR1", "PV1", "NTE", "OBX")
 """The segments that tell of an appointment."""
 
-_CANCELLED = re.compile(
-    r"^(dc|ca|del|canc|cncl|cxl|dna)$|cancel|discontin|deleted|no[ -]?show|did not attend|not (performed|done)|abort|"
-    r"declin|\bvoid|withdrawn|storn|abgesagt|abgesetzt|entfall|gelosch|nicht erschienen|annul|anula[dt]|anulow|anulir|"
-    r"geannul|afgezegd|vervallen|verwijderd|avbok|avbest|avlys|aflys|struken|struket|stroket|slettet|odwol|zrus|torol|lemond|"
-    r"iptal|perut|peruut|suspendid|suspensa|suspenso|desmarc|disdett|supprim|eliminad|excluid|ponist|otkaz|atcelt|atsauk|tuhist|"
-    r"batal|ακυρ|отмен|скасов|отказ|аннулир|取消|作废|撤销|撤銷|停止手术|キャンセル|中止|취소|huy|ยกเลิก"
-)
-"""Filler status codes (SCH-25, AIS-10, table 0278) by which nothing will happen, also as hospitals write them."""
 _STATUS_COMPONENTS = 2
 
 
@@ -94,9 +86,10 @@ def read_appointment(
     schedule = next((one for one in segments if one.name in ("SCH", "ARQ")), None)
     if schedule is None or not (schedule.text(1) or schedule.text(2)):
         return Reason("appointment-without-number")
-    booked = _booked(segments, schedule, all_taken_back=trigger in SERVICES_TAKEN_BACK[kind])
+    cancelled = procedures.cancelled
+    booked = _booked(segments, schedule, cancelled, all_taken_back=trigger in SERVICES_TAKEN_BACK[kind])
     understood, gone = _understood(booked, procedures)
-    if _is_cancelled(schedule, 25) or gone:
+    if _is_cancelled(schedule, 25, cancelled) or gone:
         event = "cancelled"
     planned = _planned(segments, schedule, zone)
     if planned is None and event != "cancelled":
@@ -130,13 +123,13 @@ def _understood(booked: _Booked, procedures: Procedures) -> tuple[Understood, bo
     return understood, taken_back and understood not in SURGICAL
 
 
-def _booked(segments: Sequence[Segment], schedule: Segment, *, all_taken_back: bool) -> _Booked:
+def _booked(segments: Sequence[Segment], schedule: Segment, cancelled: Words, *, all_taken_back: bool) -> _Booked:
     standing: list[Service] = []
     taken_back: list[Service] = []
     for one in segments:
         if one.name not in ("AIS", "PR1") or not one.raw(3):
             continue
-        back = one.name == "AIS" and (all_taken_back or one.text(2).upper() == "D" or _is_cancelled(one, 10))
+        back = one.name == "AIS" and (all_taken_back or one.text(2).upper() == "D" or _is_cancelled(one, 10, cancelled))
         (taken_back if back else standing).append(
             Service.of(one.components(3), one.components(4) if one.name == "PR1" else ())
         )
@@ -158,10 +151,12 @@ def _notes(segment: Segment) -> Iterable[str]:
     return []
 
 
-def _is_cancelled(segment: Segment, field: int) -> bool:
+def _is_cancelled(segment: Segment, field: int, cancelled: Words) -> bool:
+    """Whether a filler status (table 0278, also as hospitals write it) says that nothing will happen."""
     if segment.name == "ARQ":
         return False
-    return any(_CANCELLED.search(fold(one)) for one in segment.components(field)[:_STATUS_COMPONENTS] if one)
+    told = [one for one in segment.components(field)[:_STATUS_COMPONENTS] if one]
+    return cancelled.match((), told, [fold(one) for one in told])
 
 
 def _planned(segments: Sequence[Segment], schedule: Segment, zone: ZoneInfo) -> Moment | None:

@@ -152,6 +152,7 @@ class Analytes(Table):
 
     never: Words
     not_blood: Words
+    blood_count: Words
     other: Words
     suspect: Words
     flags: Words

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from node.hl7.segments import Delimiters, Segment, scan_segment, unescape
 from node.hl7.times import Moment, read_time
 from node.hl7.words import fold
 
+_CODE_AND_NAME = (1, 2, 4, 5)
+"""Components of a coded field: code and name, alternate code and name."""
 NOT_NAMED = ("", "0", '""')
 """What stands in OBX-3 where an analyser has its code in OBX-4 (Edan and others)."""
 
@@ -37,7 +40,14 @@ class Panel:
             return self.fallback_order
         return self.order.text(3) or self.order.text(2) or self.fallback_order
 
-    @property
+    @cached_property
+    def material(self) -> tuple[str, ...]:
+        """What was examined, by codes and names: SPM-4, and OBR-15 without the additives and the site behind them."""
+        parts = [self.specimen.text(4, place) for place in _CODE_AND_NAME] if self.specimen else []
+        parts += self.order.text(15).split(self.order.delimiters.subcomponent) if self.order else []
+        return tuple(dict.fromkeys(fold(one) for one in parts if one))
+
+    @cached_property
     def words(self) -> str:
         """Everything that tells what material was examined and how, folded."""
         parts = [*self.order.components(4), *self.order.components(15)] if self.order else []

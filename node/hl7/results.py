@@ -6,7 +6,7 @@ from math import isclose
 from zoneinfo import ZoneInfo
 
 from analytics.columns import Analyte
-from analytics.counts.results import Result, Scale
+from analytics.counts.results import Result, Scale, finality
 from analytics.plausible import RANGES
 from analytics.reasons import Reason
 from node.hl7.catalogue import Analytes
@@ -20,12 +20,13 @@ from node.hl7.words import fold
 from node.settings import Sender
 
 _NAME_LENGTH = 60
-_LIMITS = re.compile(r"\s*([\d.,]+)\s*(?:-|–|\^|bis|to|a|à)\s*([\d.,]+)\s*")
+_LIMITS = re.compile(r"\s*([\d.,]+)\s*(?:-|–|\^|bis|to|até|a|à)\s*([\d.,]+)\s*")
 _IN_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:(?:\.\d{3})+|(?:,\d{3})+)")
 _WHOLE_CELLS = re.compile(r"[1-9]\d{3,5}")
 _WITH_UNIT = re.compile(r"([\d.]+)\s*([^\d\s.].*|1?0.*)")
 USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
     "neutrophils": 7.5,
+    "segmented": 7.5,
     "lymphocytes": 4.5,
     "platelets": 400.0,
     "leukocytes": 11.0,
@@ -40,6 +41,9 @@ SAME_ORDER = 20.0
 FAR_OUTSIDE = 2.5
 """A value this many times beyond a limit is not the one that was flagged as normal: slips are tenfold, and some
 laboratories round their limits."""
+_STATUS_OF_ALL = ("F", "C", "P", "R")
+"""Statuses of an order (OBR-25, table 0123) that are those of each of its results."""
+_ORDER_CANCELLED = "X"
 CELLS_PER_UL = 1e-3
 """Factor from cells per µL to 10⁹/L; such counts are whole numbers."""
 LEAST_WITH_FRACTION = 100.0
@@ -65,7 +69,7 @@ def read_result(
         Points part thousands in whole cells, by :func:`points_part_thousands` of the rows beside it.
     """
     identity = identify(obx.components(3), analytes)
-    if identity is None or _not_blood(obx, panel, analytes):
+    if identity is None or not_blood(obx, panel, analytes):
         return None
     spellings = _unit_spellings(obx)
     unit = read_unit(spellings, analytes.units)
@@ -94,7 +98,7 @@ def read_result(
         doubtful=reading.doubtful,
         unclear=reading.doubtful and unclear,
         secondary=identity.secondary,
-        status=rules.statuses.get(obx.text(11).upper(), obx.text(11).upper()),
+        status=_status(obx, panel, rules),
         status_at=status_at.at if status_at else None,
         method="manual" if by_hand else identity.method,
         code=_code(obx),
@@ -102,6 +106,18 @@ def read_result(
         order=panel.number,
         run=obx.text(4)[:_NAME_LENGTH],
     )
+
+
+def _status(obx: Segment, panel: Panel, rules: Sender) -> str:
+    """The status of a row: its own (OBX-11), else that of its order (OBR-25).
+
+    A result of an order that was cancelled (OBR-25 X) is for a person, whatever the row says.
+    """
+    sent = obx.text(11).upper()
+    status, of_order = rules.statuses.get(sent, sent), panel.order.text(25).upper() if panel.order else ""
+    if of_order == _ORDER_CANCELLED and finality(status) in ("final", "corrected"):
+        return f"{status} OBR-25 {of_order}"
+    return status or (of_order if of_order in _STATUS_OF_ALL else "")
 
 
 def _code(obx: Segment) -> str:
@@ -150,7 +166,8 @@ def _value(obx: Segment, decimal_comma: bool) -> Reading:
 def points_part_thousands(rows: Iterable[Segment], analytes: Analytes) -> bool:
     """Whether the reference range of a row shows that the panel parts thousands of whole cells by points or commas."""
     for obx in rows:
-        if _IN_THOUSANDS.fullmatch(obx.text(7).partition("-")[2].strip()) is None:
+        limits = _LIMITS.fullmatch(obx.text(7))
+        if limits is None or _IN_THOUSANDS.fullmatch(limits[2]) is None:
             continue
         identity = identify(obx.components(3), analytes)
         whole = _per_ul(read_unit(_unit_spellings(obx), analytes.units))
@@ -196,8 +213,10 @@ def _usual_in_thousands(obx: Segment, analyte: Analyte) -> bool:
     return 1 / UPPER_LIMIT_TOLERANCE <= limit * CELLS_PER_UL / usual <= UPPER_LIMIT_TOLERANCE
 
 
-def _not_blood(obx: Segment, panel: Panel, analytes: Analytes) -> bool:
-    """Whether the words say that it is of another material."""
+def not_blood(obx: Segment, panel: Panel, analytes: Analytes) -> bool:
+    """Whether the codes or words say that it is of another material; what the specimen is says nothing else."""
+    if panel.material and analytes.not_blood.match((), panel.material, [" ".join(panel.material)]):
+        return True
     return analytes.not_blood.found(f"{panel.words} {fold(' '.join([*obx.components(3), *obx.components(6)]))}")
 
 

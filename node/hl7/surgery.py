@@ -98,6 +98,7 @@ class Procedures(Table):
 
     local: dict[str, Literal["lumbar", "other"]]
     system: tuple[System, ...]
+    cancelled: Words
     words: ProcedureWords
 
     def __hash__(self) -> int:

@@ -10,23 +10,25 @@ from zoneinfo import ZoneInfo
 
 from analytics.counts.blood import MAKE_A_COUNT
 from analytics.reasons import Reason
-from node.hl7.catalogue import Analytes
+from node.hl7.catalogue import Analytes, Term
 from node.hl7.extracts import SpecimenExtract
 from node.hl7.naming import is_foreign
 from node.hl7.panels import Panel, read_panels
+from node.hl7.results import not_blood
 from node.hl7.segments import Delimiters, Segment
 from node.hl7.specimens import read_specimens
 from node.hl7.units import Count, canonical, read_number, read_unit
 from node.hl7.words import fold
 
-UNREAD = ("results-not-understood", "results-of-type-not-read", "counts-in-text")
+UNREAD = ("results-not-understood", "results-of-type-not-read", "counts-in-text", "count-as-document")
 """Codes of what is one problem of the sender, not of each message."""
 UNKNOWN_CODE = "unknown-code"
 """A row that looks like one of a blood count and is none that is known: one problem of the sender for each such row."""
 LEAST_BARE = 3
 """Rows without a unit and of unknown codes, from which on they may be a blood count."""
 LEAST_IN_TEXT = 2
-"""Cells that a text names with numbers, from which on it is a blood count."""
+"""Cells that the texts of an order name with numbers, from which on they are a blood count."""
+DOCUMENTS = ("ED", "RP")
 NOT_TEXT = ("NM", "SN", "ED", "RP")
 _EXAMPLE_LENGTH = 60
 _NO_CELLS = re.compile(r"(mol|g|eq|iu|u|kat|osm|cfu|copies|kopien|kopi|bar|pa|hg)$")
@@ -59,12 +61,14 @@ def unread_results(
     if kind:
         found = read_specimens(lines, delimiters, analytes, zone)
         rows = [result.label for one in found for result in one.results if result.analyte in MAKE_A_COUNT]
-        rows = rows or _perhaps_counts(lines, delimiters, analytes)
-        return Reason("results-of-type-not-read", {"type": kind[:20], "example": rows[0]}) if rows else None
-    if rows := _perhaps_counts(lines, delimiters, analytes):
+        if rows := rows or _perhaps_counts(lines, delimiters, analytes):
+            return Reason("results-of-type-not-read", {"type": kind[:20], "example": rows[0]})
+    elif rows := _perhaps_counts(lines, delimiters, analytes):
         return Reason("results-not-understood", {"example": rows[0]})
     if rows := _texts_with_counts(lines, delimiters, analytes):
         return Reason("counts-in-text", {"example": rows[0]})
+    if not kind and (rows := _documents(lines, delimiters, analytes)):
+        return Reason("count-as-document", {"example": rows[0]})
     return None
 
 
@@ -92,7 +96,7 @@ def _is_known(panel: Panel, obx: Segment, analytes: Analytes) -> bool:
     components = obx.components(3)
     if is_foreign(components, analytes) or not _label(obx):
         return True
-    if analytes.not_blood.found(f"{panel.words} {fold(' '.join([*components, *obx.components(6)]))}"):
+    if not_blood(obx, panel, analytes):
         return True
     folded = [one.casefold() for one in components if one]
     return any(term.matches(folded, folded) for term in analytes.observation)
@@ -108,15 +112,32 @@ def _in_volume(spellings: Iterable[str], analytes: Analytes) -> bool:
 
 
 def _texts_with_counts(lines: Sequence[str], delimiters: Delimiters, analytes: Analytes) -> list[str]:
+    """Orders whose texts name the cells of a blood count with numbers, in one row or line by line in several."""
     found = []
-    for panel, obx in _rows(lines, delimiters):
-        text = fold(obx.raw(5))
-        if obx.text(2).upper() in NOT_TEXT:
-            continue
-        named = {term.analyte for term in analytes.named if term.searched and _with_number(term.searched, text)}
+    for panel, observations in read_panels(lines, delimiters):
+        texts = [one.obx for one in observations if one.obx.text(2).upper() not in NOT_TEXT]
+        named = {term.analyte for obx in texts for term in analytes.named if _counted_in(term, fold(obx.raw(5)))}
         if len(named & MAKE_A_COUNT) >= LEAST_IN_TEXT and not analytes.not_blood.found(panel.words):
-            found.append(_label(obx) or "OBX")
+            found.append(_label(texts[0]) or "OBX")
     return found
+
+
+def _documents(lines: Sequence[str], delimiters: Delimiters, analytes: Analytes) -> list[str]:
+    """Orders of a blood count with documents alone."""
+    found = []
+    for panel, observations in read_panels(lines, delimiters):
+        rows = [one.obx for one in observations]
+        if not rows or any(obx.text(2).upper() not in DOCUMENTS for obx in rows):
+            continue
+        told = [*(panel.order.components(4) if panel.order else []), *rows[0].components(3)]
+        folded = [fold(one) for one in told if one]
+        if analytes.blood_count.match(folded, (), folded):
+            found.append(_label(rows[0]) or "OBX")
+    return found
+
+
+def _counted_in(term: Term, text: str) -> bool:
+    return term.searched is not None and _with_number(term.searched, text)
 
 
 def _with_number(pattern: re.Pattern[str], text: str) -> bool:

@@ -560,6 +560,9 @@ SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), u.code,
        json_array(json_object('code', 'not-read-of-sender', 'values', json_object(
            'messages', count(*), 'example', min(u.reasons ->> '$[0].words')))), NULL, NULL
 FROM derived_unread AS u JOIN derived_message AS m USING (frame_id, position)
+-- Documents beside counts that are read are no loss.
+WHERE u.code <> 'count-as-document'
+   OR NOT EXISTS (SELECT 1 FROM derived_sender_count AS c WHERE c.sender = coalesce(m.sender, '') AND c.ratios = 1)
 -- Of an unknown code the reason is its own: one line for each.
 GROUP BY m.sender, u.code, iif(u.code = 'unknown-code', u.reasons -> '$[0].values', '')
 UNION ALL

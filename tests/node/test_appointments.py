@@ -70,7 +70,13 @@ ROOM = "AIS|1|A|OR123^MAIN OR CASE^L|20260201073000"
         "Supprimé",
         "Otkazano",
         "Peruttu",
+        "Peruutettu",
         "Strøket",
+        "Bumped",
+        "Left without being seen",
+        "Patient refused",
+        "キャンセル済",
+        "Аннулировано",
     ],
 )
 def test_a_state_of_the_booking_cancels_it(status: str) -> None:
@@ -91,6 +97,9 @@ def test_a_state_of_the_booking_cancels_it(status: str) -> None:
         "Reprogramado",
         "改期",
         "Peru",
+        "Not cancelled",
+        "Waitlist",
+        "Avoid Mondays",
     ],
 )
 def test_other_states_leave_it(status: str) -> None:

@@ -80,6 +80,14 @@ BRAZIL = (
 )
 
 
+@pytest.mark.parametrize("between", [" a ", " até ", " - "])
+def test_thousands_of_a_panel_whatever_stands_between_its_limits(between: str) -> None:
+    segmented = BRAZIL[1].replace(BRAZIL[1].partition("|")[0], "SEG^Segmentados")
+    rows = [row.replace("-", between) for row in (BRAZIL[0], segmented, *BRAZIL[2:])]
+    found = count(*rows, "BAST^Bastonetes|0|/mm3|0 a 500")
+    assert (found["status"], found["nlr"]) == ("final", 2.0)
+
+
 def test_points_of_thousands_that_the_reference_range_has_as_well_are_read() -> None:
     """As hospitals of Brazil, Italy and Spain write cells per mm³."""
     found = count(*BRAZIL, "LINP^Linfócitos %|28,6|%|20,0-45,0")

@@ -99,6 +99,40 @@ def test_number_of_the_order_or_specimen_names_no_patient(order: str) -> None:
     assert [one["patient"] for one in cbcs(raw)] == [{"id": None, "authority": None}]
 
 
+PERCENT = ["OBX|1|NM|NEUT%||60|%|||||F", "OBX|2|NM|LYM%||30|%|||||F", "OBX|3|NM|WBC||7|10*9/L|||||F"]
+
+
+@pytest.mark.parametrize(
+    ("material", "blood"),
+    [
+        ("PLR^^HL70487", False), ("MAR", False), ("SNV^^HL70487", False), ("BPU", False), ("FLD", False),
+        ("119359002^^SCT", False), ("X1^Bone marrow^L", False), ("X1^^L^BMAR", False),
+        ("BLD", True), ("BLDV^^HL70487", True), ("119297000^^SCT", True), ("EDTA", True), ("0^血液^JC10", True), ("", True),
+    ],
+)  # fmt: skip
+def test_the_specimen_says_what_was_examined_whatever_the_order_is_called(material: str, blood: bool) -> None:
+    raw = message("OBR|1||F1|CBC^CBC|||202603010830", *PERCENT, f"SPM|1|S1||{material}")
+    assert bool(cbcs(raw)) is blood
+    older = message("OBR|1||F1|DIFF|||202603010830" + "|" * 8 + material.split("^")[0] + "&&HL70070^^^ARM", *PERCENT)
+    assert bool(cbcs(older)) is (blood or material.startswith("X1"))
+
+
+@pytest.mark.parametrize(
+    ("of_order", "row", "status"),
+    [
+        ("F", "", "final"), ("C", "", "corrected"), ("P", "", "preliminary"), ("P", "F", "final"),
+        ("", "", "held"), ("A", "", "held"), ("X", "F", "held"), ("X", "X", "withdrawn"), ("F", "D", "withdrawn"),
+    ],
+)  # fmt: skip
+def test_the_status_of_the_order_stands_for_rows_without_one_and_its_cancellation_for_all(
+    of_order: str, row: str, status: str
+) -> None:
+    """Tables 0085 and 0123; "A" of an order is "some, but not all results available"."""
+    rows = [one.removesuffix("F") + row for one in (*PERCENT, "OBX|4|NM|PLT||250|10*9/L|||||F")]
+    (count,) = cbcs(message("OBR|1||F1|CBC|||202603010830" + "|" * 18 + of_order, *rows))
+    assert count["status"] == status
+
+
 def test_recording_of_several_frames() -> None:
     raw = message("OBR|1||F1|CBC|||202603010830", obx("NEUT#", 4.2), obx("LYM#", 1.4))
     recorded = b"\r\n" + frame(raw) + frame(raw.replace(b"|C1|", b"|C2|")) + b"\x0b" + raw.replace(b"|C1|", b"|C3|")

@@ -43,6 +43,8 @@ def problems(*rows: str, kind: str = "ORU^R01", obr: str = OBR) -> list[str]:
             ["OBX|1|TX|BB^Blutbild||Neutrophile 4.0 G/l, Lymphozyten 2.0 G/l, Thrombozyten 250 G/l||||||F"],
             "as text in BB",
         ),
+        (["OBX|1|TX|1^WBC||Neutrophils   4.0  10*9/L||||||F", "OBX|2|TX|1^WBC||Lymphocytes  2.0||||||F"], "as text in 1"),
+        (["OBX|1|ED|58410-2^CBC panel^LN||LAB^Application^PDF^Base64^JVBERi0||||||F"], "as a document in 58410-2"),
     ],
 )
 def test_results_that_nobody_understands(rows: list[str], part: str | None) -> None:
@@ -62,6 +64,9 @@ def test_results_that_nobody_understands(rows: list[str], part: str | None) -> N
         ["OBX|1|NM|CD4^CD4 cells||500|/uL|||||F"],
         ["OBX|1|NM|BAK^Bakterien im Urin||120|/uL|||||F"],
         ["OBX|1|NM|1||4|||||F"],
+        ["OBX|1|ED|PDF^Radiology report||LAB^Application^PDF^Base64^JVBERi0||||||F"],
+        [*COUNT, "OBX|9|ED|PDF^CBC report||LAB^Application^PDF^Base64^JVBERi0||||||F"],
+        ["OBX|1|TX|N||Neutrophils seen||||||F", "OBX|2|TX|N||Lymphocytes 2.0||||||F"],
     ],
 )
 def test_what_is_surely_something_else_is_left_alone(rows: list[str]) -> None:
@@ -75,6 +80,11 @@ def test_counts_in_messages_of_other_types(kind: str) -> None:
     assert kind in found
     assert problems("OBX|1|NM|8302-2^Height^LN||170|cm|||||F", kind=kind) == []
     assert problems("OBX|1|TX|D^Letter||Dear colleague, 3 weeks ago||||||F", kind=kind) == []
+
+
+def test_a_count_as_text_in_a_document_of_another_type() -> None:
+    (found,) = problems("TXA|1|LR", "OBX|1|TX|L^Befund||Lymphozyten 2.0 G/l, Thrombozyten 250 G/l||||||F", kind="MDM^T02")
+    assert "as text in L Befund" in found
 
 
 def listed(db: Database) -> list[tuple[str, str, str]]:
@@ -98,6 +108,14 @@ def test_one_problem_for_each_sender_and_kind(db: Database) -> None:
     assert "conf/analytes.toml" in first[2]
     assert second[:2] == ("sender HIS|H", "results-of-type-not-read")
     assert "Doe" not in str(listed(db))
+
+
+def test_documents_beside_counts_that_are_read_are_no_loss(db: Database) -> None:
+    document = "OBX|1|ED|CBC^CBC report||LAB^Application^PDF^Base64^JVBERi0||||||F"
+    receive(db, [of_patient(1, document)])
+    assert [code for _, code, _ in listed(db)] == ["count-as-document"]
+    receive(db, [of_patient(2, *COUNT)])
+    assert listed(db) == []
 
 
 def test_a_sender_whose_results_never_make_a_count(db: Database) -> None:

@@ -44,6 +44,10 @@ AGREES_FACTOR = 1.5
 EXTREME_LEUKOCYTES_10E9_PER_L = 40.0
 """Leukaemia or a leukaemoid reaction: lymphocytes may be anything."""
 USUAL_LEUKOCYTES_10E9_PER_L = 7.0
+LEAST_BETWEEN = 5
+"""Counts of others between two of a patient, from which on they tell that it was not the sender,"""
+MOST_ODD_BETWEEN = 0.2
+"""and the share of them that may be as odd: one of several analysers that is wrong makes more."""
 REVERSED_NLR = 0.75
 """Fewer than 2.5 % of people over 45 have an NLR below 0.83 (Fest); exchanged, most have one below this."""
 NLR_LIMIT_SD = 3.0
@@ -210,6 +214,44 @@ def _explained(count: Judged, quantity: Quantity, norm: Norm) -> bool:
     return far and abs(log(count.platelets / USUAL_PLATELETS_10E9_PER_L)) <= log(PLATELETS_FACTOR)
 
 
+def said_by(count: Judged, doubt: Reason, other: Judged, norm: Norm) -> bool:
+    """Whether another count of the patient says what is doubted of this one by what is usual of the sender.
+
+    A slip of one result or of its row does not happen twice alike. What all counts of the sender share is no such
+    thing, so the counts of others have to be asked as well (:func:`usual_between`).
+    """
+    if doubt.code != "count-unlike-sender" or other.specimen == count.specimen or not _near(count, other):
+        return False
+    same_lymphocytes = _agree(count.lymphocytes, other.lymphocytes)
+    what = doubt.values["what"]
+    if what == "nlr":
+        return same_lymphocytes and other.nlr is not None and other.nlr < 1
+    if what == "lymphocytes":
+        return same_lymphocytes
+    # It is the platelets that are far off, not the lymphocytes.
+    usual = count.lymphocytes and abs(norm.centres["lymphocytes"].distance(count.lymphocytes)) <= LIMIT_SD / 2
+    return bool(usual) and _agree(count.platelets, other.platelets)
+
+
+def usual_between(doubt: Reason, others: Sequence[Judged], norm: Norm) -> bool:
+    """Whether the sender's counts of other patients between two of one patient are hardly ever as odd."""
+    odd = sum(_is_odd(one, doubt, norm) for one in others)
+    return len(others) >= LEAST_BETWEEN and odd <= MOST_ODD_BETWEEN * len(others)
+
+
+def _is_odd(count: Judged, doubt: Reason, norm: Norm) -> bool:
+    what = doubt.values["what"]
+    if what == "nlr":
+        return _perhaps_exchanged(count, norm)
+    quantity: Quantity = "lymphocytes" if what == "lymphocytes" else "plr"
+    value = count.value(quantity)
+    return value is not None and abs(norm.centres[quantity].distance(value)) > LIMIT_SD
+
+
+def _agree(one: float | None, other: float | None) -> bool:
+    return bool(one and other) and abs(log((one or 1.0) / (other or 1.0))) <= log(AGREES_FACTOR)
+
+
 def unlike_patient(count: Judged, others: Sequence[Judged]) -> Reason | None:
     """Why a count may not be right by the patient's own other counts.
 
@@ -306,10 +348,7 @@ def _near(one: Judged, other: Judged) -> bool:
 def confirmed_elsewhere(count: Judged, others: Sequence[Judged]) -> bool:
     """Whether another laboratory has counted nearly the same lymphocytes in this patient."""
     return any(
-        one.sender != count.sender
-        and _near(count, one)
-        and bool(one.lymphocytes and count.lymphocytes)
-        and abs(log((one.lymphocytes or 1.0) / (count.lymphocytes or 1.0))) <= log(AGREES_FACTOR)
+        one.sender != count.sender and _near(count, one) and _agree(one.lymphocytes, count.lymphocytes)
         for one in others
     )
 

@@ -72,7 +72,8 @@ class Quantities:
     @property
     def lymphocytes_fill_the_leukocytes(self) -> bool:
         """As in lymphatic leukaemia: most cells, beside neutrophils that no slip of a unit has moved."""
-        neutrophils, lymphocytes = (self.counted[cell] for cell in DIFFERENTIAL)
+        counted = [self.counted[cell] for cell in DIFFERENTIAL]
+        neutrophils, lymphocytes = counted if any(counted) else map(self.expected, DIFFERENTIAL)
         if neutrophils is None or lymphocytes is None or self.leukocytes is None:
             return False
         filled = neutrophils + lymphocytes >= MIN_SHARE_OF_TWO * self.leukocytes

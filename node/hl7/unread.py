@@ -58,13 +58,19 @@ def unread_results(
         return None
     if any(result.analyte in MAKE_A_COUNT for one in specimens for result in one.results):
         return None
+    perhaps = _perhaps_counts(lines, delimiters, analytes)
     if kind:
         found = read_specimens(lines, delimiters, analytes, zone)
-        rows = [result.label for one in found for result in one.results if result.analyte in MAKE_A_COUNT]
-        if rows := rows or _perhaps_counts(lines, delimiters, analytes):
+        rows = [result.label for one in found for result in one.results if result.analyte in MAKE_A_COUNT] or perhaps
+        if rows:
             return Reason("results-of-type-not-read", {"type": kind[:20], "example": rows[0]})
-    elif rows := _perhaps_counts(lines, delimiters, analytes):
-        return Reason("results-not-understood", {"example": rows[0]})
+    elif perhaps:
+        return Reason("results-not-understood", {"example": perhaps[0]})
+    return _not_in_rows(kind, lines, delimiters, analytes)
+
+
+def _not_in_rows(kind: str, lines: Sequence[str], delimiters: Delimiters, analytes: Analytes) -> Reason | None:
+    """A blood count that is text, or a document in a message in which results are read."""
     if rows := _texts_with_counts(lines, delimiters, analytes):
         return Reason("counts-in-text", {"example": rows[0]})
     if not kind and (rows := _documents(lines, delimiters, analytes)):

@@ -22,8 +22,10 @@ from analytics.counts.norms import (
     confirmed_elsewhere,
     exchanged_spells,
     norm_of,
+    said_by,
     unlike_patient,
     unlike_sender,
+    usual_between,
     usual_nlr,
 )
 from analytics.reasons import Reason, to_dict
@@ -64,7 +66,7 @@ def _judge(db: Database, sender: str) -> None:
     for person, doubt, *values in db.execute(
         f"SELECT person, doubt, {COLUMNS} FROM derived_sender_count WHERE sender = ?", [sender]
     ).fetchall():
-        if _stored(unlike_sender(_judged(values), norm)) != doubt:
+        if _stored(_doubt(db, person, _judged(values), norm)) != doubt:
             touch_person(db, person)
 
 
@@ -99,10 +101,35 @@ def compare_counts(db: Database, person: str, counts: Sequence[CombinedCount]) -
     compared = [_of(count) for count in counts if count.status in COMPARED]
     compared = [replace(one, confirmed=one.confirmed or confirmed_elsewhere(one, compared)) for one in compared]
     norms = {sender: read_norm(db, sender) for sender in {one.sender for one in compared}}
-    by_sender = {one.specimen: unlike_sender(one, norms[one.sender]) for one in compared}
+    by_sender = {one.specimen: _doubt(db, person, one, norms[one.sender], compared) for one in compared}
     own = {one.specimen: unlike_patient(one, compared) for one in compared}
     _store_counts(db, person, compared, by_sender, whole={one.specimen for one in counts if one.nlr and one.plr})
     return [_held(count, [by_sender.get(count.specimen), own.get(count.specimen)]) for count in counts]
+
+
+def _doubt(db: Database, person: str, count: Judged, norm: Norm, own: Sequence[Judged] | None = None) -> Reason | None:
+    """Why a count may not be right by what is usual of its sender, unless another one of the person says the same.
+
+    ``own`` are the person's counts; those that are stored where ``None``.
+    """
+    doubt = unlike_sender(count, norm)
+    if doubt is None or count.taken_at is None:
+        return doubt
+    own = [_judged(row) for row in _rows(db, person)] if own is None else own
+    for other in own:
+        if other.taken_at is None or not said_by(count, doubt, other, norm):
+            continue
+        if other.sender != count.sender:
+            return None
+        first, last = sorted((count.taken_at, other.taken_at))
+        between = db.execute(
+            f"SELECT {COLUMNS} FROM derived_sender_count "
+            "WHERE sender = ? AND person <> ? AND taken_at > ? AND taken_at < ?",
+            [count.sender, person, to_text(first), to_text(last)],
+        ).fetchall()
+        if usual_between(doubt, [_judged(row) for row in between], norm):
+            return None
+    return doubt
 
 
 def _of(count: CombinedCount) -> Judged:

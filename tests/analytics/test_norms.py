@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import exp, log
 from pathlib import Path
@@ -19,10 +20,13 @@ from analytics.counts.norms import (
     exchanged_spells,
     measured_twice,
     norm_of,
+    said_by,
     unlike_patient,
     unlike_sender,
+    usual_between,
 )
 from analytics.counts.plausibility import Quantities
+from analytics.reasons import Reason
 
 SLIPPED = Path(__file__).parents[3] / "shared" / "cases" / "cohort" / "data" / "unit_error_lymphocytes_tenth.csv"
 DAY = datetime(2026, 1, 10, 8, tzinfo=UTC)
@@ -175,6 +179,35 @@ def test_two_laboratories_confirm_each_other() -> None:
     assert confirmed_elsewhere(first, [first, second])
     assert not confirmed_elsewhere(first, [first, judged(0.2, 250, sender="A", day=3)])
     assert not confirmed_elsewhere(first, [first, judged(2.0, 250, sender="B", day=3)])
+
+
+@pytest.mark.parametrize(
+    ("count", "other", "said"),
+    [
+        ({"lymphocytes": 1.8, "platelets": 20}, {"lymphocytes": 1.5, "platelets": 24}, True),
+        ({"lymphocytes": 1.8, "platelets": 20}, {"lymphocytes": 1.8, "platelets": 240}, False),
+        ({"lymphocytes": 0.15, "platelets": 240}, {"lymphocytes": 1.8, "platelets": 240}, False),
+        ({"lymphocytes": 0.15, "platelets": 240}, {"lymphocytes": 0.18, "platelets": 240}, True),
+        ({"lymphocytes": 3.6, "platelets": 250, "nlr": 0.5}, {"lymphocytes": 3.4, "platelets": 250, "nlr": 0.65}, True),
+        ({"lymphocytes": 3.6, "platelets": 250, "nlr": 0.5}, {"lymphocytes": 2.6, "platelets": 250, "nlr": 1.5}, False),
+    ],
+)
+def test_what_another_count_says_again(count: dict[str, float], other: dict[str, float], said: bool) -> None:
+    one = replace(judged(count["lymphocytes"], count["platelets"]), nlr=count.get("nlr"))
+    two = replace(judged(other["lymphocytes"], other["platelets"]), nlr=other.get("nlr"), specimen="another")
+    doubt = unlike_sender(one, NO_COUNTS)
+    assert doubt is not None
+    assert said_by(one, doubt, two, NO_COUNTS) is said
+    assert not said_by(one, doubt, one, NO_COUNTS), "itself"
+    assert not said_by(one, Reason("sender-off", {"what": "plr"}), two, NO_COUNTS)
+
+
+@pytest.mark.parametrize(("usual", "odd", "told"), [(5, 0, True), (4, 0, False), (8, 2, True), (7, 3, False)])
+def test_others_between_tell_of_the_sender(usual: int, odd: int, told: bool) -> None:
+    doubt = unlike_sender(judged(1.8, 20), NO_COUNTS)
+    assert doubt is not None
+    others = [judged(1.8, 240)] * usual + [judged(1.8, 24)] * odd
+    assert usual_between(doubt, others, NO_COUNTS) is told
 
 
 def exchanged(neutrophils: float, lymphocytes: float) -> Judged:

@@ -107,13 +107,15 @@ PERCENT = ["OBX|1|NM|NEUT%||60|%|||||F", "OBX|2|NM|LYM%||30|%|||||F", "OBX|3|NM|
     [
         ("PLR^^HL70487", False), ("MAR", False), ("SNV^^HL70487", False), ("BPU", False), ("FLD", False),
         ("119359002^^SCT", False), ("X1^Bone marrow^L", False), ("X1^^L^BMAR", False),
-        ("BLD", True), ("BLDV^^HL70487", True), ("119297000^^SCT", True), ("EDTA", True), ("0^血液^JC10", True), ("", True),
+        ("BLD", True), ("BLDV^^HL70487", True), ("119297000^^SCT", True), ("EDTA", True), ("0^血液^JC10", True),
+        ("", True),
     ],
 )  # fmt: skip
 def test_the_specimen_says_what_was_examined_whatever_the_order_is_called(material: str, blood: bool) -> None:
     raw = message("OBR|1||F1|CBC^CBC|||202603010830", *PERCENT, f"SPM|1|S1||{material}")
     assert bool(cbcs(raw)) is blood
-    older = message("OBR|1||F1|DIFF|||202603010830" + "|" * 8 + material.split("^")[0] + "&&HL70070^^^ARM", *PERCENT)
+    code = material.partition("^")[0]
+    older = message(f"OBR|1||F1|DIFF|||202603010830||||||||{code}&&HL70070^^^ARM", *PERCENT)
     assert bool(cbcs(older)) is (blood or material.startswith("X1"))
 
 

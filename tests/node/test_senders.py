@@ -103,6 +103,23 @@ def test_all_counts_of_a_sender_that_is_off_are_held(tmp_path: Path) -> None:
     assert [code for _, code, _ in problems(db)] == ["sender-counts-off"]
 
 
+def test_what_another_count_of_the_patient_says_again_is_used_while_the_sender_measures_others_as_usual(
+    tmp_path: Path,
+) -> None:
+    """Thrombocytopenia of 18 × 10⁹/L, twice; alone, or among others whose platelets are a tenth, it is held."""
+    ill = [cbc(900, lymphocytes=1.8, platelets=platelets, day=day) for platelets, day in ((18, 8), (19, 12))]
+    assert len(held(world(tmp_path / "alone", ill))) == 2
+    db = world(tmp_path / "usual", [*ill[:1], *usual(40)])
+    assert len(held(db)) == 1
+    settle(db, ill[1:])
+    assert held(db) == []
+    odd = [cbc(n, lymphocytes=1.8, platelets=20) for n in range(700, 712)]
+    settle(db, odd)
+    assert len(held(db)) == 14
+    again = world(tmp_path / "rebuilt", [*odd, *ill, *usual(40)])
+    assert rows(again) == rows(db)
+
+
 def rows(db: Database) -> list[tuple[object, ...]]:
     return db.execute("SELECT patient, specimen, status, notes, nlr, plr FROM blood_counts ORDER BY 1, 2").fetchall()
 

@@ -43,7 +43,10 @@ def problems(*rows: str, kind: str = "ORU^R01", obr: str = OBR) -> list[str]:
             ["OBX|1|TX|BB^Blutbild||Neutrophile 4.0 G/l, Lymphozyten 2.0 G/l, Thrombozyten 250 G/l||||||F"],
             "as text in BB",
         ),
-        (["OBX|1|TX|1^WBC||Neutrophils   4.0  10*9/L||||||F", "OBX|2|TX|1^WBC||Lymphocytes  2.0||||||F"], "as text in 1"),
+        (
+            ["OBX|1|TX|1^WBC||Neutrophils   4.0  10*9/L||||||F", "OBX|2|TX|1^WBC||Lymphocytes  2.0||||||F"],
+            "as text in 1",
+        ),
         (["OBX|1|ED|58410-2^CBC panel^LN||LAB^Application^PDF^Base64^JVBERi0||||||F"], "as a document in 58410-2"),
     ],
 )
@@ -83,7 +86,9 @@ def test_counts_in_messages_of_other_types(kind: str) -> None:
 
 
 def test_a_count_as_text_in_a_document_of_another_type() -> None:
-    (found,) = problems("TXA|1|LR", "OBX|1|TX|L^Befund||Lymphozyten 2.0 G/l, Thrombozyten 250 G/l||||||F", kind="MDM^T02")
+    (found,) = problems(
+        "TXA|1|LR", "OBX|1|TX|L^Befund||Lymphozyten 2.0 G/l, Thrombozyten 250 G/l||||||F", kind="MDM^T02"
+    )
     assert "as text in L Befund" in found
 
 

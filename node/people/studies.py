@@ -41,7 +41,8 @@ def use_newest(db: Database, study_uid: str, *, by: str, at: datetime) -> int:
     (undecided,) = db.execute(VERSIONS, {"uid": study_uid}).fetchone()
     row = {"study_instance_uid": study_uid, "decision": USE_NEWEST, "decided_at": to_text(at), "decided_by": name}
     with writing(db):
-        insert(db, "fact_study_decision", [row])
+        (newest,) = db.execute("SELECT coalesce(max(receipt_id), 0) FROM fact_object_receipt").fetchone()
+        insert(db, "fact_study_decision", [row | {"after_receipt": newest}])
     return int(undecided)
 
 

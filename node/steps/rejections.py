@@ -2,7 +2,8 @@
 
 A note holds for the images that it names whether it came before or after them. It is undone by dcm4chee's own revoking
 note, and when the PACS sends an image again: other bytes under its UID after the note, or the same bytes once the study
-had been quiet (sooner it is one burst of sending, in whatever order). Receipts alone decide.
+had been quiet (sooner it is one burst of sending, in whatever order). Receipts alone decide, in the order of their
+numbers: a clock may have been wrong.
 """
 
 from collections import Counter
@@ -25,16 +26,16 @@ WHERE series_instance_uid IN (SELECT series_instance_uid FROM derived_instance W
   AND (rejected IS NOT NULL OR sop_instance_uid IN (SELECT sop_instance_uid FROM derived_rejection))
 """
 NOTES = """
-SELECT j.code, max(r.received_at)
+SELECT j.code, max(r.receipt_id), r.received_at
 FROM derived_rejection AS j JOIN derived_instance AS n ON n.object_id = j.object_id
 JOIN fact_object_receipt AS r ON r.object_id = j.object_id
 WHERE j.sop_instance_uid = ? GROUP BY j.object_id, j.code ORDER BY 2
 """
 RECEIPTS = """
-SELECT r.object_id, r.received_at FROM fact_object_receipt AS r
+SELECT r.object_id, r.receipt_id, r.received_at FROM fact_object_receipt AS r
 WHERE r.object_id IN (SELECT object_id FROM derived_instance WHERE sop_instance_uid = :uid
                       UNION SELECT object_id FROM derived_superseded WHERE sop_instance_uid = :uid)
-ORDER BY r.received_at, r.receipt_id
+ORDER BY r.receipt_id
 """
 
 
@@ -49,28 +50,30 @@ def note_rejections(db: Database, study_uid: str, *, quiet_s: float) -> None:
         db.execute("UPDATE derived_instance SET rejected = ? WHERE sop_instance_uid = ?", [code, uid])
 
 
-def rejected(notes: Iterable[tuple[str, str]], receipts: Sequence[tuple[int, str]], *, quiet: timedelta) -> str | None:
+def rejected(
+    notes: Iterable[tuple[str, int, str]], receipts: Sequence[tuple[int, int, str]], *, quiet: timedelta
+) -> str | None:
     """The code by which an image is taken back now, or ``None``.
 
     Parameters
     ----------
     notes
-        Code and newest receipt of each note about it, in their order.
+        Code, and number and time of the newest receipt, of each note about it, in their order.
     receipts
-        Object and time of each receipt of the image, in their order.
+        Object, and number and time, of each receipt of the image, in their order.
     """
     held: dict[str, None] = {}
-    for code, noted_at in notes:
+    for code, noted, noted_at in notes:
         if code == REVOKED:
             held.clear()
-        elif code != RETENTION_EXPIRED and not _restored(noted_at, receipts, quiet):
+        elif code != RETENTION_EXPIRED and not _restored(noted, noted_at, receipts, quiet):
             held[code] = None
     return max(held, key=lambda code: STRENGTH.get(code, 0), default=None)
 
 
-def _restored(noted_at: str, receipts: Sequence[tuple[int, str]], quiet: timedelta) -> bool:
-    before = {number for number, at in receipts if at <= noted_at}
-    after = [(number, at) for number, at in receipts if at > noted_at]
+def _restored(noted: int, noted_at: str, receipts: Sequence[tuple[int, int, str]], quiet: timedelta) -> bool:
+    before = {number for number, place, _ in receipts if place <= noted}
+    after = [(number, at) for number, place, at in receipts if place > noted]
     if not after:
         return False
     if before and any(number not in before for number, _ in after):

@@ -41,13 +41,15 @@ FROM derived_superseded AS i JOIN fact_object AS o USING (object_id) WHERE i.sop
 ORDER BY 1
 """
 RECEIPTS = """
-SELECT object_id, received_at, calling_ae, peer_address FROM fact_object_receipt
-WHERE object_id IN (SELECT value FROM json_each(?)) ORDER BY received_at, receipt_id
+SELECT receipt_id, object_id, received_at, calling_ae, peer_address FROM fact_object_receipt
+WHERE object_id IN (SELECT value FROM json_each(?))
 """
 DECISIONS = """
-SELECT decided_at FROM fact_study_decision
+SELECT coalesce(after_receipt, (SELECT max(receipt_id) FROM fact_object_receipt WHERE received_at <= decided_at), 0),
+       decided_at
+FROM fact_study_decision
 WHERE study_instance_uid IN (SELECT value FROM json_each(?))
-  AND decision_id NOT IN (SELECT decision_id FROM fact_study_withdrawal) ORDER BY decided_at, decision_id
+  AND decision_id NOT IN (SELECT decision_id FROM fact_study_withdrawal)
 """
 CAME_AGAIN = """
 INSERT OR IGNORE INTO derived_resent
@@ -122,6 +124,8 @@ class _Sender:
 class _Event:
     """A receipt of an object, or (``object_id`` is ``None``) a person's decision for what came last."""
 
+    place: int
+    """Number of the receipt, or of the newest that the person could know of: a clock may have been wrong."""
     at: str
     object_id: int | None = None
     sender: _Sender | None = None
@@ -202,12 +206,11 @@ def _events(db: Database, settings: Dicom, members: Sequence[Member]) -> list[_E
     objects = json.dumps([one.object_id for one in members])
     studies = json.dumps(sorted({one.header.study_instance_uid for one in members}))
     found = [
-        _Event(at=at, object_id=object_id, sender=_sender(settings, address, calling_ae), calling_ae=calling_ae)
-        for object_id, at, calling_ae, address in db.execute(RECEIPTS, [objects])
+        _Event(place=place, at=at, object_id=number, sender=_sender(settings, address, calling), calling_ae=calling)
+        for place, number, at, calling, address in db.execute(RECEIPTS, [objects])
     ]
-    found += [_Event(at=at) for (at,) in db.execute(DECISIONS, [studies])]
-    # A decision knows what came at the same moment.
-    return sorted(found, key=lambda one: (one.at, one.object_id is None))
+    found += [_Event(place=place, at=at) for place, at in db.execute(DECISIONS, [studies])]
+    return sorted(found, key=lambda one: (one.place, one.object_id is None))
 
 
 def _sender(settings: Dicom, address: str, calling_ae: str) -> _Sender | None:

@@ -92,11 +92,15 @@ def shown(db: Database, views: dict[str, list[dict[str, Any]]]) -> dict[str, lis
 
 
 def lines(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Rows as sorted JSON lines; numbers to ten digits, as versions of SQLite write JSON with fifteen or seventeen."""
+    """Rows as sorted JSON lines; numbers to six digits.
+
+    Versions of SQLite write JSON with fifteen or seventeen, and what a network says depends on the instructions of the
+    processor: the uncertainty of a golden reading differed by 3e-8 of itself between two.
+    """
     return sorted(json.dumps({name: _rounded(value) for name, value in row.items()}, sort_keys=True) for row in rows)
 
 
 def _rounded(value: object) -> object:
     if isinstance(value, str) and value.startswith("{"):
         return {name: _rounded(inner) for name, inner in json.loads(value).items()}
-    return float(f"{value:.10g}") if isinstance(value, float) else value
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -10,13 +10,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from node import cli
+from node.clock import to_text
 from node.errors import InputError
 from node.people.studies import use_newest, withdraw
 from node.settings import Settings
 from node.steps.pending import pending
 from node.store import derivation
 from node.store.archive import Archive
-from node.store.database import writing
+from node.store.database import insert, writing
 from tests.node.dicom_samples import NOON, encode, settings_for, stack
 from tests.node.world import World
 
@@ -186,6 +187,46 @@ def test_another_senders_correction_waits_for_a_person_and_is_said_once(world: W
     use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER + timedelta(days=2))
     settle(world)
     assert (owners(world), problems(world)) == ({SERIES: "999"}, [])
+
+
+AHEAD = NOON + timedelta(days=400)
+"""What a clock said that was wrong."""
+
+
+def test_what_came_last_holds_though_a_clock_was_ahead_before(world: World):
+    images = stack(6)
+    send(world, images, at=AHEAD)
+    send(world, again(images, PatientID="999"), at=LATER)
+    settle(world)
+    assert owners(world) == {SERIES: "999"}
+
+
+def test_a_person_settles_what_came_while_the_clock_was_ahead(world: World):
+    images = stack(6)
+    send(world, images, at=AHEAD, calling="MODALITY", address="10.0.0.9")
+    send(world, again(images, PatientID="999"), at=AHEAD)
+    world.catalogue(now=AHEAD + timedelta(days=1))
+    settle(world)
+    assert owners(world) == {SERIES: None}
+    use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER)
+    settle(world)
+    assert owners(world) == {SERIES: "999"}
+    # What comes afterwards is not what the person meant.
+    send(world, again(images, PatientID="777"), at=MUCH_LATER + timedelta(hours=1), calling="OTHER", address="10.0.0.8")
+    settle(world)
+    assert owners(world) == {SERIES: None}
+
+
+def test_decisions_from_before_their_place_was_kept_go_by_their_time(world: World):
+    images = stack(6)
+    send(world, images, at=NOON, calling="MODALITY", address="10.0.0.9")
+    send(world, again(images, PatientID="999"), at=LATER)
+    settle(world)
+    row = {"study_instance_uid": STUDY, "decision": "use-newest", "decided_at": to_text(MUCH_LATER), "decided_by": "A"}
+    with writing(world.db):
+        insert(world.db, "fact_study_decision", [row])
+    settle(world)
+    assert owners(world) == {SERIES: "999"}
 
 
 def test_a_person_confirms_what_took_effect_by_itself(world: World):

@@ -1,6 +1,7 @@
 """What a PACS takes back: rejection notes (IHE IOCM), and answers that count fewer images than are here."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -210,7 +211,25 @@ def at(minutes: float) -> str:
     ],
 )
 def test_receipts_and_notes_decide(notes: list[tuple[str, str]], receipts: list[tuple[int, str]], code: str | None):
-    assert rejected(notes, receipts, quiet=MINUTE) == code
+    times = sorted(moment for _, moment in (*notes, *receipts))
+    placed = [(number, times.index(moment), moment) for number, moment in receipts]
+    assert rejected([(one, times.index(moment), moment) for one, moment in notes], placed, quiet=MINUTE) == code
+
+
+def test_a_clock_that_was_ahead_changes_nothing(world: World):
+    images = stack(11)
+    world.receive(*images, at=NOON + timedelta(days=400))
+    world.receive(note(images, "113037"), at=NOON)
+    settle(world)
+    assert state(world)[2:] == ("taken back", SAFETY)
+    # Images that differ, sent after a note of which a clock said a later time, are the corrected ones.
+    world.receive(note(images, "113037"), at=NOON + timedelta(days=400))
+    corrected = deepcopy(images)
+    for image in corrected:
+        image.StudyDescription = "corrected"
+    world.receive(*corrected, at=LATER)
+    settle(world)
+    assert state(world)[3] is None
 
 
 def test_a_note_may_name_its_images_in_its_content_only() -> None:

@@ -21,6 +21,8 @@ from node.settings import Settings
 from node.store.archive import Archive, Incoming
 
 BYTES_PER_MB = 1_000_000
+LOOK_EVERY_BYTES = BYTES_PER_MB
+"""How much of an object is written before it is looked again whether there is room."""
 MAX_NAME_CHARS = 256
 """Longest name of an object that is kept; a UID has 64 at most."""
 
@@ -123,6 +125,7 @@ class StoredObjectSink:
         }
         self._incoming: Incoming | None = None
         self._refused: Answer | None = None
+        self._unlooked_bytes = 0
         try:
             self._incoming = intake.open(self._identity)
         except OSError as error:
@@ -133,7 +136,10 @@ class StoredObjectSink:
         if self._incoming is None:
             return
         try:
-            self._intake.require_space()
+            self._unlooked_bytes += len(piece)
+            if self._unlooked_bytes >= LOOK_EVERY_BYTES:
+                self._unlooked_bytes = 0
+                self._intake.require_space()
             self._incoming.write(piece)
         except OSError as error:
             self._refuse(error)

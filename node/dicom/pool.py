@@ -5,6 +5,7 @@ started anew are not lost, and the limits of associations hold over all of them.
 messages over a socket between them; its end tells each that the other is gone, even by kill -9.
 """
 
+import gc
 import json
 import os
 import signal
@@ -251,6 +252,8 @@ def main(channel: socket.socket) -> int:
             archive = Archive(settings.storage.folder)
             acceptor = Acceptor(settings, archive, recorder, refusals, lambda _: parent)
             threading.Thread(target=parent.listen, args=[acceptor], daemon=True).start()
+            # What was imported stays: it need not be looked through again and again among what every image makes.
+            gc.freeze()
             _send(channel, "ready")
             while not parent.stop.wait(1.0):
                 recorder.require_alive()

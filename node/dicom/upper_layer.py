@@ -280,7 +280,9 @@ class Wire:
         OSError
             The connection is broken.
         """
-        self.connection.settimeout(within_s)
+        # Each setting is a system call, and its threads change places at it.
+        if self.connection.gettimeout() != within_s:
+            self.connection.settimeout(within_s)
         self._deadline = monotonic() + within_s
         found: tuple[int, int] = _HEADER.unpack(self.exact(_HEADER.size))
         self._deadline = monotonic() + within_s

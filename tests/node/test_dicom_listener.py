@@ -216,6 +216,18 @@ def test_the_low_space_mark_refuses_for_now_and_recovers_by_itself(tmp_path: Pat
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def test_the_low_space_mark_holds_within_an_object_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings, free = with_reserve(settings_for(tmp_path), keep_free_mb=1), iter((10_000_000, 10_000))
+    with receiver(settings), association(settings) as sender:
+        with monkeypatch.context() as patched:
+            # Others fill the disk once the object has begun to come.
+            patched.setattr(Archive, "free_bytes", lambda _: next(free))
+            big = mr_image(seed=1, Rows=800, Columns=800, PixelData=bytes(1_280_000))
+            assert sender.send_c_store(big).Status == 0xA700
+            assert list((tmp_path / "dicom" / "incoming").iterdir()) == []
+        assert sender.send_c_store(mr_image(seed=2)).Status == 0
+
+
 def test_a_small_disk_that_fills_up_under_dcmsend(tmp_path: Path):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -36,6 +36,11 @@ PatientNumber = tuple[str, str]
 
 def patient_number(segment: Segment, field: int, identity: IdentitySettings) -> PatientNumber | None:
     """The patient's number in PID-3 or MRG-1: the best repetition by type, else the first that names a patient."""
+    return next(iter(_numbers(segment, field, identity)), None)
+
+
+def _numbers(segment: Segment, field: int, identity: IdentitySettings) -> list[PatientNumber]:
+    """The best repetition, and those of the same kind and authority behind it."""
     delimiters = segment.delimiters
     candidates = []
     for place, repetition in enumerate(segment.repetitions(field)):
@@ -45,7 +50,10 @@ def patient_number(segment: Segment, field: int, identity: IdentitySettings) -> 
             rank = PREFERRED_TYPES.index(kind) if kind in PREFERRED_TYPES else len(PREFERRED_TYPES)
             authority = part(repetition, delimiters, 4) or part(repetition, delimiters, 4, 2)
             candidates.append((rank, place, (identity.authority(authority), number)))
-    return min(candidates)[2] if candidates else None
+    if not candidates:
+        return []
+    best, _, (authority, _) = min(candidates)
+    return [number for rank, _, number in candidates if (rank, number[0]) == (best, authority)]
 
 
 def is_order_number(patient: PatientNumber, lines: Iterable[str], delimiters: Delimiters) -> bool:
@@ -69,10 +77,10 @@ def missing_number_reason(pid: Segment) -> Reason:
     return Reason("patient-number-elsewhere", {"what": found, "fields": elsewhere}) if elsewhere else found
 
 
-def read_merge(mrg: Segment, identity: IdentitySettings) -> MergeExtract | None:
-    """The number that MRG retires."""
-    retired = patient_number(mrg, 1, identity)
-    return MergeExtract(retired_authority=retired[0], retired_id=retired[1]) if retired else None
+def read_merges(mrg: Segment, identity: IdentitySettings) -> list[MergeExtract]:
+    """The numbers that MRG retires."""
+    retired = _numbers(mrg, 1, identity)
+    return [MergeExtract(retired_authority=authority, retired_id=number) for authority, number in retired]
 
 
 def read_patient(

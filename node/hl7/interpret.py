@@ -17,7 +17,7 @@ from node.hl7.context import (
     is_order_number,
     missing_number_reason,
     patient_number,
-    read_merge,
+    read_merges,
     read_patient,
 )
 from node.hl7.extracts import AppointmentExtract, Extract, Medication, SpecimenExtract, UnmergeExtract
@@ -43,6 +43,8 @@ STAY_MESSAGES = ("ADT", "BAR")
 """They may tell of procedures (PR1) and diagnoses (DG1) of a stay."""
 MERGE_EVENTS = ("A18", "A34", "A36", "A40", "A47")
 UNDO_EVENTS = ("A37",)
+LINK_EVENTS = ("A24", "A30", "A39", "A43")
+"""Numbers that belong together, linked (A24) or moved (A43), or merged by fields of older versions: for a person."""
 
 MAX_SEGMENTS = 50_000
 """Most segments of a message; the longest of a laboratory have some hundred."""
@@ -370,13 +372,15 @@ def _stays(part: _Part) -> Iterator[Extract]:
 
 def _merges(part: _Part) -> Iterator[Extract]:
     header = part.header
+    if header.trigger in LINK_EVENTS:
+        part.problems.append(("merge", Reason("link-not-read", {"type": f"ADT^{header.trigger}"})))
     if header.trigger not in MERGE_EVENTS:
         return
     merges = [read_segment(line, header.delimiters) for line in part.lines if line[:3] == "MRG"]
-    retired = [read_merge(mrg, part.settings.identity) for mrg in merges]
-    if not merges or None in retired:
+    retired = [read_merges(mrg, part.settings.identity) for mrg in merges]
+    if not merges or [] in retired:
         part.problems.append(("merge", Reason("merge-unclear", {"type": f"ADT^{header.trigger}"})))
-    yield from (merge for merge in retired if merge is not None)
+    yield from (merge for some in retired for merge in some)
 
 
 _Reader = Callable[[_Part], Iterable[Extract]]

@@ -158,6 +158,8 @@ def _value(obx: Segment, decimal_comma: bool) -> Reading:
     if obx.text(2).upper() != "SN":
         return read_number(" ".join(obx.components(5)), decimal_comma=decimal_comma)
     comparator, number, *rest = [*obx.components(5), ""]
+    if comparator and not any((number, *rest)):
+        return read_number(comparator, decimal_comma=decimal_comma)
     if comparator not in ("", "=") or any(rest):
         return Reading(value=None, reason=Reason("value-censored"))
     return read_number(number, decimal_comma=decimal_comma)

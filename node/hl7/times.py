@@ -56,7 +56,8 @@ def read_time(text: str, zone: ZoneInfo) -> Moment | None:
             tzinfo=tzinfo,
         ) + timedelta(days=int(next_day))
     except ValueError:
-        return None
+        # A second of 60, an hour of 25: the date is certain all the same.
+        return None if date_only else read_time("".join(match.group("year", "month", "day")), zone)
     return Moment(at=at, date_only=date_only)
 
 

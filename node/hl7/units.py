@@ -17,8 +17,8 @@ _NUMBER = re.compile(r"\+?\d+(\.\d*)?|\.\d+")
 _FLAGGED = re.compile(r"(\S+?)\s*(?:\((?:HH?|LL?|N)\)|(?<=[\s\d])(?:HH?|LL?|N)|[↑↓])")
 """A number with the laboratory's mark that it is high, low or normal."""
 _DECIMAL_COMMA = re.compile(r"\+?\d+,\d+")
-_PARTED = re.compile(r"([1-9]\d{0,2})((?:[ \u00a0\u2009\u202f'’]\d{3})+)")
-"""A number whose thousands are parted by blanks or apostrophes, which are never decimal points."""
+_PARTED = re.compile(r"([1-9]\d{0,2})((?:[ \u00a0\u2009\u202f'’]\d{3})+)|[1-9]\d?(?:,\d\d)+,\d{3}")
+"""A number whose thousands are parted by blanks or apostrophes, which are never decimal points, or as in India."""
 _CENSORED = re.compile(r"\s*(?:[<>≤≥]=?|&lt;|&gt;)")
 
 

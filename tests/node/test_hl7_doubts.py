@@ -46,6 +46,9 @@ def ratios(*rows: str, settings: Settings | None = None) -> tuple[Any, Any]:
         "Plaquettes agglutinées",
         "Trombosyyttikasaumia",
         "Trombocyti nahlučené",
+        "Αθροίσεις αιμοπεταλίων",
+        "Platelet count may be underestimated",
+        "Large platelets, count may be inaccurate",
     ],
 )
 def test_clumped_platelets_make_no_plr(text: str) -> None:

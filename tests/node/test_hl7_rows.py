@@ -70,6 +70,11 @@ def test_what_makes_no_number_holds_none(row: str) -> None:
     assert {**found, "notes": unused} == ABSOLUTE
 
 
+@pytest.mark.parametrize("value", ["=^4.0", "^4.0", "4.0"])
+def test_a_structured_number_wherever_it_stands(value: str) -> None:
+    assert read(f"OBX|1|SN|751-8^N^LN||{value}|10*9/L|||||F", obx("731-0^L^LN", "2.0"))["cbcs"][0]["nlr"] == 2.0
+
+
 def test_a_row_that_is_not_used_is_said() -> None:
     (note,) = count(*COUNT, obx("99^Neutrofilos", "57", ""))["notes"]
     assert note.startswith("neutrophils (99 Neutrofilos): not used")

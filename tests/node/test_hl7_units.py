@@ -147,7 +147,7 @@ def test_values_without_a_number(text: str, word: str) -> None:
     assert word in str(reading.reason)
 
 
-@pytest.mark.parametrize("text", ["210 000", "210'000", "210\u00a0000", "210\u202f000", "210’000"])
+@pytest.mark.parametrize("text", ["210 000", "2,10,000", "210'000", "210\u00a0000", "210\u202f000", "210’000"])
 def test_thousands_that_no_decimal_point_can_be_mistaken_for_are_read(text: str) -> None:
     assert read_number(text).value == 210_000
     assert read_number(text.replace("000", "00")).value is None

@@ -401,6 +401,25 @@ def test_a_merge_of_one_person_is_not_held(db: Database, who: str) -> None:
     assert status(db) == ("incomplete", [], 4.0)
 
 
+def test_all_numbers_that_a_merge_retires_and_not_those_of_another_kind(db: Database) -> None:
+    retired = f"{number('1002')}~{number('1003')}~{number('77').replace('MR', 'AN')}~9^^^EPI^EPI"
+    receive(
+        db,
+        stay(),
+        booking(),
+        count(no="1003"),
+        message("ADT^A40", f"{number('1001')}||{ANNA}", f"MRG|{retired}", at="20260307120000"),
+    )
+    assert status(db) == ("incomplete", [], 4.0)
+    assert db.execute("SELECT count(*) FROM derived_identifier").fetchone() == (3,)
+
+
+@pytest.mark.parametrize("event", ["A24", "A30", "A39", "A43"])
+def test_numbers_that_are_linked_or_moved_are_for_a_person(db: Database, event: str) -> None:
+    receive(db, message(f"ADT^{event}", f"{number('1001')}||{ANNA}", f"MRG|{number('1002')}", at="20260307120000"))
+    assert problems(db) == {"merge"}
+
+
 def test_without_a_register_all_have_to_agree(db: Database) -> None:
     receive(db, booking(), count())
     assert status(db) == ("incomplete", [], 4.0)

@@ -5,7 +5,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -76,6 +80,7 @@ UNKNOWN = {"name": "attrs", "skip_reason": "not found"}
     ("answer", "code", "said"),
     [
         (None, 0, "!!! NO PACKAGE WAS LOOKED UP"),
+        (2, 1, "pip-audit was called wrongly"),
         ([UNKNOWN], 0, "!!! NO PACKAGE WAS LOOKED UP"),
         ([KNOWN, UNKNOWN], 0, "!!! not looked up, as pypi does not know them: attrs !!!"),
         ([KNOWN], 0, "1 packages looked up at pypi, 0 known holes"),
@@ -83,13 +88,74 @@ UNKNOWN = {"name": "attrs", "skip_reason": "not found"}
     ],
 )
 def test_known_holes_fail_and_an_unreachable_database_of_them_is_said(
-    tmp_path: Path, answer: list[object] | None, code: int, said: str
+    tmp_path: Path, answer: list[object] | int | None, code: int, said: str
 ) -> None:
     program = tmp_path / "pip-audit"
     (tmp_path / "answer").write_text(json.dumps({"dependencies": answer}))
-    wrote = "exit 1" if answer is None else f'while [ "$1" != --output ]; do shift; done; cp {tmp_path}/answer "$2"'
+    wrote = (
+        f"exit {answer or 1}"
+        if not isinstance(answer, list)
+        else f'while [ "$1" != --output ]; do shift; done; cp {tmp_path}/answer "$2"'
+    )
     program.write_text(f"#!/bin/sh\n{wrote}\n")
     program.chmod(0o755)
     done = subprocess.run([sys.executable, AUDIT, program], capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == code
     assert said in done.stdout + done.stderr
+
+
+PIP_AUDIT = Path(sys.prefix) / "audit" / "bin" / "pip-audit"
+
+
+@contextmanager
+def advisories(holes: dict[str, dict[str, object]], *, status: int = 200) -> Iterator[tuple[str, list[str]]]:
+    """A stand-in for OSV's POST /v1/query: its address, and the packages that it was asked for."""
+    asked: list[str] = []
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            name = query["package"]["name"]
+            asked.append(f"{name}=={query['version']}")
+            content = json.dumps({"vulns": [holes[name]]} if name in holes else {}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1/query", asked
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.skipif(not PIP_AUDIT.exists(), reason="needs pip-audit: make audit")
+@pytest.mark.parametrize("case", ["a hole", "none", "no answer"])
+def test_pip_audit_itself_asks_a_database_of_advisories_for_each_package(case: str) -> None:
+    version = next(line.split("==")[1].split()[0] for line in LOCK.splitlines() if line.startswith("numpy=="))
+    ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99.1"}]}]
+    affected = [{"package": {"name": "numpy", "ecosystem": "PyPI"}, "ranges": ranges}]
+    hole: dict[str, object] = {"schema_version": "1.6.0", "id": "PYSEC-0000-1", "summary": "", "affected": affected}
+    with advisories({"numpy": hole} if case == "a hole" else {}, status=500 if case == "no answer" else 200) as (
+        url,
+        asked,
+    ):
+        done = subprocess.run(
+            [sys.executable, AUDIT, PIP_AUDIT], capture_output=True, text=True, check=False,
+            env=os.environ | {"PIP_AUDIT_OSV_URL": url},
+        )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == int(case == "a hole"), said
+    assert f"numpy=={version}" in asked or case == "no answer"
+    if case == "a hole":
+        assert f"numpy {version}: PYSEC-0000-1, mended in 99.1" in said
+    elif case == "none":
+        assert f"{len(set(asked))} packages looked up at osv, 0 known holes" in said
+        assert len(asked) > 50
+    else:
+        assert "!!! NO PACKAGE WAS LOOKED UP" in said

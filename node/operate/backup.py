@@ -1,7 +1,8 @@
 """``vbq-node backup``: everything that cannot be derived again, copied while the node writes.
 
 The database comes first, as of one moment (SQLite's backup), then the files that it names: whatever it names was in the
-archive before. An object that is stored already is not read again. Of an object whose file is not what was received
+archive before. An object that is stored already is not read again, and what the list of the last backup says of a
+thousand objects that are still the same is taken over as it stands. Of an object whose file is not what was received
 nothing is stored, and it is named.
 """
 
@@ -9,12 +10,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlite_utils import Database
@@ -27,18 +29,18 @@ from node.errors import NodeError, StoreError
 from node.operate.generations import (
     FILES,
     LIST,
-    Entry,
+    PARTS,
     Generation,
     Manifest,
     begun_folder,
     generation,
-    list_of,
     name_after,
     names,
     prepare,
     prune,
     publish,
 )
+from node.operate.parts import OBJECTS, Entry, Part, index_of, key_of, part_of
 from node.operate.sealing import SEALED, put, recipient
 from node.people.quarantine import FOLDER as QUARANTINE_FOLDER
 from node.results.files import RESULTS_FOLDER
@@ -57,6 +59,8 @@ COPY_NAME = ".backup.db"
 """The copy of the database in ``run/`` of the data folder, for as long as it takes to store it."""
 BESIDE = (REPORT_FOLDER, QUARANTINE_FOLDER, RESULTS_FOLDER)
 """Folders with files that people were shown or work on."""
+TURNS = 8
+"""That the file of an object is stored is seen by each backup, its size by one of so many."""
 REMEMBERED = 400
 """Backups that are remembered in the database."""
 
@@ -97,7 +101,8 @@ def back_up(
         begun = now()
         backup_id = _note_begin(db, folder, begun)
         try:
-            done = _back_up(db, settings.backup, data, folder.resolve(), begun, progress)
+            turn = backup_id % TURNS
+            done = _back_up(db, settings.backup, data, folder.resolve(), begun, turn, progress)
         except (NodeError, OSError, sqlite3.Error) as error:
             what = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             _note_end(db, backup_id, None, [Reason("backup-failed", {"folder": str(folder), "error": what})])
@@ -130,6 +135,7 @@ def _back_up(
     data: Path,
     folder: Path,
     begun: datetime,
+    turn: int,
     progress: Callable[[int, int], None] | None,
 ) -> BackedUp:
     sealed_for = recipient(choice.encrypt_to) if choice.encrypt_to else None
@@ -140,22 +146,20 @@ def _back_up(
     try:
         with _copied(db, data) as copy:
             database = place / (DATABASE_NAME + (SEALED if sealed_for else ""))
-            of_database = put(copy, database, sealed_for=sealed_for)
+            of_database = put(copy, database, sealed_for=sealed_for, link=True)
             with closing(sqlite3.connect(copy)) as connection:
                 removed = removed_images(Database(connection))
-                wanted = [
-                    (sha256, syntax)
-                    for sha256, syntax in connection.execute("SELECT sha256, transfer_syntax_uid FROM fact_object")
-                    if sha256 not in removed
-                ]
+                rows = connection.execute(
+                    "SELECT object_id, sha256, transfer_syntax_uid FROM fact_object ORDER BY object_id"
+                )
+                wanted = [_Wanted(*row) for row in rows if row[1] not in removed]
                 audit_rows, audit_sha256 = newest_seal(Database(connection))
                 erasures = erasures_of(Database(connection))
-        before = _before(folder)
-        storing = _Storing(data=data, folder=folder, sealed_for=sealed_for, before=before)
-        objects = storing.objects(wanted, progress)
-        entries = [*objects, *storing.beside()]
-        content = list_of(entries)
+        storing = _Storing(data=data, folder=folder, sealed_for=sealed_for, before=_before(folder), turn=turn)
+        parts = [*storing.objects(wanted, progress), part_of("", storing.beside())]
+        content = b"".join(part.content for part in parts)
         (place / LIST).write_bytes(content)
+        (place / PARTS).write_text(index_of(parts), encoding="utf-8")
         made = publish(
             folder,
             name,
@@ -166,8 +170,8 @@ def _back_up(
                 database=database.name,
                 database_bytes=of_database.size_bytes,
                 database_sha256=of_database.sha256,
-                files=len(entries),
-                bytes=sum(entry.source_bytes for entry in entries),
+                files=sum(part.files for part in parts),
+                bytes=sum(part.source_bytes for part in parts),
                 list_sha256=hashlib.sha256(content).hexdigest(),
                 lacking=tuple(sorted(storing.lacking)),
                 audit_rows=audit_rows,
@@ -213,44 +217,91 @@ def _copied(db: Database, data: Path) -> Iterator[Path]:
             left.unlink(missing_ok=True)
 
 
-def _before(folder: Path) -> dict[str, Entry]:
-    """The files of the newest generation; a damaged one has none, and all is stored anew."""
+def _before(folder: Path) -> list[Part]:
+    """The list of the newest generation; a damaged one has none, and all is stored anew."""
     for name in reversed(names(folder)):
         try:
-            return {entry.path: entry for entry in generation(folder, name).entries()}
+            return generation(folder, name).parts()
         except StoreError as error:
             log.warning("an earlier backup is damaged", backup=name, error=str(error))
-    return {}
+    return []
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries)
+
+
+class _Wanted(NamedTuple):
+    """An object that belongs into a backup."""
+
+    object_id: int
+    sha256: str
+    transfer_syntax_uid: str
+
+    @property
+    def path(self) -> str:
+        return f"{ARCHIVE_FOLDER}/{self.sha256[:2]}/{self.sha256}.dcm"
 
 
 class _Storing:
     """Files on their way into the folder of the backups."""
 
-    def __init__(self, *, data: Path, folder: Path, sealed_for: object, before: dict[str, Entry]) -> None:
-        self._data, self._folder, self._sealed_for, self._before = data, folder, sealed_for, before
+    def __init__(self, *, data: Path, folder: Path, sealed_for: object, before: list[Part], turn: int) -> None:
+        self._data, self._folder, self._sealed_for, self._turn = data, folder, sealed_for, turn
         self._suffix = SEALED if sealed_for is not None else ""
         self._archive = Archive(data)
+        self._parts = {part.key: part for part in before if part.key}
+        self._before = {entry.path: entry for part in before if not part.key for entry in part.entries()}
         self.new = 0
         self.lacking: list[str] = []
 
-    def objects(self, wanted: list[tuple[str, str]], progress: Callable[[int, int], None] | None) -> Iterator[Entry]:
-        """An entry for each object whose file is what was received."""
-        there = {
-            f"{ARCHIVE_FOLDER}/{shelf}/{entry.name}": entry.stat().st_size
-            for shelf in self._archive.shelves()
-            for entry in os.scandir(self._folder / ARCHIVE_FOLDER / shelf)
-        }
-        for number, (sha256, transfer_syntax_uid) in enumerate(wanted):
-            path = f"{ARCHIVE_FOLDER}/{sha256[:2]}/{sha256}.dcm"
-            known = self._before.get(path)
-            if known is None or there.get(known.stored) != known.size_bytes:
-                known = self._object(sha256, transfer_syntax_uid, path)
+    def objects(self, wanted: list[_Wanted], progress: Callable[[int, int], None] | None) -> Iterator[Part]:
+        """Parts with each object whose file is what was received."""
+        there = {name for shelf in self._archive.shelves() for name in _names(self._shelf(shelf))}
+        groups = [list(group) for _, group in groupby(wanted, key=lambda one: one.object_id // OBJECTS)]
+        keys = [key_of((one.sha256 for one in group), suffix=self._suffix) for group in groups]
+        for key in self._parts.keys() - set(keys):
+            self._before |= {entry.path: entry for entry in self._parts[key].entries()}
+        done = 0
+        for number, (key, group) in enumerate(zip(keys, groups, strict=True)):
+            known = self._parts.get(key)
+            if known is None or not self._is_there(known, group, there, sizes=number % TURNS == self._turn):
+                self._before |= {entry.path: entry for entry in known.entries()} if known else {}
+                lacked = len(self.lacking)
+                found = part_of(key, self._stored(group))
+                known = replace(found, key="") if len(self.lacking) > lacked else found
+            done += len(group)
+            if progress:
+                progress(done, len(wanted))
+            yield known
+
+    def _shelf(self, shelf: str) -> Path:
+        return self._folder / ARCHIVE_FOLDER / shelf
+
+    def _is_there(self, part: Part, group: Sequence[_Wanted], there: Collection[str], *, sizes: bool) -> bool:
+        """Whether the files of a part are stored; asked for their sizes too, whether those add up."""
+        files = [f"{one.sha256}.dcm{self._suffix}" for one in group]
+        if not all(name in there for name in files):
+            return False
+        return not sizes or part.stored_bytes == sum((self._shelf(name[:2]) / name).stat().st_size for name in files)
+
+    def _stored(self, group: Sequence[_Wanted]) -> Iterator[Entry]:
+        """An entry for each object of a part whose file is what was received."""
+        for one in group:
+            known = self._before.get(one.path)
+            if known is None or not self._has(known):
+                known = self._object(one)
             if known is None:
-                self.lacking.append(sha256)
+                self.lacking.append(one.sha256)
             else:
                 yield known
-            if progress and number % 200 == 0:
-                progress(number, len(wanted))
+
+    def _has(self, known: Entry) -> bool:
+        try:
+            return (self._folder / known.stored).stat().st_size == known.size_bytes
+        except FileNotFoundError:
+            return False
 
     def beside(self) -> Iterator[Entry]:
         """An entry for each file of the other folders; one that went away meanwhile has none."""
@@ -263,10 +314,10 @@ class _Storing:
                     except FileNotFoundError:
                         continue
 
-    def _object(self, sha256: str, transfer_syntax_uid: str, path: str) -> Entry | None:
-        source = self._archive.path(sha256)
-        stored_as = path + self._suffix
-        content = _Content(transfer_syntax_uid)
+    def _object(self, one: _Wanted) -> Entry | None:
+        source = self._archive.path(one.sha256)
+        stored_as = one.path + self._suffix
+        content = _Content(one.transfer_syntax_uid)
         final = self._folder / stored_as
         try:
             written = put(source, final, sealed_for=self._sealed_for, link=True, digests=[content])
@@ -274,12 +325,12 @@ class _Storing:
             if source.exists():
                 raise
             return None
-        if content.hexdigest() != sha256:
+        if content.hexdigest() != one.sha256:
             final.unlink()
             return None
         self.new += 1
         return Entry(
-            path=path, stored=stored_as, size_bytes=written.size_bytes, sha256=written.sha256,
+            path=one.path, stored=stored_as, size_bytes=written.size_bytes, sha256=written.sha256,
             source_bytes=source.stat().st_size, changed_ns=0,
         )  # fmt: skip
 

@@ -5,24 +5,24 @@
     backup.json                      whose backups these are, and for which key they are sealed
     dicom/ab/ab12….dcm               each object once, for all generations
     files/ab/ab34…                   reports and the like by their SHA-256, each content once
-    generations/20260301T021500Z/    one backup: manifest.json, files.jsonl.gz (a line for each file), node.db
+    generations/20260301T021500Z/    one backup: manifest.json, files.jsonl.gz (a line a file), parts.json, node.db
 
 Sealed files end in ``.age``. A generation appears under its name when all of it is on the disk.
 """
 
-import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from node.errors import StoreError
+from node.operate.parts import Entry, Part, split
 from node.operate.sealing import Written
 from node.store.archive import ARCHIVE_FOLDER
 from node.store.private import make_folder
@@ -34,29 +34,9 @@ GENERATIONS = "generations"
 FILES = "files"
 MANIFEST = "manifest.json"
 LIST = "files.jsonl.gz"
+PARTS = "parts.json"
 NAME = re.compile(r"\d{8}T\d{6}Z")
 NAME_FORMAT = "%Y%m%dT%H%M%SZ"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A file of the data folder, and where it is stored."""
-
-    path: str
-    """In the data folder."""
-    stored: str
-    """In the folder of the backups."""
-    size_bytes: int
-    sha256: str
-    """Both of the stored file."""
-    source_bytes: int
-    changed_ns: int
-    """When its content was changed last, by the file system; 0 for a file that never is."""
-
-    @property
-    def written(self) -> Written:
-        """What the stored file must be."""
-        return Written(size_bytes=self.size_bytes, sha256=self.sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +71,8 @@ class Generation:
     folder: Path
     manifest: Manifest
 
-    def entries(self) -> Iterator[Entry]:
-        """Every file of it.
+    def parts(self) -> list[Part]:
+        """The list of its files, in the parts in which it was stored.
 
         Raises
         ------
@@ -106,26 +86,22 @@ class Generation:
             raise StoreError(f"{path}: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != self.manifest.list_sha256:
             raise StoreError(f"{path} is not what was stored: altered, or cut off")
-        for line in gzip.decompress(content).splitlines():
-            path_, stored, size, sha256, source, changed = json.loads(line)
-            yield Entry(
-                path=path_, stored=stored, size_bytes=size, sha256=sha256, source_bytes=source, changed_ns=changed
-            )
+        try:
+            index = (self.folder / PARTS).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            index = None
+        return split(content, index)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file of it; errors as of :meth:`parts`."""
+        for part in self.parts():
+            yield from part.entries()
 
     @property
     def database(self) -> tuple[Path, Written]:
         """Where its database is stored, and what that must be."""
         one = self.manifest
         return self.folder / one.database, Written(size_bytes=one.database_bytes, sha256=one.database_sha256)
-
-
-def list_of(entries: list[Entry]) -> bytes:
-    """The list of a generation as it is stored."""
-    lines = "\n".join(
-        json.dumps([one.path, one.stored, one.size_bytes, one.sha256, one.source_bytes, one.changed_ns])
-        for one in entries
-    )
-    return gzip.compress(lines.encode(), compresslevel=1, mtime=0)
 
 
 def prepare(folder: Path, *, node: str, sealed_for: str) -> None:
@@ -274,13 +250,21 @@ def prune(folder: Path, *, keep: int) -> list[str]:
     gone, kept = there[: max(0, len(there) - keep)], there[max(0, len(there) - keep) :]
     if not gone:
         return []
+    lists = {name: generation(folder, name).parts() for name in [*gone, kept[-1]]}
+    # What is in each of these needs no look: a file is in one part of a list only.
+    common = set.intersection(*({part.key for part in parts} for parts in lists.values())) - {""}
+    candidates = {entry.stored for name in gone for entry in _entries(lists[name], common)}
     # The newest first: nearly all that an old one has is still in it.
-    candidates = {entry.stored for name in gone for entry in generation(folder, name).entries()}
     for name in reversed(kept):
         if candidates:
-            candidates -= {entry.stored for entry in generation(folder, name).entries()}
+            parts = lists[name] if name in lists else generation(folder, name).parts()
+            candidates -= {entry.stored for entry in _entries(parts, common)}
     for name in gone:
         shutil.rmtree(folder / GENERATIONS / name)
     for stored in candidates:
         (folder / stored).unlink(missing_ok=True)
     return gone
+
+
+def _entries(parts: Iterable[Part], without: Collection[str]) -> Iterator[Entry]:
+    return (entry for part in parts if part.key not in without for entry in part.entries())

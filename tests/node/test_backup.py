@@ -17,13 +17,14 @@ import pytest
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
-from node.clock import now
+from node.clock import now, to_text
 from node.errors import StoreError
 from node.operate import backup as backup_module
 from node.operate.backup import BackedUp, back_up
 from node.operate.backup_state import backup_state
 from node.operate.doctor import examine
-from node.operate.generations import generation, list_of, names, sealed
+from node.operate.generations import generation, names, sealed
+from node.operate.parts import part_of
 from node.operate.rebuild import rebuild
 from node.operate.restore import restore, verify
 from node.operate.sealing import identities, new_key
@@ -114,6 +115,99 @@ def test_old_backups_are_deleted_with_the_files_that_only_they_had(full: World, 
     stored = {path.read_text() for path in (beside / "b" / "files").rglob("*") if path.is_file()}
     assert stored == {"two", "three"}
     verify(beside / "b", all_of_them=True)
+
+
+@pytest.fixture
+def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup_module, "OBJECTS", 2)
+
+
+def keys(done: BackedUp) -> list[str]:
+    return [part.key for part in done.generation.parts() if part.key]
+
+
+def stored_objects(place: Path) -> dict[str, Path]:
+    return {path.stem: path for path in (place / "dicom").glob("*/*.dcm")}
+
+
+def take_away(world: World, sha256: str) -> None:
+    """As retention does."""
+    row = {"kind": "image", "key": sha256, "sha256": sha256, "rule": "images_days = 1", "removed_at": to_text(now())}
+    with writing(world.db):
+        insert(world.db, "fact_removal", [row])
+    world.archive.path(sha256).unlink()
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_only_what_has_changed_of_the_list_is_made_anew(full: World, beside: Path) -> None:
+    # Objects 1 to 5: parts of the numbers 0 and 1, 2 and 3, 4 and 5.
+    first = backed_up(full, beside / "b")
+    full.receive(*stack(2, series="2"))
+    second = backed_up(full, beside / "b")
+    assert (len(keys(first)), second.new_files) == (3, 2)
+    assert keys(second)[:3] == keys(first)
+    assert [one.content for one in second.generation.parts()[:3]] == [
+        one.content for one in first.generation.parts()[:3]
+    ]
+    (third_object,) = full.rows("SELECT sha256 FROM fact_object WHERE object_id = 3")[0]
+    take_away(full, third_object)
+    third = backed_up(full, beside / "b")
+    assert third.new_files == 0
+    assert [key in keys(second) for key in keys(third)] == [True, False, True, True]
+    assert {one.path for one in third.generation.entries()} == set(tree(full.folder))
+    parts = keys(third)
+    (third.generation.folder / "parts.json").write_text("{}")
+    fourth = backed_up(full, beside / "b")
+    assert (keys(fourth), fourth.new_files) == (parts, 0)
+    assert fourth.generation.manifest.files == third.generation.manifest.files == 7
+    verify(beside / "b", all_of_them=True)
+    restore(beside / "b", beside / "new")
+    assert tree(beside / "new") == tree(full.folder)
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_what_was_taken_away_goes_with_the_last_backup_that_had_it_and_nothing_else_does(
+    full: World, beside: Path
+) -> None:
+    sha256s = [sha256 for (sha256,) in full.rows("SELECT sha256 FROM fact_object ORDER BY object_id")]
+    backed_up(full, beside / "b", keep=2)
+    take_away(full, sha256s[2])
+    backed_up(full, beside / "b", keep=2)
+    assert set(stored_objects(beside / "b")) == set(sha256s)
+    done = backed_up(full, beside / "b", keep=2)
+    assert len(done.pruned) == 1
+    assert set(stored_objects(beside / "b")) == {*sha256s} - {sha256s[2]}
+    verify(beside / "b", all_of_them=True)
+
+
+@pytest.mark.usefixtures("parts_of_two")
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_stored_file_that_is_lost_is_stored_again(full: World, beside: Path, damage: str) -> None:
+    backed_up(full, beside / "b")
+    victim = sorted(stored_objects(beside / "b").values())[0]
+    content = victim.read_bytes()
+    victim.unlink()
+    if damage == "cut":
+        victim.write_bytes(content[:-1])
+    with pytest.raises(StoreError):
+        verify(beside / "b")
+    backups = 1 if damage == "gone" else backup_module.TURNS
+    done = [backed_up(full, beside / "b").new_files for _ in range(backups)]
+    assert sum(done) == 1
+    assert victim.read_bytes() == content
+    verify(beside / "b")
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_an_image_that_was_lost_and_came_back_is_in_the_next_backup(full: World, beside: Path) -> None:
+    victim = sorted((full.folder / "dicom").glob("??/*.dcm"))[0]
+    away = victim.rename(beside / "away")
+    assert backed_up(full, beside / "b").generation.manifest.lacking == (victim.stem,)
+    assert backed_up(full, beside / "b").generation.manifest.lacking == (victim.stem,)
+    away.rename(victim)
+    assert backed_up(full, beside / "b").generation.manifest.lacking == ()
+    restore(beside / "b", beside / "new")
+    assert tree(beside / "new") == tree(full.folder)
 
 
 def test_nothing_acknowledged_before_it_is_missing_from_a_backup_beside_writers(full: World, beside: Path) -> None:
@@ -346,7 +440,7 @@ def test_a_killed_restore_is_refused_by_the_node_and_done_again(many: World, bes
 
 def test_a_list_that_names_a_file_outside_the_folder_is_refused(full: World, beside: Path) -> None:
     made = backed_up(full, beside / "b").generation
-    content = list_of([replace(one, path="../../escaped") for one in made.entries()])
+    content = part_of("", [replace(one, path="../../escaped") for one in made.entries()]).content
     (made.folder / "files.jsonl.gz").write_bytes(content)
     forged = replace(made.manifest, list_sha256=hashlib.sha256(content).hexdigest())
     (made.folder / "manifest.json").write_text(sealed(forged))

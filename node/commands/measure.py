@@ -3,18 +3,18 @@
 import json
 import sys
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from node import OF_PIXELS, hidden
 from node.commands.shell import AsJson, err, out
 from node.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from node.measure.automatic import SeriesMeasurement, StudySeries
     from node.measure.files import Found
 
@@ -40,9 +40,11 @@ def measure(paths: Paths, as_json: AsJson = False, overlay: OverlayFolder = None
     Exit code 0 when every study has a measured series, 3 when one has none or it waits for a person, 1 when there is
     no DICOM image or a path does not exist.
     """
-    from analytics.vbq.measure import measure_stack
-    from node.measure.files import find, measure_all, needs_a_person, picture, to_json_dict
-    from node.measure.pictures import write_picture
+    # What decodes pixels does so in a process of its own.
+    with hidden(*OF_PIXELS):
+        from analytics.vbq.measure import measure_stack
+        from node.measure.files import find, measure_all, needs_a_person, picture, to_json_dict
+        from node.measure.pictures import write_picture
 
     with _progress() as progress:
         reading = progress.add_task("reading headers", total=None)
@@ -73,14 +75,22 @@ def measure(paths: Paths, as_json: AsJson = False, overlay: OverlayFolder = None
         raise typer.Exit(3)
 
 
-def _progress() -> "Progress":
+class _Silent:
+    """In place of a bar, where nobody looks at one: its library takes as long to load as a series to measure."""
+
+    def add_task(self, description: str, total: int | None) -> None: ...
+    def update(self, task: None, completed: int, total: int | None) -> None: ...
+    def advance(self, task: None) -> None: ...
+
+
+def _progress() -> AbstractContextManager[Any]:
+    """On a terminal only: a script that reads standard error gets lines."""
+    if not sys.stderr.isatty():
+        return nullcontext(_Silent())
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    # On a terminal only: a script that reads standard error gets lines.
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err.console, transient=True,
-        disable=not err.is_terminal,
-    )  # fmt: skip
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    return Progress(*columns, console=err.console, transient=True, disable=not err.is_terminal)
 
 
 def _say_unread(found: "Found") -> None:

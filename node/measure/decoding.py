@@ -1,9 +1,10 @@
-"""Pixels decoded in a child process, bounded in time and memory: a native decoder can end or stall its process.
+"""Compressed pixels decoded in a child process, bounded in time and memory: a decoder can end or stall its process.
 
 Decoders are C and C++ behind thin wrappers. What they do to their process (an abort, a segmentation fault, a loop
 without end, all the memory there is) costs that process, never the role. The child is started when it is first needed
 and serves one request after the other. A request in which it dies or that takes too long is put to a new one; at the
-second time the pixels count as undecodable.
+second time the pixels count as undecodable. Pixels that lie in a file of ordinary size as they are need no decoder and
+are read in this process: the start of the child costs more than the measurement of a series.
 
 A request is a line of JSON on the child's standard input. The answer is two lengths (:data:`HEAD`), JSON of the first
 and bytes of the second; arrays are sent in the type that they are stored in. Nothing that the child sends is executed.
@@ -31,6 +32,7 @@ import structlog
 
 from analytics.reasons import Reason, from_dict
 from node.dicom.header import Slice
+from node.dicom.part10 import read_identity
 from node.errors import DecodingError, DicomReadError
 
 COMMAND = (sys.executable, "-m", "node.measure.decoding_child")
@@ -48,6 +50,10 @@ TRIES = 2
 HEAD = struct.Struct(">QQ")
 MAX_SAID_BYTES = 64 * 1024**2
 MAX_OBJECT_BYTES = 2 * 1024**3
+AS_THEY_ARE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})
+"""Implicit and Explicit VR Little Endian."""
+MAX_HERE_BYTES = 32 * 1024**2
+"""Largest file whose pixels are read in this process, where they are not compressed."""
 CHUNK_BYTES = 1 << 20
 
 log = structlog.get_logger()
@@ -250,13 +256,32 @@ def decoder() -> Decoder:
 
 
 def read_slices(path: Path, frames: Sequence[int | None]) -> list[Slice]:
-    """:meth:`Decoder.read_slices` of the decoder of this process."""
+    """As :meth:`Decoder.read_slices` of the decoder of this process, which is asked where pixels have to be decoded."""
+    if _as_they_are(path):
+        # Not before there are pixels to be read: the web pages do without this library.
+        from node.dicom import reader
+
+        try:
+            return reader.read_slices(path, frames)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DicomReadError(Reason("file-not-readable", {"why": error.strerror})) from error
     return decoder().read_slices(path, frames)
 
 
 def read_slice(path: Path, *, frame: int | None = None) -> Slice:
-    """:meth:`Decoder.read_slice` of the decoder of this process."""
-    return decoder().read_slice(path, frame=frame)
+    """One slice of a stored image; as :func:`read_slices`."""
+    (found,) = read_slices(path, [frame])
+    return found
+
+
+def _as_they_are(path: Path) -> bool:
+    """Whether the pixels of a file need no decoder; what cannot be said is left to the child."""
+    try:
+        return path.stat().st_size <= MAX_HERE_BYTES and read_identity(path).transfer_syntax_uid in AS_THEY_ARE
+    except (OSError, DicomReadError):
+        return False
 
 
 def pixels_sha256(signal: np.ndarray) -> str:

@@ -20,6 +20,7 @@ from analytics.records import LEVELS
 from analytics.training.data import PAIR_SPACING_MM, pair_ids, polygon, sagittal
 from analytics.vbq.bodies import ANTERIOR_PART, CORTEX_MM
 from analytics.vbq.measure import measure_stack
+from tests.benchmarks.vbq_blind import sets
 from tests.benchmarks.vbq_pairs import PAIRS, Row, Rows, as_row, parser_of, rms, t1, table, write
 
 Plane = NDArray[np.float64]
@@ -136,7 +137,8 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=0, help="slices; 0 takes all")
     options = parser.parse_args()
     kept = Rows(options.out / "lesions.jsonl", ("number",))
-    numbers = pair_ids(options.data / PAIRS)
+    closed = set(sets()["sealed"])
+    numbers = [one for one in pair_ids(options.data / PAIRS) if one not in closed]
     random.Random(5).shuffle(numbers)
     numbers = numbers[: options.sample or None]
     tasks = [Task(data=options.data, number=number) for number in numbers if (number,) not in kept.all]

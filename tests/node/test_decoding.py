@@ -211,10 +211,42 @@ def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
 
 
 # ---- where pixels are decoded ------------------------------------------------------------------------------------
+def test_a_child_is_asked_only_where_there_is_something_to_decode(
+    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "decoder", lambda: decoder)
+    plain, compressed = mr_image(seed=8), mr_image(seed=8)
+    compressed.compress(RLELossless, generate_instance_uid=False)
+    as_it_is, packed = (write_file(tmp_path / name, one) for name, one in (("plain", plain), ("rle", compressed)))
+    here = decoding.read_slice(as_it_is)
+    assert decoder._child is None
+    np.testing.assert_array_equal(here.signal, decoding.read_slice(packed).signal)
+    assert decoder._child is not None
+    decoder.close()
+    # So much memory, and time to fill it, is not spent in a role.
+    monkeypatch.setattr(decoding, "MAX_HERE_BYTES", as_it_is.stat().st_size - 1)
+    np.testing.assert_array_equal(here.signal, decoding.read_slice(as_it_is).signal)
+    assert decoder._child is not None
+
+
+@pytest.mark.parametrize("cut", [0, 3, 140, -100])
+def test_a_broken_file_is_refused_in_the_same_words_here_and_by_the_child(
+    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    monkeypatch.setattr(decoding, "decoder", lambda: decoder)
+    (path := tmp_path / "broken").write_bytes(good_file(tmp_path).read_bytes()[:cut])
+    with pytest.raises(DicomReadError) as here:
+        decoding.read_slice(path)
+    with pytest.raises(DicomReadError) as there:
+        decoder.read_slice(path)
+    assert str(here.value) == str(there.value)
+
+
 @pytest.fixture
 def node(tmp_path: Path, fragile: Fragile, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     monkeypatch.setattr("node.steps.worker.measure_stack", KnownCircles(CIRCLES))
     monkeypatch.setattr(decoding, "decoder", lambda: fragile.decoder)
+    monkeypatch.setattr(decoding, "AS_THEY_ARE", ())
     monkeypatch.setattr(transcode, "decoder", lambda: fragile.decoder)
     one = Node(tmp_path)
     yield one
@@ -242,6 +274,7 @@ def test_a_reading_whose_image_ends_its_decoder_is_refused_in_words(node: Node, 
 
 def test_the_measure_command_goes_on(tmp_path: Path, fragile: Fragile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "decoder", lambda: fragile.decoder)
+    monkeypatch.setattr(decoding, "AS_THEY_ARE", ())
     fragile.wish("abort", series_of(BAD))
     (folder := tmp_path / "files").mkdir()
     for number in (BAD, *GOOD):

@@ -1,5 +1,6 @@
 """What a process of the node holds in memory while nothing happens: no library before there is work for it."""
 
+import json
 import subprocess
 import sys
 from contextlib import closing
@@ -12,6 +13,7 @@ import time_machine
 from node.nightly import ledger, schedule
 from node.nightly.schedule import check_apart
 from node.settings import Nightly
+from tests.node.dicom_samples import mr_image, write_file
 from tests.node.night_world import open_world, settings_for
 
 LATER = ("pandas", "scipy.ndimage", "statsmodels", "matplotlib", "onnxruntime", "contourpy", "gdcm", "PIL.Image")
@@ -51,6 +53,23 @@ print(*({"pydicom", "rich", "pygments"} & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_measuring_files_for_a_script_loads_neither_a_bar_nor_what_decodes_pixels(tmp_path: Path) -> None:
+    write_file(tmp_path / "image.dcm", mr_image(seed=1))
+    code = f"""
+import sys
+from node import cli
+sys.argv = ["vbq-node", "measure", {str(tmp_path)!r}, "--json"]
+try:
+    cli.main()
+finally:
+    print(*({{"rich", "gdcm", "PIL.Image"}} & sys.modules.keys()), "loaded")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result, loaded = done.stdout.splitlines()
+    assert json.loads(result)["status"] == "rejected"
+    assert loaded.split() == ["loaded"]
 
 
 def test_what_was_hidden_can_be_imported_afterwards_and_what_was_there_stays() -> None:

@@ -52,8 +52,9 @@ REVERSED_NLR = 0.75
 """Fewer than 2.5 % of people over 45 have an NLR below 0.83 (Fest); exchanged, most have one below this."""
 NLR_LIMIT_SD = 3.0
 """Below the median of the sender, from here on one patient's cells look exchanged where either may be the other."""
-MOST_NEUTROPHILS_10E9_PER_L, LEAST_NEUTROPHILS_10E9_PER_L = 9.0, 1.5
-"""Lymphocytes outside are not somebody's neutrophils: leukaemia has more, chemotherapy leaves fewer."""
+MOST_NEUTROPHILS_10E9_PER_L, LEAST_NEUTROPHILS_10E9_PER_L = 20.0, 1.5
+"""Lymphocytes outside are not somebody's neutrophils, also not after an operation: leukaemia has more, chemotherapy
+leaves fewer."""
 PERSON_WEIGHT = 4.7
 """Most that one patient says, in ln odds, for or against exchanged cells: a single one may be ill."""
 EXCHANGED_WEIGHT = 9.2

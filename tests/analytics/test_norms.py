@@ -222,6 +222,7 @@ def test_one_count_that_looks_exchanged_is_held_and_an_ill_one_is_not() -> None:
     assert (reason.code, reason.values["what"]) == ("count-unlike-sender", "nlr")
     assert unlike_sender(exchanged(1.9, 4.9), NO_COUNTS) is None
     assert unlike_sender(exchanged(2.9, 1.9), NO_COUNTS) is None, "0.66 is rare and not impossible"
+    assert unlike_sender(exchanged(16.7, 1.5), NO_COUNTS) is not None, "a count of after an operation, exchanged"
     assert unlike_sender(exchanged(60.0, 4.0), NO_COUNTS) is None, "leukaemia: nobody has 60 neutrophils for 4"
 
 

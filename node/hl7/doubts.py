@@ -34,6 +34,10 @@ _LIST = re.compile(
 )
 _REACH = 40
 """Signs between a denial and what it denies, at most."""
+_COLLECTORS_COMMENT = 39
+"""OBR-39; OBR-13 and OBR-31 are of the clinic and about the patient."""
+_DESCRIPTION = 14
+"""SPM-14."""
 _LEAST_FLAG = 100.0
 """Of the values 0 to 300 of an analyser's flag, from here on it is raised."""
 _LONGEST_MARK = 10
@@ -286,17 +290,22 @@ def _raised(obx: Segment, doubts: Doubts) -> list[Doubt]:
 
 
 def specimen_doubts(panel: Panel, doubts: Doubts) -> list[Doubt]:
-    """What stands against everything of a specimen: comments below the order, its condition, its rejection."""
-    found = comment_doubts(panel.comment, None, doubts, whole=True) if panel.comment else []
+    """What stands against everything of a specimen: comments on the order, its description, condition and rejection."""
+    told = [panel.comment, " ".join(panel.order.components(_COLLECTORS_COMMENT)) if panel.order else ""]
+    if panel.specimen is not None:
+        told += [panel.specimen.text(_DESCRIPTION), *panel.specimen.repetitions(24)]
+    found = [doubt for text in told if text for doubt in comment_doubts(text, None, doubts, whole=True)]
     if panel.specimen is None:
         return found
     if rejected := panel.specimen.text(21):
         found.append(Doubt(reason=Reason("specimen-rejected", {"code": rejected[:20]}), analytes=None))
-    states = [one.partition(panel.specimen.delimiters.component)[0].upper() for one in panel.specimen.repetitions(24)]
-    told = [doubts.conditions[one] for one in states if one in doubts.conditions]
+    separator = panel.specimen.delimiters.component
+    states = [part.strip().upper() for one in panel.specimen.repetitions(24) for part in one.split(separator)]
+    known = [doubts.conditions[one] for one in states if one in doubts.conditions]
     if role := doubts.roles.get(panel.specimen.text(11).upper()):
-        told.append(role)
-    return [*found, *(Doubt(reason=Reason("laboratory-doubts", {"what": one}), analytes=None) for one in told)]
+        known.append(role)
+    coded = [Doubt(reason=Reason("laboratory-doubts", {"what": one}), analytes=None) for one in known]
+    return list(dict.fromkeys([*found, *coded]))
 
 
 def read_marked(text: str, doubts: Doubts, *, decimal_comma: bool) -> Reading | None:

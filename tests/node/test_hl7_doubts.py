@@ -243,6 +243,11 @@ def test_flags_by_name(row: str, expected: tuple[Any, Any]) -> None:
     [
         (24, "CLOT^Clotted^HL70493", NEITHER),
         (21, "RC^Clotting^HL70490", NEITHER),
+        (24, "X9^Geronnen^L", NEITHER),
+        (24, "LIVE~X9^凝血", NEITHER),
+        (24, "^Not clotted", BOTH),
+        (14, "Clotted specimen", NEITHER),
+        (14, "Venous blood, EDTA, no clots", BOTH),
         (24, "COOL^Cool^HL70493", BOTH),
         (24, "", BOTH),
         (24, "FROZ^Frozen^HL70493", NEITHER),
@@ -254,6 +259,18 @@ def test_the_state_of_the_specimen(field: int, value: str, expected: tuple[Any, 
     spm = ["SPM", "1", "S1", "", "BLD", *[""] * 20]
     spm[field] = value
     assert ratios(*ROWS, "|".join(spm)) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [(39, "^Sample clotted", NEITHER), (39, "^Easy draw", BOTH), (13, "DVT, blood clot left leg", BOTH)],
+)
+def test_the_collectors_comment_is_heard_and_what_the_clinic_says_of_the_patient_is_not(
+    field: int, value: str, expected: tuple[Any, Any]
+) -> None:
+    obr = ["OBR", "1", "P1", "F1", "CBC", "", "", "202603020830", *[""] * 32]
+    obr[field] = value
+    assert ratios("|".join(obr), *ROWS) == expected
 
 
 def test_another_tube_of_the_same_message_says_nothing_of_this_one() -> None:

@@ -22,6 +22,9 @@ no known code and no known word."""
 STUDY_KINDS: tuple[Kind, ...] = ("decompression", "fusion", "disc replacement", "interspinous")
 _WEIGHTIEST: tuple[Understood, ...] = ("repeat", "operation", "unclear")
 _CLAUSES = re.compile(r"[;,+\n]|\b(?:und|and|et|e|y|og|och)\b|、|；|，")
+_EDITION = re.compile(r"(?:V|REV|REVISION|VERSION)?\d*|[\d\u3400-\u9fff]+")
+_LEAST_NAME = 3
+"""Letters of a system's name, from which on it is known with an edition behind it."""
 _SEVERAL_CODES = re.compile(r"[\s,;/+&]+")
 _MODIFIER_OF_CPT = re.compile(r"(?<=^\d{5})-?[A-Z0-9]{2}(-?[A-Z0-9]{2})*$|(?<=^\d{4}T)-?[A-Z0-9]{2}$")
 
@@ -120,7 +123,7 @@ class Procedures(Table):
             lumbar = meaning == "lumbar"
             return [Group(codes=(code,), level="lumbar" if lumbar else None, kind="fusion" if lumbar else "other")]
         told = code.upper().strip()
-        system = self.by_identifier.get(_identifier(identifier))
+        system = self._system_of(_identifier(identifier))
         if system is not None and re.fullmatch(system.form, told):
             return [system.group_of(told) or Group(codes=(code,), kind="other")]
         found = []
@@ -128,6 +131,15 @@ class Procedures(Table):
             token = re.sub(r"^(CPT|OPS|CCAM)[-:]?(?=\d|L)", "", part)
             found += [group for one in ([system] if system else self.system) if (group := _listed(one, token, system))]
         return found
+
+    def _system_of(self, identifier: str) -> System | None:
+        """The system of a name, whatever edition is named behind it (``OPS2025``, ``ICD-9-CM-3(国家临床版)``)."""
+        if identifier in self.by_identifier:
+            return self.by_identifier[identifier]
+        begun = [one for one in self.by_identifier if len(one) >= _LEAST_NAME and identifier.startswith(one)]
+        longest = max(begun, key=len, default="")
+        known = longest and _EDITION.fullmatch(identifier.removeprefix(longest))
+        return self.by_identifier[longest] if known else None
 
     def is_addon(self, service: "Service") -> bool:
         """Whether a service is known by codes that never decide alone: accesses, instrumentation, segments."""

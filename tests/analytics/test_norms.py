@@ -142,6 +142,8 @@ def test_a_sender_whose_counts_are_all_off() -> None:
     assert reason is not None
     assert reason.code == "sender-off", "even one that looks usual"
     assert norm_of(sample(0.1, persons=10)).off == (), "a few patients are not a sender"
+    assert set(norm_of(sample(0.5 / 1.8)).off) == {"lymphocytes", "plr"}, "0.5 is what people have of monocytes"
+    assert norm_of(sample(0.5)).off == (), "patients in intensive care have half of the lymphocytes"
     assert norm_of(sample(0.6)).off == (), "patients with few lymphocytes are"
 
 

@@ -15,8 +15,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
@@ -48,8 +49,17 @@ class Receipt:
 
 
 Result = TypeVar("Result")
-_Waiting = tuple[Callable[[Database], Any], "Future[Any]"]
-"""What inserts rows, and where its result goes once they are committed."""
+
+
+class _Waiting(Generic[Result]):
+    """What inserts rows, and who waits for them to be committed."""
+
+    def __init__(self, insert: Callable[[Database], Result]) -> None:
+        self.insert = insert
+        # Held until the commit begins: what of all that threads can wait for takes the least time.
+        self.committing = threading.Lock()
+        self.committing.acquire()
+        self.done: Future[Result] = Future()
 
 
 class Recorder:
@@ -57,7 +67,7 @@ class Recorder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiting[Any] | None] = queue.SimpleQueue()
         self._opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="recorder")
 
@@ -86,16 +96,19 @@ class Recorder:
     def record(self, receipt: Receipt, *, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Return once the receipt is committed and survives power loss, and ``meanwhile`` has returned.
 
-        Whatever that raises is raised here, and the receipt committed all the same.
+        Both wait for the disk, and begin at once: a file system that has a journal then writes it once for the two.
+        Whatever ``meanwhile`` raises is raised here, and the receipt committed all the same.
 
         Raises
         ------
         sqlite3.Error, TimeoutError
             It is not known to be committed; it must not be acknowledged.
         """
-        recording = self._put(lambda db: insert_receipt(db, receipt))
+        deadline = monotonic() + ANSWER_TIMEOUT_S
+        waiting = self._put(lambda db: insert_receipt(db, receipt))
+        waiting.committing.acquire(timeout=ANSWER_TIMEOUT_S)
         meanwhile()
-        recording.result(timeout=ANSWER_TIMEOUT_S)
+        waiting.done.result(timeout=max(0.0, deadline - monotonic()))
 
     def write(self, insert: Callable[[Database], Result]) -> Result:
         """Return what a function that inserts rows returns, once they are committed and survive power loss.
@@ -105,12 +118,12 @@ class Recorder:
         sqlite3.Error, TimeoutError
             They are not known to be committed.
         """
-        return self._put(insert).result(timeout=ANSWER_TIMEOUT_S)
+        return self._put(insert).done.result(timeout=ANSWER_TIMEOUT_S)
 
-    def _put(self, insert: Callable[[Database], Result]) -> "Future[Result]":
-        done: Future[Result] = Future()
-        self._queue.put((insert, done))
-        return done
+    def _put(self, insert: Callable[[Database], Result]) -> _Waiting[Result]:
+        waiting = _Waiting(insert)
+        self._queue.put(waiting)
+        return waiting
 
     def require_alive(self) -> None:
         """Raise when nothing can be recorded any more, so that the receiver ends instead of failing every image.
@@ -142,7 +155,7 @@ class Recorder:
                 self._commit(db, self._gather(first))
                 fcntl.flock(turn, fcntl.LOCK_UN)
 
-    def _gather(self, first: _Waiting) -> list[_Waiting]:
+    def _gather(self, first: _Waiting[Any]) -> list[_Waiting[Any]]:
         group = [first]
         while len(group) < MAX_GROUP:
             try:
@@ -155,19 +168,23 @@ class Recorder:
             group.append(item)
         return group
 
-    def _commit(self, db: Database, group: list[_Waiting]) -> None:
+    def _commit(self, db: Database, group: list[_Waiting[Any]]) -> None:
         try:
             with writing(db):
-                results = [insert(db) for insert, _ in group]
+                results = [waiting.insert(db) for waiting in group]
+                for waiting in group:
+                    waiting.committing.release()
         except sqlite3.Error as error:
             # A commit that failed (a full disk) may leave its transaction open; the next one must be able to begin.
             if db.conn.in_transaction:
                 db.conn.execute("ROLLBACK")
-            for _, done in group:
-                done.set_exception(error)
+            for waiting in group:
+                if waiting.committing.locked():
+                    waiting.committing.release()
+                waiting.done.set_exception(error)
         else:
-            for (_, done), result in zip(group, results, strict=True):
-                done.set_result(result)
+            for waiting, result in zip(group, results, strict=True):
+                waiting.done.set_result(result)
 
 
 def insert_receipt(db: Database, receipt: Receipt) -> None:

@@ -10,9 +10,10 @@ import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
+from time import sleep
 
 import pytest
 from sqlite_utils import Database
@@ -33,6 +34,7 @@ from tests.node.hl7_world import Peer, adt, listening
 from tests.node.hl7_world import settings_for as hl7_settings_for
 from tests.node.raw_sender import raw_association
 from tests.ports import free_port
+from tests.waiting import eventually
 
 WAIT_S = 20.0
 MOMENT_S = 0.3
@@ -131,6 +133,38 @@ def test_an_image_is_answered_only_when_all_of_it_is_durable(
         assert sending.answer == 0x0000
     spy.assert_in_order(SYNC_FILE, RENAME, SYNC_FOLDER, ANSWER)
     spy.assert_in_order(SYNC_FILE, RENAME, COMMIT, ANSWER)
+
+
+def test_the_folder_of_an_image_is_synced_beside_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, spy = settings_for(tmp_path / "data"), Spy(hold=COMMIT)
+    with receiver(settings), raw_association(settings.dicom.port) as association:
+        spy.watch(monkeypatch)
+        sending = Sending(spy, lambda: association.store(mr_image()))
+        sending.start()
+        try:
+            assert spy.reached.wait(WAIT_S)
+            assert eventually(lambda: ("ended", SYNC_FOLDER) in spy.seen, within_s=WAIT_S / 2)
+            assert ("ended", COMMIT) not in spy.seen
+        finally:
+            spy.go.set()
+            sending.join(WAIT_S)
+
+
+def test_the_folder_of_an_image_waits_for_the_disk_no_sooner_than_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A journal that is written for the folder alone is one that the commit has to wait for, too.
+    settings, spy = settings_for(tmp_path / "data"), Spy()
+    with receiver(settings), raw_association(settings.dicom.port) as association:
+        spy.watch(monkeypatch)
+        sending = Sending(spy, lambda: association.store(mr_image()))
+        with closing(open_database(settings.storage.folder)) as other, writing(other):
+            sending.start()
+            assert eventually(lambda: ("ended", RENAME) in spy.seen)
+            sleep(MOMENT_S)
+            assert ("began", SYNC_FOLDER) not in spy.seen
+        sending.join(WAIT_S)
+        assert sending.answer == 0x0000
 
 
 def test_an_image_that_is_known_is_answered_only_when_its_folder_is_durable(

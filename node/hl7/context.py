@@ -49,11 +49,13 @@ def _numbers(segment: Segment, field: int, identity: IdentitySettings) -> list[P
         if number and number != '""' and kind not in NEVER_TYPES and not identity.is_placeholder(number):
             rank = PREFERRED_TYPES.index(kind) if kind in PREFERRED_TYPES else len(PREFERRED_TYPES)
             authority = part(repetition, delimiters, 4) or part(repetition, delimiters, 4, 2)
-            candidates.append((rank, place, (identity.authority(authority), number)))
+            # A number that has an end (CX.8) may be one of before.
+            order = (bool(part(repetition, delimiters, 8)), place)
+            candidates.append((rank, order, (identity.authority(authority), number)))
     if not candidates:
         return []
     best, _, (authority, _) = min(candidates)
-    return [number for rank, _, number in candidates if (rank, number[0]) == (best, authority)]
+    return [number for rank, _, number in sorted(candidates) if (rank, number[0]) == (best, authority)]
 
 
 def is_order_number(patient: PatientNumber, lines: Iterable[str], delimiters: Delimiters) -> bool:

@@ -420,6 +420,12 @@ def test_numbers_that_are_linked_or_moved_are_for_a_person(db: Database, event: 
     assert problems(db) == {"merge"}
 
 
+def test_of_two_numbers_of_a_kind_the_one_without_an_end_is_meant(db: Database) -> None:
+    both = f"999^^^LOCAL^MR^^20200101^20251231~{number('1001')}"
+    receive(db, stay(), booking(), count().replace(number("1001").encode(), both.encode()))
+    assert status(db) == ("incomplete", [], 4.0)
+
+
 def test_without_a_register_all_have_to_agree(db: Database) -> None:
     receive(db, booking(), count())
     assert status(db) == ("incomplete", [], 4.0)

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,12 @@ from node.names import SignedName, compare, sign
 
 BIRTH_DATE, SEX, NAME = "birth date", "sex", "name"
 """In what two statements contradict, as values of reasons."""
+MOST_DIGITS = 2
+"""Digits of a birth date that one slip of the pen changes,"""
+SLIP_DAYS = timedelta(days=366)
+"""and how far apart a wrong and a right one usually are at most."""
+ESTIMATED_DAYS = timedelta(days=5 * 366)
+"""1 January stands for a birth date of which the year alone is known, or guessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +56,22 @@ class Signs:
     def corrects(self, other: "Signs") -> bool:
         """Whether both can be of one person of whom the register has corrected a birth date or a sex."""
         contradictions = self.contradicts(other)
-        return not contradictions or (
-            len(contradictions) == 1 and contradictions[0] != NAME and compare(self.names, other.names) == "same"
-        )
+        if not contradictions:
+            return True
+        if len(contradictions) > 1 or contradictions[0] == NAME or compare(self.names, other.names) != "same":
+            return False
+        if contradictions[0] == SEX or self.birth_date is None or other.birth_date is None:
+            return True
+        return _alike(self.birth_date, other.birth_date)
+
+
+def _alike(one: date, other: date) -> bool:
+    """Whether one birth date may be a slip of the other, or an estimate; people of one name are born on any day."""
+    digits = sum(this != that for this, that in zip(f"{one:%Y%m%d}", f"{other:%Y%m%d}", strict=True))
+    turned = one.year == other.year and (one.month, one.day) == (other.day, other.month)
+    apart = abs(one - other)
+    estimated = (1, 1) in ((one.month, one.day), (other.month, other.day)) and apart <= ESTIMATED_DAYS
+    return digits <= MOST_DIGITS or turned or apart <= SLIP_DAYS or estimated
 
 
 def signs_of(content: str | None) -> tuple[str, Signs]:

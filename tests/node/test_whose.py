@@ -262,6 +262,25 @@ def test_a_name_or_a_birth_date_that_the_register_corrects_is_the_same_person(db
     assert status(db)[0] == "linked"
 
 
+@pytest.mark.parametrize(
+    ("corrected", "same"),
+    [
+        ("19500110", True),
+        ("19510211", True),
+        ("19830101", True),
+        ("19530617", True),
+        ("19550706", False),
+        ("19830617", False),
+    ],
+)
+def test_a_birth_date_is_corrected_by_a_slip_and_not_into_that_of_another_person(
+    db: Database, corrected: str, same: bool
+) -> None:
+    """Of one name, born on quite another day: the number was given again."""
+    receive(db, stay(), stay(f"MUELLER^ANNA||{corrected}|F", at="20260102120000", event="A08"), booking(), count())
+    assert ("number-of-several-people" in status(db)[1]) is not same
+
+
 def test_who_came_without_a_name_is_known_later(db: Database) -> None:
     receive(db, stay("UNKNOWN^FEMALE||19000101|F"), count("UNKNOWN^FEMALE||19000101|F"), booking())
     receive(db, stay(at="20260103120000", event="A08"))

@@ -316,8 +316,10 @@ def exchanged_spells(
             first, total, highest = None, 0.0, 0.0
             continue
         first = first or taken_at
-        if total >= highest:
-            last, highest = taken_at, total
+        highest = max(highest, total)
+        # Exchanged or not, somebody's NLR may be near 1: such counts are of the spell until a right one ends it.
+        if total > highest - PERSON_WEIGHT:
+            last = taken_at
         if highest < EXCHANGED_WEIGHT or last is None:
             continue
         spell = (first, last)

@@ -240,6 +240,8 @@ def test_few_patients_in_a_row_tell_that_a_sender_has_exchanged_its_cells() -> N
     assert spells([*usual, *(1 / one for one in usual), *usual]) == (
         (DAY + timedelta(days=6), DAY + timedelta(days=11)),
     )
+    near_one = DAY + timedelta(days=8)
+    assert spells([*usual, 0.4, 0.5, 1.1, *usual]) == ((DAY + timedelta(days=6), near_one),), "0.9, exchanged"
     assert spells([*usual, 0.4, 0.5, *usual]) == ((DAY + timedelta(days=6), DAY + timedelta(days=7)),)
 
 

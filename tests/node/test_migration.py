@@ -405,7 +405,7 @@ def _open(folder: Path) -> None:
 
 def test_several_roles_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     path = make(tmp_path / "data", schemas()["3b1df4e"])
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_open, args=[path.parent]) for _ in range(4)]
     for process in processes:
         process.start()

@@ -41,7 +41,7 @@ def _open(folder: Path) -> None:
 
 
 def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_open, args=[tmp_path]) for _ in range(6)]
     for process in processes:
         process.start()

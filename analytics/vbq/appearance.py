@@ -56,6 +56,9 @@ contrast enhancement (0.06 to 0.16 of the fluid), and what tells the two apart i
 DARK, DARK_SHARE = 0.3, 0.13
 """Air, vessels and cortical bone are darker than this part of the fluid: 0.15 to 0.51 of the pixels, in fields down to
 240 × 180 mm and with noise of 5 % of marrow as well; local contrast enhancement leaves 0.06 to 0.12."""
+DULL_FAT = 1.95
+"""The brightest fat over marrow after local contrast enhancement: 1.35 to 1.89 times; of 282 slices as they are below
+this on one of twenty."""
 BELOW_ZERO = 0.05
 """Lowest signal, as a share of the fluid: resampling undershoots a little; an offset lies further below zero."""
 VOID = 0.3
@@ -120,7 +123,7 @@ def doubts_of_signal(image: SagittalImage, score: VbqScore) -> list[Reason]:
     if float(np.min(image.signal)) < -BELOW_ZERO * fluid:
         found.append(Reason("signals-below-zero"))
     noisy = noise(image, score)
-    if _nothing_dark(signal, image.spacing_mm, fluid, noisy):
+    if _nothing_dark(signal, image.spacing_mm, score, noisy):
         found.append(Reason("nothing-dark"))
     # What is drawn behind the back resembles the image by chance.
     if drawn is None and (amplitude := ghost(image, score.vbq_mean * fluid)) is not None:
@@ -130,7 +133,7 @@ def doubts_of_signal(image: SagittalImage, score: VbqScore) -> list[Reason]:
     return found
 
 
-def _nothing_dark(signal: NDArray[np.float64], spacing_mm: tuple[float, float], fluid: float, noisy: float) -> bool:
+def _nothing_dark(signal: NDArray[np.float64], spacing_mm: tuple[float, float], score: VbqScore, noisy: float) -> bool:
     """Whether air and cortical bone have signal: all of it (an offset), or nearly all (local contrast enhancement).
 
     Corners that were blanked do not count as dark.
@@ -138,15 +141,20 @@ def _nothing_dark(signal: NDArray[np.float64], spacing_mm: tuple[float, float], 
     blank = blanked(signal)
     if blank.all():
         return False
-    seen = signal[~blank]
+    seen, fluid = signal[~blank], score.rois[CSF].mean
     lowest, darkest = float(signal.min()) / fluid, float(np.percentile(seen, DARK_PERCENTILE)) / fluid
     if lowest > DARK_OVER_FLUID and (lowest > OFFSET_OVER_FLUID or darkest < EVENLY_LIFTED * lowest):
         return True
-    limit = (DARK_BESIDE_BLANKED if blank.any() else DARK_OVER_FLUID) + NOISE_LIFTS * noisy / fluid
+    limit = DARK_BESIDE_BLANKED if blank.any() else DARK_OVER_FLUID
     if darkest <= limit:
         return False
-    whole = min(count * mm for count, mm in zip(signal.shape, spacing_mm, strict=True)) >= WHOLE_FIELD_MM
-    return whole or float(np.mean(seen < DARK * fluid)) < DARK_SHARE
+    if float(np.mean(seen < DARK * fluid)) < DARK_SHARE:
+        return True
+    if min(count * mm for count, mm in zip(signal.shape, spacing_mm, strict=True)) < WHOLE_FIELD_MM:
+        return False
+    # Local contrast enhancement lifts noise as well: what noise explains counts only where fat is as bright as ever.
+    dull = float(np.percentile(seen, FAT_PERCENTILE)) < DULL_FAT * score.vbq_mean * fluid
+    return dull or darkest > limit + NOISE_LIFTS * noisy / fluid
 
 
 def noise(image: SagittalImage, score: VbqScore) -> float:

@@ -40,6 +40,9 @@ UNEVEN_FLUID = 0.04
 """Standard deviation over mean in the circle beyond the noise: where the circle is half in the layer 0.05 to 0.14."""
 DEEP_MM = 4.0
 """Fluid of this depth has room for an even circle."""
+BEHIND_A_LAYER = 1.15
+"""What lies behind a circle in the layer is brighter than it, fluid as well: 1.17 times and more in 140 phantoms where
+they are off by more than 4 %. Below lie four of the 375 slices, of which two wait for nothing else."""
 ANOTHER_FLUID = 0.05
 """Of 104 demo phantoms eleven differ by more: all whose score is off by more than 4 % (a dark layer before the sac)."""
 COARSE_MM = 1.75
@@ -105,6 +108,8 @@ def measure_stack(images: Sequence[SagittalImage], *, t1_stated: bool = True) ->
         return _rejected(against, best)
     neighbours = [other for other in seen if other is not best and _next_to(best, other, usable)]
     found = _judged(best, scored, neighbours, t1_stated=t1_stated)
+    if repeated := _repeated([image for index, image in usable.items() if index not in dull]):
+        found = _doubted(found, Reason("slices-repeated", {"slices": repeated}))
     blank = len(dull) + sum(_unusable(image) == Reason("image-empty") for image in images)
     return _doubted(found, Reason("slices-blank", {"slices": blank})) if blank else found
 
@@ -125,6 +130,11 @@ def _dull(images: dict[int, SagittalImage]) -> set[int]:
     spreads = {index: float(np.ptp(np.percentile(image.signal[::4, ::4], (1, 99)))) for index, image in images.items()}
     usual = float(np.median(list(spreads.values())))
     return {index for index, spread in spreads.items() if spread < DULL * usual}
+
+
+def _repeated(images: Sequence[SagittalImage]) -> int:
+    """How many slices show the very pixels of another: noise alone makes no two alike, so one of the two is missing."""
+    return len(images) - len({hash(image.signal.tobytes()) for image in images})
 
 
 def _doubted(found: AutomaticMeasurement, doubt: Reason) -> AutomaticMeasurement:
@@ -319,7 +329,8 @@ def _dark_layer(scored: Scored, image: SagittalImage) -> bool:
     if fluid.purity >= NO_DARK_LAYER:
         return False
     uneven = sqrt(max(0.0, circle.sd**2 - appearance.noise(image, scored.score) ** 2)) / circle.mean
-    return fluid.behind > ROOTS_OVER_FLUID or (fluid.depth_mm > DEEP_MM and uneven > UNEVEN_FLUID)
+    half_in_it = fluid.depth_mm > DEEP_MM and uneven > UNEVEN_FLUID and fluid.behind > BEHIND_A_LAYER
+    return fluid.behind > ROOTS_OVER_FLUID or half_in_it
 
 
 def _rejected(reasons: Sequence[Reason], seen: SeenSlice | None) -> AutomaticMeasurement:

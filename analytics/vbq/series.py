@@ -27,6 +27,8 @@ MAX_T1_TR_MS = 1200.0
 MAX_T1_TE_MS = 30.0
 """Limits beyond which a spin echo is proton-density or T2-weighted. Wide on purpose: a narrower accepted range only
 warns."""
+GRADIENT_ECHO = re.compile(r"\*?(?:t?fl|t?fi|me|de|ep|swi)[23]d")
+"""How names of sequences of gradient echoes begin (one maker's), whatever Scanning Sequence says."""
 MIN_FLAIR_TI_MS = 400.0
 """Least inversion time of a T1 FLAIR, in ms: 600–1,200 at 1.5 and 3 T; that of a STIR, which nulls fat, is 110–250."""
 MINIMUM_SLICES = 5
@@ -276,7 +278,8 @@ def _no_spin_echo(images: Sequence[ImageHeader]) -> Reason | None:
         if inversion >= MIN_FLAIR_TI_MS and (te or 0.0) <= MAX_T1_TE_MS:
             return Reason("t1-flair", {"inversion_ms": inversion})
         return Reason("inversion-recovery", {"inversion_ms": inversion})
-    found = sorted(sequences & {"GR", "EP"})
+    names = {match.group() for image in images if (match := GRADIENT_ECHO.match((image.sequence_name or "").lower()))}
+    found = sorted((sequences & {"GR", "EP"}) | names)
     return Reason("no-spin-echo", {"sequences": tuple(found)}) if found else None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from analytics.records import MeasurementStatus
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
@@ -51,10 +52,28 @@ def framed(signal: Signal) -> Signal:
     return out
 
 
+def locally_enhanced(signal: Signal) -> Signal:
+    """CLAHE: the histogram of each of 8 × 8 tiles made even, no value more than three times as frequent as others."""
+    tiles, levels = 8, 256
+    stored = np.clip(signal / np.percentile(signal, 99.9) * (levels - 1), 0, levels - 1).astype(int)
+    (rows, columns), curves = stored.shape, np.zeros((tiles, tiles, levels))
+    for row, column in np.ndindex(tiles, tiles):
+        tile = stored[row * rows // tiles : (row + 1) * rows // tiles, column * columns // tiles :][
+            :, : columns // tiles
+        ]
+        counts = np.bincount(tile.ravel(), minlength=levels).astype(float)
+        clipped = np.minimum(counts, 3 * tile.size / levels)
+        curves[row, column] = np.cumsum(clipped + (counts - clipped).sum() / levels) / tile.size
+    places = [np.clip((np.arange(n) + 0.5) * tiles / n - 0.5, 0, tiles - 1) for n in (rows, columns)]
+    mesh = np.meshgrid(*places, indexing="ij")
+    return np.rint(4095 * ndimage.map_coordinates(curves, [*mesh, stored], order=1))
+
+
 CHANGES: dict[str, tuple[Callable[[Signal], Signal], str]] = {
     "window": (lambda signal: np.rint(np.clip((signal - 25) * 255 / 600, 0, 255)), "signals-clipped-below"),
     "gamma": (gamma, "scale-not-linear"),
     "offset": (lambda signal: signal + 15, "nothing-dark"),
+    "local contrast": (locally_enhanced, "nothing-dark"),
     "frame": (framed, "frame-burnt-in"),
 }
 
@@ -98,6 +117,13 @@ def test_a_gain_of_each_slice_changes_nothing(real: list[SagittalImage], plain: 
     assert found.score is not None
     assert plain.score is not None
     assert found.score.vbq_mean == pytest.approx(plain.score.vbq_mean, rel=0.01)
+
+
+def test_a_slice_in_the_place_of_another_is_named(real: list[SagittalImage], plain: AutomaticMeasurement):
+    assert "slices-repeated" not in codes(plain)
+    found = measure_stack([real[0], real[1], replace(real[2], signal=real[1].signal.copy())])
+    assert found.status is MeasurementStatus.REVIEW
+    assert "slices-repeated" in codes(found)
 
 
 def test_a_slice_that_is_all_dark_is_named(real: list[SagittalImage]):

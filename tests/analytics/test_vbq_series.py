@@ -104,6 +104,8 @@ def test_a_sagittal_t1_is_one_and_says_why():
         ({"inversion_time_ms": 160.0}, "an inversion recovery (inversion time 160 ms)"),
         ({"scanning_sequence": ("SE", "IR")}, "an inversion recovery"),
         ({"scanning_sequence": ("GR",)}, "scanning sequence is GR"),
+        ({"sequence_name": "*fl2d1"}, "scanning sequence is "),
+        ({"sequence_name": "tfl3d1_ns", "scanning_sequence": ()}, "scanning sequence is "),
         ({"scan_options": ("SAT1", "FS")}, "fat-saturated: scan options FS"),
         ({"series_description": "T1 TSE SAG FS"}, "described as fat-saturated (fs)"),
         ({"series_description": "t1_tse_dixon_sag_W"}, "described as fat-saturated (dixon)"),

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Collection
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -732,7 +733,7 @@ class Settings(Section):
         return self
 
 
-def load_settings(path: Path | None = None) -> Settings:
+def load_settings(path: Path | None = None, *, only: Collection[str] | None = None) -> Settings:
     """Read a settings file.
 
     Parameters
@@ -740,6 +741,8 @@ def load_settings(path: Path | None = None) -> Settings:
     path
         The TOML file; without it ``node.toml`` of the current folder if there is one, else the defaults.
         A relative ``storage.folder`` or ``backup.folder`` is relative to the file.
+    only
+        Tables of the file that are read; the others are left as their defaults, whatever stands in them.
 
     Raises
     ------
@@ -751,7 +754,10 @@ def load_settings(path: Path | None = None) -> Settings:
     if chosen is None:
         return Settings()
     try:
-        settings = Settings.model_validate(tomllib.loads(chosen.read_text(encoding="utf-8")))
+        found = tomllib.loads(chosen.read_text(encoding="utf-8"))
+        settings = Settings.model_validate(
+            {name: table for name, table in found.items() if only is None or name in only}
+        )
     except OSError as error:
         raise SettingsError(f"settings file {chosen}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -8,8 +8,9 @@ import typer
 
 from node.clock import now
 from node.commands.shell import AsJson, Config, open_node, out, print_json
+from node.errors import SettingsError
 from node.run.program import read_settings
-from node.settings import Settings
+from node.settings import Settings, load_settings
 from node.store.database import open_database
 
 app = typer.Typer()
@@ -87,12 +88,21 @@ def service_failed(unit: Annotated[str, typer.Argument(help="The unit that faile
     """Mail the administrator that a service has failed and is not started again: what the units call (OnFailure)."""
     from node.outgoing.mail import tell_administrator_now
 
-    settings = read_settings(config)
+    wrong: SettingsError | None = None
+    try:
+        settings = read_settings(config)
+    except SettingsError as error:
+        # By far the most frequent reason why a service is given up.
+        settings, wrong = load_settings(config, only=("mail", "site")), error
     text = (
         f"The service {unit} has failed and is not started again by itself. On the node,\n"
         f"`systemctl status {unit}` and `journalctl -u {unit}` say why, `vbq-node doctor` checks what it can.\n"
     )
+    if wrong:
+        text += f"\nIts settings are wrong: {wrong}\n"
     sent = tell_administrator_now(settings, subject=f"VBQ {settings.site.name}: {unit} has failed", text=text)
+    if wrong and not sent:
+        raise wrong
     out.print("sent" if sent else "mail.administrator is not set: nobody is told", highlight=False)
 
 

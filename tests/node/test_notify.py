@@ -16,6 +16,7 @@ from node.errors import UnreachableError
 from node.outgoing.mail import tell_administrator_now
 from node.run import notify
 from node.settings import Mail, Settings
+from tests.acceptance.harness import vbq_node
 from tests.ports import free_port
 
 
@@ -96,6 +97,21 @@ class _Mailbox:
     async def handle_DATA(self, _server: object, _session: object, envelope: object) -> str:  # noqa: N802  # aiosmtpd calls it so
         self.mails.append(envelope.content)
         return "250 OK"
+
+
+def test_a_service_that_is_given_up_for_a_wrong_setting_is_told_of_with_that_setting(tmp_path: Path) -> None:
+    mailbox = _Mailbox()
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    config = tmp_path / "node.toml"
+    config.write_text(f"[dicom]\nprot = 1\n[mail]\nport = {server.port}\nadministrator = 'it@site.invalid'\n")
+    try:
+        vbq_node("service-failed", "vbq-node-dicom.service", "--config", str(config))
+    finally:
+        server.stop()
+    (mail,) = mailbox.mails
+    assert b"vbq-node-dicom.service has failed" in mail
+    assert b"dicom.prot is not a setting" in mail
 
 
 def test_the_administrator_is_told_without_the_database() -> None:

@@ -41,6 +41,12 @@ def test_every_role_has_a_unit_and_belongs_to_the_target() -> None:
         assert (parsed["Service"]["UMask"], parsed["Service"]["StateDirectoryMode"]) == ("0027", "0750")
 
 
+def test_the_mail_names_the_unit_as_systemctl_does() -> None:
+    # %I undoes an escaping that nobody has done: `systemd-escape --unescape vbq-node-hl7` is vbq/node/hl7.
+    assert unit("vbq-node-failed@.service")["Service"]["ExecStart"].split()[1:3] == ["service-failed", "%i"]
+    assert not [path.name for path in UNITS.iterdir() if "%I" in path.read_text(encoding="utf-8")]
+
+
 def test_each_unit_is_handed_the_secrets_of_its_role_alone() -> None:
     handed = {
         path.name.removeprefix("vbq-node-").removesuffix(".service"): {

@@ -12,6 +12,7 @@ from time import monotonic
 from sqlite_utils import Database
 
 from node.errors import StoreError
+from node.memory import give_back
 from node.outgoing.delivery import Tally, send_due
 from node.outgoing.kinds import KINDS
 from node.outgoing.queue import register, release_all
@@ -70,10 +71,16 @@ def _work(db: Database, settings: Settings, stop: threading.Event) -> list[Work]
 
 def _repeat(folder: Path, work: Work, stop: threading.Event) -> None:
     db = open_database(folder)
+    busy = False
     try:
         while not stop.is_set():
             began = monotonic()
-            if not work(db).attempted:
+            if work(db).attempted:
+                busy = True
+            else:
+                if busy:
+                    give_back()
+                    busy = False
                 stop.wait(max(POLL_S, (monotonic() - began) / ASKING_SHARE))
     finally:
         db.close()

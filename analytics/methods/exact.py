@@ -156,10 +156,8 @@ class _Conditional:
         return self._log_share(log_odds, self.below)
 
     def _log_share(self, log_odds: float, part: NDArray[np.bool_]) -> float:
-        from scipy.special import logsumexp
-
         weights = self.weights + self.counts * log_odds
-        return float(logsumexp(weights[part]) - logsumexp(weights))
+        return _log_sum(weights[part]) - _log_sum(weights)
 
 
 def _root(rising: Callable[[float], float], start: float, step: float) -> float:
@@ -172,6 +170,12 @@ def _root(rising: Callable[[float], float], start: float, step: float) -> float:
     while rising(high) < 0:
         high, step = high + 2 * step, 2 * step
     return float(brentq(rising, low, high, xtol=1e-13, rtol=1e-12))
+
+
+def _log_sum(logarithms: Array) -> float:
+    """Logarithm of the sum of numbers given as logarithms."""
+    most = float(logarithms.max())
+    return most + log(float(np.exp(logarithms - most).sum()))
 
 
 def _log_choose(n: int, k: NDArray[np.int64]) -> Array:

@@ -336,9 +336,11 @@ def _drawn(rng: np.random.Generator, held: Counts, samples: int) -> Counts:
     people, values = int(held.sum()), len(held)
     if people > MULTINOMIAL_FROM * values:
         return np.asarray(rng.multinomial(people, held / people, size=samples), dtype=np.int64)
-    place = np.repeat(np.arange(values), held)[rng.integers(people, size=(samples, people))]
-    place += values * np.arange(samples)[:, None]
-    return np.bincount(place.ravel(), minlength=samples * values).reshape(samples, values)
+    drawn = rng.integers(people, size=(samples, people))
+    # In place: another table of this size costs as much as drawing. All are inside; clipping only saves the check.
+    np.take(np.repeat(np.arange(values), held), drawn, out=drawn, mode="clip")
+    drawn += values * np.arange(samples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=samples * values).reshape(samples, values)
 
 
 def _above(counts: Counts) -> Array:

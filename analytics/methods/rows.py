@@ -39,6 +39,17 @@ class CompleteRows:
         return Refusal(reason=reason, n_rows=self.n_rows, n_used=len(self.frame), omitted=self.omitted)
 
 
+def as_numbers(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Columns of a table as float64; what is not a number is NaN."""
+    return pd.DataFrame({name: _as_numbers(table[name]) for name in columns}, index=table.index, copy=False)
+
+
+def _as_numbers(column: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
+    # Asking what each value is takes as long as a fit; most columns are numbers.
+    known = column if column.dtype == np.float64 else pd.to_numeric(column, errors="coerce")
+    return known.to_numpy(dtype=np.float64)
+
+
 def complete_rows(cohort: pd.DataFrame, columns: Sequence[str]) -> CompleteRows:
     """Leave out repeated ids, then rows without a finite number in each of ``columns``.
 
@@ -47,7 +58,7 @@ def complete_rows(cohort: pd.DataFrame, columns: Sequence[str]) -> CompleteRows:
     cohort
         One row per episode, with ``id`` and ``columns``; what is not a number counts as missing.
     """
-    numbers = cohort[list(columns)].apply(pd.to_numeric, errors="coerce").astype("float64")
+    numbers = as_numbers(cohort, columns)
     ids = cohort["id"].astype(str)
     repeated = ids.duplicated(keep="first").to_numpy()
     finite = np.isfinite(numbers.to_numpy())

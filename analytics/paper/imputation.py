@@ -28,7 +28,7 @@ import pandas as pd
 
 from analytics.methods.linear import CONFIDENCE, Array, LinearFit, fit_linear, independent_columns
 from analytics.methods.plain import to_plain
-from analytics.methods.rows import Refusal
+from analytics.methods.rows import Refusal, as_numbers
 from analytics.paper.regression import MINIMUM_ROWS_PER_PARAMETER, PREDICTORS, design_matrix
 from analytics.reasons import Reason
 
@@ -91,7 +91,7 @@ def imputed_model(
         As many as :data:`IMPUTATIONS`, fewer for large cohorts, without it.
     """
     names = ("vbq", *predictors)
-    numbers = cohort[list(names)].apply(pd.to_numeric, errors="coerce").astype("float64")
+    numbers = as_numbers(cohort, names)
     unique = ~cohort["id"].astype(str).duplicated().to_numpy()
     values = numbers[unique & np.isfinite(numbers["vbq"]).to_numpy()].to_numpy()
     lacking = ~np.isfinite(values)

@@ -22,7 +22,7 @@ import pandas as pd
 
 from analytics.methods.linear import JointTest, fit_linear, joint_test
 from analytics.methods.plain import to_plain
-from analytics.methods.rows import Refusal, complete_rows
+from analytics.methods.rows import Refusal, as_numbers, complete_rows
 from analytics.paper.regression import PREDICTORS, OlsFit, design_matrix, fit_vbq_model
 from analytics.paper.sensitivity import LOG_PREDICTORS, RATIOS, with_log_ratios
 
@@ -56,7 +56,7 @@ def ratio_parts(cohort: pd.DataFrame) -> RatioParts | Refusal:
         As for :func:`analytics.paper.regression.fit_vbq_model`, with ``neutrophils``, ``lymphocytes`` and ``platelets``
         in 10⁹/L. Rows without all three are left out, and counted.
     """
-    counts = cohort[list(COUNTS)].apply(pd.to_numeric, errors="coerce").astype("float64")
+    counts = as_numbers(cohort, COUNTS)
     logs = np.log(counts.where(counts > 0))
     table = with_log_ratios(cohort).assign(**{f"ln_{name}": logs[name] for name in COUNTS})
     model = fit_vbq_model(table, predictors=(*ADJUSTED, *LOG_COUNTS))

@@ -19,7 +19,7 @@ import pandas as pd
 from analytics.methods.diagnostics import robust_se
 from analytics.methods.linear import Estimate, LinearFit, estimates, fit_linear
 from analytics.methods.plain import to_plain
-from analytics.methods.rows import Refusal, complete_rows
+from analytics.methods.rows import Refusal, as_numbers, complete_rows
 from analytics.paper.regression import MINIMUM_ROWS_PER_PARAMETER, PREDICTORS, OlsFit, design_matrix, fit_vbq_model
 from analytics.reasons import Reason
 
@@ -54,7 +54,7 @@ class WinsorisedFit:
 
 def with_log_ratios(cohort: pd.DataFrame) -> pd.DataFrame:
     """The cohort with ``ln_nlr`` and ``ln_plr``; NaN where a ratio is not positive."""
-    ratios = cohort[list(RATIOS)].apply(pd.to_numeric, errors="coerce").astype("float64")
+    ratios = as_numbers(cohort, RATIOS)
     logs = np.log(ratios.where(ratios > 0))
     return cohort.assign(**{f"ln_{name}": logs[name] for name in RATIOS})
 

@@ -184,7 +184,8 @@ def _drawn(n: int, samples: int, rng: np.random.Generator) -> Array:
     for start in range(0, samples, at_once):
         size = min(at_once, samples - start)
         # Counting drawn patients is several times as fast as drawing the counts (multinomial).
-        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        drawn = rng.integers(n, size=(size, n))
+        drawn += n * np.arange(size)[:, None]
         counts[start : start + size] = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
     return counts
 

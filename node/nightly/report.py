@@ -104,6 +104,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=False,
+        optimized=False,  # what it would save at night takes as long as what it costs to find
     )
     environment.filters |= {"in_days": in_days, "read_words": read_words}
     environment.filters |= {"p_value": _p_value, "signed": _signed, "decimal": _decimal, "listed": _listed}

@@ -50,7 +50,8 @@ def fit_quantile(outcome: Array, columns: Array, quantile: float) -> QuantileReg
     Raises
     ------
     ValueError
-        The programme has no solution (the columns are not of full rank).
+        The programme has no solution (the columns are not of full rank), or so many outcomes are equal that the
+        quantiles beside it are the same and the error is not known.
     """
     from scipy import stats
 
@@ -66,6 +67,8 @@ def fit_quantile(outcome: Array, columns: Array, quantile: float) -> QuantileReg
         width /= 2
     beside = columns @ (_solve(outcome, columns, quantile + width) - _solve(outcome, columns, quantile - width))
     local = np.maximum(0, 2 * width / (beside - SMALLEST_DENSITY))
+    if np.linalg.matrix_rank(columns[local > 0]) < columns.shape[1]:
+        raise ValueError("the quantiles beside it are the same: the outcome has too many equal values")
     inner = np.linalg.inv(columns.T @ (local[:, None] * columns))
     cov = quantile * (1 - quantile) * inner @ (columns.T @ columns) @ inner
     return QuantileRegression(quantile=quantile, b=b, cov=np.asarray(cov))

@@ -73,7 +73,10 @@ def upper_quartile(cohort: pd.DataFrame) -> UpperQuartile | Refusal:
         return rows.refusal(Reason("too-few-rows", about))
     if len(independent_columns(columns)) < len(names) or np.ptp(frame["vbq"].to_numpy()) == 0:
         return rows.refusal(Reason("quartile-not-by-age-and-sex"))
-    fit = fit_quantile(frame["vbq"].to_numpy(dtype=np.float64), columns, QUARTILE)
+    try:
+        fit = fit_quantile(frame["vbq"].to_numpy(dtype=np.float64), columns, QUARTILE)
+    except ValueError:
+        return rows.refusal(Reason("quartile-of-equal-values"))
     df = len(frame) - len(names)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df))
     se = np.sqrt(np.diag(fit.cov))

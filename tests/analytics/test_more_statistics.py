@@ -159,3 +159,13 @@ def test_what_makes_no_risk_model_is_refused(people: pd.DataFrame) -> None:
     apart = people.assign(event=(people.vbq > people.vbq.median()).astype(float))
     for table in (few, apart, people.assign(plr=200.0)):
         assert isinstance(risk_report(table, outcome="event", cuts=cuts, seed=1), Refusal)
+
+
+def test_a_quartile_of_equal_values_is_refused_and_nothing_else() -> None:
+    """VBQ rounded to whole numbers: R's quantreg 5.94 fails there too (``summary.rq``: singular matrix)."""
+    random = np.random.default_rng(1)
+    age, male = random.integers(5, 9, 200) * 10.0, random.integers(0, 2, 200)
+    frame = pd.DataFrame({"id": range(200), "vbq": random.integers(2, 5, 200) * 1.0, "age": age, "sex_male": male})
+    found = upper_quartile(frame)
+    assert isinstance(found, Refusal)
+    assert found.reason.code == "quartile-of-equal-values"

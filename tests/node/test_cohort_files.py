@@ -4,6 +4,8 @@ The files lie in ../shared/cases/cohort; the statistics of the good one are thos
 """
 
 import json
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from analytics.paper.regression import fit_vbq_model
 from analytics.reasons import codes
 from node.analysis.missing import missing_report
 from node.errors import CohortError
+from node.people.files.raw import MAC_DAY_0
+from node.people.files.values import Source, days
 from node.people.imports import read_cohort
 from node.people.preview import preview
 
@@ -217,6 +221,107 @@ def test_words_of_further_languages(tmp_path: Path) -> None:
         found = pd.DataFrame([row.checked.values for row in read_cohort(path)[1].rows])
         assert found["sex_male"].tolist() == given["sex_male"].tolist(), sex
         assert found["smoking"].tolist() == given["smoking"].tolist(), answer
+
+
+def recoded(column: str, one: str, zero: str, header: str = "") -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """A yes/no column or the sex in other words, under another name."""
+    return lambda given: given.assign(**{column: given[column].map({"1": one, "0": zero})}).rename(
+        columns={column: header or column}
+    )
+
+
+def with_cell(column: str, *cells: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Other cells in the first rows of a column."""
+    return lambda given: given.assign(**{column: [*cells, *given[column][len(cells) :]]})
+
+
+def each(column: str, change: Callable[[str], str]) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Every cell of a column written another way."""
+    return lambda given: given.assign(**{column: given[column].map(change)})
+
+
+EXPORTS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], Callable[[str], str], int, list[str]]] = {
+    # what is done to the cells and to the text; how many are eligible, and the codes of the problems
+    "comments above": (lambda t: t, lambda s: f"# Export 2025-05-12\n# Klinik\n{s}", 120, []),
+    "a title above": (lambda t: t, lambda s: f"VBQ cohort, exported 2025-05-12\n\n{s}", 120, []),
+    "a title of a spreadsheet": (lambda t: t, lambda s: "VBQ Kohorte" + ";" * 17 + "\n" + s.replace(",", ";"), 120, []),
+    "header in three lines": (lambda t: t, lambda s: s.replace("id,vbq,age", 'id,vbq,"Age\n(years)"', 1), 120, []),
+    "header again": (lambda t: t, lambda s: s.replace("\nP061", f"\n{s.partition(chr(10))[0]}\nP061"), 120,
+                     ["row-of-names"]),
+    "○ and ×": (recoded("smoking", "○", "×"), str, 120, []),
+    "a tick and ×": (recoded("diabetes", "√", "×"), str, 120, []),
+    "V and F": (recoded("diabetes", "V", "F"), str, 120, []),
+    "wahr and falsch": (recoded("smoking", "WAHR", "FALSCH"), str, 120, []),
+    "vorhanden": (recoded("smoking", "vorhanden", "nicht vorhanden"), str, 120, []),
+    "1.0": (recoded("smoking", "1.00", "0.00"), str, 120, []),
+    "one who is neither": (lambda t: with_cell("Geschlecht", "d")(recoded("sex_male", "m", "w", "Geschlecht")(t)), str,
+                           119, ["value-not-yes-or-no"]),
+    "three who are neither": (lambda t: with_cell("sex", *["divers"] * 3)(recoded("sex_male", "männl.", "weibl.",
+                              "sex")(t)), str, 117, ["value-not-yes-or-no"] * 3),
+    "weekdays": (each("surgery_date", lambda day: f"Mi {day[8:]}.{day[5:7]}.{day[:4]}"), str, 120, []),
+    "a day that is none": (with_cell("cbc_date", "9999-12-31", "1900-01-01"), str, 120, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_table_as_a_clinic_exports_it(name: str, good: pd.DataFrame, tmp_path: Path) -> None:
+    change, write, eligible, problems = EXPORTS[name]
+    path = tmp_path / "cohort.csv"
+    path.write_text(write(change(pd.read_csv(FORMATS / GOOD, dtype=str)).to_csv(index=False)), encoding="utf-8")
+    table = read_cohort(path)[1]
+    assert sorted(codes(problem.cause for problem in table.problems)) == problems
+    found = [row.checked.values for row in table.rows if row.checked.eligible]
+    assert len(found) == eligible
+    numbers = ["vbq", "age", "sex_male", "smoking", "diabetes", "nlr", "plr"]
+    assert pd.DataFrame(found)[numbers].equals(good[numbers].tail(eligible).reset_index(drop=True))
+    assert {row["surgery_date"] for row in found} <= set(good["surgery_date"])
+
+
+NO_COLUMNS = {
+    "a day of birth": ("age", lambda age: f"{2024 - int(age)}-03-05", "column-not-numbers"),
+    "a number and its error": ("vbq", lambda vbq: f"{vbq} ± 0.12", "column-not-numbers"),
+    "a cross may be a tick": ("smoking", lambda one: "×" if one == "1" else "", "column-coding-unclear"),
+}
+
+
+@pytest.mark.parametrize("name", NO_COLUMNS)
+def test_a_column_with_something_else_in_it_is_refused_as_a_column(name: str, tmp_path: Path) -> None:
+    column, change, code = NO_COLUMNS[name]
+    path = tmp_path / "cohort.csv"
+    each(column, change)(pd.read_csv(FORMATS / GOOD, dtype=str)).to_csv(path, index=False)
+    understood = preview(path).understood
+    assert understood is not None
+    assert codes(understood.doubts) == [code]
+
+
+@pytest.mark.parametrize("begin", ["<html><body><table>", '<?xml version="1.0"?>', "%PDF-1.7", '[{"id": "P001"}]'])
+def test_what_is_no_table_is_named_and_not_quoted(begin: str, tmp_path: Path) -> None:
+    path = tmp_path / "cohort.xls"
+    path.write_text(f"{begin}<td>P001</td>")
+    with pytest.raises(CohortError, match="no table but begins with") as caught:
+        read_cohort(path)
+    assert "P001" not in str(caught.value)
+
+
+def test_a_first_line_that_names_nothing_is_not_shown_whole(tmp_path: Path) -> None:
+    path = tmp_path / "cohort.csv"
+    path.write_text("x" * 500 + "\n1\n")
+    with pytest.raises(CohortError) as caught:
+        read_cohort(path)
+    assert "x" * 50 not in str(caught.value)
+
+
+def test_days_of_a_workbook_that_counts_from_1904() -> None:
+    """Its day 0 is four years and a day after that of all others (ECMA-376, part 1, 18.17.4.1)."""
+    cells = [(date(2024, 5, 22) - date(1904, 1, 1)).days] * 2
+    source = Source(column="surgery_date", header="", as_named="", cells=[str(one) for one in cells], day_0=MAC_DAY_0)
+    assert days(source, frozenset()).cells == ["2024-05-22"] * 2
+
+
+def test_cells_of_several_values_are_no_reason_to_stop(good: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "cohort.parquet"
+    pd.read_csv(FORMATS / GOOD).assign(levels=[["L4", "L5"]] * 120).to_parquet(path)
+    same(good, pd.DataFrame([row.checked.values for row in read_cohort(path)[1].rows]), but=("scanner_stratum",))
 
 
 def test_a_question_that_nobody_answered_is_refused() -> None:

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Literal
 
 from node.people.files.numbers import plain
+from node.people.files.raw import SPREADSHEET_DAY_0
 from node.people.files.vocabulary import word
 
 Order = Literal["dmy", "mdy", "ymd"]
@@ -22,12 +23,14 @@ _DAY_NAME = re.compile(r"(\d{1,2})(?:st|nd|rd|th|\.|º)?[-/\s]*(?:de\s+)?([^\W\d
 _NAME_DAY = re.compile(r"([^\W\d_]+)\.?\s+(\d{1,2})(?:st|nd|rd|th)?,?\s+(\d{4})")
 _SERIAL = re.compile(r"[2-5]\d{4}(?:\.0+)?")
 """Days since the end of 1899 as spreadsheets count them: 1954 to 2064."""
-_EPOCH = date(1899, 12, 30)
+_WEEKDAY = re.compile(r"[^\W\d_]+\.?,?\s+(?=\d{1,4}[-/.]\d)")
 
 
 def day_part(text: str) -> str:
-    """A cell without a time of day."""
-    return _TIME.sub("", plain(text)).strip()
+    """A cell without a time of day and the name of the weekday."""
+    cell = _TIME.sub("", plain(text)).strip()
+    weekday = _WEEKDAY.match(cell)
+    return cell[weekday.end() :] if weekday else cell
 
 
 def stated_orders(cells: Iterable[str]) -> frozenset[Order]:
@@ -50,11 +53,11 @@ def is_open(cells: Iterable[str]) -> bool:
     return any(m and m[2] != "." and m[1] != m[3] and int(m[1]) <= 12 and int(m[3]) <= 12 for m in matches)
 
 
-def read_day(text: str, order: Order, months: Mapping[str, int]) -> str | None:
+def read_day(text: str, order: Order, months: Mapping[str, int], day_0: date = SPREADSHEET_DAY_0) -> str | None:
     """A day as an ISO date; ``None`` where it is none."""
     cell = day_part(text)
     if _SERIAL.fullmatch(cell):
-        return (_EPOCH + timedelta(days=int(cell.partition(".")[0]))).isoformat()
+        return (day_0 + timedelta(days=int(cell.partition(".")[0]))).isoformat()
     for pattern in (_YEAR_FIRST, _COMPACT, _CHARACTERS):
         if match := pattern.fullmatch(cell):
             return _iso(match[1], match[2], match[3])

@@ -1,6 +1,7 @@
 """Files of spreadsheets and statistics programs, known by their first bytes, read by the libraries that know them."""
 
 import io
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time
@@ -11,13 +12,15 @@ import pandas as pd
 
 from analytics.reasons import Reason
 from node.errors import CohortError
-from node.people.files.raw import RawRow, RawTable
-from node.people.files.text import Known, read_text
+from node.people.files.raw import MAC_DAY_0, SPREADSHEET_DAY_0, RawRow, RawTable
+from node.people.files.text import HEADER_WITHIN, Known, header_place, read_text
 
 _ZIP = b"PK\x03\x04"
 _OLE = b"\xd0\xcf\x11\xe0"
 _PARQUET = b"PAR1"
 _XPORT = b"HEADER RECORD*******"
+_NO_TABLE = re.compile(rb"%PDF|\{\\rtf|<!doctype|<html|<table|<\?xml|<meta|[{\[]\s*[{\"]", re.IGNORECASE)
+"""Beginnings of pages, documents and JSON, which some systems export under the names of tables."""
 _OLD_STATA = range(0x69, 0x74)
 """First byte of Stata files of versions 4 to 12: the number of the format."""
 
@@ -44,6 +47,8 @@ def read_file(content: bytes, *, known: Known, encoding: str = "", separator: st
         raise CohortError(Reason("file-compressed"))
     if content[84:92] == b"SAS FILE":
         raise CohortError(Reason("file-sas-data-set"))
+    if match := _NO_TABLE.match(content.lstrip(b"\xef\xbb\xbf \t\r\n")[:100]):
+        raise CohortError(Reason("file-of-another-kind", {"begins": match[0].decode("ascii")}))
     return read_text(content, known=known, encoding=encoding, separator=separator)
 
 
@@ -80,12 +85,22 @@ def _spreadsheet(content: bytes, known: Known, sheet: str) -> RawTable:
         if any(cell.strip() for cell in row)
     )
     header = tuple(cell.strip() for cell in grid[start])
-    return RawTable(form=f"spreadsheet, sheet {name}", header=header, rows=tuple(rows), typed=True)
+    return RawTable(
+        form=f"spreadsheet, sheet {name}", header=header, rows=tuple(rows), typed=True, day_0=_first_day(content)
+    )
 
 
 def _header_row(grid: Sequence[Sequence[object]], known: Known) -> int | None:
-    """The first row in which at least five columns are named; titles may stand above it."""
-    return next((i for i, row in enumerate(grid[:30]) if sum(known(_text(cell)) for cell in row) >= 5), None)
+    return header_place([[_text(cell) for cell in row] for row in grid[:HEADER_WITHIN]], known)
+
+
+def _first_day(content: bytes) -> date:
+    """The day that a workbook counts as 0: of those of old Macs the first of 1904."""
+    if not content.startswith(_ZIP):
+        return SPREADSHEET_DAY_0
+    with zipfile.ZipFile(io.BytesIO(content)) as book:
+        about = book.read("xl/workbook.xml") if "xl/workbook.xml" in book.namelist() else b""
+    return MAC_DAY_0 if re.search(rb'date1904="(1|true)"', about) else SPREADSHEET_DAY_0
 
 
 def _statistics(content: bytes, form: str, encoding: str) -> RawTable:
@@ -135,7 +150,8 @@ def _column(values: "pd.Series[Any]") -> list[str]:
     if values.dtype.kind == "f" and _single(values.to_numpy()):
         return ["" if np.isnan(one) else _text(float(str(np.float32(one)))) for one in values.to_numpy()]
     cells: Iterable[Any] = values.tolist()
-    return ["" if pd.isna(cell) else _text(cell) for cell in cells]
+    # Of a cell that holds several values there is no "missing".
+    return ["" if pd.api.types.is_scalar(cell) and pd.isna(cell) else _text(cell) for cell in cells]
 
 
 def _single(values: "np.ndarray[Any, Any]") -> bool:

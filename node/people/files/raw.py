@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
+
+SPREADSHEET_DAY_0 = date(1899, 12, 30)
+MAC_DAY_0 = date(1904, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +21,7 @@ class RawTable:
     """Header and records of a file, everything as text.
 
     ``typed`` says that numbers come from the format itself and have a decimal point. ``labels`` are the value labels of
-    a column by the text of the value, ``titles`` the labels of columns.
+    a column by the text of the value, ``titles`` the labels of columns; day numbers count from ``day_0``.
     """
 
     form: str
@@ -29,3 +33,4 @@ class RawTable:
     typed: bool = False
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
+    day_0: date = SPREADSHEET_DAY_0

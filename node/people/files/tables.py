@@ -23,6 +23,8 @@ from node.people.files.vocabulary import load_vocabulary, word
 NEEDED = ("id", "vbq", "age", "sex_male", "smoking", "diabetes", "diagnosis", "bmi")
 """Columns that a table must have; the ratios may be computed from the counts."""
 RATIO_CELLS = {index.name: (*index.upper, *index.lower) for index in INDICES if index.name in OF_THE_PAPER}
+LONGEST_NAME, MOST_NAMES = 40, 40
+"""Characters of a name of a column, and how many of them, that an error shows."""
 SUMMARY_ROWS = 6
 """At the end of a table, where rows that sum up the others stand."""
 SAME_SHARE = 0.02
@@ -141,7 +143,9 @@ def _rows(raw: RawTable) -> tuple[list[RawRow], list[tuple[int, Reason]]]:
             continue
         while len(cells) > width and not cells[-1].strip():
             cells = cells[:-1]
-        if len(cells) == width:
+        if tuple(cell.strip() for cell in cells) == raw.header:
+            malformed.append((row.line, Reason("row-of-names")))
+        elif len(cells) == width:
             rows.append(RawRow(line=row.line, cells=cells))
         else:
             malformed.append((row.line, Reason("row-of-other-length", {"cells": len(cells), "header": width})))
@@ -222,7 +226,9 @@ def _complete(raw: RawTable, assigned: Mapping[str, tuple[int, Named]]) -> None:
 
 
 def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)
+    """Names of columns; a first line that is none may be anything."""
+    quoted = [repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…") for name in names]
+    return ", ".join(quoted[:MOST_NAMES]) + (", …" if len(quoted) > MOST_NAMES else "")
 
 
 def _converted(
@@ -237,6 +243,7 @@ def _converted(
             labels={**meant.codes, **title_codes(raw.titles.get(raw.header[index], "")),
                     **raw.labels.get(raw.header[index], {})},
             typed=raw.typed,
+            day_0=raw.day_0,
             part=mapping.columns.get(name),
         )
         for name, (index, meant) in assigned.items()

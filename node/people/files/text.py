@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import charset_normalizer
 
@@ -24,6 +24,11 @@ _MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+
+HEADER_WITHIN = 30
+"""Records among which the names of the columns are looked for; titles and comments may stand above them."""
+ENOUGH_NAMES = 5
+"""Known names that make a record the header."""
 
 Known = Callable[[str], bool]
 """Whether a cell of a header names a column."""
@@ -52,7 +57,8 @@ def read_text(content: bytes, *, known: Known, encoding: str = "", separator: st
     filled = [one for one in records if any(cell.strip() for cell in one.cells)]
     if not filled:
         raise CohortError(Reason("file-empty"))
-    header, *rows = filled
+    start = header_place([one.cells for one in filled], known) or 0
+    header, *rows = filled[start:]
     names = header.cells
     if rows and all(len(row.cells) == len(names) + 1 for row in rows):
         names = ("", *names)  # R's write.table: the row names have no name
@@ -61,14 +67,25 @@ def read_text(content: bytes, *, known: Known, encoding: str = "", separator: st
     )
 
 
+def header_place(rows: Sequence[Sequence[str]], known: Known) -> int | None:
+    """The first of the rows in which enough columns are named; titles may stand above it."""
+    named = (sum(known(cell) for cell in row) for row in rows[:HEADER_WITHIN])
+    return next((place for place, names in enumerate(named) if names >= ENOUGH_NAMES), None)
+
+
 def best_separator(text: str, known: Known) -> str:
     """The separator by which the header has most known names; of equal ones the first of :data:`SEPARATORS`."""
-    first = text.lstrip("\n")[:100_000].partition("\n")[0]
     *usual, blank = SEPARATORS
-    counts = {one: _known_cells(first, one, known) for one in SEPARATORS}
+    counts = {one: _most_names(text, one, known) for one in SEPARATORS}
     best = max(usual, key=lambda one: (counts[one], -usual.index(one)))
     # Names have blanks in them, so a blank separates only where nothing else does.
     return blank if counts[best] <= 1 < counts[blank] else best
+
+
+def _most_names(text: str, separator: str, known: Known) -> int:
+    """Of the first lines, how many names the one with most has."""
+    lines = text.lstrip("\n")[:100_000].split("\n")[:HEADER_WITHIN]
+    return max(_known_cells(line, separator, known) for line in lines)
 
 
 def _known_cells(line: str, separator: str, known: Known) -> int:
@@ -120,8 +137,7 @@ def _legacy(content: bytes, known: Known) -> tuple[str, str]:
             text = content.decode(name)
         except UnicodeDecodeError:
             continue
-        first = text.partition("\n")[0]
-        score = max(_known_cells(first, one, known) for one in SEPARATORS)
+        score = max(_most_names(text, one, known) for one in SEPARATORS)
         fitting.append((-score, len(fitting), name, text))
     if not fitting:
         raise CohortError(Reason("file-encoding-unknown"))

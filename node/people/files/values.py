@@ -4,15 +4,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from fractions import Fraction
 
 from analytics.episodes.cohort import DIAGNOSES, YES_NO, coded_one_and_two
-from analytics.reasons import Reason
+from analytics.reasons import Reason, Value
 from node.hl7.catalogue import load_eligibility
 from node.people.files.days import ORDERS, Order, is_open, read_day, serials, stated_orders
 from node.people.files.header import INVERTED, NEUTRAL
 from node.people.files.mapping import OPEN, ColumnPart
 from node.people.files.numbers import Marks, coded, decimal_mark, marks, missing_codes, number, plain, scaled
+from node.people.files.raw import SPREADSHEET_DAY_0
 from node.people.files.vocabulary import load_vocabulary, word
 
 RECURRING = 2
@@ -20,12 +22,23 @@ RECURRING = 2
 FEW_BLANKS = 0.2
 """Share of blanks from here on where nobody answers no: a blank may be the no."""
 ENOUGH_ANSWERS = 10
+MOSTLY = 0.5
+"""Share of the cells of a column of numbers that are none, from which on it is no matter of single rows."""
 SHOWN_TEXTS = 6
 """Texts named in a doubt."""
+
+SIGN_PAIRS = (({"+"}, {"-"}), ({"○", "〇", "◯", "√", "✓", "✔"}, {"×", "✕"}), ({"v"}, {"f"}))
+"""Signs of yes with those that mean no beside them; alone a cross may be a tick."""
 
 MISSING_CODES = frozenset({"9", "99", "999", "-9", "-99", "-999", "8", "88", "7", "77"})
 """Codes for a missing answer; in a yes/no column they are the row's problem."""
 
+FIRST_DAY, LAST_DAY = "1900-01-01", "2200"
+"""Days outside these stand for none, as systems write them (1899-12-30, 9999-12-31)."""
+
+_ISO = re.compile(r"\d{4}-\d\d-\d\d")
+_DECIMALS = re.compile(r"(?<=^\d)[.,]0+$")
+"""What spreadsheets put behind a 1 or a 0."""
 _ICD = re.compile(r"([A-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?)\b")
 
 
@@ -39,6 +52,7 @@ class Source:
     cells: Sequence[str]
     labels: Mapping[str, str] = field(default_factory=dict)
     typed: bool = False
+    day_0: date = SPREADSHEET_DAY_0
     part: ColumnPart | None = None
 
 
@@ -69,14 +83,19 @@ def numbers(source: Source, others: Sequence[Marks], factor: Fraction) -> Become
         example = next(cell for cell in cells if "," in cell)
         return Become(cells=cells, doubts=[Reason("comma-unclear", {"column": source.column, "text": example})])
     read = [number(cell, mark) if cell else "" for cell in cells]
-    return Become(
+    become = Become(
         cells=[old if new is None else scaled(new, factor) if new else "" for old, new in zip(cells, read, strict=True)]
     )
+    others_than = [cell for cell, new in zip(cells, read, strict=True) if new is None]
+    if len(others_than) >= ENOUGH_ANSWERS and len(others_than) > MOSTLY * sum(map(bool, cells)):
+        about: dict[str, Value] = {"column": source.column, "text": others_than[0], "n": len(others_than)}
+        become.doubts.append(Reason("column-not-numbers", about))
+    return become
 
 
 def answers(source: Source) -> Become:
     """1 and 0 of a yes/no column or of the sex, where every class of it is understood."""
-    cells = prepared(source)
+    cells = [_DECIMALS.sub("", cell) for cell in prepared(source)]
     if source.part and source.part.codes:
         return _by_codes(source.part.codes, list(source.cells))
     known = _sex(cells, source) if source.column == "sex_male" else _yes_no(cells, source)
@@ -86,7 +105,8 @@ def answers(source: Source) -> Become:
     seen = Counter(word(cell) for cell in cells if cell)
     become = Become(cells=[_answer(cell, known) for cell in cells])
     become.codes = {text: str(known[text]) for text in sorted(seen) if text in known}
-    unknown = {text: n for text, n in seen.items() if text not in known and text not in MISSING_CODES}
+    rows_own = MISSING_CODES | (load_vocabulary().neither_sex if source.column == "sex_male" else frozenset())
+    unknown = {text: n for text, n in seen.items() if text not in known and text not in rows_own}
     doubt = _coding_doubt(source, cells, become.cells, seen, unknown)
     if doubt is not None:
         become.doubts.append(doubt)
@@ -144,7 +164,8 @@ def days(source: Source, in_file: frozenset[Order]) -> Become:
         return become
     order: Order = next(iter(orders), "dmy")
     months = load_vocabulary().month_of
-    become.cells = [(read_day(cell, order, months) or cell) if cell else "" for cell in cells]
+    read = [(read_day(cell, order, months, source.day_0) or cell) if cell else "" for cell in cells]
+    become.cells = ["" if _ISO.fullmatch(cell) and not FIRST_DAY < cell < LAST_DAY else cell for cell in read]
     if orders:
         become.dates = next(name for name, one in ORDERS.items() if one == order)
     if found := serials(cells):
@@ -171,8 +192,9 @@ def _labelled(cell: str, labels: Mapping[str, str], known: Mapping[str, int] | C
 
 def _yes_no(cells: Sequence[str], source: Source) -> dict[str, int]:
     known = {**load_vocabulary().answers(source.column), **YES_NO}
-    if "+" in cells:
-        known |= {"+": 1, "-": 0}
+    for yes, no in SIGN_PAIRS:
+        if yes & {word(cell) for cell in cells}:
+            known |= dict.fromkeys(yes, 1) | dict.fromkeys(no, 0)
     return known
 
 
@@ -182,7 +204,7 @@ def _sex(cells: Sequence[str], source: Source) -> dict[str, int]:
     tables = []
     for one in load_vocabulary().sex.words:
         table = {word(text): 0 for text in one.female} | {word(text): 1 for text in one.male}
-        if seen and seen - MISSING_CODES <= table.keys():
+        if seen and seen - MISSING_CODES - load_vocabulary().neither_sex <= table.keys():
             tables.append({text: table[text] for text in seen if text in table})
     if tables:
         return tables[0] if all(one == tables[0] for one in tables) else {}

@@ -37,6 +37,7 @@ class Sex(Table):
 
     neutral: tuple[str, ...]
     female: tuple[str, ...]
+    neither: tuple[str, ...]
     words: tuple[SexWords, ...]
 
 
@@ -70,6 +71,11 @@ class Vocabulary(Table):
     summary: Words
     units: dict[str, dict[str, int | str]]
     months: dict[int, tuple[str, ...]] = Field(default_factory=dict)
+
+    @cached_property
+    def neither_sex(self) -> frozenset[str]:
+        """Words for a sex that the model has not; a matter of their rows, as the classes are understood."""
+        return _folded(self.sex.neither)
 
     @cached_property
     def column_of(self) -> Mapping[str, str]:

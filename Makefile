@@ -39,7 +39,7 @@ types: install-dev
 imports: install-dev
 	$(BIN)/lint-imports
 
-# The tests start a thousand processes; each would compile again where Python is told to write no bytecode.
+# The tests start many processes; each would compile again where Python is told to write no bytecode.
 unit: install-dev
 	$(BIN)/python -m compileall -q -j 0 node analytics tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

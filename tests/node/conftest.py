@@ -37,7 +37,7 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _databases_are_copied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, new_database: Path) -> None:
-    """Over a thousand tests open a new database; the migrations take five times as long as a copy of what they make."""
+    """Most tests open a new database: 56 ms of processor time with the migrations, 15 with a copy of what they make."""
     if request.module.__name__.rpartition(".")[2] in MADE_BY_MIGRATIONS:
         return
 

@@ -124,7 +124,7 @@ def run(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     settings = Settings(storage=Storage(folder=folder / "data"))
     place = folder / "backups"
     if asked.other_disk:
-        sealing._shared = lambda *_: False  # type: ignore[assignment]
+        vars(sealing)["_shared"] = lambda *_: False
     with closing(open_database(settings.storage.folder, create=True)) as db:
         archive = Archive(settings.storage.folder)
         archive.prepare()

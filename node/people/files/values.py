@@ -105,8 +105,7 @@ def answers(source: Source) -> Become:
     seen = Counter(word(cell) for cell in cells if cell)
     become = Become(cells=[_answer(cell, known) for cell in cells])
     become.codes = {text: str(known[text]) for text in sorted(seen) if text in known}
-    rows_own = MISSING_CODES | (load_vocabulary().neither_sex if source.column == "sex_male" else frozenset())
-    unknown = {text: n for text, n in seen.items() if text not in known and text not in rows_own}
+    unknown = _not_understood(source, seen, known)
     doubt = _coding_doubt(source, cells, become.cells, seen, unknown)
     if doubt is not None:
         become.doubts.append(doubt)
@@ -115,6 +114,12 @@ def answers(source: Source) -> Become:
         if "" in become.cells and set(become.codes.values()) <= {OPEN, "1"}:
             become.codes[""] = OPEN  # nobody answers no: a blank may be it
     return become
+
+
+def _not_understood(source: Source, seen: Mapping[str, int], known: Mapping[str, int]) -> dict[str, int]:
+    """Answers of no class, with how often; one that is missing, or neither sex, concerns its row alone."""
+    rows_own = MISSING_CODES | (load_vocabulary().neither_sex if source.column == "sex_male" else frozenset())
+    return {text: n for text, n in seen.items() if text not in known and text not in rows_own}
 
 
 def _coding_doubt(
@@ -163,14 +168,18 @@ def days(source: Source, in_file: frozenset[Order]) -> Become:
         become.dates = OPEN
         return become
     order: Order = next(iter(orders), "dmy")
-    months = load_vocabulary().month_of
-    read = [(read_day(cell, order, months, source.day_0) or cell) if cell else "" for cell in cells]
-    become.cells = ["" if _ISO.fullmatch(cell) and not FIRST_DAY < cell < LAST_DAY else cell for cell in read]
+    become.cells = [_day(cell, order, source) if cell else "" for cell in cells]
     if orders:
         become.dates = next(name for name, one in ORDERS.items() if one == order)
     if found := serials(cells):
         become.notes.append(Reason("dates-are-serial-numbers", {"column": source.column, "n": found}))
     return become
+
+
+def _day(cell: str, order: Order, source: Source) -> str:
+    """The ISO date of a cell: blank for a day that stands for none, the cell itself where it is no date."""
+    read = read_day(cell, order, load_vocabulary().month_of, source.day_0) or cell
+    return "" if _ISO.fullmatch(read) and not FIRST_DAY < read < LAST_DAY else read
 
 
 def _by_codes(codes: Mapping[str, str], cells: list[str]) -> Become:

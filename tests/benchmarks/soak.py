@@ -254,7 +254,7 @@ class Soak:
         if number % 3 == 0:
             self.happened["backup"] += 1
             self.command("backup", "make")
-            self.command("backup", "verify", str(self.node.settings.backup.folder))
+            self.command("backup", "verify", str(self.node.settings.backup.folder), of_node=False)
             self.command("audit", "verify")
         self._note_size()
 
@@ -336,9 +336,10 @@ class Soak:
             send(replace(one, messages=()), self.node, self.ledger)
             self.happened["removed study sent again"] += 1
 
-    def command(self, *arguments: str, allowed: Sequence[int] = (0,)) -> None:
-        """A command beside the running node; noted when it fails."""
-        done = vbq_node(*arguments, "--config", str(self.node.config), check=False, timeout_s=PATIENCE_S)
+    def command(self, *arguments: str, allowed: Sequence[int] = (0,), of_node: bool = True) -> None:
+        """A command beside the running node, or one that asks no node for its settings; noted when it fails."""
+        settings = ("--config", str(self.node.config)) if of_node else ()
+        done = vbq_node(*arguments, *settings, check=False, timeout_s=PATIENCE_S)
         if done.returncode not in allowed:
             self.wrong.append(f"{arguments[0]} exited {done.returncode}: {(done.stdout + done.stderr)[-300:]}")
 

@@ -45,8 +45,7 @@ SELECT receipt_id, object_id, received_at, calling_ae, peer_address FROM fact_ob
 WHERE object_id IN (SELECT value FROM json_each(?))
 """
 DECISIONS = """
-SELECT coalesce(after_receipt, (SELECT max(receipt_id) FROM fact_object_receipt WHERE received_at <= decided_at), 0),
-       decided_at
+SELECT coalesce(after_receipt, (SELECT max(receipt_id) FROM fact_object_receipt WHERE received_at <= decided_at), 0)
 FROM fact_study_decision
 WHERE study_instance_uid IN (SELECT value FROM json_each(?))
   AND decision_id NOT IN (SELECT decision_id FROM fact_study_withdrawal)
@@ -126,7 +125,8 @@ class _Event:
 
     place: int
     """Number of the receipt, or of the newest that the person could know of: a clock may have been wrong."""
-    at: str
+    at: str = ""
+    """When an object was received."""
     object_id: int | None = None
     sender: _Sender | None = None
     calling_ae: str = ""
@@ -209,7 +209,7 @@ def _events(db: Database, settings: Dicom, members: Sequence[Member]) -> list[_E
         _Event(place=place, at=at, object_id=number, sender=_sender(settings, address, calling), calling_ae=calling)
         for place, number, at, calling, address in db.execute(RECEIPTS, [objects])
     ]
-    found += [_Event(place=place, at=at) for place, at in db.execute(DECISIONS, [studies])]
+    found += [_Event(place=place) for (place,) in db.execute(DECISIONS, [studies])]
     return sorted(found, key=lambda one: (one.place, one.object_id is None))
 
 

@@ -8,3 +8,16 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+class Freed:
+    """Gives it back once, each time that work has ended."""
+
+    def __init__(self) -> None:
+        self._busy = False
+
+    def after(self, *, work: bool) -> None:
+        """Note whether there was work in this round."""
+        if self._busy and not work:
+            give_back()
+        self._busy = work

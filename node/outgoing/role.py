@@ -12,7 +12,7 @@ from time import monotonic
 from sqlite_utils import Database
 
 from node.errors import StoreError
-from node.memory import give_back
+from node.memory import Freed
 from node.outgoing.delivery import Tally, send_due
 from node.outgoing.kinds import KINDS
 from node.outgoing.queue import register, release_all
@@ -71,16 +71,13 @@ def _work(db: Database, settings: Settings, stop: threading.Event) -> list[Work]
 
 def _repeat(folder: Path, work: Work, stop: threading.Event) -> None:
     db = open_database(folder)
-    busy = False
+    freed = Freed()
     try:
         while not stop.is_set():
             began = monotonic()
-            if work(db).attempted:
-                busy = True
-            else:
-                if busy:
-                    give_back()
-                    busy = False
+            attempted = work(db).attempted
+            freed.after(work=bool(attempted))
+            if not attempted:
                 stop.wait(max(POLL_S, (monotonic() - began) / ASKING_SHARE))
     finally:
         db.close()

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 from node.clock import now
-from node.memory import give_back
+from node.memory import Freed
 from node.people.imports import derive_imports
 from node.people.quarantine import mirror
 from node.settings import Settings
@@ -83,7 +83,7 @@ def _derive(db: Database, settings: Settings, stop: threading.Event, took: Calla
     settled: tuple[int, int] | None = None
     published: tuple[int, int] | None = None
     round_at = publish_at = float("-inf")
-    busy = False
+    freed = Freed()
     while not stop.is_set():
         done = 0
         before = _changes(db)
@@ -100,13 +100,9 @@ def _derive(db: Database, settings: Settings, stop: threading.Event, took: Calla
                         published = before[0], _changes(db)[1]
                     if not done:
                         settled, round_at = (before[0], _changes(db)[1]), monotonic() + longest_pause_s
-        if done:
-            busy = True
-        else:
+        freed.after(work=bool(done))
+        if not done:
             bound_wal(db, folder)
-            if busy:
-                give_back()
-                busy = False
             stop.wait(POLL_S)
 
 

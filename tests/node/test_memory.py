@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from node import memory
 from node.memory import give_back
 from node.outgoing import role
 from node.outgoing.delivery import Tally
@@ -40,7 +41,7 @@ def test_outgoing_gives_back_once_when_it_has_sent_and_nothing_is_left(
         said.append(str(done))
         return Tally(done=done or 0)
 
-    monkeypatch.setattr(role, "give_back", lambda: said.append("given back"))
+    monkeypatch.setattr(memory, "give_back", lambda: said.append("given back"))
     monkeypatch.setattr(role, "POLL_S", 0.0)
     role._repeat(world.folder, work, stop)
     assert said == ["0", "2", "1", "0", "given back", "0", "3", "0", "given back", "None"]

@@ -18,6 +18,7 @@ import analytics
 import node
 from node.measure.automatic import Measure
 from node.measure.task import StudyTask, do
+from node.memory import keep_for_next_time
 from node.store.archive import Archive
 
 LIBRARIES = ("numpy", "scipy", "onnxruntime", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")
@@ -64,7 +65,8 @@ def measured(
 
 
 def introduced(task: str, measure: Measure, files: Mapping[str, bytes]) -> tuple[str, str | None, dict[str, str]]:
-    """As :func:`measured`, and what it was measured with: :func:`measured_with`."""
+    """As :func:`measured`, and what it was measured with: :func:`measured_with`; before all else in this process."""
+    keep_for_next_time()
     return *measured(task, measure, None, files), measured_with()
 
 

@@ -45,7 +45,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from distributed import Future, LocalCluster
+from distributed import Future
 
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
@@ -168,14 +168,15 @@ def processor_s() -> float:
 def pairs(studies: int, rounds: int) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0) as cluster,
+        # Not of this process: Dask would leave settings of memory in its environment, to the processes of the node too.
+        cluster_of_two() as (address, _),
     ):
         world = World(Path(folder) / "node")
         copies(world, studies)
         engines: dict[str, Engine] = {
             "1 process": LocalEngine(1, world.folder),
             "2 processes": LocalEngine(2, world.folder),
-            "2 workers of a cluster": ClusterEngine(cluster.scheduler_address, world.folder, reference_study()),
+            "2 workers of a cluster": ClusterEngine(address, world.folder, reference_study()),
         }
         wall: dict[str, list[float]] = defaultdict(list)
         cpu: dict[str, list[float]] = defaultdict(list)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import dask
 import pytest
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 from analytics.vbq.measure import measure_stack
 from node.backfill import cluster as room
-from node.backfill import run
+from node.backfill import cluster_worker, run
 from node.backfill.cluster import ClusterEngine
 from node.backfill.run import Backfill, Progress
 from node.cli import app
@@ -52,6 +53,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def tls(certificates: Certificates) -> ClientTls:
     folder = certificates.folder
     return ClientTls(ca=folder / "ca.pem", certificate=folder / "node.pem", key=folder / "node.key")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _environment() -> Iterator[None]:
+    """Dask leaves its settings of memory to all that is started later."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -319,3 +327,11 @@ def test_a_node_and_a_worker_that_are_killed_lose_nothing(
     assert Backfill(world.db, world.settings, engine(world), show=one_worker_less).run().done == left
     assert rows(world.db) == by_the_step
     world.db.close()
+
+
+def test_a_worker_keeps_freed_memory_before_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(cluster_worker, "keep_for_next_time", lambda: said.append("kept"))
+    monkeypatch.setattr(cluster_worker, "measured", lambda *_: (said.append("measured"), ("a process", None))[1])
+    cluster_worker.introduced("{}", measure_stack, {})
+    assert said == ["kept", "measured"]

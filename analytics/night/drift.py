@@ -14,7 +14,7 @@ T / :data:`EVIDENCE_LIMIT`, whatever the cohort; simulated it is about a third o
 
 A year has a season: ratios, and VBQ with them, move by a few hundredths and come back. A yearly wave of unknown phase
 is among the regression's unknowns, its size held near 0 (:data:`SEASON_SD`), so that it takes from a step what a season
-would explain. What would be an alarm but for that wave is said as such (:attr:`Drift.perhaps_season`) and is none.
+would explain. What is a change but for that wave is said as such (:attr:`Drift.perhaps_season`) and is no alarm.
 
 A trend is a row of small steps, and the wave takes much of each. A steady one since the frozen model
 (:data:`TRENDS`) is a candidate of its own: a season comes back, a trend does not.
@@ -62,6 +62,10 @@ STEPS = (0.05, 0.1, 0.2)
 
 EVIDENCE_LIMIT = 1750.0
 """Evidence beyond which it is an alarm."""
+
+PERHAPS_LIMIT = 1300.0
+"""Evidence without a season beyond which a change is said, though it is no alarm: an alarm's limit before seasons were
+known, so that a true step is said as early as then."""
 
 TRENDS = {0.01: 75.0, 0.02: 45.0, 0.04: 30.0}
 """Trends that are looked for, in VBQ units a month of :data:`DAYS_OF_MONTH` days, each with how many begins of a step
@@ -164,8 +168,8 @@ class Drift:
 
     @property
     def perhaps_season(self) -> bool:
-        """Whether it would be an alarm, but for what a season may explain."""
-        return self.evidence <= EVIDENCE_LIMIT < self.evidence_with_season
+        """Whether there is a change that a season may explain as well."""
+        return not self.alarm and self.evidence_with_season > PERHAPS_LIMIT
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""

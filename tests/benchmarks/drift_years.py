@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.night import drift
-from analytics.night.drift import DAYS_OF_MONTH, EVIDENCE_LIMIT, FEWEST, SEASON_SD
+from analytics.night.drift import DAYS_OF_MONTH, EVIDENCE_LIMIT, FEWEST, PERHAPS_LIMIT, SEASON_SD
 from tests.benchmarks.year_of_nights import BEFORE, CHANGE, DAYS, FIRST, patients
 
 LIMIT_BEFORE = 1300.0
@@ -43,10 +43,11 @@ def site_with(event: str, site: int) -> pd.DataFrame:
     return rows.assign(mri_date=dates, scanner_stratum="")
 
 
-def first_alarms(rows: pd.DataFrame, nights: Sequence[int]) -> tuple[int, int]:
-    """The day of the first alarm, and that by the rule of before; :data:`NEVER` without one."""
+def first_alarms(rows: pd.DataFrame, nights: Sequence[int]) -> tuple[int, int, int]:
+    """The day of the first alarm, of the first line about a change (an alarm, or "drift or season"), and of the first
+    alarm by the rule of before; :data:`NEVER` without one."""
     known = drift._fit(rows.iloc[:BEFORE])
-    found, before = NEVER, NEVER
+    found, said, before = NEVER, NEVER, NEVER
     for night in nights:
         seen = rows[rows.day <= night]
         new = seen.iloc[BEFORE:]
@@ -55,13 +56,16 @@ def first_alarms(rows: pd.DataFrame, nights: Sequence[int]) -> tuple[int, int]:
         if found == NEVER:
             fit = drift._fit(seen, season_sd=SEASON_SD / known.sigma)
             found = night if drift._find_step(fit, new, frozenset()).evidence > EVIDENCE_LIMIT else NEVER
+        if said == NEVER:
+            evidence = drift._find_step(drift._fit(seen), new, frozenset()).evidence
+            said = night if found == night or evidence > PERHAPS_LIMIT else NEVER
         if before == NEVER:
             with mock.patch.object(drift, "TRENDS", {}):
                 older = drift._find_step(drift._fit(seen), new, frozenset())
             before = night if older.evidence > LIMIT_BEFORE else NEVER
-        if NEVER not in (found, before):
+        if NEVER not in (found, said, before):
             break
-    return found, before
+    return found, said, before
 
 
 def main() -> None:
@@ -75,9 +79,10 @@ def main() -> None:
         sites = range(1, chosen.sites + 1)
         days = np.array([first_alarms(site_with(event, one), range(0, DAYS, chosen.every)) for one in sites])
         both = days[(days < NEVER).all(axis=1)]
-        said = [f"{(column < NEVER).sum()} (median day {np.median(column):.0f})" for column in days.T]
-        later = f"{(both[:, 0] - both[:, 1]).mean():+.1f} days" if len(both) else "–"
-        print(f"{event}: alarm at {said[0]} of {chosen.sites} sites; before at {said[1]}; {later}", flush=True)
+        at = [f"{(column < NEVER).sum()} (median day {np.median(column):.0f})" for column in days.T]
+        later = [f"{(both[:, one] - both[:, 2]).mean():+.1f} days" if len(both) else "–" for one in range(2)]
+        of = f"{at[0]} of {chosen.sites} sites"
+        print(f"{event}: alarm at {of}, {later[0]}; said at {at[1]}, {later[1]}; before at {at[2]}", flush=True)
 
 
 if __name__ == "__main__":

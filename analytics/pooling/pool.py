@@ -16,6 +16,7 @@ from analytics.methods.linear import Estimate, JointTest
 from analytics.methods.random_effects import RandomEffects, random_effects
 from analytics.paper.regression import EFFECT_UNITS, Effect, Term, collinear, few_rows, ratio_effects
 from analytics.paper.strata import UNKNOWN
+from analytics.plausible import TYPICAL_MEDIANS
 from analytics.pooling.histogram import Between, between
 from analytics.pooling.sums import CORRELATED, SiteSums, Sums
 from analytics.pooling.within import Level, WithinFit, estimates, fit_within, level_test, levels, slopes_test, terms
@@ -146,7 +147,13 @@ def pool(sites: Sequence[Site]) -> Pool:
             name: tuple(between([site.sums.ratios[name] for site in sites], share) for share in SHARES)
             for name in EFFECT_UNITS
         },
-        alerts=(*collinear(found), *few_rows(fit.n, fit.strata + len(fit.names)), *_unknown(groups), *_aliased(fit)),
+        alerts=(
+            *collinear(found),
+            *few_rows(fit.n, fit.strata + len(fit.names)),
+            *_unknown(groups),
+            *_unusual(groups),
+            *_aliased(fit),
+        ),
     )
 
 
@@ -206,6 +213,18 @@ def _unknown(groups: Sequence[tuple[str, Sums]]) -> Iterator[Reason]:
     for site, group in groups:
         if group.scanner == UNKNOWN:
             yield Reason("pool-scanner-unknown", {"site": site, "n": group.n})
+
+
+def _unusual(groups: Sequence[tuple[str, Sums]]) -> Iterator[Reason]:
+    """Means that no cohort's median has: perhaps another unit, or columns that were swapped."""
+    for site, group in groups:
+        for name, (low, high) in TYPICAL_MEDIANS.items():
+            mean = (group.means or {}).get(name)
+            if mean is not None and not low <= mean <= high:
+                yield Reason(
+                    "pool-mean-unusual",
+                    {"site": site, "scanner": group.scanner, "column": name, "mean": mean, "low": low, "high": high},
+                )
 
 
 def _aliased(fit: WithinFit) -> Iterator[Reason]:

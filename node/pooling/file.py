@@ -63,7 +63,7 @@ class Rho(_Part):
     """Spearman's ρ with VBQ, and the patients behind it."""
 
     rho: Annotated[Number, Field(ge=-1, le=1)]
-    n: int
+    n: Annotated[int, Field(ge=MINIMUM_ROWS)]
 
 
 class Group(_Part):

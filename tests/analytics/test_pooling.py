@@ -172,6 +172,15 @@ def test_a_scanner_without_a_name_is_a_level_that_a_person_is_told_of() -> None:
     assert "pool-scanner-unknown" in codes(found.alerts)
 
 
+@pytest.mark.parametrize(("column", "factor"), [("nlr", 10), ("plr", 0.1), ("bmi", 0.4), ("vbq", 0.1), ("age", 0.083)])
+def test_a_mean_in_another_unit_is_said(column: str, factor: float, pooled: Pool) -> None:
+    assert "pool-mean-unusual" not in codes(pooled.alerts)
+    other = SITES["A"].assign(**{column: SITES["A"][column] * factor})
+    found = pool([Site(name="A", sums=sums(other)), Site(name="B", sums=sums(SITES["B"]))])
+    (said,) = [one for one in found.alerts if one.code == "pool-mean-unusual"]
+    assert said.values["column"] == column and said.values["site"] == "A"
+
+
 def test_too_few_patients_give_nothing() -> None:
     refused = site_sums(SITES["A"].head(MINIMUM_ROWS - 1))
     assert isinstance(refused, Reason)

@@ -26,7 +26,7 @@ _EDITION = re.compile(r"(?:V|REV|REVISION|VERSION)?\d*|[\d\u3400-\u9fff]+")
 _LEAST_NAME = 3
 """Letters of a system's name, from which on it is known with an edition behind it."""
 _SEVERAL_CODES = re.compile(r"[\s,;/+&]+")
-_MODIFIER_OF_CPT = re.compile(r"(?<=^\d{5})-?[A-Z0-9]{2}(-?[A-Z0-9]{2})*$|(?<=^\d{4}T)-?[A-Z0-9]{2}$")
+_MODIFIER_OF_CPT = re.compile(r"(?<=^[CGS\d]\d{4})-?[A-Z0-9]{2}(-?[A-Z0-9]{2})*$|(?<=^\d{4}T)-?[A-Z0-9]{2}$")
 
 
 class Group(Table):

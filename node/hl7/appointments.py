@@ -64,6 +64,8 @@ class _Booked:
     standing: tuple[Service, ...]
     taken_back: tuple[Service, ...]
     texts: tuple[str, ...]
+    kind: str
+    """What the appointment is called as a whole (SCH-8, ARQ-8)."""
 
     @property
     def shown(self) -> str:
@@ -119,7 +121,8 @@ def _understood(booked: _Booked, procedures: Procedures) -> tuple[Understood, bo
     taken_back = bool(booked.taken_back) and (
         understand(booked.taken_back, () if booked.standing else booked.texts, procedures) in SURGICAL
     )
-    understood = understand(booked.standing, () if taken_back else booked.texts, procedures)
+    texts = () if taken_back else booked.texts
+    understood = understand(booked.standing, texts, procedures, kinds=(booked.kind,))
     return understood, taken_back and understood not in SURGICAL
 
 
@@ -139,7 +142,10 @@ def _booked(segments: Sequence[Segment], schedule: Segment, cancelled: Words, *,
     if not standing and not taken_back and schedule.raw(7):
         standing.append(Service.of(schedule.components(7)))
     return _Booked(
-        standing=tuple(standing), taken_back=tuple(taken_back), texts=tuple(one for one in (*reasons, *notes) if one)
+        standing=tuple(standing),
+        taken_back=tuple(taken_back),
+        texts=tuple(one for one in (*reasons, *notes) if one),
+        kind=reasons[-1],
     )
 
 

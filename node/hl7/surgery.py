@@ -22,9 +22,12 @@ no known code and no known word."""
 STUDY_KINDS: tuple[Kind, ...] = ("decompression", "fusion", "disc replacement", "interspinous")
 _WEIGHTIEST: tuple[Understood, ...] = ("repeat", "operation", "unclear")
 _CLAUSES = re.compile(r"[;,+\n]|\b(?:und|and|et|e|y|og|och)\b|、|；|，")
+_PARTS = re.compile(r"[;,+\n(]|、|；|，")
 _EDITION = re.compile(r"(?:V|REV|REVISION|VERSION)?\d*|[\d\u3400-\u9fff]+")
 _LEAST_NAME = 3
 """Letters of a system's name, from which on it is known with an edition behind it."""
+_REACH_OF_PURPOSE = 30
+"""Signs between "for" and an operation, at most."""
 _SEVERAL_CODES = re.compile(r"[\s,;/+&]+")
 _MODIFIER_OF_CPT = re.compile(r"(?<=^[CGS\d]\d{4})-?[A-Z0-9]{2}(-?[A-Z0-9]{2})*$|(?<=^\d{4}T)-?[A-Z0-9]{2}$")
 
@@ -75,6 +78,9 @@ class ProcedureWords(Table):
     repeat: Words
     visit: Words
     beside: Words
+    admission: Words
+    purpose: Words
+    operative: Words
     injection: Words
     other_disease: Words
     elsewhere: Words
@@ -92,8 +98,29 @@ class ProcedureWords(Table):
 
     def is_operation(self, text: str) -> bool:
         """Whether a folded text names one of the operations of the study, at whatever part of the spine."""
-        kinds = (self.fusion, self.decompression, self.disc_replacement, self.interspinous)
-        return any(words.found(text) for words in kinds) and not self.injection.found(text)
+        return any(words.found(text) for words in self._kinds) and not self.injection.found(text)
+
+    @property
+    def _kinds(self) -> tuple[Words, ...]:
+        return self.fusion, self.decompression, self.disc_replacement, self.interspinous
+
+    def _before_operation(self, text: str) -> str:
+        """What stands before the first operation of the study that a folded text names; all of it without one."""
+        places = [found.start() for one in self._kinds if one.searched and (found := one.searched.search(text))]
+        return text[: min(places, default=len(text))]
+
+    def is_admission(self, text: str) -> bool:
+        """Whether a folded text names an admission before any operation, on a day that need not be that of it."""
+        return self.admission.found(self._before_operation(text)) and not self.admission.denied(text)
+
+    def is_for_operation(self, clause: str) -> bool:
+        """Whether a folded clause is about something before, after or for the operation that it names."""
+        before = self._before_operation(clause)
+        said = list(self.purpose.searched.finditer(before)) if self.purpose.searched else []
+        if not said or len(before) - said[-1].end() > _REACH_OF_PURPOSE:
+            return False
+        head = self.operative.without(self.lumbar.without(before[: said[0].start()]))
+        return re.search(r"[^\W\d_]{3,}", head) is not None
 
 
 class Procedures(Table):
@@ -179,11 +206,18 @@ class Service:
         return cls(codes=codes, text=" ".join(one for one in texts if one), shown=shown)
 
 
-def understand(services: Iterable[Service], further: Sequence[str], procedures: Procedures) -> Understood:
+def understand(
+    services: Iterable[Service], further: Sequence[str], procedures: Procedures, *, kinds: Sequence[str] = ()
+) -> Understood:
     """What is booked: by codes and texts of the services, else with the further texts, one after the other.
 
-    ``further`` are the places where systems put what the services do not say (the reason of the appointment, notes),
-    the most telling first.
+    Parameters
+    ----------
+    further
+        The places where systems put what the services do not say (the reason of the appointment, notes), the most
+        telling first.
+    kinds
+        What an appointment is called as a whole: where that is a visit, it is for a person whether it is an operation.
     """
     told = tuple(services)
     verdict = _remembered(told, procedures)
@@ -194,6 +228,8 @@ def understand(services: Iterable[Service], further: Sequence[str], procedures: 
         verdict = _remembered((*told, *added), procedures)
     if verdict == "operation" and further and procedures.words.repeat.found(fold(further[0])):
         return "repeat"
+    if verdict in ("operation", "repeat") and any(procedures.words.visit.found(fold(kind)) for kind in kinds):
+        return "unclear"
     return verdict
 
 
@@ -205,16 +241,27 @@ def _understood(services: tuple[Service, ...], procedures: Procedures) -> Unders
     levels = named | {group.level for group in groups if group.addon and group.level}
     coded = [_coded(group, named, levels) for group in groups if group.kind and not group.addon]
     in_words = [_in_words(clause, named, groups, words) for clause in _CLAUSES.split(text)]
-    if words.visit.found(text) or words.other_disease.found(text):
-        return "unclear" if "operation" in coded and not words.other_disease.found(text) else "other"
+    if words.other_disease.found(text):
+        return "other"
+    if words.visit.found(text):
+        return "unclear" if "operation" in coded or _is_beside(text, words) else "other"
     spine = bool(levels) or bool({*coded, *in_words} - {"other", None})
     if spine and "repeat" not in coded and words.repeat.found(text):
         return _repeated(levels | {group.level for group in groups if group.level})
+    if "operation" in (*coded, *in_words) and words.is_admission(text):
+        return "unclear"
     return _weightiest(coded, in_words) or _otherwise(groups, levels, text, words)
 
 
 _remembered = lru_cache(maxsize=1024)(_understood)
 """A hospital books the same few hundred procedures over and over."""
+
+
+def _is_beside(text: str, words: ProcedureWords) -> bool:
+    """Whether a visit is named only behind the clause of an operation: it may be about what goes with it."""
+    clauses = _PARTS.split(text)
+    first = next((place for place, clause in enumerate(clauses) if words.is_operation(clause)), len(clauses))
+    return not words.visit.found(";".join(clauses[: first + 1])) and first < len(clauses)
 
 
 def _groups_of(services: Iterable[Service], procedures: Procedures) -> list[Group]:
@@ -254,7 +301,9 @@ def _in_words(clause: str, named: set[Level], groups: list[Group], words: Proced
         return None
     if not at:
         return None if words.elsewhere.found(clause) else "unclear"
-    return "operation" if "lumbar" in at else "other"
+    if "lumbar" not in at:
+        return "other"
+    return "unclear" if words.is_for_operation(clause) else "operation"
 
 
 def _repeated(levels: set[Level]) -> Understood:

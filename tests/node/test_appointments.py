@@ -19,11 +19,16 @@ SETTINGS = Settings(site=Site(time_zone="Europe/Vienna"))
 
 
 def booking(
-    *segments: str, kind: str = "SIU^S12", status: str = "", reason: str = "", at: str = "20260101120000"
+    *segments: str,
+    kind: str = "SIU^S12",
+    status: str = "",
+    reason: str = "",
+    called: str = "",
+    at: str = "20260101120000",
 ) -> bytes:
     head = [
         f"MSH|^~\\&|OR|H|||{at}||{kind}|{at}|P|2.5",
-        f"SCH|9|9|||||{reason}||60|MIN|^^60^20260201073000" + "|" * 14 + status,
+        f"SCH|9|9|||||{reason}|{called}|60|MIN|^^60^20260201073000" + "|" * 14 + status,
     ]
     body = ["PID|1||P1^^^H^MR||SYN^T||19600101|F", "PV1|1|I", "RGS|1"]
     return "\r".join([*head, *body, *segments, ""]).encode()
@@ -151,6 +156,23 @@ def test_the_procedure_stands_where_the_system_puts_it(segments: list[str]) -> N
 def test_the_reason_tells_where_the_service_does_not(reason: str) -> None:
     assert told(booking(ROOM, reason=reason))["operation"]
     assert told(booking(reason=reason))["operation"]
+
+
+@pytest.mark.parametrize(
+    ("called", "understood"),
+    [
+        ("FOLLOWUP^Follow-up visit", "unclear"),
+        ("FU^Nachkontrolle", "unclear"),
+        ("OFFICE^Clinic visit", "unclear"),
+        ("SURG^Surgery", "operation"),
+        ("OUTPAT^Outpatient surgery", "operation"),
+        ("ELECTIVE^Elective admission", "operation"),
+        ("NORMAL^Routine schedule request type^HL70277", "operation"),
+    ],
+)
+@pytest.mark.parametrize("service", [LUMBAR, ROOM, "AIS|1|A|X^L4/5 decompression^L|20260201073000"])
+def test_an_appointment_that_is_called_a_visit_is_for_a_person(service: str, called: str, understood: str) -> None:
+    assert told(booking(service, reason="L4-L5 laminectomy", called=called))["understood"] == understood
 
 
 def request(kind: str, *segments: str) -> bytes:

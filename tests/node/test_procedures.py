@@ -90,6 +90,9 @@ SENTENCES = {
     "injection": ("L4/5 {}", "other"),
     "other_disease": ("L4/5 fusion {}", "other"),
     "elsewhere": ("{} fusion", "other"),
+    "admission": ("{} L4/5 fusion", "unclear"),
+    "purpose": ("Blut {} Dekompression L4/5", "unclear"),
+    "operative": ("{} zur Dekompression L4/5", "operation"),
 }
 """A text with a word of each table, and what the word has to make of it."""
 

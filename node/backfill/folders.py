@@ -9,24 +9,30 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
 from sqlite_utils import Database
 
 from node.dicom.intake import Intake, Peer
-from node.dicom.part10 import FileIdentity, read_identity
+from node.dicom.part10 import FileIdentity
 from node.dicom.recorder import Recorder
-from node.errors import DicomReadError, InputError
+from node.errors import InputError
 from node.settings import Settings
 from node.store.archive import CHUNK_BYTES, Archive
 from node.store.database import open_database
+from node.store.failures import of_the_machine, tried
 
 OWN_ADDRESS = "127.0.0.1"
 MODALITY = "MR"
+META_GROUP = 0x0002
 TAKEN, HERE, OTHER, UNREADABLE = "taken", "here already", "no MR image", "not readable"
+UNLISTED = "folders that cannot be listed"
 
 log = structlog.get_logger()
 
@@ -76,28 +82,76 @@ class Folders:
         try:
             with Recorder(folder) as recorder:
                 intake = Intake(self._settings, archive, recorder)
-                for path in _files(self._folders):
+                for path in self._files():
                     if self._stop.is_set():
                         return
                     self.counts[self._take(db, intake, path)] += 1
         finally:
             db.close()
 
+    def _files(self) -> Iterator[Path]:
+        for folder in self._folders:
+            if folder.is_file():
+                yield folder
+                continue
+            for place, inner, names in os.walk(folder, onerror=partial(self._not_listed, folder)):
+                inner.sort()
+                yield from (Path(place) / name for name in sorted(names))
+
+    def _not_listed(self, folder: Path, error: OSError) -> None:
+        """A folder that was named must be readable; one inside, such as lost+found, costs itself."""
+        if of_the_machine(error) or error.filename == str(folder):
+            raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
+        self.counts[UNLISTED] += 1
+
     def _take(self, db: Database, intake: Intake, path: Path) -> str:
         try:
-            identity = read_identity(path)
-            if _known(db, identity):
-                return HERE
+            # A pipe or a device would be waited for.
+            if not path.is_file():
+                return UNREADABLE
             with path.open("rb") as file:
-                found = dcmread(file, stop_before_pixels=True, specific_tags=["Modality"])
-                if str(found.get("Modality", "")) != MODALITY:
+                looked = tried(lambda: _looked_at(file))
+                if looked.value is None:
+                    # Its name may hold a patient's: only the kind is said.
+                    log.debug("not taken", fault=type(looked.error).__name__)
+                    return UNREADABLE
+                if not looked.value.is_mr:
                     return OTHER
-        except (DicomReadError, InvalidDicomError, OSError, ValueError) as error:
-            # Its name may hold a patient's: only the kind is said.
+                if _known(db, looked.value.identity):
+                    return HERE
+                return _store(intake, self._settings.dicom.ae_title, looked.value.identity, file)
+        except OSError as error:
+            if of_the_machine(error):
+                raise
             log.debug("not taken", fault=type(error).__name__)
             return UNREADABLE
-        _store(intake, self._settings.dicom.ae_title, identity, path)
-        return TAKEN
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What a file of somebody else's says of itself."""
+
+    identity: FileIdentity
+    is_mr: bool
+
+
+def _looked_at(file: BinaryIO) -> _Look:
+    """Read what is before the pixels. Where the data set begins is seen: the length that File Meta Information tells of
+    itself is wrong or missing in many an archive."""
+    read_preamble(file, force=False)
+    meta = read_dataset(
+        file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag.group != META_GROUP
+    )
+    begin = file.tell()
+    file.seek(0)
+    found = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID", "Modality"])
+    identity = FileIdentity(
+        sop_class_uid=str(meta.get("MediaStorageSOPClassUID") or found.SOPClassUID),
+        sop_instance_uid=str(meta.get("MediaStorageSOPInstanceUID") or found.SOPInstanceUID),
+        transfer_syntax_uid=str(meta.TransferSyntaxUID),
+        dataset_offset=begin,
+    )
+    return _Look(identity=identity, is_mr=str(found.get("Modality", "")) == MODALITY)
 
 
 def _known(db: Database, identity: FileIdentity) -> bool:
@@ -108,31 +162,38 @@ def _known(db: Database, identity: FileIdentity) -> bool:
     )
 
 
-def _store(intake: Intake, title: str, identity: FileIdentity, path: Path) -> None:
+def _store(intake: Intake, title: str, identity: FileIdentity, file: BinaryIO) -> str:
     named = {
         "sop_class_uid": identity.sop_class_uid,
         "sop_instance_uid": identity.sop_instance_uid,
         "transfer_syntax_uid": identity.transfer_syntax_uid,
     }
     incoming = intake.open(named)
+    file.seek(identity.dataset_offset)
     try:
-        with path.open("rb") as file:
-            file.seek(identity.dataset_offset)
-            while piece := file.read(CHUNK_BYTES):
-                incoming.write(piece)
+        for piece in _pieces(file):
+            incoming.write(piece)
+    except _CutOffError:
+        incoming.discard()
+        return UNREADABLE
     except OSError:
         incoming.discard()
         raise
     intake.record(incoming, named, Peer(address=OWN_ADDRESS, calling_ae=title, called_ae=title, name=None))
+    return TAKEN
 
 
-def _files(folders: Sequence[Path]) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
+class _CutOffError(Exception):
+    """The rest of a file cannot be read: a bad block of its medium, or a file server that is gone."""
 
-    for folder in folders:
-        if folder.is_file():
-            yield folder
-        for place, inner, names in os.walk(folder, onerror=refuse):
-            inner.sort()
-            yield from (Path(place) / name for name in sorted(names))
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The rest of a file; what goes wrong in reading it is told from what goes wrong where it is stored."""
+    while True:
+        try:
+            piece = file.read(CHUNK_BYTES)
+        except OSError as error:
+            raise _CutOffError from error
+        if not piece:
+            return
+        yield piece

@@ -7,25 +7,27 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from sqlite_utils import Database
 from typer.testing import CliRunner
 
 from analytics.vbq.measure import measure_stack
 from node.backfill.engine import Done
+from node.backfill.folders import Folders
 from node.backfill.local import LocalEngine
 from node.backfill.run import Backfill, Progress
 from node.cli import app
 from node.demo.dicom_study import Examination, data_sets
 from node.demo.phantom import PhantomSpec, draw_study
-from node.errors import StoreError
+from node.errors import InputError, StoreError
 from node.measure.task import StudyOutcome, StudyTask, do
 from node.steps.measure_automatic import measure_automatically, task_of
 from node.steps.unmeasured import pending_studies
@@ -306,6 +308,62 @@ def test_folders_by_the_command_are_taken_in_and_measured_as_by_the_step(tmp_pat
     other = Database(folder / "node.db")
     assert rows(other) == rows(world.db) != []
     other.close()
+    world.db.close()
+
+
+def test_a_folder_as_archives_are(tmp_path: Path) -> None:
+    """A wrong and no length of File Meta Information, no UIDs in it, a pipe, a link to nowhere, a cut file."""
+    images = phantom(1)
+    there = tmp_path / "there"
+    there.mkdir()
+    for number, image in enumerate(images):
+        write_file(there / f"{number:03d}", image)
+    told = b"\x02\x00\x00\x00UL\x04\x00"
+    for number, length in enumerate((told + b"\xff\x00\x00\x00", b"")):
+        path = there / f"{number:03d}"
+        raw = path.read_bytes()
+        assert raw[132:140] == told
+        path.write_bytes(raw[:132] + length + raw[144:])
+    nameless = dcmread(there / "002")
+    del nameless.file_meta.MediaStorageSOPClassUID, nameless.file_meta.MediaStorageSOPInstanceUID
+    nameless.save_as(there / "002", enforce_file_format=False)
+    os.mkfifo(there / "pipe")
+    (there / "nowhere").symlink_to(tmp_path / "gone")
+    (there / "cut").write_bytes((there / "003").read_bytes()[:150])
+    stop = threading.Event()
+    world = World(tmp_path / "node")
+    folders = Folders(world.settings, [there], stop)
+    folders.start()
+    assert eventually(lambda: not folders.bringing(), within_s=60)
+    assert folders.counts == {"taken": len(images), "not readable": 3}
+    world.index()
+    indexed = {uid for (uid,) in world.rows("SELECT sop_instance_uid FROM derived_instance")}
+    assert indexed == {image.SOPInstanceUID for image in images}
+    world.db.close()
+
+
+def test_a_folder_inside_that_cannot_be_listed_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there" / "lost+found").mkdir(parents=True)
+    (tmp_path / "there" / "notes.txt").write_text("no image")
+    listed = os.scandir
+
+    def forbidden(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name in closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    world = World(tmp_path / "node")
+    closed = {"lost+found"}
+    folders = Folders(world.settings, [tmp_path / "there"], threading.Event())
+    folders.start()
+    assert eventually(lambda: not folders.bringing())
+    assert folders.counts == {"not readable": 1, "folders that cannot be listed": 1}
+    closed = {"there"}
+    folders = Folders(world.settings, [tmp_path / "there"], threading.Event())
+    folders.start()
+    with pytest.raises(InputError, match="cannot list"):
+        eventually(lambda: not folders.bringing())
     world.db.close()
 
 

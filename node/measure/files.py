@@ -72,6 +72,9 @@ def find(paths: Sequence[Path], progress: Progress = lambda done, of: None) -> F
     unread: dict[Path, str] = {}
     for number, file in enumerate(files):
         progress(number, len(files))
+        if not file.is_file():
+            unread[file] = "a pipe, a device or a link to nowhere"
+            continue
         try:
             header = read_header(file)
         except (DicomReadError, OSError) as error:

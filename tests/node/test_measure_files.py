@@ -1,6 +1,7 @@
 """``vbq-node measure`` without its command: what is found in folders, which series is measured, what each line says."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -120,12 +121,13 @@ def test_a_folder_as_people_have_them(tmp_path: Path):
     (tmp_path / "mixed" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x02\x00UI\x04\x001.2\0")
     (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7")
     (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
     double = KnownCircles(CIRCLES)
     rows = measured(tmp_path, double=double)
     assert {uid: row["status"] for uid, row in rows.items()} == {"1": "measured", "9": "measured"}
     assert [asked[0] for asked in double.asked] == [6, 6], "the same image twice is one slice"
     found = find([tmp_path])
-    assert {path.name for path in found.unread} == {"DICOMDIR", "report.pdf", "empty"}
+    assert {path.name for path in found.unread} == {"DICOMDIR", "report.pdf", "empty", "pipe"}
     assert found.named == frozenset()
 
 

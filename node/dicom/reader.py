@@ -4,6 +4,7 @@ Scanners and archives write empty, padded and impossible values; each costs that
 is not DICOM at all, or lacks the UIDs that say where it belongs, cannot be read.
 """
 
+import hashlib
 import logging
 import math
 import re
@@ -160,10 +161,7 @@ def decode(path: Path, frames: Sequence[int | None]) -> Iterator[tuple["NDArray[
     """
     dataset = _read(path, stop_before_pixels=False)
     with _quiet():
-        if "PixelData" not in dataset:
-            raise DicomReadError(Reason("pixels-missing"))
-        if (_integer(dataset, "Rows") or 0) * (_integer(dataset, "Columns") or 0) > MAX_PIXELS:
-            raise DicomReadError(Reason("too-many-pixels", {"limit": MAX_PIXELS}))
+        _require_pixels(dataset)
         if None in frames and (_integer(dataset, "NumberOfFrames") or 1) > 1:
             frames_in_all = _integer(dataset, "NumberOfFrames") or 1
             raise DicomReadError(Reason("many-frames-for-one-slice", {"frames": frames_in_all}))
@@ -180,6 +178,29 @@ def decode(path: Path, frames: Sequence[int | None]) -> Iterator[tuple["NDArray[
             raise DicomReadError(Reason("not-one-slice", {"shape": str(signal.shape)}))
         signal = _without_padding(signal, stored, dataset, source)
         yield signal, spacing_mm
+
+
+def _require_pixels(dataset: Dataset) -> None:
+    if "PixelData" not in dataset:
+        raise DicomReadError(Reason("pixels-missing"))
+    if (_integer(dataset, "Rows") or 0) * (_integer(dataset, "Columns") or 0) > MAX_PIXELS:
+        raise DicomReadError(Reason("too-many-pixels", {"limit": MAX_PIXELS}))
+
+
+def stored_sha256(path: Path) -> str:
+    """SHA-256 of the pixels of all frames as they are stored, of colours, too: before any LUT, whatever the syntax.
+
+    Raises as :func:`read_slice`, but needs no pixel spacing.
+    """
+    found = hashlib.sha256()
+    dataset = _read(path, stop_before_pixels=False)
+    with _quiet(), content_faults(Reason("pixels-not-decodable", {"fault": ""})):
+        _require_pixels(dataset)
+        made_native(dataset)
+        for stored in iter_pixels(dataset):
+            signed = with_sign(stored, dataset) if stored.ndim == 2 else stored
+            found.update(f"{signed.shape}".encode("ascii") + signed.astype("<i8").tobytes())
+    return found.hexdigest()
 
 
 def with_sign(stored: "NDArray[np.integer[Any]]", dataset: Dataset) -> "NDArray[np.integer[Any]]":

@@ -20,7 +20,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -122,6 +123,10 @@ class Decoder:
         """One slice of a stored image; as :meth:`read_slices`."""
         (found,) = self.read_slices(path, [frame])
         return found
+
+    def stored_sha256(self, path: Path) -> str:
+        """As :func:`node.dicom.reader.stored_sha256`; raises as :meth:`read_slices`."""
+        return str(self._ask({"do": "sha256", "path": str(path)}).said["sha256"])
 
     def decompressed(self, path: Path) -> bytes:
         """A stored object as a Part 10 file with its pixels uncompressed (Explicit VR Little Endian).
@@ -257,17 +262,33 @@ def decoder() -> Decoder:
 
 def read_slices(path: Path, frames: Sequence[int | None]) -> list[Slice]:
     """As :meth:`Decoder.read_slices` of the decoder of this process, which is asked where pixels have to be decoded."""
-    if _as_they_are(path):
-        # Not before there are pixels to be read: the web pages do without this library.
-        from node.dicom import reader
+    if not _as_they_are(path):
+        return decoder().read_slices(path, frames)
+    # Not before there are pixels to be read: the web pages do without this library.
+    from node.dicom import reader
 
-        try:
-            return reader.read_slices(path, frames)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise DicomReadError(Reason("file-not-readable", {"why": error.strerror})) from error
-    return decoder().read_slices(path, frames)
+    with _unreadable_files():
+        return reader.read_slices(path, frames)
+
+
+def stored_sha256(path: Path) -> str:
+    """As :meth:`Decoder.stored_sha256`, in this process where nothing has to be decoded."""
+    if not _as_they_are(path):
+        return decoder().stored_sha256(path)
+    from node.dicom import reader
+
+    with _unreadable_files():
+        return reader.stored_sha256(path)
+
+
+@contextmanager
+def _unreadable_files() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DicomReadError(Reason("file-not-readable", {"why": error.strerror})) from error
 
 
 def read_slice(path: Path, *, frame: int | None = None) -> Slice:

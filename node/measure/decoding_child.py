@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from analytics.reasons import Reason, to_dict
 from node.dicom.content import content_faults
 from node.dicom.native_pixels import made_native
-from node.dicom.reader import decode, with_sign
+from node.dicom.reader import decode, stored_sha256, with_sign
 from node.errors import DicomReadError
 from node.measure.decoding import HEAD
 
@@ -61,7 +61,7 @@ def _bound(limit_s: float) -> None:
 def _serve(request: Mapping[str, Any], answers: BinaryIO) -> None:
     path = Path(request["path"])
     try:
-        said, pieces = _slices(path, request["frames"]) if request["do"] == "slices" else _decompressed(path)
+        said, pieces = _done(request["do"], path, request)
     except FileNotFoundError:
         said, pieces = {"error": "missing"}, []
     except OSError as error:
@@ -71,6 +71,12 @@ def _serve(request: Mapping[str, Any], answers: BinaryIO) -> None:
     except MemoryError:
         said, pieces = _unreadable(Reason("pixels-too-large-for-memory")), []
     _send(answers, said, pieces)
+
+
+def _done(what: str, path: Path, request: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    if what == "slices":
+        return _slices(path, request["frames"])
+    return ({"sha256": stored_sha256(path)}, []) if what == "sha256" else _decompressed(path)
 
 
 def _unreadable(reason: Reason) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from node.steps.pending import UNINDEXED
 from node.steps.rejections import note_rejections, reasons_of
 from node.steps.resent import contested_with, settle_resent
 from node.steps.signs import names_to_list
-from node.steps.stale import make_stale, take_away, take_claims_away
+from node.steps.stale import make_named_stale, make_stale, take_away, take_claims_away
 from node.steps.unsent import note_unsent
 from node.store.archive import Archive
 from node.store.database import insert, writing
@@ -233,12 +233,7 @@ def _insert_rejection(db: Database, object_id: int, rejection: Rejection) -> Non
     """Note what is taken back, and have the studies that it lies in judged again."""
     rows = [(object_id, uid, rejection.code) for uid in rejection.instances]
     db.conn.executemany("INSERT OR IGNORE INTO derived_rejection VALUES (?, ?, ?)", rows)
-    for study, series in db.execute(
-        "SELECT DISTINCT i.study_instance_uid, i.series_instance_uid FROM derived_rejection AS j "
-        "JOIN derived_instance AS i USING (sop_instance_uid) WHERE j.object_id = ?",
-        [object_id],
-    ).fetchall():
-        make_stale(db, study=study, series=series)
+    make_named_stale(db, note=object_id)
 
 
 # ---- studies ---------------------------------------------------------------------------------------------------
@@ -258,7 +253,7 @@ def catalogue_studies(db: Database, settings: Settings, *, now: datetime) -> int
 
 def _catalogue(db: Database, settings: Settings, uid: str) -> None:
     with writing(db):
-        note_rejections(db, uid, quiet_s=settings.dicom.quiet_s)
+        note_rejections(db, uid, settings.dicom)
     images = study_images(db, Archive(settings.storage.folder), uid)
     received_at = {image.content: image.received_at for image in images}
     failed: dict[str, Exception] = {}

@@ -1,13 +1,15 @@
 """What a PACS has taken back by rejection notes, and whether it has restored it since.
 
 A note holds for the images that it names whether it came before or after them. It is undone by dcm4chee's own revoking
-note, and when the PACS sends an image again: other bytes under its UID after the note, or the same bytes once the study
-had been quiet (sooner it is one burst of sending, in whatever order). Receipts alone decide, in the order of their
-numbers: a clock may have been wrong.
+note, and when who sent the note, or may correct it, sends an image again: with another header after the note, or as it
+was (in whatever transfer syntax) once the study had been quiet. Sooner it is one burst of sending, in whatever order,
+and a scanner that repeats itself has restored nothing. Receipts alone decide, in the order of their numbers: a clock
+may have been wrong.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlite_utils import Database
@@ -16,6 +18,8 @@ from analytics.reasons import Reason
 from node.clock import from_text
 from node.dicom.rejection import PATIENT_SAFETY, QUALITY, RETENTION_EXPIRED, REVOKED, WRONG_WORKLIST_ENTRY
 from node.measure.study import ReceivedImage
+from node.settings import Dicom
+from node.steps.resent import Sender, may_correct, sender_of
 
 STRENGTH = {QUALITY: 1, PATIENT_SAFETY: 2, WRONG_WORKLIST_ENTRY: 3}
 """Order of several notes about one image, of which the strongest holds; one for retention (113039) changes nothing."""
@@ -26,60 +30,88 @@ WHERE series_instance_uid IN (SELECT series_instance_uid FROM derived_instance W
   AND (rejected IS NOT NULL OR sop_instance_uid IN (SELECT sop_instance_uid FROM derived_rejection))
 """
 NOTES = """
-SELECT j.code, max(r.receipt_id), r.received_at
+SELECT j.object_id, j.code, r.receipt_id, r.received_at, r.peer_address, r.calling_ae
 FROM derived_rejection AS j JOIN derived_instance AS n ON n.object_id = j.object_id
 JOIN fact_object_receipt AS r ON r.object_id = j.object_id
-WHERE j.sop_instance_uid = ? GROUP BY j.object_id, j.code ORDER BY 2
+WHERE j.sop_instance_uid = ? ORDER BY r.receipt_id
 """
 RECEIPTS = """
-SELECT r.object_id, r.receipt_id, r.received_at FROM fact_object_receipt AS r
-WHERE r.object_id IN (SELECT object_id FROM derived_instance WHERE sop_instance_uid = :uid
-                      UNION SELECT object_id FROM derived_superseded WHERE sop_instance_uid = :uid)
+SELECT i.headers, r.receipt_id, r.received_at, r.peer_address, r.calling_ae
+FROM (SELECT object_id, headers FROM derived_instance WHERE sop_instance_uid = :uid
+      UNION ALL SELECT object_id, headers FROM derived_superseded WHERE sop_instance_uid = :uid) AS i
+JOIN fact_object_receipt AS r USING (object_id)
 ORDER BY r.receipt_id
 """
 
 
-def note_rejections(db: Database, study_uid: str, *, quiet_s: float) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A rejection note about an image: its code, number and time of its newest receipt, and who has sent it."""
+
+    code: str
+    place: int
+    at: str
+    senders: Collection[Sender | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageReceipt:
+    """A receipt of the image: what its header said, the number and time of the receipt, and who sent it."""
+
+    header: str
+    place: int
+    at: str
+    sender: Sender | None
+
+
+def note_rejections(db: Database, study_uid: str, settings: Dicom) -> None:
     """Note, within a unit of work of the caller, which images of a study are taken back now."""
     if not db.execute("SELECT EXISTS (SELECT 1 FROM derived_rejection)").fetchone()[0]:
         return
     for (uid,) in db.execute(OF_STUDY, [study_uid]).fetchall():
-        notes = db.execute(NOTES, [uid]).fetchall()
-        receipts = db.execute(RECEIPTS, {"uid": uid}).fetchall()
-        code = rejected(notes, receipts, quiet=timedelta(seconds=quiet_s))
+        receipts = [
+            ImageReceipt(header=header, place=place, at=at, sender=sender_of(settings, address=address, calling_ae=ae))
+            for header, place, at, address, ae in db.execute(RECEIPTS, {"uid": uid}).fetchall()
+        ]
+        code = rejected(_notes(db, settings, uid), receipts, settings)
         db.execute("UPDATE derived_instance SET rejected = ? WHERE sop_instance_uid = ?", [code, uid])
 
 
-def rejected(
-    notes: Iterable[tuple[str, int, str]], receipts: Sequence[tuple[int, int, str]], *, quiet: timedelta
-) -> str | None:
-    """The code by which an image is taken back now, or ``None``.
+def _notes(db: Database, settings: Dicom, uid: str) -> list[Note]:
+    """The notes about an image, in the order of their newest receipts."""
+    found: dict[int, Note] = {}
+    for object_id, code, place, at, address, ae in db.execute(NOTES, [uid]).fetchall():
+        before = found.pop(object_id, None)
+        senders = {*(before.senders if before else ()), sender_of(settings, address=address, calling_ae=ae)}
+        found[object_id] = Note(code=code, place=place, at=at, senders=senders)
+    return list(found.values())
 
-    Parameters
-    ----------
-    notes
-        Code, and number and time of the newest receipt, of each note about it, in their order.
-    receipts
-        Object, and number and time, of each receipt of the image, in their order.
-    """
+
+def rejected(notes: Iterable[Note], receipts: Sequence[ImageReceipt], settings: Dicom) -> str | None:
+    """The code by which an image is taken back now, or ``None``; both in the order of their receipts."""
     held: dict[str, None] = {}
-    for code, noted, noted_at in notes:
-        if code == REVOKED:
+    for note in notes:
+        if note.code == REVOKED:
             held.clear()
-        elif code != RETENTION_EXPIRED and not _restored(noted, noted_at, receipts, quiet):
-            held[code] = None
+        elif note.code != RETENTION_EXPIRED and not _restored(note, receipts, settings):
+            held[note.code] = None
     return max(held, key=lambda code: STRENGTH.get(code, 0), default=None)
 
 
-def _restored(noted: int, noted_at: str, receipts: Sequence[tuple[int, int, str]], quiet: timedelta) -> bool:
-    before = {number for number, place, _ in receipts if place <= noted}
-    after = [(number, at) for number, place, at in receipts if place > noted]
-    if not after:
+def _restored(note: Note, receipts: Sequence[ImageReceipt], settings: Dicom) -> bool:
+    before = {one.header for one in receipts if one.place <= note.place}
+    after = [one for one in receipts if one.place > note.place]
+    again = [one for one in after if _may_restore(one.sender, note, settings)]
+    if not again:
         return False
-    if before and any(number not in before for number, _ in after):
+    if before and any(one.header not in before for one in again):
         return True
-    since = from_text(noted_at if before else after[0][1])
-    return any(from_text(at) - since >= quiet > timedelta() for _, at in after)
+    quiet, since = timedelta(seconds=settings.quiet_s), from_text(note.at if before else after[0].at)
+    return any(from_text(one.at) - since >= quiet > timedelta() for one in again)
+
+
+def _may_restore(sender: Sender | None, note: Note, settings: Dicom) -> bool:
+    return sender is not None and (sender in note.senders or may_correct(settings, sender, note.senders))
 
 
 def reasons_of(images: Iterable[ReceivedImage]) -> list[Reason]:

@@ -7,30 +7,52 @@ of receipts and decisions alone decides, so that deriving everything again arriv
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from sqlite_utils import Database
 
 from analytics.reasons import Reason
 from node.dicom.header import Header, header_from_json
 from node.errors import DicomReadError
-from node.measure.same import same_name, same_pixels
+from node.measure.same import same_pixels
 from node.settings import Dicom, Settings
-from node.steps.stale import forget_empty, make_stale
+from node.steps.stale import forget_empty, make_named_stale, make_stale
 from node.store.archive import Archive
 from node.store.database import writing
 from node.store.failures import Unit, barrier, tried
 
 BATCH = 64
 """SOP Instance UIDs judged between two units of work."""
+TOLD = {
+    "patient_id": "patient number",
+    "issuer": "issuer of the patient number",
+    "birth_date": "birth date",
+    "sex": "sex",
+    "signed_names": "name",
+    "study_instance_uid": "study",
+    "series_instance_uid": "series",
+    "study_date": "study date",
+    "began_at": "time of day",
+    "accession_number": "accession number",
+    "instance_number": "instance number",
+    "rejection": "list of images taken back",
+}
+"""Words for what two objects of one SOP Instance UID differ in, by the field of their headers."""
+IMAGE = "description of the image"
+"""Of every other field."""
 COLUMNS = (
     "object_id", "sop_instance_uid", "series_instance_uid", "study_instance_uid", "modality", "instance_number",
     "headers",
 )  # fmt: skip
 """Columns that an object takes with it from ``derived_instance`` to ``derived_superseded`` and back."""
+
+Doubt = Literal["pixels", "gone", "peer"]
+"""Why several objects stand: their pixels differ; a file is gone, so that they cannot be compared; or the later one
+came from a peer that may not correct the earlier."""
 
 MEMBERS = f"""
 SELECT {", ".join(f"i.{name}" for name in COLUMNS)}, o.sha256, i.content_of, 1 AS stands
@@ -107,12 +129,12 @@ class Verdict:
 
     holds: int
     settled_at: str | None = None
-    undecided: dict[int, str] = field(default_factory=dict)
+    undecided: dict[int, Doubt] = field(default_factory=dict)
     superseded: dict[int, Superseded] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sender:
+class Sender:
     """Who sent an object: a peer of the settings, or an address that is none of theirs."""
 
     peer: str | None = None
@@ -128,7 +150,7 @@ class _Event:
     at: str = ""
     """When an object was received."""
     object_id: int | None = None
-    sender: _Sender | None = None
+    sender: Sender | None = None
     calling_ae: str = ""
 
 
@@ -137,14 +159,21 @@ class _Compared:
 
     def __init__(self, members: Mapping[int, Member]) -> None:
         self._members = members
-        self._same: dict[tuple[int, int], bool] = {}
+        self._against: dict[tuple[int, int], Doubt | None] = {}
         self._changed: dict[tuple[int, int], tuple[str, ...]] = {}
 
-    def same_pixels(self, earlier: int, later: int) -> bool:
+    def against(self, earlier: int, later: int) -> Doubt | None:
+        """Why it cannot be said that both show the same; ``None``: they do."""
         pair = (min(earlier, later), max(earlier, later))
-        if pair not in self._same:
-            self._same[pair] = same_pixels(self._members[earlier].path, self._members[later].path)
-        return self._same[pair]
+        if pair not in self._against:
+            self._against[pair] = self._compare(*pair)
+        return self._against[pair]
+
+    def _compare(self, one: int, other: int) -> Doubt | None:
+        try:
+            return None if same_pixels(self._members[one].path, self._members[other].path) else "pixels"
+        except (FileNotFoundError, DicomReadError):
+            return "gone"
 
     def changed(self, earlier: int, later: int) -> tuple[str, ...]:
         pair = (earlier, later)
@@ -206,29 +235,35 @@ def _events(db: Database, settings: Dicom, members: Sequence[Member]) -> list[_E
     objects = json.dumps([one.object_id for one in members])
     studies = json.dumps(sorted({one.header.study_instance_uid for one in members}))
     found = [
-        _Event(place=place, at=at, object_id=number, sender=_sender(settings, address, calling), calling_ae=calling)
+        _Event(
+            place=place,
+            at=at,
+            object_id=number,
+            sender=sender_of(settings, address=address, calling_ae=calling),
+            calling_ae=calling,
+        )
         for place, number, at, calling, address in db.execute(RECEIPTS, [objects])
     ]
     found += [_Event(place=place) for (place,) in db.execute(DECISIONS, [studies])]
     return sorted(found, key=lambda one: (one.place, one.object_id is None))
 
 
-def _sender(settings: Dicom, address: str, calling_ae: str) -> _Sender | None:
-    """Who sent it: a peer of the settings (also what was fetched from it), else its address; ``None``: not known."""
+def sender_of(settings: Dicom, *, address: str, calling_ae: str) -> Sender | None:
+    """Who sent something: a peer of the settings (fetched from it, too), else its address; ``None``: not known."""
     if not address:
         return None
     name = settings.peer_name(address=address, calling_ae=calling_ae)
     for other, peer in settings.peers.items():
         if name is None and peer.query and (peer.query.ae_title, peer.query.host) == (calling_ae, address):
             name = other
-    return _Sender(peer=name) if name else _Sender(address=address)
+    return Sender(peer=name) if name else Sender(address=address)
 
 
 def judge(members: Sequence[Member], events: Iterable[_Event], settings: Dicom) -> Verdict:
     """Go through receipts and decisions in their order; the objects that came first are in ``members``."""
     by_id = {one.object_id: one for one in members}
     compared = _Compared(by_id)
-    senders: dict[int, set[_Sender]] = {}
+    senders: dict[int, set[Sender]] = {}
     verdict: Verdict | None = None
     last: _Event | None = None
     for event in events:
@@ -242,14 +277,15 @@ def judge(members: Sequence[Member], events: Iterable[_Event], settings: Dicom) 
         if verdict is None:
             verdict = Verdict(holds=event.object_id)
         elif event.object_id != verdict.holds:
-            allowed = _may_correct(settings, event.sender, senders.get(verdict.holds, set()))
+            allowed = may_correct(settings, event.sender, senders.get(verdict.holds, set()))
             _take(verdict, compared, event, allowed=allowed)
     if verdict is None:
         raise DicomReadError(Reason("no-receipt"))
     return verdict
 
 
-def _may_correct(settings: Dicom, sender: _Sender | None, senders_of_earlier: set[_Sender]) -> bool:
+def may_correct(settings: Dicom, sender: Sender | None, senders_of_earlier: Collection[Sender | None]) -> bool:
+    """Whether what somebody sends may stand in the place of what these have sent (``corrects`` of a peer)."""
     peer = settings.peers.get(sender.peer) if sender and sender.peer else None
     corrects = peer.corrects if peer else "own"
     return sender is not None and (corrects == "any" or (corrects == "own" and sender in senders_of_earlier))
@@ -258,8 +294,9 @@ def _may_correct(settings: Dicom, sender: _Sender | None, senders_of_earlier: se
 def _take(verdict: Verdict, compared: _Compared, event: _Event, *, allowed: bool) -> None:
     """A receipt of another object than the one that holds."""
     number = int(str(event.object_id))
-    if not compared.same_pixels(verdict.holds, number):
-        verdict.undecided[number] = "pixels"
+    doubt = compared.against(verdict.holds, number)
+    if doubt is not None:
+        verdict.undecided[number] = doubt
         return
     changed = compared.changed(verdict.holds, number)
     if allowed:
@@ -297,22 +334,17 @@ def _replace(verdict: Verdict, compared: _Compared, number: int, event: _Event, 
 
 
 def _changed(earlier: Member, later: Member) -> tuple[str, ...]:
-    """What the later object says otherwise, in words."""
+    """What the later object says otherwise, in words; a name is no other where one of the two is missing."""
     one, other = earlier.header, later.header
-    pairs = {
-        "patient number": (one.patient_id, other.patient_id),
-        "issuer of the patient number": (one.issuer, other.issuer),
-        "birth date": (one.birth_date, other.birth_date),
-        "sex": (one.sex, other.sex),
-        "study": (one.study_instance_uid, other.study_instance_uid),
-        "series": (one.series_instance_uid, other.series_instance_uid),
-        "study date": (one.study_date, other.study_date),
-        "description of the image": ((one.image, one.frames), (other.image, other.frames)),
-    }
-    found = [name for name, (before, after) in pairs.items() if before != after]
-    if not same_name(earlier.path, later.path):
-        found.append("name")
-    return tuple(found)
+    differing = [
+        field.name
+        for field in fields(Header)
+        if field.compare and getattr(one, field.name) != getattr(other, field.name)
+    ]
+    if not (one.signed_names and other.signed_names):
+        differing = [name for name in differing if name != "signed_names"]
+    found = {TOLD.get(name, IMAGE) for name in differing}
+    return tuple(word for word in (*TOLD.values(), IMAGE) if word in found)
 
 
 CONTESTED = """
@@ -355,6 +387,9 @@ def _apply(db: Database, members: Sequence[Member], verdict: Verdict | None) -> 
     for study, series in _places(members):
         make_stale(db, study=study, series=series)
         forget_empty(db, study=study, series=series)
+    for one in members:
+        if one.header.rejection is not None:
+            make_named_stale(db, note=one.object_id)
 
 
 def _places(members: Iterable[Member]) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,16 @@ def make_stale(db: Database, *, study: str, series: str) -> None:
         forget_failure(db, "catalogue", Unit("study", uid))
 
 
+def make_named_stale(db: Database, *, note: int) -> None:
+    """Have the studies judged again in which the images lie that a rejection note (an object) names."""
+    for study, series in db.execute(
+        "SELECT DISTINCT i.study_instance_uid, i.series_instance_uid FROM derived_rejection AS j "
+        "JOIN derived_instance AS i USING (sop_instance_uid) WHERE j.object_id = ?",
+        [note],
+    ).fetchall():
+        make_stale(db, study=study, series=series)
+
+
 def take_away(db: Database, series: str) -> None:
     """Take the row of an earlier judgement away; whoever the series belonged to by it is derived anew.
 

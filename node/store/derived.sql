@@ -46,13 +46,13 @@ CREATE TABLE derived_superseded (
 ) STRICT;
 CREATE INDEX derived_superseded_sop ON derived_superseded (sop_instance_uid);
 
--- SOP Instance UIDs of which several objects stand, until a person decides: their pixels differ, or the later one came
--- from a peer that may not correct the earlier.
+-- SOP Instance UIDs of which several objects stand, until a person decides: their pixels differ, or cannot be compared
+-- (a file is gone), or the later one came from a peer that may not correct the earlier.
 CREATE TABLE derived_undecided (
     sop_instance_uid TEXT NOT NULL,
     series_instance_uid TEXT NOT NULL,
     study_instance_uid TEXT NOT NULL,
-    why TEXT NOT NULL CHECK (why IN ('pixels', 'peer')),
+    why TEXT NOT NULL CHECK (why IN ('pixels', 'gone', 'peer')),
     PRIMARY KEY (sop_instance_uid, series_instance_uid, study_instance_uid)
 ) STRICT;
 

@@ -320,7 +320,8 @@ UNION ALL
 SELECT 'receive', 'series ' || u.series_instance_uid, 'duplicate-uid',
        json_array(json_object('code', 'duplicate-uid', 'values', json_object(
            'images', count(DISTINCT u.sop_instance_uid), 'study', u.study_instance_uid,
-           'why', iif(min(u.why) = 'peer', 'the later one from a peer that may not correct the earlier', 'with other pixels')))),
+           'why', CASE max(u.why) WHEN 'pixels' THEN 'with other pixels' WHEN 'gone' THEN 'with pixels that cannot be compared'
+               ELSE 'the later one from a peer that may not correct the earlier' END))),
        NULL, NULL
 FROM derived_undecided AS u GROUP BY u.series_instance_uid, u.study_instance_uid
 UNION ALL

@@ -2,15 +2,18 @@
 
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import RLELossless
+from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 
 from node import cli
 from node.clock import to_text
+from node.dicom.part10 import file_header
+from node.dicom.recorder import Receipt, Recorder
 from node.errors import InputError
 from node.people.studies import use_newest, withdraw
 from node.settings import Settings
@@ -86,6 +89,8 @@ def problems(world: World) -> list[tuple[object, ...]]:
         ({"PatientName": "Another^Name"}, "name"),
         ({"IssuerOfPatientID": "CLINIC"}, "issuer of the patient number"),
         ({"StudyInstanceUID": OTHER}, "study"),
+        ({"AccessionNumber": "A2"}, "accession number"),
+        ({"StudyTime": "170000"}, "time of day"),
         ({"PatientID": "999", "PatientSex": "M"}, "patient number, sex"),
     ],
 )
@@ -265,20 +270,60 @@ def test_a_moved_study_leaves_nothing_behind(world: World):
     assert world.rows("SELECT series_instance_uid, state FROM series") == [(f"{OTHER}.1", "waiting for a measurement")]
 
 
-def test_the_same_pixels_in_another_syntax_are_no_news(world: World):
+@pytest.mark.parametrize("values", [{"AccessionNumber": "A2"}, {"StudyTime": "170000"}, {"InstanceNumber": 7}])
+def test_no_correction_of_another_sender_is_dropped_without_a_word(world: World, values: dict[str, str]):
     images = stack(6)
     send(world, images, at=NOON)
+    send(world, again(images, **values), at=LATER, calling="OTHER", address="10.0.0.8")
     settle(world)
-    inputs = [row["inputs_sha256"] for row in world.series().values()]
-    compressed = stack(6)
-    for one in compressed:
-        one.compress(RLELossless, generate_instance_uid=False)
-    archive = Archive(world.folder)
-    from node.dicom.part10 import file_header
-    from node.dicom.recorder import Receipt, Recorder
+    assert problems(world) == [(f"series {SERIES}", "duplicate-uid")]
+    use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER)
+    settle(world)
+    assert problems(world) == []
+    ((newest,),) = world.rows("SELECT min(object_id) FROM derived_instance")
+    assert newest == 7
 
+
+def colours(count: int) -> list[Dataset]:
+    """Screenshots of the examination."""
+    made = stack(
+        count, SOPClassUID=SecondaryCaptureImageStorage, Modality="OT", SamplesPerPixel=3, PlanarConfiguration=0,
+        PhotometricInterpretation="RGB", BitsAllocated=8, BitsStored=8, HighBit=7, PixelSpacing=None,
+    )  # fmt: skip
+    for number, one in enumerate(made):
+        one.PixelData = bytes((number + place) % 251 for place in range(one.Rows * one.Columns * 3))
+    return made
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        stack(6),
+        stack(6, PixelRepresentation=1),
+        stack(6, PixelSpacing=None),
+        stack(6, RescaleSlope=0, RescaleIntercept=0),
+        colours(3),
+    ],
+    ids=["images", "signed", "without spacing", "slope of zero", "colours"],
+)
+def test_the_same_pixels_in_another_syntax_are_no_news(world: World, images: list[Dataset]):
+    send(world, images, at=NOON)
+    settle(world)
+    before = world.series(), problems(world)
+    send_compressed(world, images, at=LATER)
+    settle(world)
+    assert (world.series(), problems(world)) == before
+    assert world.rows("SELECT count(*) FROM derived_superseded") == [(len(images),)]
+
+
+def send_compressed(
+    world: World, images: list[Dataset], *, at: datetime, calling: str = "X", address: str = "10.9.9.9"
+) -> None:
+    """The same images in RLE, from somebody."""
+    archive = Archive(world.folder)
     with Recorder(world.folder) as recorder:
-        for one in compressed:
+        for one in map(deepcopy, images):
+            one.compress(RLELossless, generate_instance_uid=False)
             named = {
                 "sop_class_uid": str(one.SOPClassUID), "sop_instance_uid": str(one.SOPInstanceUID),
                 "transfer_syntax_uid": str(RLELossless),
@@ -286,10 +331,26 @@ def test_the_same_pixels_in_another_syntax_are_no_news(world: World):
             stored = archive.store(
                 header=file_header(**named), dataset=encode(one), transfer_syntax_uid=str(RLELossless)
             )
-            recorder.record(Receipt(stored=stored, received_at=LATER, calling_ae="X", peer_address="10.9.9.9", **named))
+            recorder.record(Receipt(stored=stored, received_at=at, calling_ae=calling, peer_address=address, **named))
+
+
+@pytest.mark.parametrize("of_which", ["earlier", "later"])
+def test_what_can_no_longer_be_compared_waits_for_a_person_and_fails_nothing(world: World, of_which: str):
+    images = stack(6)
+    send(world, images, at=NOON)
     settle(world)
-    assert [row["inputs_sha256"] for row in world.series().values()] == inputs
-    assert (owners(world), problems(world)) == ({SERIES: "0012345"}, [])
+    send(world, again(images, PatientID="999"), at=LATER)
+    world.index()
+    operator = "<=" if of_which == "earlier" else ">"
+    for (sha256,) in world.rows(f"SELECT sha256 FROM fact_object WHERE object_id {operator} 6"):
+        world.archive.path(str(sha256)).unlink()
+    settle(world)
+    assert problems(world) == [(f"series {SERIES}", "duplicate-uid"), (f"study {STUDY}", "contradictory-patient")]
+    ((detail,),) = world.rows("SELECT detail FROM problems WHERE code = 'duplicate-uid'")
+    assert "in several versions, with pixels that cannot be compared" in str(detail)
+    use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER)
+    settle(world)
+    assert (owners(world), problems(world)) == ({SERIES: "999"}, [])
 
 
 def test_other_pixels_under_the_same_uid_stand_beside_the_first_until_a_person_decides(world: World):

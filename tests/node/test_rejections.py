@@ -11,13 +11,15 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage, generate_uid
 
 from node.clock import to_text
 from node.dicom.rejection import rejection_of
-from node.settings import Readers
+from node.settings import Dicom, Readers
 from node.steps.completeness import doubt_incomplete, take_answers
-from node.steps.rejections import rejected
+from node.steps.rejections import ImageReceipt, Note, rejected
+from node.steps.resent import Sender
 from node.store import derivation
 from node.store.database import insert, writing
-from tests.node.dicom_samples import NOON, mr_image, stack
+from tests.node.dicom_samples import NOON, mr_image, settings_for, stack
 from tests.node.test_completeness import answer
+from tests.node.test_corrections import send, send_compressed
 from tests.node.world import World
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -212,8 +214,79 @@ def at(minutes: float) -> str:
 )
 def test_receipts_and_notes_decide(notes: list[tuple[str, str]], receipts: list[tuple[int, str]], code: str | None):
     times = sorted(moment for _, moment in (*notes, *receipts))
-    placed = [(number, times.index(moment), moment) for number, moment in receipts]
-    assert rejected([(one, times.index(moment), moment) for one, moment in notes], placed, quiet=MINUTE) == code
+    pacs = Sender(peer="pacs")
+    noted = [Note(code=one, place=times.index(moment), at=moment, senders={pacs}) for one, moment in notes]
+    came = [
+        ImageReceipt(header=str(one), place=times.index(moment), at=moment, sender=pacs) for one, moment in receipts
+    ]
+    assert rejected(noted, came, Dicom(quiet_s=60)) == code
+
+
+@pytest.mark.parametrize(
+    ("noted_by", "sent_by", "corrects", "code"),
+    [
+        ("pacs", "pacs", "own", None),
+        ("pacs", "pacs", "nothing", None),  # its own note it may always take back
+        ("pacs", "scanner", "own", "113037"),
+        ("scanner", "pacs", "own", "113037"),
+        ("scanner", "pacs", "any", None),
+        (None, None, "own", "113037"),  # nobody knows who it was
+    ],
+)
+def test_who_has_sent_a_note_may_restore(noted_by: str | None, sent_by: str | None, corrects: str, code: str | None):
+    settings = settings_for(
+        Path(),
+        quiet_s=60,
+        peers={"pacs": {"ae_titles": ["PACS"], "addresses": ["10.0.0.1"], "corrects": corrects}},
+    ).dicom
+    who = {"pacs": Sender(peer="pacs"), "scanner": Sender(address="10.0.0.9"), None: None}
+    noted = Note(code="113037", place=1, at=at(0), senders={who[noted_by]})
+    receipts = [ImageReceipt(header="one", place=0, at=at(-1), sender=who["scanner"])]
+    for header, minutes in (("one", 5), ("another", 0.1)):
+        again = ImageReceipt(header=header, place=2, at=at(minutes), sender=who[sent_by])
+        assert rejected([noted], [*receipts, again], settings) == code
+
+
+def test_copies_that_come_late_and_scanners_that_repeat_themselves_restore_nothing(world: World):
+    images = stack(11)
+    send(world, images, at=NOON, calling="MR1", address="10.0.0.9")
+    settle(world)
+    send(world, [note(images, "113038")], at=LATER)
+    # The same in another syntax, on the heels of the note.
+    send_compressed(world, images, at=LATER + timedelta(seconds=5), calling="PACS", address="10.0.0.1")
+    send(world, images, at=LATER + timedelta(hours=1), calling="MR1", address="10.0.0.9")
+    settle(world)
+    assert state(world) == (0, 11, "taken back", CODES["113038"])
+    corrected = deepcopy(images)
+    for one in corrected:
+        one.AccessionNumber = "A2"
+    send(world, corrected, at=LATER + timedelta(hours=2), calling="MR1", address="10.0.0.9")
+    settle(world)
+    assert state(world)[2:] == ("taken back", CODES["113038"])
+    send(world, corrected, at=LATER + timedelta(hours=3))
+    settle(world)
+    assert state(world)[3] is None
+
+
+@pytest.mark.parametrize(("by", "code"), [("PACS", "replaced"), ("OTHER", "duplicate-uid")])
+def test_a_note_that_comes_again_under_its_uid_with_other_images_is_no_old_note(world: World, by: str, code: str):
+    images = stack(11)
+    first, second = note(images[:2], "113037"), note(images, "113037")
+    second.SOPInstanceUID, second.SeriesInstanceUID = first.SOPInstanceUID, first.SeriesInstanceUID
+    # The images have moved to a study of their own meanwhile; both name the study that the note is of.
+    for one in images:
+        one.StudyInstanceUID = f"{STUDY}.7"
+    send(world, [*images, first], at=NOON)
+    settle(world)
+    assert state(world)[1] == 9
+    send(world, [second], at=LATER, calling=by, address="10.0.0.1" if by == "PACS" else "10.0.0.8")
+    settle(world)
+    assert state(world) == (0, 11, "taken back", SAFETY)
+    assert code in {one for (one,) in world.rows("SELECT code FROM problems")}
+    if by == "PACS":
+        send(world, [first], at=LATER + timedelta(hours=1))
+        settle(world)
+        assert state(world)[1:] == (9, "waiting for a measurement", SAFETY)
 
 
 def test_a_clock_that_was_ahead_changes_nothing(world: World):

@@ -77,7 +77,7 @@ def retention(
     Scores, counts, flags, fits and sums stay; so does what is in doubt, on hold, not reported, or of a person whose
     operation is to come.
     """
-    from node.nightly.retention import look, put_off, tidy
+    from node.nightly.retention import look, put_off_nightly, tidy
 
     settings = read_settings(config)
     db, _ = open_node(settings, action="" if dry_run else "retention")
@@ -91,8 +91,8 @@ def retention(
             + "".join(f"; {number} of that age stay: {why}" for why, number in one.stays.items())
             for one in found
         ]
-        if waits := put_off(db):
-            lines.append(f"put off: {waits}")
+        if waits := put_off_nightly(db, settings, now=now()):
+            lines.append(f"put off by the nights: {waits}")
         for line in lines or ["no rule is set: nothing is removed"]:
             out.print(line, markup=False, highlight=False, soft_wrap=True)
         return

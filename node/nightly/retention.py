@@ -41,6 +41,8 @@ BY = "retention"
 """Stands in the audit in the place of a name."""
 BATCH = {"study": 20, "message": 500, "report": 20}
 """How many are removed between two turns of the steps."""
+NIGHTS_IN_A_ROW = 7
+"""Nights, one each day, after which the clock is believed: one that is a year ahead would make everything old."""
 SETTLED = timedelta(minutes=10)
 """How long a file waits that was set aside: a receiver that found it there has committed its receipt long before."""
 
@@ -259,6 +261,18 @@ def put_off(db: Database) -> str | None:
     return None if again_since(db) is None else "everything is being derived again"
 
 
+def put_off_nightly(db: Database, settings: Settings, *, now: datetime) -> str | None:
+    """The same of what the nights do by themselves, at which nobody looks."""
+    day = now.astimezone(settings.site.zone).date()
+    (nights,) = db.execute(
+        "SELECT count(*) FROM state_run WHERE kind = 'nightly' AND status = 'done' AND night > ? AND night <= ?",
+        [(day - timedelta(days=NIGHTS_IN_A_ROW)).isoformat(), day.isoformat()],
+    ).fetchone()
+    if nights < NIGHTS_IN_A_ROW:
+        return f"{nights} of the last {NIGHTS_IN_A_ROW} nights were made; after a gap the clock may have been ahead"
+    return put_off(db)
+
+
 def tidy(db: Database, settings: Settings, *, now: datetime) -> Removed:
     """Remove what it is time for, in small batches, and say so in ledger and audit.
 
@@ -311,7 +325,8 @@ def tidy_daily(db: Database, settings: Settings, *, now: datetime) -> None:
         "SELECT kind, status FROM state_run WHERE kind IN ('nightly', ?) AND night = ?", [KIND, day]
     ).fetchall()
     states = dict(rows)
-    if states.get("nightly") == "done" and states.get(KIND) != "done":
+    due = states.get("nightly") == "done" and states.get(KIND) != "done"
+    if due and put_off_nightly(db, settings, now=now) is None:
         tidy(db, settings, now=now)
         return
     archive = Archive(settings.storage.folder)

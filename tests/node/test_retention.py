@@ -244,16 +244,26 @@ def test_whoever_asks_whether_removed_images_are_kept_hears_that_they_are_not_he
     assert examine(db, Archive(folder), asked).failed == ((sop_class, uid, 0x0112),)
 
 
+def put_night(db: Database, night: str) -> None:
+    with writing(db):
+        db.execute(
+            "INSERT INTO state_run (kind, night, started_at, finished_at, status) "
+            "VALUES ('nightly', ?, '', '', 'done')",
+            [night],
+        )
+
+
 def test_it_runs_once_a_day_after_the_night_and_not_beside_a_backup(
     db: Database, folder: Path, settings: Settings
 ) -> None:
     tidy_daily(db, settings, now=AT)
     assert db.execute("SELECT count(*) FROM fact_removal").fetchone() == (0,)
-    with writing(db):
-        db.execute(
-            "INSERT INTO state_run (kind, night, started_at, finished_at, status) "
-            "VALUES ('nightly', '2028-03-01', '', '', 'done')"
-        )
+    nights = [(AT - timedelta(days=ago)).date().isoformat() for ago in range(7)]
+    for night in (*nights[:5], nights[6]):
+        put_night(db, night)
+    tidy_daily(db, settings, now=AT)
+    assert db.execute("SELECT count(*) FROM fact_removal").fetchone() == (0,), "a gap: the clock may have jumped"
+    put_night(db, nights[5])
     with files_alone(folder) as mine:
         assert mine
         tidy_daily(db, settings, now=AT)

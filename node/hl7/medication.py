@@ -5,11 +5,10 @@ from zoneinfo import ZoneInfo
 
 from node.hl7.catalogue import Drugs
 from node.hl7.extracts import Medication
+from node.hl7.panels import CANCELLED_ORDERS
 from node.hl7.segments import Delimiters, Segment, read_segment, scan_segment
 from node.hl7.times import read_time
 
-CANCELLED_ORDERS = ("CA", "OC", "CR")
-"""ORC-1: the order was cancelled, so nothing says that the drug was taken."""
 NOT_GIVEN = ("RE", "NA")
 """RXA-20: refused, not administered."""
 

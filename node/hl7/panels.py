@@ -11,6 +11,12 @@ from node.hl7.words import fold
 
 _CODE_AND_NAME = (1, 2, 4, 5)
 """Components of a coded field: code and name, alternate code and name."""
+CANCELLED_ORDERS = ("CA", "OC", "CR")
+"""ORC-1: it is asked to cancel the order, or that was done. One that is discontinued (DC) keeps its results."""
+CANCELLED_STATUS = "CA"
+"""ORC-5."""
+CANCELLED_RESULT = "X"
+"""OBR-25 (table 0123): no results, the procedure was cancelled."""
 NOT_NAMED = ("", "0", '""')
 """What stands in OBX-3 where an analyser has its code in OBX-4 (Edan and others)."""
 
@@ -30,6 +36,8 @@ class Panel:
     order: Segment | None
     specimen: Segment | None
     fallback_order: str
+    control: Segment | None = None
+    """The ORC that it stands under."""
     comment: str = ""
     """What NTE says below OBR, before the first OBX."""
 
@@ -39,6 +47,16 @@ class Panel:
         if self.order is None:
             return self.fallback_order
         return self.order.text(3) or self.order.text(2) or self.fallback_order
+
+    @property
+    def cancelled(self) -> str:
+        """Which field says that the order was cancelled, with its value; empty where none does."""
+        told = (
+            ("ORC-1", self.control.text(1).upper() if self.control else "", CANCELLED_ORDERS),
+            ("ORC-5", self.control.text(5).upper() if self.control else "", (CANCELLED_STATUS,)),
+            ("OBR-25", self.order.text(25).upper() if self.order else "", (CANCELLED_RESULT,)),
+        )
+        return next((f"{field} {value}" for field, value, known in told if value in known), "")
 
     @cached_property
     def material(self) -> tuple[str, ...]:
@@ -79,7 +97,7 @@ class _Run:
     """What is collected of a panel while its lines are read."""
 
     order: str | None = None
-    filler: str = ""
+    control: Segment | None = None
     begun: bool = True
     """By ORC, OBR or SPM; a comment before them is on the patient."""
     specimens: list[str] = field(default_factory=list)
@@ -108,12 +126,11 @@ def _runs(lines: list[str], delimiters: Delimiters, leading: bool) -> list[_Run]
     for line in lines:
         name, last = line[:3], runs[-1]
         if name == "ORC":
-            orc = scan_segment(line, delimiters)
-            runs.append(_Run(filler=orc.text(3) or orc.text(2), specimens=list(specimen)))
+            runs.append(_Run(control=scan_segment(line, delimiters), specimens=list(specimen)))
         elif name == "OBR":
             # Comments between ORC and OBR are on the order as well.
             early, last.comments = ([], last.comments) if last.order or last.observations else (last.comments, [])
-            runs.append(_Run(order=line, filler=last.filler, specimens=list(specimen), comments=early))
+            runs.append(_Run(order=line, control=last.control, specimens=list(specimen), comments=early))
         elif name == "SPM" and leading:
             specimen = [line]
             runs.append(_Run(specimens=[line]))
@@ -130,7 +147,8 @@ def _panel(run: _Run, delimiters: Delimiters) -> tuple[Panel, list[Observation]]
     panel = Panel(
         order=scan_segment(run.order, delimiters) if run.order else None,
         specimen=scan_segment(run.specimens[0], delimiters) if len(run.specimens) == 1 else None,
-        fallback_order=run.filler,
+        fallback_order=(run.control.text(3) or run.control.text(2)) if run.control else "",
+        control=run.control,
         comment=_comment(run.comments, delimiters),
     )
     observations = [

@@ -43,7 +43,6 @@ FAR_OUTSIDE = 2.5
 laboratories round their limits."""
 _STATUS_OF_ALL = ("F", "C", "P", "R")
 """Statuses of an order (OBR-25, table 0123) that are those of each of its results."""
-_ORDER_CANCELLED = "X"
 CELLS_PER_UL = 1e-3
 """Factor from cells per µL to 10⁹/L; such counts are whole numbers."""
 LEAST_WITH_FRACTION = 100.0
@@ -111,12 +110,12 @@ def read_result(
 def _status(obx: Segment, panel: Panel, rules: Sender) -> str:
     """The status of a row: its own (OBX-11), else that of its order (OBR-25).
 
-    A result of an order that was cancelled (OBR-25 X) is for a person, whatever the row says.
+    A result of an order that was cancelled (ORC-1, ORC-5, OBR-25) is for a person, whatever the row says.
     """
     sent = obx.text(11).upper()
     status, of_order = rules.statuses.get(sent, sent), panel.order.text(25).upper() if panel.order else ""
-    if of_order == _ORDER_CANCELLED and finality(status) in ("final", "corrected"):
-        return f"{status} OBR-25 {of_order}"
+    if panel.cancelled and finality(status) in ("final", "corrected"):
+        return f"{status} {panel.cancelled}"
     return status or (of_order if of_order in _STATUS_OF_ALL else "")
 
 

@@ -135,6 +135,24 @@ def test_the_status_of_the_order_stands_for_rows_without_one_and_its_cancellatio
     assert count["status"] == status
 
 
+@pytest.mark.parametrize(
+    ("orc", "status"),
+    [
+        ("RE|P1|F1", "final"), ("SC|P1|F1||CM", "final"), ("NW|P1|F1", "final"), ("DC|P1|F1", "final"),
+        ("CA|P1|F1", "held"), ("OC|P1|F1", "held"), ("CR|P1|F1", "held"), ("SC|P1|F1||CA", "held"),
+    ],
+)  # fmt: skip
+def test_final_results_of_an_order_that_is_cancelled_are_for_a_person(orc: str, status: str) -> None:
+    """Tables 0119 and 0038; one that is discontinued (DC) keeps the results it has."""
+    rows = (*PERCENT, "OBX|4|NM|PLT||250|10*9/L|||||F")
+    (count,) = cbcs(message(f"ORC|{orc}", "OBR|1|P1|F1|CBC|||202603010830", *rows))
+    assert count["status"] == status
+    # An order of the same message that stands is not touched by it.
+    other = message("ORC|CA|P2|F2", "OBR|1|P2|F2|FERR|||202603010830", f"ORC|{orc}", "OBR|2|P1|F1|CBC|||202603010830")
+    (count,) = cbcs(other + "\r".join([*rows, ""]).encode())
+    assert count["status"] == status
+
+
 def test_recording_of_several_frames() -> None:
     raw = message("OBR|1||F1|CBC|||202603010830", obx("NEUT#", 4.2), obx("LYM#", 1.4))
     recorded = b"\r\n" + frame(raw) + frame(raw.replace(b"|C1|", b"|C2|")) + b"\x0b" + raw.replace(b"|C1|", b"|C3|")

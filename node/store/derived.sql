@@ -320,7 +320,7 @@ CREATE TABLE derived_sender_count (
     PRIMARY KEY (person, specimen)
 ) STRICT;
 CREATE INDEX derived_sender_count_doubt ON derived_sender_count (sender) WHERE doubt IS NOT NULL;
-CREATE INDEX derived_sender_count_sender ON derived_sender_count (sender, doubt);
+CREATE INDEX derived_sender_count_sender ON derived_sender_count (sender, taken_at);
 
 -- What is usual of a sender's counts (ln), of the set of all of them. stale: the set has changed since.
 CREATE TABLE derived_sender (

@@ -10,7 +10,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -61,6 +61,9 @@ CONTRAST_ELEMENTS = {
     "detected": "ContrastBolusAgentDetected",
 }
 """Elements that tell of a contrast agent whose name may be empty (PS3.3, C.7.6.4; of frames C.7.6.16.2.12)."""
+
+PLACEHOLDER_YEARS = frozenset({MINYEAR, MAXYEAR})
+"""The first and the last of the calendar stand for no date; some of their moments have none in another time zone."""
 
 T = TypeVar("T")
 
@@ -448,7 +451,10 @@ def _day(value: object) -> date:
     digits = re.sub(r"(?<=\d)[.-](?=\d)", "", _clean(value))
     if len(digits) != 8 or not digits.isdigit():
         raise ValueError("not a date")
-    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    found = date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    if found.year in PLACEHOLDER_YEARS:
+        raise ValueError("stands for no date")
+    return found
 
 
 def _date(dataset: Dataset, keyword: str) -> date | None:
@@ -502,8 +508,8 @@ def _began_at(dataset: Dataset) -> datetime | None:
 
 
 def _moment(dataset: Dataset, name: str) -> datetime | None:
-    """Date and time of the study, the series or the acquisition; where it has no date that of the study."""
-    day = _date(dataset, f"{name}Date") or _date(dataset, "StudyDate")
+    """Date and time of the study, the series or the acquisition; where none of its own is given, the study's date."""
+    day = _date(dataset, f"{name}Date" if _text(dataset, f"{name}Date") else "StudyDate")
     moment = _value(dataset, f"{name}Time", _time_of_day)
     if day is None or moment is None or moment == time():
         return None

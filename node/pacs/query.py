@@ -27,6 +27,8 @@ MAX_ANSWERS = 20_000
 LONGEST_S = 300.0
 """Time allowed for all answers to one question; each of them has a limit of its own."""
 UID = re.compile(r"[0-9.]{1,64}")
+COUNT = re.compile(r"[0-9]{1,7}")
+"""More images than that no series has; what claims to is counted."""
 DAY = re.compile(r"\d{8}")
 
 
@@ -116,7 +118,7 @@ class Query:
     def _instances(self, study_uid: str, series_uid: str, answer: Dataset) -> int:
         """The count of the answer; where the PACS does not give this optional key, its images are counted."""
         given = _text(answer.get("NumberOfSeriesRelatedInstances"))
-        if given is not None and given.isdecimal():
+        if given is not None and COUNT.fullmatch(given):
             return int(given)
         return len(self.images(study_uid, series_uid))
 

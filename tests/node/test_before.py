@@ -49,11 +49,22 @@ def catalogued(db: Database, folder: Path, **values: object) -> dict[str, object
         ({"StudyTime": "180000", "TimezoneOffsetFromUTC": "+0900"}, "2026-03-02T09:00:00"),
         ({"StudyTime": "235900", "SeriesDate": "20260303", "SeriesTime": "001000"}, "2026-03-02T23:10:00"),
         ({"StudyTime": "000000"}, None), ({}, None),
+        # Dates that stand for none: their time of day is no day's.
+        ({"StudyTime": "080000", "SeriesDate": "99991231", "SeriesTime": "235959"}, "2026-03-02T07:00:00"),
+        ({"StudyTime": "080000", "SeriesDate": "00010101", "SeriesTime": "090000"}, "2026-03-02T07:00:00"),
+        ({"AcquisitionDate": "99991231", "AcquisitionTime": "235959", "TimezoneOffsetFromUTC": "-1200"}, None),
+        ({"StudyDate": "00010101", "StudyTime": "000100"}, None),
     ],
 )  # fmt: skip
 def test_when_a_series_began(db: Database, tmp_path: Path, values: dict[str, object], began_at: str | None) -> None:
     row = catalogued(db, tmp_path, **values)
     assert (str(row["began_at"])[:19] if row["began_at"] else None) == began_at
+
+
+@pytest.mark.parametrize("day", ["00010101", "99991231"])
+def test_the_first_and_the_last_day_of_the_calendar_are_no_study_date(db: Database, tmp_path: Path, day: str) -> None:
+    row = catalogued(db, tmp_path, StudyDate=day, StudyTime="235959", PatientBirthDate=day)
+    assert (row["study_date"], row["birth_date"], row["chosen"]) == (None, None, 1)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_one_that_takes_the_connection_and_says_nothing_is_left(monkeypatch: pyt
         assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize("count", ["abc", "-3", "1\\2", ""])
+@pytest.mark.parametrize("count", ["abc", "-3", "1\\2", "", "100000000000000000000"])
 def test_a_count_that_is_none_is_counted_from_the_images(count: str) -> None:
     def nonsense(pacs: Pacs, event: Event) -> Answers:
         if event.identifier.QueryRetrieveLevel == "SERIES":

@@ -6,7 +6,7 @@ A site has imported 150 patients like the paper's and operates on 200 a year. Ev
 :func:`node.nightly.night.run_night` on a database of its own, with the rule that adopts cut-offs by itself
 (``thresholds.adopt = "rule"``: nothing waits for a person, so nothing holds a tier still). No patient's data ever
 change; every tier that changes is counted. From night 60 on the same site goes on a second time with VBQ +0.10 in every
-new patient, until 60 of them have come or the report says so. The figures are not drawn, all else is as at night.
+new patient, until 60 of them have come or it is an alarm. The figures are not drawn, all else is as at night.
 """
 
 import argparse
@@ -37,20 +37,28 @@ FIRST = date(2026, 1, 5)
 FROZEN = 150
 PER_NIGHT = 200 / 365
 SHIFT_AFTER_NIGHTS = 60
+ALARM = ("alarm",)
+SAID = ("alarm", "perhaps_season")
 SOON = 60
 """Patients within which a shift has to be reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one site; ``found_after`` patients from the shift on, ``None``: not within :data:`SOON`."""
+    """What became of one site.
+
+    The shift was an alarm ``found_after`` patients from it on, and first said (an alarm, or "drift or season")
+    ``said_after``; ``None``: not within :data:`SOON`.
+    """
 
     site: int
     patients: int
     changed_tiers: int
     versions_adopted: int
     false_alarm: bool
+    said_falsely: bool
     found_after: int | None
+    said_after: int | None
 
 
 def quiet() -> None:
@@ -96,13 +104,13 @@ def simulate(site: int, nights: int, *, method: str = "quantile", shift: float =
         done = one_night(db, settings, number, rows, ahead, done, int(arrivals[number]))
     (changed,) = db.execute("SELECT count(*) FROM record_flag WHERE change = 'changed'").fetchone()
     (adopted,) = db.execute("SELECT count(*) FROM fact_threshold_decision WHERE decision = 'adopted'").fetchone()
-    false_alarm = first_alarm(db) is not None
+    false_alarm, said_falsely = (first_said(db, kinds) is not None for kinds in (ALARM, SAID))
     db.close()
     shutil.rmtree(plain)
-    found = with_shift(shifted, settings_for(shifted, method), rows, ahead, arrivals, begin, before, shift)
+    found, said = with_shift(shifted, settings_for(shifted, method), rows, ahead, arrivals, begin, before, shift)
     return Outcome(
         site=site, patients=done - FROZEN, changed_tiers=changed, versions_adopted=adopted, false_alarm=false_alarm,
-        found_after=found,
+        said_falsely=said_falsely, found_after=found, said_after=said,
     )  # fmt: skip
 
 
@@ -115,23 +123,26 @@ def with_shift(
     begin: int,
     before: int,
     shift: float,
-) -> int | None:
-    """After how many patients with another VBQ the report first says so."""
+) -> tuple[int | None, int | None]:
+    """After how many patients with another VBQ it is an alarm, and the report first says so."""
     moved = rows.copy()
     moved.loc[moved.index[before:], "vbq"] += shift
     db = open_database(folder)
     number, done = begin, before
-    while done - before < SOON:
+    since = FIRST + timedelta(days=begin)
+    found = said = None
+    while done - before < SOON and found is None:
         # Of several patients of one night that pass the sixtieth, those up to it.
         coming = min(int(arrivals[number]), SOON - (done - before))
         done = one_night(db, settings, number, moved, ahead, done, coming)
         number += 1
-        if first_alarm(db, since=FIRST + timedelta(days=begin)) is not None:
-            break
-    found = first_alarm(db, since=FIRST + timedelta(days=begin))
+        if said is None and first_said(db, SAID, since=since) is not None:
+            said = done - before
+        if first_said(db, ALARM, since=since) is not None:
+            found = done - before
     db.close()
     shutil.rmtree(folder)
-    return None if found is None else done - before
+    return found, said
 
 
 def one_night(
@@ -200,13 +211,14 @@ def values(row: pd.Series) -> dict[str, Any]:
     return {name: int(row[name]) if name in (*whole, "age") else float(row[name]) for name in columns}
 
 
-def first_alarm(db: Database, *, since: date = FIRST) -> str | None:
-    """The first night from this one on whose report carries the alarm."""
+def first_said(db: Database, kinds: tuple[str, ...], *, since: date = FIRST) -> str | None:
+    """The first night from this one on whose report says one of these of the drift."""
     for night, counts in db.execute(
         "SELECT night, counts FROM record_report WHERE kind = 'nightly' AND night >= ? ORDER BY night",
         [since.isoformat()],
     ):
-        if (json.loads(counts)["drift"] or {}).get("alarm"):
+        drift = json.loads(counts)["drift"] or {}
+        if any(drift.get(kind) for kind in kinds):
             return str(night)
     return None
 
@@ -229,13 +241,20 @@ def main() -> None:
             done.append(one.get())
             print(done[-1], flush=True)
     found = sorted(one.found_after for one in done if one.found_after is not None)
+    said = sorted(one.said_after for one in done if one.said_after is not None)
+    false, falsely = (sum(each) / len(done) for each in ([o.false_alarm for o in done], [o.said_falsely for o in done]))
     print(
         f"{len(done)} sites, {chosen.nights} nights, {sum(one.patients for one in done)} new patients: "
         f"{sum(one.changed_tiers for one in done)} tier changes without new data "
         f"({sum(one.versions_adopted for one in done) - len(done)} versions adopted after the first); "
-        f"false alarms at {sum(one.false_alarm for one in done) / len(done):.1%} of the sites; +0.10 reported within "
-        f"{SOON} patients at {len(found) / len(done):.1%} (median {found[len(found) // 2] if found else '–'})"
+        f"false alarms at {false:.1%} of the sites, drift or season said at {falsely:.1%}; "
+        f"+0.10 within {SOON} patients: alarm at {in_words(found, len(done))}, said at {in_words(said, len(done))}"
     )
+
+
+def in_words(times: list[int], sites: int) -> str:
+    """At how many sites, and after how many patients at half of these."""
+    return f"{len(times) / sites:.1%} (median {times[len(times) // 2] if times else '–'})"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What a PACS has taken back by rejection notes, and whether it has restored it since.
 
-A note holds for the images that it names whether it came before or after them. It is undone by dcm4chee's own revoking
-note, and when who sent the note, or may correct it, sends an image again: with another header after the note, or as it
-was (in whatever transfer syntax) once the study had been quiet. Sooner it is one burst of sending, in whatever order,
-and a scanner that repeats itself has restored nothing. Receipts alone decide, in the order of their numbers: a clock
-may have been wrong.
+A note holds for the images that it names whether it came before or after them. Who sent it, or may correct it, undoes
+it: by dcm4chee's own revoking note, or by sending an image again, with another header after the note, or as it was (in
+whatever transfer syntax) once the study had been quiet. Sooner it is one burst of sending, in whatever order, and a
+scanner that repeats itself has restored nothing. Receipts alone decide, in the order of their numbers: a clock may have
+been wrong.
 """
 
 from collections import Counter
@@ -89,13 +89,13 @@ def _notes(db: Database, settings: Dicom, uid: str) -> list[Note]:
 
 def rejected(notes: Iterable[Note], receipts: Sequence[ImageReceipt], settings: Dicom) -> str | None:
     """The code by which an image is taken back now, or ``None``; both in the order of their receipts."""
-    held: dict[str, None] = {}
+    held: list[Note] = []
     for note in notes:
         if note.code == REVOKED:
-            held.clear()
+            held = [one for one in held if not any(_may_restore(sender, one, settings) for sender in note.senders)]
         elif note.code != RETENTION_EXPIRED and not _restored(note, receipts, settings):
-            held[note.code] = None
-    return max(held, key=lambda code: STRENGTH.get(code, 0), default=None)
+            held.append(note)
+    return max((one.code for one in held), key=lambda code: STRENGTH.get(code, 0), default=None)
 
 
 def _restored(note: Note, receipts: Sequence[ImageReceipt], settings: Dicom) -> bool:

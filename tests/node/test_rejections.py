@@ -245,6 +245,8 @@ def test_who_has_sent_a_note_may_restore(noted_by: str | None, sent_by: str | No
     for header, minutes in (("one", 5), ("another", 0.1)):
         again = ImageReceipt(header=header, place=2, at=at(minutes), sender=who[sent_by])
         assert rejected([noted], [*receipts, again], settings) == code
+    revoking = Note(code="revoked", place=2, at=at(5), senders={who[sent_by]})
+    assert rejected([noted, revoking], receipts, settings) == code
 
 
 def test_copies_that_come_late_and_scanners_that_repeat_themselves_restore_nothing(world: World):

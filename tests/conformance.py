@@ -22,7 +22,7 @@ from pynetdicom.presentation import PresentationContext
 
 from analytics.vbq.header import MR_IMAGES
 from node.clock import now
-from node.dicom import association, commitment, dimse, frames, native_pixels, reader, rejection, upper_layer
+from node.dicom import association, commitment, contrast, dimse, frames, native_pixels, reader, rejection, upper_layer
 from node.dicom.contexts import (
     LOSSLESS,
     LOSSY,
@@ -53,7 +53,7 @@ from node.settings import Dicom, Hl7, Hl7Receiver, Settings
 from node.tls import CIPHERS
 from tests.node import result_samples
 
-CODE_OF_READERS = (reader, frames, rejection, native_pixels)
+CODE_OF_READERS = (reader, contrast, frames, rejection, native_pixels)
 """The modules that read data sets."""
 SPELT_OF_PARTS = ("SeriesDate", "SeriesTime", "StudyTime", "AcquisitionDate", "AcquisitionTime")
 """Keywords that the reader puts together (``_moment``)."""

@@ -8,7 +8,7 @@ write a placeholder, also where nothing stood.
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
@@ -59,14 +59,16 @@ WITHOUT_MARK = str.maketrans("đłøı", "dloi")
 """Letters whose mark Unicode does not take apart."""
 
 
-def contrast_of(elements: Mapping[str, str]) -> Contrast:
-    """What the contrast elements of one image say, by name; those that are empty are left out.
+def contrast_of(elements: Iterable[tuple[str, str]]) -> Contrast:
+    """What the contrast elements of one image say, each with its name; those that are empty are left out.
 
     An agent that is denied while another element tells of one is unknown: one of the two was forgotten.
     """
-    agent = agent_of(elements.get(AGENT, ""))
-    others = [_other(value) for name, value in elements.items() if name != AGENT]
-    if Contrast.GIVEN in others and agent is Contrast.NONE and _plain(elements.get(AGENT, "")):
+    pairs = list(elements)
+    agents = [text for name, text in pairs if name == AGENT]
+    agent = most(map(agent_of, agents))
+    others = [_other(text) for name, text in pairs if name != AGENT]
+    if Contrast.GIVEN in others and agent is Contrast.NONE and any(map(_plain, agents)):
         return Contrast.UNKNOWN
     return most((agent, *others))
 

@@ -51,7 +51,9 @@ class ImageHeader:
     rescale_slope: float | None
     rescale_intercept: float | None
     contrast_elements: tuple[tuple[str, str], ...] = ()
-    """What is said of a contrast agent beside its name: (what, text), such as its volume; what is empty is not here."""
+    """What elements say of a contrast agent: (what, text), such as its volume; what is empty is not here."""
+    contrast_told: tuple[tuple[str, str], ...] = ()
+    """What comments and procedures tell of one: (where, value of :class:`analytics.vbq.contrast.Contrast`)."""
     bits_stored: int | None = None
     derivation: str | None = None
     """Derivation Description: what was done to the pixels."""

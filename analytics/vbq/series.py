@@ -12,25 +12,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytics.reasons import Reason, Value
-from analytics.vbq.contrast import AGENT, Contrast, contrast_of, most
+from analytics.vbq.contrast import AGENT, Contrast, agent_of, contrast_of, most
 from analytics.vbq.criterion import Criterion
 from analytics.vbq.foreign import PARALLEL_COSINE, foreign_images, not_original, stack_normal, unit_normal
 from analytics.vbq.header import MR_IMAGES, ImageHeader
 from analytics.vbq.parts import named_parts
 from analytics.vbq.protocol import SAME, Protocol, consensus, consensus_number, protocol_of
 from analytics.vbq.reworked import doubts_of_pixels
+from analytics.vbq.told import (
+    OF_IMAGE,
+    OF_SEQUENCE,
+    examination_with,
+    given_in,
+    told,
+    told_of_series,
+    words_of_contrast,
+)
+from analytics.vbq.weighting import perhaps_gradient_echo, t1_weighted
 
 SAGITTAL_COSINE = 0.8
 """A slice normal within 37° of the patient's left-right axis makes a series sagittal: scoliosis and careless
 positioning stay far below it, axial and coronal series far above."""
-MAX_T1_TR_MS = 1200.0
-MAX_T1_TE_MS = 30.0
-"""Limits beyond which a spin echo is proton-density or T2-weighted. Wide on purpose: a narrower accepted range only
-warns."""
-GRADIENT_ECHO = re.compile(r"\*?(?:t?fl|t?fi|me|de|ep|swi)[23]d")
-"""How names of sequences of gradient echoes begin (one maker's), whatever Scanning Sequence says."""
-MIN_FLAIR_TI_MS = 400.0
-"""Least inversion time of a T1 FLAIR, in ms: 600–1,200 at 1.5 and 3 T; that of a STIR, which nulls fat, is 110–250."""
 MINIMUM_SLICES = 5
 """A lumbar stack has 11–17 slices; fewer than 5 positions are a localiser or a fragment."""
 
@@ -43,21 +45,8 @@ FAT_SUPPRESSED = re.compile(
 """Also the parts of a chemical-shift series: water alone is marrow without its fat."""
 NOT_FAT_SUPPRESSED = re.compile(r"(?<![a-z])(?:no|non|without|w/?o|ohne|sans|sin|senza)[\s_.-]*(?:fs|fat\w*)(?![a-z])")
 LOCALISER_WORDS = frozenset({"loc", "localizer", "localiser", "scout", "survey", "surview", "topogram", "planscan"})
-AFTER_CONTRAST = re.compile(
-    r"(?<![a-z])(?:gd|gad|gado\w*|dotarem|magnevist|prohance|clariscan|km|mdc|civ|ce|inj|inject\w*|enhanced|tehoste\w*|"
-    r"post(?:[\s_.-]*(?:gd|gad\w*|con\w*|kon\w*|km|iv))?|po[\s_.-]*kl|kontra[sś]\w*|contr(?:ast\w*)?)"
-    r"(?![a-z])|контраст|(?<!без )(?<!\w)ку(?!\w)|造影|增强|増強|조영|"
-    r"\+\s*(?:c|k|gd|gad|km)(?![a-z])|(?<![a-z])c\s?\(?\+"
-)
-NOT_AFTER_CONTRAST = re.compile(
-    r"(?<![a-z])(?:no|non|without|w/?o|ohne|sans|sin|senza|sem|zonder|bez|uten|utan|uden|pre)[\s_.-]*(?:iv[\s_.-]*)?"
-    r"(?:contrast\w*|kontrast\w*|con|contr|gado\w*|gad|gd|km|kl|mdc|inj\w*|c)(?![a-z])|(?<![a-z])post[\s_.-]*op|"
-    r"(?<![a-z])(?:km|kontrast\w*|contrast)[\s_.-]*(?:frei|arm|free|optimi[sz]ed)(?![a-z])|kontrastarm|"
-    r"без (?:контраст\w*|ку)|造影(?:なし|前)|造影剤なし|비조영|未增强|无增强"
-)
 T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
-OTHER_WEIGHTING = re.compile(r"(?<![a-z0-9])(?:t2|pd|flair|proton\w*|dwi|diff\w*|adc|swi|myelo\w*)(?![a-z0-9])")
-DOUBTS = frozenset({"contrast-unknown", "images-foreign"})
+DOUBTS = frozenset({"contrast-unknown", "contrast-told", "images-foreign"})
 """Codes of what speaks neither for nor against a series, but for a person to look at it."""
 WIDE_STEP = 1.5
 """A step this many times the usual one has room for a slice that is not there."""
@@ -82,6 +71,8 @@ class Verdict:
     """Images that are not of its kind; nothing else here looks at them, and none is measured."""
     doubts: tuple[Reason, ...] = ()
     """What a person must know before a score of it is used."""
+    examined_with_contrast: tuple[str, ...] = ()
+    """Where it is told that the examination was one with contrast, of which the series itself says nothing."""
 
     @property
     def ranked(self) -> tuple[Criterion, ...]:
@@ -113,14 +104,15 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
     texts = _own_texts(images)
     words = frozenset(word for text in texts for word in re.split(r"[^a-z0-9]+", text) if word)
     fat = _fat_saturation(images, texts)
-    contrast = _contrast(images, texts)
+    told_at = _told(images)
+    contrast = _contrast(images, texts, told_at)
     positions = _positions_mm(images)
     missing = missing_slices(
         positions,
         thickness_mm=consensus_number(image.slice_thickness_mm for image in images),
         stated_step_mm=consensus_number(image.spacing_between_slices_mm for image in images),
     )
-    lumbar, weighting = _lumbar(images), _t1_weighted(images, texts)
+    lumbar, weighting = _lumbar(images), t1_weighted(images, texts)
     criteria = (
         _image_kind(images),
         _original(images, words),
@@ -148,8 +140,10 @@ def judge(images: Sequence[ImageHeader]) -> Verdict:
         foreign=foreign,
         doubts=(
             *(one.reason for one in criteria if one.holds is None and one.reason.code in DOUBTS),
+            *([perhaps] if (perhaps := perhaps_gradient_echo(images, texts)) else []),
             *doubts_of_pixels(images),
         ),
+        examined_with_contrast=() if _contrast_denied(images, texts, told_at) else examination_with(told_at),
     )
 
 
@@ -161,11 +155,12 @@ def choose(verdicts: Mapping[str, Verdict]) -> str | None:
 def candidates(verdicts: Mapping[str, Verdict]) -> list[str]:
     """The series of a study that may be its sagittal T1, the best first.
 
-    Better is, in this order: said by the headers rather than left to the image, not :func:`after_contrast`, without
+    Better is, in this order: said by the headers rather than left to the image, not :func:`after_contrast` and not
+    :func:`maybe_after_contrast`, without
     doubts, stated to be lumbar, within the accepted protocol, called T1, with more slices, earlier in the
     examination (an unlabelled series after contrast comes later), the smaller UID.
     """
-    late = after_contrast(verdicts)
+    late = after_contrast(verdicts).keys() | maybe_after_contrast(verdicts).keys()
     found = [uid for uid, verdict in verdicts.items() if verdict.sagittal_t1 or verdict.image_decides]
     return sorted(found, key=lambda uid: (verdicts[uid].image_decides, uid in late, *_rank(uid, verdicts[uid])))
 
@@ -176,19 +171,38 @@ def after_contrast(verdicts: Mapping[str, Verdict]) -> dict[str, int]:
     The agent may be in them as well, and no image tells: marrow and roots take it up, each in its measure. The value
     is the number of the first series with the agent; scanners number the series as they are made.
     """
-    numbers = [
-        verdict.series_number
-        for verdict in verdicts.values()
-        if verdict.protocol.contrast and verdict.series_number is not None
-    ]
-    if not numbers:
+    first = _first_after_contrast(verdicts)
+    if first is None:
         return {}
-    first = min(numbers)
     return {
         uid: first
         for uid, verdict in verdicts.items()
         if not verdict.protocol.contrast and verdict.series_number is not None and verdict.series_number > first
     }
+
+
+def maybe_after_contrast(verdicts: Mapping[str, Verdict]) -> dict[str, tuple[str, ...]]:
+    """The series of an examination with contrast that do not say whether they were made before it, by UID.
+
+    The value is where it is told. One that comes before the first series with the agent was made before it.
+    """
+    first = _first_after_contrast(verdicts)
+    return {
+        uid: verdict.examined_with_contrast
+        for uid, verdict in verdicts.items()
+        if verdict.examined_with_contrast
+        and not verdict.protocol.contrast
+        and (first is None or verdict.series_number is None or verdict.series_number > first)
+    }
+
+
+def _first_after_contrast(verdicts: Mapping[str, Verdict]) -> int | None:
+    numbers = [
+        verdict.series_number
+        for verdict in verdicts.values()
+        if verdict.protocol.contrast and verdict.series_number is not None
+    ]
+    return min(numbers, default=None)
 
 
 def _rank(uid: str, verdict: Verdict) -> tuple[bool, bool, int, bool, int, float, str]:
@@ -251,38 +265,6 @@ def _sagittal(images: Sequence[ImageHeader]) -> Criterion:
     return Criterion(holds=True, reason=Reason("sagittal", {"off_axis_deg": off_axis}))
 
 
-def _t1_weighted(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
-    if no_spin_echo := _no_spin_echo(images):
-        return Criterion(holds=False, reason=no_spin_echo)
-    tr = consensus_number(image.repetition_time_ms for image in images)
-    te = consensus_number(image.echo_time_ms for image in images)
-    times: dict[str, Value] = {"tr_ms": tr, "te_ms": te}
-    if (tr or 0.0) > MAX_T1_TR_MS or (te or 0.0) > MAX_T1_TE_MS:
-        limits: dict[str, Value] = {"max_tr_ms": MAX_T1_TR_MS, "max_te_ms": MAX_T1_TE_MS}
-        return Criterion(holds=False, reason=Reason("not-t1-weighted", {**times, **limits}))
-    if tr and te:
-        return Criterion(holds=True, reason=Reason("t1-weighted", times))
-    if any((image.repetition_time_ms and not tr) or (image.echo_time_ms and not te) for image in images):
-        return Criterion(holds=False, reason=Reason("several-weightings"))
-    if found := sorted({match.group() for text in texts for match in OTHER_WEIGHTING.finditer(text)}):
-        return Criterion(holds=False, reason=Reason("described-as-other-weighting", {"found": tuple(found)}))
-    return Criterion(holds=False, silent=True, reason=Reason("weighting-unknown"))
-
-
-def _no_spin_echo(images: Sequence[ImageHeader]) -> Reason | None:
-    """What they are instead, or ``None``."""
-    sequences = {value.upper() for image in images for value in image.scanning_sequence}
-    inversion = max((image.inversion_time_ms or 0.0 for image in images), default=0.0)
-    if "IR" in sequences or inversion > 0:
-        te = consensus_number(image.echo_time_ms for image in images)
-        if inversion >= MIN_FLAIR_TI_MS and (te or 0.0) <= MAX_T1_TE_MS:
-            return Reason("t1-flair", {"inversion_ms": inversion})
-        return Reason("inversion-recovery", {"inversion_ms": inversion})
-    names = {match.group() for image in images if (match := GRADIENT_ECHO.match((image.sequence_name or "").lower()))}
-    found = sorted((sequences & {"GR", "EP"}) | names)
-    return Reason("no-spin-echo", {"sequences": tuple(found)}) if found else None
-
-
 def _fat_saturation(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
     options = {value.upper().replace(" ", "_") for image in images for value in image.scan_options}
     if found := sorted(options & FAT_SUPPRESSING_OPTIONS):
@@ -293,16 +275,44 @@ def _fat_saturation(images: Sequence[ImageHeader], texts: Sequence[str]) -> Crit
     return Criterion(holds=True, reason=Reason("no-fat-saturation"))
 
 
-def _contrast(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterion:
-    said = most(contrast_of({AGENT: image.contrast_agent or "", **dict(image.contrast_elements)}) for image in images)
+def _contrast(images: Sequence[ImageHeader], texts: Sequence[str], told_at: Mapping[str, Contrast]) -> Criterion:
+    said = most(map(_said, images))
     if said is Contrast.GIVEN:
         return Criterion(holds=False, reason=Reason("contrast-agent-given"))
-    native_removed = [NOT_AFTER_CONTRAST.sub(" ", text) for text in texts]
-    if found := sorted({match.group().strip() for text in native_removed for match in AFTER_CONTRAST.finditer(text)}):
+    if found := sorted({word for text in texts for word in words_of_contrast(text)}):
         return Criterion(holds=False, reason=Reason("described-as-after-contrast", {"found": tuple(found)}))
-    if said is Contrast.UNKNOWN:
+    if said is Contrast.UNKNOWN or told_of_series(texts) is Contrast.UNKNOWN:
         return Criterion(holds=None, reason=Reason("contrast-unknown"))
+    if (places := given_in(told_at, OF_IMAGE)) and not _contrast_denied(images, texts, told_at):
+        return Criterion(holds=None, reason=Reason("contrast-told", {"where": places}))
     return Criterion(holds=True, reason=Reason("no-contrast-agent"))
+
+
+def _said(image: ImageHeader) -> Contrast:
+    return contrast_of(((AGENT, image.contrast_agent or ""), *image.contrast_elements))
+
+
+def _contrast_denied(images: Sequence[ImageHeader], texts: Sequence[str], told_at: Mapping[str, Contrast]) -> bool:
+    """Whether the series says of itself that there is none: by the agent, its name, or comments on its images."""
+    agents = {text for image in images for text in (image.contrast_agent, *_agents(image)) if text}
+    of_itself = [told_of_series(texts), *(told_at.get(place) for place in OF_IMAGE)]
+    return Contrast.NONE in of_itself or any(agent_of(text) is Contrast.NONE for text in agents)
+
+
+def _agents(image: ImageHeader) -> list[str]:
+    return [text for what, text in image.contrast_elements if what == AGENT]
+
+
+def _told(images: Sequence[ImageHeader]) -> dict[str, Contrast]:
+    """What texts beside the description of the series tell of a contrast agent, by where they stand."""
+    pairs = [(where, Contrast(value)) for image in images for where, value in image.contrast_told]
+    pairs += [("study description", said) for text in _texts(images, "study_description") if (said := told(text))]
+    if any(image.series_description for image in images):
+        for text in _texts(images, "protocol_name"):
+            of_series = OF_SEQUENCE.search(text) is not None
+            if (said := told(text, of_series=of_series)) is not None:
+                pairs.append(("protocol name" if of_series else "procedure codes", said))
+    return {where: most(said for other, said in pairs if other == where) for where, _ in pairs}
 
 
 def _lumbar(images: Sequence[ImageHeader]) -> Criterion:

@@ -39,8 +39,10 @@ SEQUENCES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
 class Frame:
     """The elements of one frame: its own, then those of all frames, then those of the object."""
 
-    def __init__(self, layers: Sequence[Dataset]) -> None:
+    def __init__(self, layers: Sequence[Dataset], groups: Dataset) -> None:
         self._layers = layers
+        self.groups = groups
+        """Its own functional groups."""
 
     def get(self, keyword: str, /) -> object:
         """The value that a single-frame image would have, or ``None``."""
@@ -69,7 +71,7 @@ def frames_of(dataset: Dataset) -> list[Frame]:
     Raises whatever pydicom raises for functional groups that it cannot make sense of.
     """
     shared = [layer for item in dataset.get(SHARED) or () for layer in _groups(item)]
-    return [Frame([*_groups(item), *shared, dataset]) for item in dataset.get(PER_FRAME) or ()]
+    return [Frame([*_groups(item), *shared, dataset], item) for item in dataset.get(PER_FRAME) or ()]
 
 
 def _groups(item: Dataset) -> list[Dataset]:

@@ -9,17 +9,16 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
@@ -27,7 +26,9 @@ from analytics.reasons import Reason
 from analytics.vbq.header import ImageHeader
 from node.dicom.content import content_faults
 from node.dicom.contexts import LOSSY
-from node.dicom.frames import PER_FRAME, Frame, frames_of
+from node.dicom.contrast import OfContrast, of_contrast
+from node.dicom.elements import Elements, clean, items_of, text_of, texts_of, value_of
+from node.dicom.frames import PER_FRAME, SHARED, Frame, frames_of
 from node.dicom.header import MAX_FRAMES, Header, Slice
 from node.dicom.native_pixels import made_native
 from node.dicom.part10 import require_bounded
@@ -38,41 +39,14 @@ from node.names import PersonName
 MAX_UID_LENGTH = 64
 MAX_INTEGER = 2**31 - 1
 """Largest of DICOM's integer strings (PS3.5, table 6.2-1); the database takes no number of any length, either."""
-CODE_EXTENSION = re.compile(r"\x1b[\x20-\x2f]*[\x30-\x7e]")
-"""An escape sequence of ISO 2022 that names a character set (PS3.5, 6.1.2.5): what is left of one says nothing."""
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 """Stands for bytes that are not of the character set that the image names."""
 
 MAX_PIXELS = 8192 * 8192
 """Largest slice, in pixels; a few bytes of a compressed image can claim any number of them."""
 
-CONTRAST_ELEMENTS = {
-    "volume": "ContrastBolusVolume",
-    "total dose": "ContrastBolusTotalDose",
-    "route": "ContrastBolusRoute",
-    "start time": "ContrastBolusStartTime",
-    "stop time": "ContrastBolusStopTime",
-    "flow rate": "ContrastFlowRate",
-    "flow duration": "ContrastFlowDuration",
-    "ingredient": "ContrastBolusIngredient",
-    "concentration": "ContrastBolusIngredientConcentration",
-    "relaxivity": "ContrastBolusT1Relaxivity",
-    "administered": "ContrastBolusAgentAdministered",
-    "detected": "ContrastBolusAgentDetected",
-}
-"""Elements that tell of a contrast agent whose name may be empty (PS3.3, C.7.6.4; of frames C.7.6.16.2.12)."""
-
 PLACEHOLDER_YEARS = frozenset({MINYEAR, MAXYEAR})
 """The first and the last of the calendar stand for no date; some of their moments have none in another time zone."""
-
-T = TypeVar("T")
-
-
-class Elements(Protocol):
-    """Something that has elements: a data set, or a frame of one."""
-
-    def get(self, keyword: str, /) -> object: ...
-
 
 # pydicom logs the values that it stumbles over, and a value may be a patient's name or number.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -91,6 +65,7 @@ def read_header(path: Path) -> Header:
     dataset = _read(path, stop_before_pixels=True)
     with _quiet():
         number = _number_of_frames(dataset)
+        of_object = of_contrast(dataset)
         return Header(
             sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
             series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
@@ -102,10 +77,10 @@ def read_header(path: Path) -> Header:
             sex=_sex(dataset),
             names=tuple(_names(dataset)),
             study_date=_date(dataset, "StudyDate"),
-            accession_number=_text(dataset, "AccessionNumber"),
+            accession_number=text_of(dataset, "AccessionNumber"),
             began_at=_began_at(dataset),
-            image=_image_header(dataset),
-            frames=() if number > MAX_FRAMES else tuple(_image_header(frame) for frame in _frames(dataset)),
+            image=_image_header(dataset, of_object),
+            frames=() if number > MAX_FRAMES else tuple(_frame_headers(dataset, of_object)),
             lossy=_is_lossy(dataset),
             rejection=_rejection(dataset),
             frames_left_out=number if number > MAX_FRAMES else 0,
@@ -253,7 +228,7 @@ def _frame_pixels(dataset: Dataset, frames: Sequence[int | None]) -> Iterator["N
 
 def _number_of_frames(dataset: Dataset) -> int:
     """By what it says and by what it describes, whichever is more."""
-    described = _value(dataset, PER_FRAME, lambda items: len(items) if isinstance(items, Sized) else 0)
+    described = value_of(dataset, PER_FRAME, lambda items: len(items) if isinstance(items, Sized) else 0)
     return max(_integer(dataset, "NumberOfFrames") or 1, described or 0)
 
 
@@ -340,18 +315,24 @@ def _quiet() -> warnings.catch_warnings:
     return warnings.catch_warnings(action="ignore")
 
 
-def _image_header(dataset: Elements) -> ImageHeader:
+def _frame_headers(dataset: Dataset, of_object: OfContrast) -> Iterator[ImageHeader]:
+    frames = _frames(dataset)
+    shared = sum((of_contrast(item) for item in dataset.get(SHARED) or ()), of_object)
+    return (_image_header(frame, shared + of_contrast(frame.groups)) for frame in frames)
+
+
+def _image_header(dataset: Elements, contrast: OfContrast) -> ImageHeader:
     return ImageHeader(
-        sop_class_uid=_text(dataset, "SOPClassUID") or "",
-        modality=_text(dataset, "Modality"),
-        image_type=_texts(dataset, "ImageType"),
+        sop_class_uid=text_of(dataset, "SOPClassUID") or "",
+        modality=text_of(dataset, "Modality"),
+        image_type=texts_of(dataset, "ImageType"),
         orientation=_numbers(dataset, "ImageOrientationPatient"),
         position_mm=_numbers(dataset, "ImagePositionPatient"),
         pixel_spacing_mm=_numbers(dataset, "PixelSpacing"),
         rows=_integer(dataset, "Rows"),
         columns=_integer(dataset, "Columns"),
         samples_per_pixel=_integer(dataset, "SamplesPerPixel"),
-        photometric=_text(dataset, "PhotometricInterpretation"),
+        photometric=text_of(dataset, "PhotometricInterpretation"),
         slice_thickness_mm=_number(dataset, "SliceThickness"),
         spacing_between_slices_mm=_number(dataset, "SpacingBetweenSlices"),
         repetition_time_ms=_number(dataset, "RepetitionTime"),
@@ -361,63 +342,39 @@ def _image_header(dataset: Elements) -> ImageHeader:
         flip_angle_deg=_number(dataset, "FlipAngle"),
         pixel_bandwidth_hz=_number(dataset, "PixelBandwidth"),
         field_strength_t=_number(dataset, "MagneticFieldStrength"),
-        scanning_sequence=_texts(dataset, "ScanningSequence"),
-        sequence_variant=_texts(dataset, "SequenceVariant"),
-        scan_options=_texts(dataset, "ScanOptions"),
-        sequence_name=_text(dataset, "SequenceName"),
-        contrast_agent=_contrast_agent(dataset),
-        body_part=_text(dataset, "BodyPartExamined"),
-        study_description=_text(dataset, "StudyDescription"),
-        series_description=_text(dataset, "SeriesDescription"),
-        protocol_name=_text(dataset, "ProtocolName"),
+        scanning_sequence=texts_of(dataset, "ScanningSequence"),
+        sequence_variant=texts_of(dataset, "SequenceVariant"),
+        scan_options=texts_of(dataset, "ScanOptions"),
+        sequence_name=text_of(dataset, "SequenceName") or text_of(dataset, "PulseSequenceName"),
+        contrast_agent=contrast.agent,
+        body_part=text_of(dataset, "BodyPartExamined"),
+        study_description=text_of(dataset, "StudyDescription"),
+        series_description=text_of(dataset, "SeriesDescription"),
+        protocol_name=text_of(dataset, "ProtocolName"),
         series_number=_integer(dataset, "SeriesNumber"),
-        manufacturer=_text(dataset, "Manufacturer"),
-        model=_text(dataset, "ManufacturerModelName"),
-        station=_text(dataset, "StationName"),
-        device_serial=_text(dataset, "DeviceSerialNumber"),
-        coil=_text(dataset, "ReceiveCoilName"),
+        manufacturer=text_of(dataset, "Manufacturer"),
+        model=text_of(dataset, "ManufacturerModelName"),
+        station=text_of(dataset, "StationName"),
+        device_serial=text_of(dataset, "DeviceSerialNumber"),
+        coil=text_of(dataset, "ReceiveCoilName"),
         rescale_slope=_number(dataset, "RescaleSlope"),
         rescale_intercept=_number(dataset, "RescaleIntercept"),
-        contrast_elements=_contrast_elements(dataset),
+        contrast_elements=contrast.elements,
+        contrast_told=contrast.told,
         bits_stored=_integer(dataset, "BitsStored"),
-        derivation=_text(dataset, "DerivationDescription"),
-        conversion_type=_text(dataset, "ConversionType"),
-        lossy_ratio=_value(dataset, "LossyImageCompressionRatio", lambda value: math.prod(map(_float, _items(value)))),
-        burned_in=_text(dataset, "BurnedInAnnotation"),
+        derivation=text_of(dataset, "DerivationDescription"),
+        conversion_type=text_of(dataset, "ConversionType"),
+        lossy_ratio=value_of(
+            dataset, "LossyImageCompressionRatio", lambda value: math.prod(map(_float, items_of(value)))
+        ),
+        burned_in=text_of(dataset, "BurnedInAnnotation"),
     )
-
-
-def _value(dataset: Elements, keyword: str, convert: Callable[[object], T]) -> T | None:
-    """The converted value of an element, or ``None`` where it is missing, empty or makes no sense."""
-    try:
-        value = dataset.get(keyword)
-        return None if value is None else convert(value)
-    except Exception:  # noqa: BLE001  # whatever pydicom raises for a value costs that value
-        return None
-
-
-def _items(value: object) -> Iterable[object]:
-    return value if isinstance(value, MultiValue | list) else [value]
-
-
-def _clean(value: object) -> str:
-    return CODE_EXTENSION.sub("", str(value)).replace("\0", "").strip()
-
-
-def _text(dataset: Elements, keyword: str) -> str | None:
-    text = _value(dataset, keyword, lambda value: "\\".join(_clean(item) for item in _items(value)))
-    return text if text and text.strip("\\") else None
 
 
 def _identifier(dataset: Elements, keyword: str) -> str | None:
     """A text that tells patients apart: one that is only partly legible could be that of several, and is none."""
-    text = _text(dataset, keyword)
+    text = text_of(dataset, keyword)
     return None if text is None or UNDECODABLE in text else text
-
-
-def _texts(dataset: Elements, keyword: str) -> tuple[str, ...]:
-    found = _value(dataset, keyword, lambda value: tuple(_clean(item) for item in _items(value)))
-    return tuple(item for item in found or () if item)
 
 
 def _float(value: object) -> float:
@@ -428,11 +385,11 @@ def _float(value: object) -> float:
 
 
 def _number(dataset: Elements, keyword: str) -> float | None:
-    return _value(dataset, keyword, _float)
+    return value_of(dataset, keyword, _float)
 
 
 def _numbers(dataset: Elements, keyword: str) -> tuple[float, ...] | None:
-    return _value(dataset, keyword, lambda value: tuple(_float(item) for item in _items(value)))
+    return value_of(dataset, keyword, lambda value: tuple(_float(item) for item in items_of(value)))
 
 
 def _whole(value: object) -> int:
@@ -443,12 +400,12 @@ def _whole(value: object) -> int:
 
 
 def _integer(dataset: Elements, keyword: str) -> int | None:
-    return _value(dataset, keyword, _whole)
+    return value_of(dataset, keyword, _whole)
 
 
 def _day(value: object) -> date:
     # ACR-NEMA wrote 2026.11.23; DICOM writes 20261123; some systems write 2026-11-23.
-    digits = re.sub(r"(?<=\d)[.-](?=\d)", "", _clean(value))
+    digits = re.sub(r"(?<=\d)[.-](?=\d)", "", clean(value))
     if len(digits) != 8 or not digits.isdigit():
         raise ValueError("not a date")
     found = date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
@@ -458,12 +415,12 @@ def _day(value: object) -> date:
 
 
 def _date(dataset: Dataset, keyword: str) -> date | None:
-    return _value(dataset, keyword, _day)
+    return value_of(dataset, keyword, _day)
 
 
 def _names(dataset: Dataset) -> list[PersonName]:
     """Every name of the patient, by component group (alphabetic, ideographic, phonetic)."""
-    texts = [_texts(dataset, keyword) for keyword in ("PatientName", "OtherPatientNames", "PatientBirthName")]
+    texts = [texts_of(dataset, keyword) for keyword in ("PatientName", "OtherPatientNames", "PatientBirthName")]
     groups = [group.split("^") for text in texts for one in text for group in _as_utf_8(one).split("=")]
     return [
         PersonName(family=parts[0], given=" ".join(parts[1:3]))
@@ -482,7 +439,7 @@ def _as_utf_8(text: str) -> str:
 
 def _time_of_day(value: object) -> time:
     # ACR-NEMA wrote 09:30:00; DICOM writes 093000.ffffff, or fewer digits from the right.
-    whole = _clean(value).replace(":", "").partition(".")[0]
+    whole = clean(value).replace(":", "").partition(".")[0]
     if len(whole) not in (2, 4, 6) or not whole.isdigit():
         raise ValueError("not a time of day")
     hour, minute, second = (int(whole[place : place + 2] or 0) for place in (0, 2, 4))
@@ -490,7 +447,7 @@ def _time_of_day(value: object) -> time:
 
 
 def _offset(value: object) -> timezone:
-    text = _clean(value)
+    text = clean(value)
     if len(text) != 5 or text[0] not in "+-" or not text[1:].isdigit():
         raise ValueError("not an offset")
     return timezone((1 if text[0] == "+" else -1) * timedelta(hours=int(text[1:3]), minutes=int(text[3:])))
@@ -509,34 +466,16 @@ def _began_at(dataset: Dataset) -> datetime | None:
 
 def _moment(dataset: Dataset, name: str) -> datetime | None:
     """Date and time of the study, the series or the acquisition; where none of its own is given, the study's date."""
-    day = _date(dataset, f"{name}Date" if _text(dataset, f"{name}Date") else "StudyDate")
-    moment = _value(dataset, f"{name}Time", _time_of_day)
+    day = _date(dataset, f"{name}Date" if text_of(dataset, f"{name}Date") else "StudyDate")
+    moment = value_of(dataset, f"{name}Time", _time_of_day)
     if day is None or moment is None or moment == time():
         return None
-    return datetime.combine(day, moment, _value(dataset, "TimezoneOffsetFromUTC", _offset))
+    return datetime.combine(day, moment, value_of(dataset, "TimezoneOffsetFromUTC", _offset))
 
 
 def _sex(dataset: Dataset) -> str | None:
-    sex = (_text(dataset, "PatientSex") or "").upper()
+    sex = (text_of(dataset, "PatientSex") or "").upper()
     return sex if sex in {"F", "M", "O"} else None
-
-
-def _contrast_agent(dataset: Elements) -> str | None:
-    return _text(dataset, "ContrastBolusAgent") or _value(dataset, "ContrastBolusAgentSequence", _coded)
-
-
-def _contrast_elements(dataset: Elements) -> tuple[tuple[str, str], ...]:
-    """What is said of a contrast agent beside its name; a route may be a code, too."""
-    said = {what: _text(dataset, keyword) for what, keyword in CONTRAST_ELEMENTS.items()}
-    said["route"] = said["route"] or _value(dataset, "ContrastBolusAdministrationRouteSequence", _coded)
-    return tuple((what, text) for what, text in said.items() if text)
-
-
-def _coded(items: object) -> str | None:
-    """The meaning of the first code of a sequence; ``None`` where the sequence is empty."""
-    if not isinstance(items, Sequence) or not items:
-        return None
-    return _text(items[0], "CodeMeaning") or "coded"
 
 
 def _rejection(dataset: Dataset) -> Rejection | None:
@@ -547,11 +486,11 @@ def _rejection(dataset: Dataset) -> Rejection | None:
 def _is_lossy(dataset: Dataset) -> bool:
     """By its transfer syntax, or by Lossy Image Compression (0028,2110), which stays for ever (PS3.3, C.7.6.1.1.5)."""
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    return syntax in LOSSY or _text(dataset, "LossyImageCompression") == "01"
+    return syntax in LOSSY or text_of(dataset, "LossyImageCompression") == "01"
 
 
 def _uid(dataset: Dataset, keyword: str) -> str:
-    uid = _text(dataset, keyword)
+    uid = text_of(dataset, keyword)
     if uid is None:
         raise DicomReadError(Reason("element-missing", {"keyword": keyword}))
     if len(uid) > MAX_UID_LENGTH or not set(uid) <= set("0123456789."):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analytics.reasons import Reason
 from analytics.records import MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, Beside, SagittalImage
-from analytics.vbq.series import MINIMUM_SLICES, Verdict, after_contrast, candidates, judge
+from analytics.vbq.series import MINIMUM_SLICES, Verdict, after_contrast, candidates, judge, maybe_after_contrast
 from node.dicom.stack import Place, Stack, StoredImage, read_stacks
 from node.errors import DecodingError
 from node.measure.decoding import read_slices
@@ -83,8 +83,11 @@ def in_order(series: Mapping[str, StudySeries]) -> list[StudySeries]:
 
 def doubts_of_order(series: Mapping[str, StudySeries]) -> dict[str, Reason]:
     """What the other series of a study give to doubt about a candidate, by the UID of the candidate."""
-    late = after_contrast({uid: one.verdict for uid, one in series.items()})
-    return {one.uid: Reason("after-contrast", {"series": late[one.uid]}) for one in in_order(series) if one.uid in late}
+    verdicts = {uid: one.verdict for uid, one in series.items()}
+    late, maybe = after_contrast(verdicts), maybe_after_contrast(verdicts)
+    doubts = {uid: Reason("contrast-of-examination", {"where": places}) for uid, places in maybe.items()}
+    doubts |= {uid: Reason("after-contrast", {"series": first}) for uid, first in late.items()}
+    return {one.uid: doubts[one.uid] for one in in_order(series) if one.uid in doubts}
 
 
 def measure_study(

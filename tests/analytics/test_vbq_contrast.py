@@ -61,7 +61,7 @@ def test_the_name_of_an_agent_is_read_as_people_write_it(texts: str, said: Contr
     ],
 )
 def test_every_element_of_contrast_counts(elements: dict[str, str], said: Contrast):
-    assert contrast_of(elements) is said
+    assert contrast_of(elements.items()) is said
 
 
 def test_one_image_decides_for_the_series():

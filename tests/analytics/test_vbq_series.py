@@ -58,6 +58,13 @@ T1 = ImageHeader(
 )
 
 
+NAMELESS = {
+    "scanning_sequence": ("RM",), "sequence_name": None, "series_description": "T1 SAG", "protocol_name": None,
+    "flip_angle_deg": 90.0,
+}  # fmt: skip
+"""What nothing says to be a spin echo."""
+
+
 def stack(slices: int = 11, **changes: object) -> list[ImageHeader]:
     """A stack along the left-right axis, 4.8 mm apart."""
     image = replace(T1, **changes)
@@ -106,6 +113,11 @@ def test_a_sagittal_t1_is_one_and_says_why():
         ({"scanning_sequence": ("GR",)}, "scanning sequence is GR"),
         ({"sequence_name": "*fl2d1"}, "scanning sequence is "),
         ({"sequence_name": "tfl3d1_ns", "scanning_sequence": ()}, "scanning sequence is "),
+        ({"series_description": "T1 VIBE SAG", "scanning_sequence": ("RM",)}, "scanning sequence is vibe"),
+        ({"series_description": "SAG T1 FSPGR", "scanning_sequence": ()}, "scanning sequence is fspgr"),
+        ({"series_description": "T1_FFE_SAG", "scanning_sequence": ("RM",)}, "scanning sequence is ffe"),
+        ({"protocol_name": "t1_fl2d_sag", "scanning_sequence": ("RM",)}, "scanning sequence is fl2d"),
+        ({"sequence_name": "fgre", "scanning_sequence": ("RM",)}, "scanning sequence is fgre"),
         ({"scan_options": ("SAT1", "FS")}, "fat-saturated: scan options FS"),
         ({"series_description": "T1 TSE SAG FS"}, "described as fat-saturated (fs)"),
         ({"series_description": "t1_tse_dixon_sag_W"}, "described as fat-saturated (dixon)"),
@@ -155,6 +167,7 @@ def test_what_speaks_against(changes: dict[str, object], against: str):
         {"series_description": "T1 SAG without fatsat"},
         {"series_description": "T1 SAG POST OP"},
         {"series_description": "SAG T1", "protocol_name": "L-SPINE W/WO CONTRAST"},  # the whole examination's
+        {"series_description": "T1 SAG", "protocol_name": "LSPINE WITH GRE"},  # the whole examination's
         {"scanning_sequence": (), "sequence_variant": (), "scan_options": ()},
         {"image_type": ("ORIGINAL", "PRIMARY", "M_SE", "M", "SE")},  # Philips
         {"body_part": "SPINE", "study_description": None},
@@ -324,6 +337,48 @@ def test_the_reason_has_its_code(changes: dict[str, object], code: str):
     verdict = judged(**changes)
     assert not verdict.sagittal_t1
     assert code in [one.reason.code for one in verdict.criteria if one.holds is False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        # Gradient echoes with T1 contrast: TR 100–250, TE 4–5 (in phase at 1.5 T), 70–80°, or 3D with 10–30°.
+        ({"flip_angle_deg": 30.0}, "flip-angle-small"),
+        ({"flip_angle_deg": 30.0, "scanning_sequence": ("RM",)}, "flip-angle-small"),
+        ({"flip_angle_deg": 50.0}, "flip-angle-small"),
+        ({"flip_angle_deg": 75.0, "scanning_sequence": ("RM",)}, "flip-angle-small"),
+        ({"flip_angle_deg": 75.0, "scanning_sequence": (), "series_description": "t1_sag"}, "flip-angle-small"),
+        ({**NAMELESS, "echo_time_ms": 4.8}, "spin-echo-unsaid"),
+        ({**NAMELESS, "repetition_time_ms": 180.0}, "spin-echo-unsaid"),
+        ({**NAMELESS, "sequence_variant": ("SS", "SP")}, "spin-echo-unsaid"),
+    ],
+)
+def test_what_may_be_a_gradient_echo_waits_for_a_person(changes: dict[str, object], code: str):
+    verdict = judged(**changes)
+    assert verdict.sagittal_t1
+    assert [one.code for one in verdict.doubts] == [code]
+
+
+def test_one_image_with_the_flip_angle_of_a_gradient_echo_is_enough():
+    images = stack(10)
+    images[4] = replace(images[4], flip_angle_deg=20.0)
+    assert [one.code for one in judge(images).doubts] == ["flip-angle-small"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"flip_angle_deg": 180.0},
+        {"flip_angle_deg": 90.0, "scanning_sequence": ("RM",)},
+        {"flip_angle_deg": 70.0},  # Philips, 3 T: the excitation of a spin echo is reduced
+        {"flip_angle_deg": 0.0},  # not filled in
+        {"flip_angle_deg": None, "scanning_sequence": ()},
+        {"echo_time_ms": 4.9},  # it is said to be a spin echo
+        NAMELESS,
+    ],
+)
+def test_flip_angles_and_times_of_spin_echoes_are_no_doubt(changes: dict[str, object]):
+    assert judged(**changes).doubts == ()
 
 
 @pytest.mark.parametrize("text", ["ANONYMIZED", "unknown", "REMOVED"])

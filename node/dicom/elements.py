@@ -31,6 +31,8 @@ def items_of(value: object) -> Iterable[object]:
 
 
 def clean(value: object) -> str:
+    if isinstance(value, bytes):
+        raise TypeError("a text of more than 64 kB, of which the type is unknown")
     return CODE_EXTENSION.sub("", str(value)).replace("\0", "").strip()
 
 

@@ -17,7 +17,7 @@ from analytics.reasons import Reason
 from analytics.vbq.criterion import Criterion
 from analytics.vbq.header import ImageHeader
 from analytics.vbq.protocol import consensus, scanner_stratum, to_json_dict
-from node.clock import to_text
+from node.clock import from_text, to_text
 from node.dicom.header import MAX_FRAMES, Header, header_from_json, header_to_json
 from node.dicom.part10 import misnamed
 from node.dicom.reader import read_header
@@ -46,6 +46,7 @@ from node.store.public_id import public_id_of
 from node.store.reasons import loaded, stored, stored_verdict
 from node.store.removed import kept_header, put_back_measurements
 
+ONE_DAY = timedelta(days=1)
 BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""
 
@@ -267,7 +268,7 @@ def _catalogue(db: Database, settings: Settings, uid: str) -> None:
     candidates = [one.uid for one in in_order(series)]
     inputs, doubts = inputs_hash(series), doubts_of_order(series)
     with writing(db):
-        _store_problems(db, uid, series.values(), patient)
+        _store_problems(db, uid, series.values(), patient, images, settings)
         _store_claims(db, settings, uid, series.values(), patient)
         for one in series.values():
             take_away(db, one.uid)
@@ -399,7 +400,14 @@ def _number(header: Header, settings: Settings) -> str | None:
     )
 
 
-def _store_problems(db: Database, study_uid: str, series: Iterable[StudySeries], patient: _Patient) -> None:
+def _store_problems(
+    db: Database,
+    study_uid: str,
+    series: Iterable[StudySeries],
+    patient: _Patient,
+    images: Iterable[ReceivedImage],
+    settings: Settings,
+) -> None:
     forget_problems(db, "catalogue", "study", study_uid)
     found: list[Reason] = []
     if patient.contradictions:
@@ -412,8 +420,25 @@ def _store_problems(db: Database, study_uid: str, series: Iterable[StudySeries],
         frames = sum(image.header.frames_left_out for image in one.images)
         if frames and any(image.header.image.modality == "MR" for image in one.images):
             found.append(Reason("too-many-frames", {"series": one.uid, "frames": frames, "limit": MAX_FRAMES}))
+    found += _dated_ahead(images, settings)
     for reason in found:
         note_problem(db, "catalogue", "study", study_uid, reason.code, [reason])
+
+
+def _dated_ahead(images: Iterable[ReceivedImage], settings: Settings) -> list[Reason]:
+    """That MR images say they were made on a day after that on which they came: the window goes by what they say."""
+    ahead = [
+        (image.header.study_date, came)
+        for image in images
+        if image.header.image.modality == "MR" and image.header.study_date is not None
+        # A day between two time zones is no contradiction.
+        if (came := from_text(image.received_at).astimezone(settings.site.zone).date()) + ONE_DAY
+        < image.header.study_date
+    ]
+    if not ahead:
+        return []
+    said, came = min(ahead)
+    return [Reason("study-after-receipt", {"date": str(said), "received": str(came)})]
 
 
 def _row(

@@ -68,6 +68,29 @@ def test_the_first_and_the_last_day_of_the_calendar_are_no_study_date(db: Databa
 
 
 @pytest.mark.parametrize(
+    ("day", "modality", "said"),
+    [
+        ("20260303", "MR", False),  # from another time zone
+        ("20260304", "MR", True),
+        ("20270302", "MR", True),
+        ("20270302", "SR", False),
+    ],
+)
+def test_images_made_after_they_came_are_said(
+    db: Database, tmp_path: Path, day: str, modality: str, said: bool
+) -> None:
+    catalogued(db, tmp_path, StudyDate=day, Modality=modality)
+    assert [one for (one,) in db.execute("SELECT source FROM problems WHERE code = 'study-after-receipt'")] == (
+        ["study 1.2.826.0.1.3680043.8.498.1"] if said else []
+    )
+
+
+def test_a_text_of_unknown_type_is_none(db: Database, tmp_path: Path) -> None:
+    row = catalogued(db, tmp_path, PatientID="7" * 70_000)
+    assert (row["patient_id"], row["chosen"]) == (None, 1)
+
+
+@pytest.mark.parametrize(
     ("description", "postoperative"), [("L-SPINE POSTOP", 1), ("LWS Kontrolle post-op", 1), ("t1 sag post KM", 0)]
 )
 def test_descriptions_of_a_study_are_read(db: Database, tmp_path: Path, description: str, postoperative: int) -> None:

@@ -85,6 +85,7 @@ def test_images_made_after_they_came_are_said(
     )
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # of the length that is tried
 def test_a_text_of_unknown_type_is_none(db: Database, tmp_path: Path) -> None:
     row = catalogued(db, tmp_path, PatientID="7" * 70_000)
     assert (row["patient_id"], row["chosen"]) == (None, 1)

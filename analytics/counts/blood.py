@@ -345,7 +345,7 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     platelets, leukocytes = reader.cell("platelets", "absolute"), reader.leukocytes()
     nlr, nlr_notes = _nlr(reader, differential)
     plr, plr_notes = _ratio("PLR", platelets, differential.lymphocytes)
-    found = _quantities(differential, leukocytes, _monocytes_percent(reader, differential), nlr=nlr, plr=plr)
+    found = _quantities(reader, differential, platelets, nlr=nlr, plr=plr)
     impossible = contradictions(found)
     unused, doubts = _doubtful(reader.results, complete=nlr is not None and plr is not None)
     warnings = [*oddities(found), *unused]
@@ -491,12 +491,7 @@ def _monocytes_percent(reader: _Reader, differential: _Differential) -> float | 
 
 
 def _quantities(
-    differential: _Differential,
-    leukocytes: _Cell,
-    monocytes_percent: float | None,
-    *,
-    nlr: float | None,
-    plr: float | None,
+    reader: _Reader, differential: _Differential, platelets: _Cell, *, nlr: float | None, plr: float | None
 ) -> Quantities:
     counted: dict[Cell, float | None] = {
         cell: found.value for cell, found in zip(DIFFERENTIAL, differential.counted, strict=True)
@@ -508,8 +503,10 @@ def _quantities(
     return Quantities(
         counted=counted,
         percent=percent,
-        leukocytes=leukocytes.value,
-        monocytes_percent=monocytes_percent,
+        leukocytes=reader.leukocytes().value,
+        monocytes_percent=_monocytes_percent(reader, differential),
+        monocytes=reader.cell("monocytes", "absolute", {*differential.methods, "unknown"}).value,
+        platelets=platelets.value,
         indices={"nlr": nlr, "plr": plr},
     )
 

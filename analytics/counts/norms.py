@@ -20,7 +20,7 @@ from math import exp, log
 from statistics import median
 from typing import Literal
 
-from analytics.counts.plausibility import DIFFERENTIAL, MAX_PERCENT_SUM, Quantities
+from analytics.counts.plausibility import DIFFERENTIAL, MAX_PERCENT_SUM, USUAL_LEUKOCYTES_10E9_PER_L, Quantities
 from analytics.reasons import Reason
 
 Quantity = Literal["lymphocytes", "plr"]
@@ -44,7 +44,6 @@ AGREES_FACTOR = 1.5
 """Counts of two senders that are nearer than this confirm each other."""
 EXTREME_LEUKOCYTES_10E9_PER_L = 40.0
 """Leukaemia or a leukaemoid reaction: lymphocytes may be anything."""
-USUAL_LEUKOCYTES_10E9_PER_L = 7.0
 LEAST_BETWEEN = 5
 """Counts of others between two of a patient, from which on they tell that it was not the sender,"""
 MOST_ODD_BETWEEN = 0.2
@@ -70,8 +69,9 @@ MOST_MONOCYTES_PERCENT = 18.0
 LEUKOCYTES_FACTOR = 3.0
 """Leukocytes nearer to the usual than this have no power of ten amiss."""
 USUAL_PLATELETS_10E9_PER_L = 240.0
-PLATELETS_FACTOR = 8.0
-"""Platelets of the very ill are within this factor of the usual; a slip leaves it."""
+PLATELETS_FACTOR = 6.25
+"""Platelets of those who are operated are within this factor of the usual: from 1,500 × 10⁹/L on they are reduced
+first, below 40 some are given. A slip leaves it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +191,10 @@ def unlike_sender(count: Judged, norm: Norm) -> Reason | None:
         if abs(distance) > LIMIT_SD and not _explained(count, quantity, norm):
             way = "below" if distance < 0 else "above"
             return Reason("count-unlike-sender", {"what": quantity, "value": value, "way": way})
-    if count.platelets and count.platelets > PLATELETS_FACTOR * USUAL_PLATELETS_10E9_PER_L:
-        return Reason("count-unlike-sender", {"what": "platelets", "value": count.platelets, "way": "above"})
+    apart = log(count.platelets / USUAL_PLATELETS_10E9_PER_L) if count.platelets else 0.0
+    if abs(apart) > log(PLATELETS_FACTOR):
+        way = "below" if apart < 0 else "above"
+        return Reason("count-unlike-sender", {"what": "platelets", "value": count.platelets, "way": way})
     return None
 
 

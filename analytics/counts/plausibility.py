@@ -10,6 +10,7 @@ Paper, "complete blood count": neutrophils and lymphocytes make up most leukocyt
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
 
 from analytics.columns import OF_THE_PAPER, Cell
 from analytics.plausible import RANGES
@@ -22,7 +23,7 @@ LIKE_PERCENT_SUM = 60.0
 MIN_SHARE = 0.15
 """Neutrophils and lymphocytes together are at least this share of the leukocytes, but for leukaemias with almost only
 blasts and for eosinophilia: a person looks at those."""
-MIN_SHARE_OF_THREE_PERCENT = 65.0
+MIN_SHARE_OF_THREE_PERCENT = 72.0
 """Neutrophils, lymphocytes and monocytes together; the rest is more only in eosinophilia and with blasts,"""
 MIN_SHARE_OF_TWO = 0.8
 """Neutrophils and lymphocytes together where the lymphocytes are what fills the leukocytes."""
@@ -35,6 +36,13 @@ MANY_MONOCYTES_PERCENT = 15.0
 while marrow recovers,"""
 ABOVE_LYMPHOCYTES = 1.25
 """and hardly ever this many times the lymphocytes: then the two rows look exchanged."""
+USUAL_LEUKOCYTES_10E9_PER_L = 7.0
+MOST_FACTOR_BELOW, MOST_FACTOR_ABOVE = 4.0, 5.0
+"""Leukocytes this many times below and above the usual, of patients"""
+SHARES_BELOW_PERCENT, SHARES_ABOVE_PERCENT = (5.0, 70.0), (7.0, 50.0)
+"""whose lymphocytes are such a share of them, as is usual, and who are not,"""
+USUAL_PLATELETS_10E9_PER_L = (150.0, 500.0)
+"""with platelets as usual, short of marrow (chemotherapy, aplasia) or leukaemic (few or nearly only lymphocytes)."""
 SUM_TOLERANCE_SHARE = 0.05
 SUM_TOLERANCE_10E9_PER_L = 0.1
 """Largest excess of N + L over the leukocytes: the counts are rounded and may be of different channels."""
@@ -59,6 +67,9 @@ class Quantities:
     leukocytes: float | None
     indices: Mapping[str, float | None]
     monocytes_percent: float | None = None
+    monocytes: float | None = None
+    """As counted."""
+    platelets: float | None = None
 
     def expected(self, cell: Cell) -> float | None:
         """The count that the percentage stands for."""
@@ -105,7 +116,7 @@ def contradictions(found: Quantities) -> list[Reason]:
         and close(lymphocytes, found.expected("neutrophils"))
     ):
         reasons.append(Reason("counts-look-exchanged"))
-    return [*reasons, *_monocytes(found), *_indices(found)]
+    return [*reasons, *_monocytes(found), *_white_cells(found), *_indices(found)]
 
 
 def _percentages(found: Quantities) -> list[Reason]:
@@ -172,11 +183,40 @@ def _slipped(found: Quantities, cell: Cell) -> bool:
 def _monocytes(found: Quantities) -> list[Reason]:
     """Monocytes that are probably the lymphocytes, unless these are counted and confirmed."""
     monocytes, lymphocytes = found.monocytes_percent, found.percent["lymphocytes"]
+    if _fits_monocytes(found):
+        return [Reason("lymphocytes-exchanged-for-monocytes")]
     if monocytes is None or lymphocytes is None or found.confirmed("lymphocytes"):
         return []
     if monocytes < max(MANY_MONOCYTES_PERCENT, ABOVE_LYMPHOCYTES * lymphocytes):
         return []
     return [Reason("monocytes-above-lymphocytes", {"monocytes": monocytes, "lymphocytes": lymphocytes})]
+
+
+def _fits_monocytes(found: Quantities) -> bool:
+    """Whether the counted monocytes, not the lymphocytes, are what the percentage of the lymphocytes stands for."""
+    expected = found.expected("lymphocytes")
+    if _disagreement(found, "lymphocytes") is None or not close(found.monocytes, expected):
+        return False
+    if found.monocytes_percent is None or found.leukocytes is None:
+        return True
+    of_monocytes = found.leukocytes * found.monocytes_percent / 100
+    # Of monocytes without a percentage their own count stands here.
+    return close(found.monocytes, of_monocytes) or close(found.counted["lymphocytes"], of_monocytes)
+
+
+def _white_cells(found: Quantities) -> list[Reason]:
+    """Leukocytes far from the usual with all else as usual: their cells have slipped with them."""
+    if not found.leukocytes or found.platelets is None:
+        return []
+    share = found.percent["lymphocytes"]
+    share = _share(found, "lymphocytes") if share is None else share
+    apart = log(found.leukocytes / USUAL_LEUKOCYTES_10E9_PER_L)
+    low, high = SHARES_BELOW_PERCENT if apart < 0 else SHARES_ABOVE_PERCENT
+    far = abs(apart) >= log(MOST_FACTOR_BELOW if apart < 0 else MOST_FACTOR_ABOVE)
+    least, most = USUAL_PLATELETS_10E9_PER_L
+    if not far or share is None or not low <= share <= high or not least <= found.platelets <= most:
+        return []
+    return [Reason("white-cells-in-another-unit", {"leukocytes": found.leukocytes})]
 
 
 def _indices(found: Quantities) -> list[Reason]:

@@ -76,8 +76,10 @@ def test_a_unit_error_of_three_weeks_is_found_from_the_first_patient_on() -> Non
         (0.18, 240, ("lymphocytes", "below")),
         (18.0, 240, ("lymphocytes", "above")),
         (1.8, 2400, ("plr", "above")),
-        (4.0, 1900, None),  # thrombocythaemia
-        (4.0, 2000, ("platelets", "above")),
+        (3.0, 1450, None),  # thrombocythaemia
+        (4.0, 1600, ("platelets", "above")),  # 160, tenfold
+        (0.9, 42, None),
+        (1.1, 31, ("platelets", "below")),  # 310, a tenth of it: the PLR of 28 alone would pass
         (1.8, 24, ("plr", "below")),  # 10⁴/µL taken for 10⁹/L
     ],
 )

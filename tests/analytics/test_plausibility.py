@@ -6,8 +6,8 @@ from analytics.counts.plausibility import Quantities, contradictions, oddities
 
 
 def found(**numbers: float | None) -> Quantities:
-    """``n`` and ``l`` as counted, ``np`` and ``lp`` their percentages, ``w`` the leukocytes, ``p`` the platelets,
-    ``mp`` the monocytes in %.
+    """``n``, ``l`` and ``m`` as counted, ``np``, ``lp`` and ``mp`` their percentages, ``w`` the leukocytes, ``p`` the
+    platelets.
     """
     n, lymphocytes, platelets = numbers.get("n"), numbers.get("l"), numbers.get("p")
     return Quantities(
@@ -15,6 +15,8 @@ def found(**numbers: float | None) -> Quantities:
         percent={"neutrophils": numbers.get("np"), "lymphocytes": numbers.get("lp")},
         leukocytes=numbers.get("w"),
         monocytes_percent=numbers.get("mp"),
+        monocytes=numbers.get("m"),
+        platelets=platelets,
         indices={
             "nlr": n / lymphocytes if n and lymphocytes else None,
             "plr": platelets / lymphocytes if platelets and lymphocytes else None,
@@ -41,12 +43,22 @@ RIGHT = [
     {"w": 5.4, "np": 78.0, "lp": 9.0, "mp": 11.0},  # lymphopenia
     {"w": 5.4, "np": 50.0, "lp": 30.0, "mp": 17.0},  # monocytosis
     {"n": 3.0, "l": 0.35, "w": 5.4, "np": 55.6, "lp": 6.5, "mp": 34.7},  # myelomonocytic leukaemia, each number twice
+    {"n": 4.0, "l": 1.6, "m": 0.5, "w": 7.0, "np": 57.0, "lp": 28.5, "mp": 7.0},  # another channel, or by hand
+    {"n": 5.4, "l": 0.4, "m": 0.5, "w": 6.4, "np": 84.0, "lp": 6.0, "mp": 8.0},  # lymphopenia
+    {"n": 0.5, "l": 0.5, "w": 1.2, "p": 62.0},  # chemotherapy: few platelets as well
+    {"n": 0.2, "l": 1.5, "w": 1.8, "p": 240.0},  # agranulocytosis: the lymphocytes are there
+    {"n": 90.0, "l": 4.5, "w": 102.0, "p": 420.0},  # chronic myeloid leukaemia, lymphocytes 4 %
+    {"n": 16.0, "l": 15.0, "w": 34.0, "p": 260.0},
 ]
 
 
 @pytest.mark.parametrize("numbers", RIGHT)
 def test_a_count_that_can_be_is_not_held(numbers: dict[str, float]) -> None:
     assert codes(found(**numbers)) == []
+
+
+EXCHANGED = "lymphocytes-exchanged-for-monocytes"
+SLIPPED = "white-cells-in-another-unit"
 
 
 @pytest.mark.parametrize(
@@ -65,6 +77,15 @@ def test_a_count_that_can_be_is_not_held(numbers: dict[str, float]) -> None:
         ({"n": 57.0, "l": 28.5}, "counts-like-percentages"),
         ({"np": 75.0, "lp": 28.0}, "percentages-above-100"),
         ({"w": 5.4, "np": 55.6, "lp": 6.5, "mp": 34.7}, "monocytes-above-lymphocytes"),
+        # Lymphocytes and monocytes in each other's row: of both counts, of both percentages, of counts without one.
+        ({"n": 4.0, "l": 0.8, "m": 2.0, "w": 7.0, "np": 57.0, "lp": 28.5, "mp": 11.4}, EXCHANGED),
+        ({"n": 4.0, "l": 2.0, "m": 0.8, "w": 7.0, "np": 57.0, "lp": 11.4, "mp": 28.5}, EXCHANGED),
+        ({"n": 4.0, "l": 0.8, "m": 2.0, "w": 7.0, "np": 57.0, "lp": 28.5, "mp": 100 * 2 / 7}, EXCHANGED),
+        # 5.6, 2.2, 3.0 and 7.0, 4.0, 2.0 × 10⁹/L, ten or a hundred times too small or large; the platelets are right.
+        ({"n": 0.022, "l": 0.030, "w": 0.056, "p": 270.0, "np": 39.0, "lp": 54.0}, SLIPPED),
+        ({"n": 0.4, "l": 0.2, "w": 0.7, "p": 240.0}, SLIPPED),
+        ({"w": 0.7, "np": 57.0, "lp": 28.5, "p": 240.0}, SLIPPED),
+        ({"n": 40.0, "l": 20.0, "w": 70.0, "p": 240.0}, SLIPPED),
     ],
 )
 def test_a_slip_of_a_unit_is_held(numbers: dict[str, float], code: str) -> None:

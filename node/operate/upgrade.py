@@ -12,17 +12,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 from node import __version__
-from node.clock import to_text
+from node.clock import from_text, to_text
 from node.errors import StoreError
 from node.store import schema
+from node.store.archive import files_alone
 from node.store.database import DATABASE_NAME, open_database
-from node.store.migrate import WAIT_MS, alone, bring_to_newest, copy_beside
+from node.store.migrate import BACKUP_FOLDER, WAIT_MS, alone, bring_to_newest, copy_beside
 from node.store.presence import presences
 from node.store.private import require_owner
 from node.store.whole_file import write_whole
@@ -33,6 +35,8 @@ ROWS = 1000
 """Of each view that are read."""
 KEPT = ("fact_", "record_")
 """Tables of which an upgrade loses no row."""
+AT_WORK = ("fact_object_receipt", "fact_frame_receipt", "record_audit")
+"""Tables of which one has new rows where a role, or a command that changes something, has been at work."""
 
 Check = Callable[[], str | None]
 """What is wrong, in a sentence; ``None``: nothing."""
@@ -73,8 +77,12 @@ def upgrade(folder: Path, *, check: Check, at: datetime) -> Upgraded:
     require_owner(folder)
     if running := [one.name for one in presences(folder) if one.running]:
         raise StoreError(f"the node runs ({', '.join(running)}); stop it first, so that nothing new comes meanwhile")
-    with alone(folder):
-        copy, before = _copied(path)
+    with files_alone(folder) as mine, alone(folder):
+        if not mine:
+            raise StoreError(
+                "a backup, an erasure or retention is at work; try again when it is done. Nothing was changed"
+            )
+        copy, before = _left(folder) or _copied(path)
         rows = _kept_rows(copy)
         _note(folder, {"began_at": to_text(at), "to": __version__, "copy": copy.name, "schema": before})
         try:
@@ -94,14 +102,38 @@ def upgrade(folder: Path, *, check: Check, at: datetime) -> Upgraded:
 
 def unfinished(folder: Path) -> str | None:
     """That an upgrade has been killed, in a sentence; ``None``: none has, or one is at work."""
-    try:
-        noted = json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    noted = _noted(folder)
+    if noted is None:
         return None
     return (
         f"an upgrade to {noted['to']} that began at {noted['began_at']} was not finished: `vbq-node upgrade` makes its "
         f"checks; the database of before, schema {noted['schema']}, is backups/{noted['copy']}"
     )
+
+
+def _left(folder: Path) -> tuple[Path, int] | None:
+    """The copy and its schema of an upgrade that was killed: what is checked now is brought back to that.
+
+    ``None`` where none was, or where the node has been at work since, which would be lost with it.
+    """
+    noted = _noted(folder)
+    if noted is None:
+        return None
+    copy, began_at = folder / BACKUP_FOLDER / str(noted["copy"]), from_text(noted["began_at"])
+    if not copy.is_file() or any(one.since and one.since > began_at for one in presences(folder)):
+        return None
+    before, now = _kept_rows(copy), _kept_rows(folder / DATABASE_NAME)
+    if any(now.get(name, 0) > before.get(name, 0) for name in AT_WORK):
+        return None
+    return copy, int(noted["schema"])
+
+
+def _noted(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.keys() >= {"began_at", "to", "copy", "schema"} else None
 
 
 def _copied(path: Path) -> tuple[Path, int]:

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,7 +19,8 @@ from node.operate import upgrade as module
 from node.operate.doctor import _upgrade
 from node.operate.upgrade import UNFINISHED, unfinished, upgrade
 from node.settings import Settings, load_settings
-from node.store import migrate, schema
+from node.store import audit, migrate, schema
+from node.store.archive import files_alone
 from node.store.database import open_database
 from node.store.presence import present
 from tests.node.golden_data import tables, unpack
@@ -117,6 +118,40 @@ def test_a_kill_leaves_one_of_the_two_and_that_is_said(
     assert (finding.ok, finding.detail) == (False, said)
     assert upgrade(old, check=fine, at=AT).after == schema.newest()
     assert not (old / UNFINISHED).exists()
+
+
+def killed_in_its_check(folder: Path) -> None:
+    killed(lambda: upgrade(folder, check=lambda: os.kill(os.getpid(), signal.SIGKILL), at=AT))
+    assert number(folder / "node.db") == schema.newest()
+
+
+def test_after_a_kill_a_check_that_fails_brings_back_the_database_of_before_the_first_attempt(old: Path) -> None:
+    before = tables(old / "node.db")
+    killed_in_its_check(old)
+    with pytest.raises(StoreError, match=r"The database is as it was, schema 1: start the version before"):
+        upgrade(old, check=lambda: "wrong", at=AT + timedelta(hours=1))
+    assert (number(old / "node.db"), tables(old / "node.db")) == (1, before)
+    assert len(list((old / "backups").glob("node-schema-*.db"))) == 1
+
+
+@pytest.mark.parametrize("what", ["a role", "a command"])
+def test_what_came_after_a_killed_upgrade_is_not_lost_by_the_way_back(old: Path, what: str) -> None:
+    killed_in_its_check(old)
+    if what == "a role":
+        with present(old, "dicom"):
+            pass
+    else:
+        with closing(open_database(old)) as db:
+            audit.note(db, name="Roe", address="", action="import", subject="", at=AT)
+    with pytest.raises(StoreError, match=f"The database is as it was, schema {schema.newest()}: "):
+        upgrade(old, check=lambda: "wrong", at=AT)
+    assert number(old / "node.db") == schema.newest()
+
+
+def test_while_files_are_copied_or_erased_there_is_no_upgrade(old: Path) -> None:
+    with files_alone(old), pytest.raises(StoreError, match=r"a backup, an erasure or retention is at work; .* Nothing"):
+        upgrade(old, check=fine, at=AT)
+    assert number(old / "node.db") == 1
 
 
 def test_a_node_that_runs_and_a_database_that_is_damaged_are_left_alone(old: Path) -> None:

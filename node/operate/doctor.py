@@ -19,6 +19,7 @@ from node.errors import PeerError, StoreError
 from node.operate.audit import folders_of, verify
 from node.operate.backup_state import backup_state
 from node.operate.certificates import certificates
+from node.operate.erase import unfinished as unfinished_erasure
 from node.operate.status import presence_in_words
 from node.operate.upgrade import unfinished
 from node.settings import Listener, Settings, Storage
@@ -65,6 +66,7 @@ def examine(settings: Settings) -> list[Finding]:
         _database(settings.storage.folder),
         _wal(settings.storage.folder),
         *_upgrade(settings.storage.folder),
+        *_erasure(settings.storage.folder),
         *([_shared(settings.storage)] if settings.storage.research_group else []),
         *_backup(settings),
         *_audit(settings),
@@ -158,6 +160,11 @@ def _wal(folder: Path) -> Finding:
 def _upgrade(folder: Path) -> Iterator[Finding]:
     if (left := unfinished(folder)) is not None:
         yield Finding(check="upgrade", ok=False, detail=left)
+
+
+def _erasure(folder: Path) -> Iterator[Finding]:
+    if (left := unfinished_erasure(folder)) is not None:
+        yield Finding(check="erasure", ok=False, detail=left)
 
 
 def _backup(settings: Settings) -> Iterator[Finding]:

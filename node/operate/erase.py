@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
@@ -14,11 +15,13 @@ from sqlite_utils import Database
 
 from node.clock import from_text, to_text
 from node.errors import InputError, StoreError
+from node.hl7.context import PatientNumber
 from node.nightly.ledger import one_at_a_time
 from node.operate.backup import alone
-from node.operate.erased_rows import Gone, erase_rows, tombstone
+from node.operate.erased_rows import erase_rows, tombstone
 from node.operate.generations import generation, names
-from node.operate.person import Whole, find
+from node.operate.person import Whole, find, not_indexed
+from node.operate.words import in_table, seeking, telling
 from node.people.quarantine import FOLDER as QUARANTINE_FOLDER
 from node.people.quarantine import mirror
 from node.results.files import RESULTS_FOLDER, ResultFiles
@@ -27,7 +30,7 @@ from node.steps.link import link_persons
 from node.steps.lock import deriving
 from node.steps.senders import judge_senders
 from node.steps.shared_pixels import hold_shared_pixels
-from node.store.archive import Archive
+from node.store.archive import Archive, files_alone
 from node.store.database import DATABASE_NAME, REPORT_FOLDER, insert, writing
 from node.store.derivation import again_since
 from node.store.migrate import BACKUP_FOLDER, ROOM
@@ -36,7 +39,10 @@ from node.store.pseudonym import pseudonym, pseudonym_key
 from node.store.public_id import public_id
 from node.store.snapshot import SNAPSHOT_FOLDER, publish
 from node.store.unguarded import erasing
+from node.store.whole_file import write_whole
 
+UNFINISHED = "erasing.json"
+"""In the data folder while an erasure is at work, or when one has been killed."""
 PATIENCE_S = 60.0
 """How long readers of the database are waited for, who keep the write-ahead log from being cut."""
 
@@ -59,8 +65,9 @@ class Erased:
 def erase(db: Database, settings: Settings, patient: str, *, by: str, why: str, now: datetime) -> Erased:
     """Take a person out of the node: files, messages, readings, results, flags, mails, and all that was derived.
 
-    Killed at any instant, it is done or not; files that were left over are deleted by the next erasure, and no receiver
-    takes them in again.
+    Killed at any instant, its rows are gone or all there; the next erasure, of the same person or another, then does
+    what is left to do with files, snapshots and freed pages (:func:`unfinished`). No receiver takes in again what lies
+    there until then.
 
     Parameters
     ----------
@@ -74,14 +81,25 @@ def erase(db: Database, settings: Settings, patient: str, *, by: str, why: str, 
     InputError
         Nothing is known of the patient, a legal hold is on it, or ``why`` or ``by`` names it.
     StoreError
-        A backup or another erasure is at work, or the disk has no room.
+        A backup or another erasure is at work, everything is being derived again, or the disk has no room.
     NightError
         A night takes too long.
     """
     data = settings.storage.folder
     archive = Archive(data)
     with alone(data), one_at_a_time(data), deriving(data, wait=True):
-        whole = find(db, archive, settings, patient)
+        if again_since(db) is not None:
+            raise StoreError(
+                "everything is being derived again, and who is who is not known before that is done; nothing was "
+                "erased: try again when `vbq-node status` says no more of it"
+            )
+        before = _finish_killed(db, settings, now=now)
+        try:
+            whole = find(db, archive, settings, patient)
+        except InputError:
+            if before is not None and before.is_of(settings, patient):
+                return before.done
+            raise
         _require_free(db, whole, by=by, why=why)
         _require_room(data)
         with erasing(db):
@@ -92,19 +110,107 @@ def erase(db: Database, settings: Settings, patient: str, *, by: str, why: str, 
             key = pseudonym_key(db)
             persons = [pseudonym(key, "X", person_key(*number)) for number in whole.numbers]
             insert(db, "fact_erasure", [tombstone(persons, gone, why=why, by=by, at=now)])
-        _erase_files(db, archive, data, whole, gone)
-        while link_persons(db, settings) + judge_senders(db) + hold_shared_pixels(db):
-            pass
-        mirror(db, archive, data)
-        held = list(_snapshots_held(db, data))
-        cut = _overwrite(db)
-    log.info("person erased", **{name.replace(" ", "_"): number for name, number in gone.counts.items()})
-    return Erased(
-        counts=gone.counts,
-        still=(*held, *_still_named(db, whole)),
+            begun = _Begun(
+                erased_at=to_text(now), numbers=whole.numbers, study_ids=whole.study_ids, words=whole.words,
+                result_files=tuple(gone.result_files), counts=gone.counts,
+            )  # fmt: skip
+            begun.note(data)
+        done = _finish(db, settings, begun, now=now)
+    log.info("person erased", **{name.replace(" ", "_"): number for name, number in done.counts.items()})
+    return done
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """An erasure whose rows are gone, or go with the commit to come: what its files are found by."""
+
+    erased_at: str
+    numbers: tuple[PatientNumber, ...]
+    study_ids: tuple[str, ...]
+    words: tuple[str, ...]
+    result_files: tuple[str, ...]
+    counts: dict[str, int]
+
+    def note(self, data: Path) -> None:
+        """Keep it in the data folder until the erasure is done; not readable for others."""
+        write_whole(data / UNFINISHED, json.dumps(asdict(self)).encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finished:
+    """What an earlier erasure, which was killed, has come to now."""
+
+    numbers: tuple[PatientNumber, ...]
+    study_ids: tuple[str, ...]
+    done: Erased
+
+    def is_of(self, settings: Settings, patient: str) -> bool:
+        authority, _, number = patient.rpartition("|")
+        return patient in self.study_ids or (settings.identity.authority(authority), number) in self.numbers
+
+
+def unfinished(data: Path) -> str | None:
+    """That an erasure has been killed, in a sentence; ``None``: none has, or one is at work."""
+    begun = _begun(data)
+    if begun is None:
+        return None
+    with files_alone(data) as mine:
+        if not mine:
+            return None
+    return (
+        f"an erasure that began at {begun.erased_at} was not finished: files and freed pages may still hold the "
+        "person; the same `vbq-node erase` again ends it, and so does that of anybody else"
+    )
+
+
+def _begun(data: Path) -> _Begun | None:
+    try:
+        found: dict[str, Any] = json.loads((data / UNFINISHED).read_text(encoding="utf-8"))
+        return _Begun(
+            erased_at=found["erased_at"],
+            numbers=tuple((authority, number) for authority, number in found["numbers"]),
+            study_ids=tuple(found["study_ids"]),
+            words=tuple(found["words"]),
+            result_files=tuple(found["result_files"]),
+            counts=found["counts"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _finish_killed(db: Database, settings: Settings, *, now: datetime) -> _Finished | None:
+    """End an erasure that was killed; one that was killed before its commit has changed nothing, and is forgotten."""
+    data = settings.storage.folder
+    begun = _begun(data)
+    if begun is None:
+        return None
+    if not db.execute("SELECT 1 FROM fact_erasure WHERE erased_at = ?", [begun.erased_at]).fetchone():
+        (data / UNFINISHED).unlink()
+        return None
+    log.info("an erasure that was killed is ended")
+    done = _finish(db, settings, begun, now=now)
+    return _Finished(numbers=begun.numbers, study_ids=begun.study_ids, done=done)
+
+
+def _finish(db: Database, settings: Settings, begun: _Begun, *, now: datetime) -> Erased:
+    """What is done once the rows are gone; to be done as often as one likes."""
+    data = settings.storage.folder
+    archive = Archive(data)
+    counts = dict(begun.counts)
+    _erase_files(db, archive, data, begun, counts)
+    while link_persons(db, settings) + judge_senders(db) + hold_shared_pixels(db):
+        pass
+    mirror(db, archive, data)
+    held = list(_snapshots_held(db, data))
+    cut = _overwrite(db)
+    done = Erased(
+        counts=counts,
+        still=(*held, *_still_named(db, archive, begun)),
         backups=tuple(_backups(settings, now)),
         log_cut=cut,
     )
+    (data / UNFINISHED).unlink()
+    return done
 
 
 def erase_again(db: Database, settings: Settings, erasures: Sequence[Mapping[str, Any]]) -> None:
@@ -158,7 +264,7 @@ def _require_room(data: Path) -> None:
         raise StoreError(f"to erase takes {needed / 1e6:.0f} MB in {data}, {free / 1e6:.0f} are free; nothing was done")
 
 
-def _erase_files(db: Database, archive: Archive, data: Path, whole: Whole, gone: Gone) -> None:
+def _erase_files(db: Database, archive: Archive, data: Path, begun: _Begun, counts: dict[str, int]) -> None:
     """Files of what has no row any more, also those that an erasure that was killed has left."""
     tombstones = [sha256 for (text,) in db.execute("SELECT hashes FROM fact_erasure") for sha256 in json.loads(text)]
     kept = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM fact_object")}
@@ -168,17 +274,17 @@ def _erase_files(db: Database, archive: Archive, data: Path, whole: Whole, gone:
         for path in (data / QUARANTINE_FOLDER).glob(f"{public_id(sha256)}*"):
             path.unlink()
     results = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM record_result")}
-    for sha256 in {*gone.result_files} - results:
+    for sha256 in {*begun.result_files} - results:
         ResultFiles(data).path(sha256).unlink(missing_ok=True)
-    words = [word.encode() for word in (*whole.study_ids, *whole.words)]
+    pattern = seeking((*begun.study_ids, *begun.words))
     for path in _files(data / REPORT_FOLDER, data / RESULTS_FOLDER, data / QUARANTINE_FOLDER):
-        if any(word in path.read_bytes() for word in words):
+        if pattern is not None and pattern.search(path.read_bytes()):
             path.unlink()
-            gone.add("files", 1)
+            counts["files"] = counts.get("files", 0) + 1
     # Copies of the database from before its last migrations: they hold everything.
-    for path in (data / BACKUP_FOLDER).glob("node-schema-*.db"):
+    for path in (data / BACKUP_FOLDER).glob("*node-schema-*.db*"):
         path.unlink()
-        gone.add("copies of the database", 1)
+        counts["copies of the database"] = counts.get("copies of the database", 0) + 1
     for left in (data / SNAPSHOT_FOLDER).glob(".*.new"):
         left.unlink()
 
@@ -191,9 +297,6 @@ def _files(*folders: Path) -> Iterator[Path]:
 def _snapshots_held(db: Database, data: Path) -> Iterator[str]:
     """Renew the snapshots; what keeps them as they were until the steps can renew them."""
     if not (data / SNAPSHOT_FOLDER).is_dir():
-        return
-    if again_since(db) is not None:
-        yield "the snapshots, until everything is derived again"
         return
     try:
         publish(db, data)
@@ -212,20 +315,20 @@ def _overwrite(db: Database) -> bool:
         sleep(0.2)
 
 
-def _still_named(db: Database, whole: Whole) -> Iterator[str]:
+def _still_named(db: Database, archive: Archive, begun: _Begun) -> Iterator[str]:
     """What is not of the person by its number, and names it all the same: a person has to look."""
-    words = [word for word in whole.words if len(word) > 4]
-    for sha256, raw in db.execute("SELECT sha256, raw FROM fact_frame"):
-        if _in(bytes(raw), words):
-            yield f"message {public_id(sha256)}"
-    ids = [*words, *whole.study_ids]
+    pattern = seeking(telling(begun.words))
+    if pattern is not None:
+        for sha256, raw in db.execute("SELECT sha256, raw FROM fact_frame"):
+            if pattern.search(bytes(raw)):
+                yield f"message {public_id(sha256)}"
+        for _, sha256 in not_indexed(db):
+            with suppress(FileNotFoundError):
+                if pattern.search(archive.path(sha256).read_bytes()):
+                    yield f"object {public_id(sha256)}, which could not be read as an image"
     for import_id, content in db.execute("SELECT import_id, content FROM fact_import"):
-        if _in(bytes(content), ids):
+        if in_table(bytes(content), (*begun.words, *begun.study_ids)):
             yield f"imported table {import_id}"
-
-
-def _in(content: bytes, words: Iterable[str]) -> bool:
-    return any(word.encode() in content for word in words)
 
 
 def _backups(settings: Settings, now: datetime) -> Iterator[str]:

@@ -21,6 +21,7 @@ from sqlite_utils import Database
 from node.clock import to_text
 from node.operate.frames import without_patient
 from node.operate.person import Whole
+from node.operate.words import seeking
 from node.outgoing.mail import without_content
 from node.settings import Settings
 from node.steps.identity import forget_unused_numbers, resolve_merges
@@ -314,14 +315,15 @@ def _exports(db: Database, ids: Collection[str]) -> None:
 
 
 def _reports(db: Database, whole: Whole, gone: Gone, *, now: datetime) -> None:
-    words = (*whole.study_ids, *whole.words)
+    pattern = seeking((*whole.study_ids, *whole.words))
     note = (
         f"This report named a person whose data were erased on {now:%Y-%m-%d}. What it said is gone; its subject and "
         "counts stay."
     )
     for report_id, night, text, html in db.execute("SELECT report_id, night, text, html FROM record_report").fetchall():
         mails = db.execute("SELECT mail_id, mime FROM record_mail WHERE report_id = ?", [report_id]).fetchall()
-        if not any(_names(said, words) for said in (text, html, *(_said(mime) for _, mime in mails))):
+        said = "\n".join([text, html, *(_said(mime) for _, mime in mails)])
+        if pattern is None or not pattern.search(said.encode()):
             continue
         db.execute(
             "UPDATE record_report SET text = ?, html = ? WHERE report_id = ?", [note, f"<p>{note}</p>", report_id]
@@ -341,10 +343,6 @@ def _said(mime: bytes) -> str:
     parts = message_from_bytes(mime, policy=SMTP).walk()
     contents = [one.get_payload(decode=True) for one in parts if not one.is_multipart()]
     return "\n".join(one.decode("utf-8", errors="replace") for one in contents if isinstance(one, bytes))
-
-
-def _names(text: str, words: Iterable[str]) -> bool:
-    return any(word in text for word in words)
 
 
 def tombstone(whole_hashes: list[str], gone: Gone, *, why: str, by: str, at: datetime) -> dict[str, object]:

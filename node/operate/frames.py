@@ -4,7 +4,7 @@ A message in which no other patient is left goes as a whole, and a frame in whic
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from node.errors import MessageError
 from node.hl7.context import PatientNumber, patient_number
@@ -13,6 +13,8 @@ from node.hl7.segments import Delimiters, Segment, scan_segment
 from node.settings import Settings
 
 NAMING = ("PID", "MRG")
+NAMES = {"PID": (5, 9), "MRG": (7,)}
+"""Fields with names of the patient."""
 LINE_END = re.compile(r"(\r\n|\r|\n)")
 
 
@@ -34,7 +36,7 @@ def without_patient(raw: bytes, settings: Settings, numbers: Collection[PatientN
     except MessageError:
         text, codec = raw.decode("latin-1"), "latin-1"
     kept, changed = [], False
-    for message in _messages(text):
+    for message in messages_of(text):
         left = _without(message, settings, numbers)
         changed |= left != message
         kept += left
@@ -50,7 +52,7 @@ def _plain(raw: bytes) -> bytes:
     return raw.replace(b"\0", b"")
 
 
-def _messages(text: str) -> list[list[str]]:
+def messages_of(text: str) -> list[list[str]]:
     """The lines of each message with their ends; headers and trailers of batches are messages of their own."""
     parts = LINE_END.split(text)
     lines = [line + end for line, end in zip(parts[::2], [*parts[1::2], ""], strict=True)]
@@ -71,16 +73,47 @@ def _without(lines: list[str], settings: Settings, numbers: Collection[PatientNu
         delimiters = read_header(header).delimiters
     except MessageError:
         return [] if any(number in line for line in lines for _, number in numbers) else lines
+    head, patients = _grouped(lines)
+    if not patients:
+        return [] if _is_of(head, delimiters, settings, numbers) else lines
+    left = [group for group in patients if not _is_of(group, delimiters, settings, numbers)]
+    return [*head, *(line for group in left for line in group)] if left else []
+
+
+def _grouped(lines: list[str]) -> tuple[list[str], list[list[str]]]:
+    """What stands before the first patient, and the lines of each."""
     groups: list[list[str]] = [[]]
     for line in lines:
         if line.startswith("PID"):
             groups.append([])
         groups[-1].append(line)
-    head, patients = groups[0], groups[1:]
-    if not patients:
-        return [] if _is_of(head, delimiters, settings, numbers) else lines
-    left = [group for group in patients if not _is_of(group, delimiters, settings, numbers)]
-    return [*head, *(line for group in left for line in group)] if left else []
+    return groups[0], groups[1:]
+
+
+def names_of(raw: bytes, settings: Settings, numbers: Collection[PatientNumber]) -> set[str]:
+    """The names of the patient in a frame, components parted by ``^``; none of others in it."""
+    try:
+        text = decode(raw, settings.hl7.default_charset, settings.hl7.charsets)
+    except MessageError:
+        text = raw.decode("latin-1")
+    found = set()
+    for lines in messages_of(text):
+        try:
+            delimiters = read_header(lines[0].strip(" \t\ufeff\v\r\n")).delimiters
+        except MessageError:
+            continue
+        head, patients = _grouped(lines)
+        for group in patients or [head]:
+            if _is_of(group, delimiters, settings, numbers):
+                found |= {name for line in group for name in _names(line.rstrip("\r\n"), delimiters)}
+    return found
+
+
+def _names(line: str, delimiters: Delimiters) -> Iterator[str]:
+    if line[:3] in NAMING:
+        segment = scan_segment(line, delimiters)
+        for field in NAMES[segment.name]:
+            yield from (name.replace(delimiters.component, "^") for name in segment.repetitions(field))
 
 
 def _is_of(lines: list[str], delimiters: Delimiters, settings: Settings, numbers: Collection[PatientNumber]) -> bool:

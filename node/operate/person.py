@@ -1,8 +1,8 @@
 """Who is to be erased, and all that is of that person: numbers, study ids, images, messages, words."""
 
 import io
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pydicom
@@ -11,12 +11,20 @@ from sqlite_utils import Database
 
 from node.errors import InputError
 from node.hl7.context import PatientNumber
-from node.operate.frames import names_patient
+from node.operate.frames import names_of, names_patient
+from node.operate.words import name_forms, seeking, telling
 from node.settings import Settings
 from node.store.archive import Archive
 from node.store.pending import person_key
 from node.store.pseudonym import pseudonym, pseudonym_key
 from node.store.removed import names_one_of, removed_messages
+
+NOT_INDEXED = """
+SELECT o.object_id, o.sha256 FROM fact_object AS o
+WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.object_id)
+  AND NOT EXISTS (SELECT 1 FROM derived_superseded AS s WHERE s.object_id = o.object_id)
+ORDER BY o.object_id
+"""
 
 IDENTIFYING = ("PatientID", "IssuerOfPatientID", "PatientName")
 
@@ -53,12 +61,14 @@ def find(db: Database, archive: Archive, settings: Settings, patient: str) -> Wh
     objects = _objects(db, archive, settings, numbers)
     if not (frames or objects or _is_known(db, numbers)):
         raise InputError("nothing is known of this patient; write AUTHORITY|NUMBER where it is not the default one")
+    words = _words(db, archive, settings, numbers, objects, frames)
+    objects |= _without_header(db, archive, numbers, words, objects)
     return Whole(
         numbers=numbers,
         study_ids=_study_ids(db, numbers),
-        objects=objects,
+        objects=tuple(sorted(objects.items())),
         frames=frames,
-        words=_words(db, archive, numbers, objects, frames),
+        words=words,
     )
 
 
@@ -86,9 +96,7 @@ def _is_known(db: Database, numbers: Iterable[PatientNumber]) -> bool:
     )
 
 
-def _objects(
-    db: Database, archive: Archive, settings: Settings, numbers: tuple[PatientNumber, ...]
-) -> tuple[tuple[int, str], ...]:
+def _objects(db: Database, archive: Archive, settings: Settings, numbers: tuple[PatientNumber, ...]) -> dict[int, str]:
     """Objects whose header has one of the numbers, those without any in a series of the person, and corrections."""
     found: dict[int, str] = {}
     of_person = {
@@ -111,10 +119,7 @@ def _objects(
             if mine:
                 found[object_id] = sha256
     # What could not be read as an image may still say whose it is.
-    for object_id, sha256 in db.execute(
-        "SELECT o.object_id, o.sha256 FROM derived_problem AS p JOIN fact_object AS o ON o.sha256 = p.unit_key "
-        "WHERE p.step = 'index' AND p.unit_kind = 'object'"
-    ).fetchall():
+    for object_id, sha256 in not_indexed(db):
         said = _said(archive, sha256)
         if (settings.identity.authority(said.get("IssuerOfPatientID")), said.get("PatientID", "")) in numbers:
             found[object_id] = sha256
@@ -122,7 +127,29 @@ def _objects(
         if object_id in found or corrected_id in found:
             for one in (object_id, corrected_id):
                 (found[one],) = db.execute("SELECT sha256 FROM fact_object WHERE object_id = ?", [one]).fetchone()
-    return tuple(sorted(found.items()))
+    return found
+
+
+def _without_header(
+    db: Database, archive: Archive, numbers: Iterable[PatientNumber], words: Iterable[str], objects: Mapping[int, str]
+) -> dict[int, str]:
+    """Objects whose header cannot be read, and in whose bytes a number of the person and a name stand."""
+    digits = {number for _, number in numbers}
+    both = seeking(digits), seeking(telling(set(words) - digits))
+    found = {}
+    for object_id, sha256 in not_indexed(db):
+        if object_id in objects or "PatientID" in _said(archive, sha256):
+            continue
+        with suppress(FileNotFoundError):
+            content = archive.path(sha256).read_bytes()
+            if all(pattern is not None and pattern.search(content) for pattern in both):
+                found[object_id] = sha256
+    return found
+
+
+def not_indexed(db: Database) -> list[tuple[int, str]]:
+    """Number and SHA-256 of the objects that are not, or not yet, images of a series."""
+    return [(int(object_id), str(sha256)) for object_id, sha256 in db.execute(NOT_INDEXED).fetchall()]
 
 
 def _said(archive: Archive, sha256: str) -> dict[str, str]:
@@ -160,16 +187,15 @@ def _study_ids(db: Database, numbers: tuple[PatientNumber, ...]) -> tuple[str, .
 def _words(
     db: Database,
     archive: Archive,
+    settings: Settings,
     numbers: tuple[PatientNumber, ...],
-    objects: tuple[tuple[int, str], ...],
+    objects: Mapping[int, str],
     frames: tuple[int, ...],
 ) -> tuple[str, ...]:
-    found = {number for _, number in numbers}
-    for _, sha256 in objects:
-        found.add(_said(archive, sha256).get("PatientName", ""))
+    found = {number for _, number in numbers if len(number) > 2}
+    for sha256 in objects.values():
+        found |= name_forms(_said(archive, sha256).get("PatientName", ""))
     for frame_id in frames:
         (raw,) = db.execute("SELECT raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
-        for pid in re.findall(r"(?:^|[\r\n])PID\|([^\r\n]*)", bytes(raw).decode("utf-8", errors="replace")):
-            fields = pid.split("|")
-            found |= {name.strip() for name in (fields[4] if len(fields) > 4 else "").split("~")}
-    return tuple(sorted(word for word in found if len(word) > 2))
+        found |= {form for name in names_of(bytes(raw), settings, numbers) for form in name_forms(name)}
+    return tuple(sorted(found))

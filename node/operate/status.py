@@ -8,6 +8,7 @@ from sqlite_utils import Database
 
 from node.clock import to_text
 from node.operate.backup_state import backup_state
+from node.operate.erase import unfinished as unfinished_erasure
 from node.operate.upgrade import unfinished
 from node.settings import Settings
 from node.steps.pending import pending
@@ -114,8 +115,9 @@ def needs_a_person(db: Database, settings: Settings, *, now: datetime) -> list[s
     ).fetchone()
     if failed:
         found.append(f"{failed} nights failed")
-    if (left := unfinished(settings.storage.folder)) is not None:
-        found.append(left)
+    for left in (unfinished(settings.storage.folder), unfinished_erasure(settings.storage.folder)):
+        if left is not None:
+            found.append(left)
     backup = backup_state(db, settings.backup, now=now)
     if not backup.ok:
         found.append(f"backup: {backup.sentence}")

@@ -1,30 +1,43 @@
 """A person is taken out of everything: nothing that was theirs is found, and everybody else is as before."""
 
+import hashlib
+import io
 import json
+import os
 import shutil
+import signal
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from sqlite_utils import Database
 
+from node.dicom.part10 import file_header
 from node.dicom.reconcile import reconcile
 from node.errors import InputError, StoreError
+from node.operate import erase as module
 from node.operate.backup import back_up
-from node.operate.erase import erase, hold
-from node.operate.frames import without_patient
+from node.operate.doctor import _erasure
+from node.operate.erase import erase, hold, unfinished
+from node.operate.frames import names_of, without_patient
 from node.operate.rebuild import rebuild
 from node.operate.restore import restore
+from node.operate.words import seeking
 from node.settings import Backup, Identity, Settings
 from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
+from node.store.derivation import forget
+from node.store.public_id import public_id
 from node.web.worklist import Item, take
 from tests.node.golden_data import lines
 
 AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
+MR = "1.2.840.10008.5.1.4.1.1.4"
 BERT = ("0012346", "0099999", "Test^Bert")
 """Two numbers that were merged, and the name."""
 
@@ -189,6 +202,162 @@ def test_what_an_erasure_left_when_it_was_killed_is_deleted_and_not_taken_in(
     assert reconcile(folder, Archive(folder)).taken_in == 0
     assert not left.exists()
     assert db.execute("SELECT count(*) FROM fact_object WHERE sha256 = ?", [left.stem]).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("where", ["tombstone", "_erase_files", "link_persons", "publish", "_overwrite", "_backups"])
+def test_an_erasure_that_was_killed_is_ended_by_the_same_command(
+    db: Database, folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    ids = study_ids(db, "0012346")
+    db.close()
+    pid = os.fork()
+    if not pid:
+        monkeypatch.setattr(module, where, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+        with closing(open_database(folder)) as mine:
+            erase(mine, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    with closing(open_database(folder)) as again:
+        if where == "tombstone":
+            assert unfinished(folder) is None
+            assert len(study_ids(again, "0012346")) == 2
+        else:
+            assert "may still hold the person" in str(unfinished(folder))
+            assert [one.check for one in _erasure(folder)] == ["erasure"]
+        done = erase(again, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+        assert (done.counts["images"], done.counts["reports"], done.log_cut) == (6, 2, True)
+        assert (unfinished(folder), found_in(folder, *BERT, *ids)) == (None, [])
+        assert again.execute("SELECT count(*) FROM fact_erasure").fetchone() == (1,)
+
+
+def test_while_everything_is_derived_again_nobody_is_erased(db: Database, settings: Settings) -> None:
+    with writing(db):
+        forget(db)
+    with pytest.raises(StoreError, match="who is who is not known before that is done; nothing was erased"):
+        erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+
+
+def frame(text: str, charset: str, codec: str) -> bytes:
+    return f"MSH|^~\\&|LIS|LAB|||20260301||ORU^R01|9|P|2.5||||||{charset}\r{text}\rOBR|1\r".encode(codec)
+
+
+@pytest.mark.parametrize(
+    ("charset", "codec", "name"),
+    [
+        ("8859/1", "latin-1", "Müller^Jörg"),
+        ("UNICODE UTF-8", "utf-8", "王^伟"),
+        ("", "utf-16", "Müller^Jörg"),
+        ("8859/2", "iso8859-2", "Łoś^Żaneta"),
+        ("GB 18030-2000", "gb18030", "王^伟"),
+    ],
+)
+def test_a_message_that_names_the_person_without_the_number_is_named_in_every_character_set(
+    db: Database, settings: Settings, charset: str, codec: str, name: str
+) -> None:
+    own = frame(f"PID|1||0012346^^^DEMO||{name}^^^Dr.", charset, codec)
+    other = frame(f"PID|1||||{name}", "UNICODE UTF-8", "utf-8")
+    stranger = frame("PID|1||||Roe^Jane", "UNICODE UTF-8", "utf-8")
+    shas = [hashlib.sha256(raw).hexdigest() for raw in (own, other, stranger)]
+    with writing(db):
+        insert(
+            db, "fact_frame", [{"sha256": s, "raw": raw} for s, raw in zip(shas, (own, other, stranger), strict=True)]
+        )
+    run_pending(db, Archive(settings.storage.folder), settings, at=AT)
+    done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    assert done.still == (f"message {public_id(shas[1])}",)
+    left = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM fact_frame")}
+    assert left & {*shas} == {shas[1], shas[2]}
+
+
+def test_of_a_frame_with_several_patients_the_names_of_the_others_are_not_those_of_the_person() -> None:
+    assert names_of(TWO, Settings(), [("LOCAL", "77")]) == {"A^B"}
+    merged = b"MSH|#~\\&|H|H|||20260301||ADT#A40|1|P|2.5\rPID|1||5###LOCAL||A#B\rMRG|77###LOCAL||||||Roe#Jane~Doe#J\r"
+    assert names_of(merged, Settings(), [("LOCAL", "77")]) == {"A^B", "Roe^Jane", "Doe^J"}
+
+
+@pytest.mark.parametrize(
+    ("word", "found", "not_found"),
+    [
+        ("123", [b"no 123.", b"|123^", "123".encode("utf-16-le")], [b"1234", b"a123", b"41234"]),
+        ("12345", [b"X12345Y"], [b"1234 5"]),
+        ("Roe^Jane", [b"ROE^JANE", "Roe^Jane".encode("utf-16-be")], [b"Roe Jane"]),
+        ("Öz^Ü", ["Öz^Ü".encode(), "Öz^Ü".encode("latin-1"), "Öz^Ü".encode("cp1254")], ["Öz".encode()]),
+        ("王", [], ["王".encode(), "王".encode("gb18030")]),
+    ],
+)
+def test_a_word_is_found_in_every_character_set_and_a_short_one_where_it_stands_alone(
+    word: str, found: list[bytes], not_found: list[bytes]
+) -> None:
+    pattern = seeking([word])
+    for text in (*found, *not_found):
+        assert (pattern is not None and pattern.search(text) is not None) == (text in found), text
+
+
+def write_workbook(file: io.BytesIO, column: list[str]) -> None:
+    """A spreadsheet of one column (ECMA-376), packed as spreadsheet programs do."""
+    ns = "http://schemas.openxmlformats.org"
+    cells = "".join(
+        f'<row r="{n}"><c r="A{n}" t="inlineStr"><is><t>{text}</t></is></c></row>' for n, text in enumerate(column, 1)
+    )
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{ns}/package/2006/content-types"><Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{kind}.worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{ns}/package/2006/relationships"><Relationship Id="r1" '
+        f'Type="{ns}/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{ns}/spreadsheetml/2006/main" '
+        f'xmlns:r="{ns}/officeDocument/2006/relationships"><sheets><sheet name="a" sheetId="1" r:id="r1"/></sheets>'
+        "</workbook>",
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{ns}/package/2006/relationships"><Relationship Id="r1" '
+        f'Type="{ns}/officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{ns}/spreadsheetml/2006/main"><sheetData>{cells}</sheetData>'
+        "</worksheet>",
+    }
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, text in parts.items():
+            packed.writestr(name, text)
+
+
+@pytest.mark.parametrize("form", ["xlsx", "parquet", "csv"])
+def test_a_packed_table_with_a_row_of_the_person_is_named(db: Database, settings: Settings, form: str) -> None:
+    packed = io.BytesIO()
+    table = pd.DataFrame({"id": ["0012346", "77"], "vbq": [3.0, 2.5]})
+    if form == "xlsx":
+        write_workbook(packed, ["id", "0012346", "77"])
+    elif form == "parquet":
+        table.to_parquet(packed, compression="zstd")
+    else:
+        packed.write(table.to_csv(index=False).encode("utf-16"))
+    content = packed.getvalue()
+    row = {"sha256": hashlib.sha256(content).hexdigest(), "file_name": f"c.{form}", "content": content}
+    with writing(db):
+        insert(db, "fact_import", [row | {"imported_at": "2026-03-01T00:00:00+00:00"}])
+        (import_id,) = db.execute("SELECT max(import_id) FROM fact_import").fetchone()
+    done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    assert done.still == (f"imported table {import_id}",)
+
+
+def test_an_object_that_cannot_be_read_goes_when_number_and_name_stand_in_it_and_is_named_with_one_of_them(
+    db: Database, folder: Path, settings: Settings
+) -> None:
+    archive = Archive(folder)
+    stored = []
+    for said in (b"0012346 Test^Bert", b"Test^Bert", b"7712346 Roe^Jane"):
+        named = {"sop_class_uid": MR, "sop_instance_uid": "1.2.3", "transfer_syntax_uid": "1.2.840.10008.1.2.1"}
+        one = archive.store(
+            header=file_header(**named),
+            dataset=b"\xff\xfe\x00\x01XX\xff\xff" + said,
+            transfer_syntax_uid=named["transfer_syntax_uid"],
+        )
+        stored.append(one.sha256)
+        with writing(db):
+            insert(db, "fact_object", [{"sha256": one.sha256, "size_bytes": one.size_bytes, **named}])
+    run_pending(db, archive, settings, at=AT)
+    done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    assert [archive.path(sha256).exists() for sha256 in stored] == [False, True, True]
+    assert done.still == (f"object {public_id(stored[1])}, which could not be read as an image",)
 
 
 def test_what_is_sent_again_after_an_erasure_is_a_problem(db: Database, settings: Settings) -> None:

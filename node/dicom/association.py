@@ -18,7 +18,7 @@ from node.dicom.commitment import WELL_KNOWN_INSTANCE, Report, encoded
 from node.dicom.contexts import STORAGE_COMMITMENT, VERIFICATION, transfer_syntaxes
 from node.dicom.intake import Answer, Peer, Sink
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.dicom.refusals import NO_ASSOCIATION, NOT_STORED, NOTHING_TAKEN, REJECTED, TOO_MANY
+from node.dicom.refusals import BROKEN_OFF, NO_ASSOCIATION, NOT_STORED, NOTHING_TAKEN, REJECTED, TOO_MANY
 from node.dicom.refused_contexts import RefusedContext
 from node.dicom.upper_layer import AssociationRequest, Context, Proposal, Reject, Wire
 from node.errors import ProtocolError
@@ -198,9 +198,12 @@ class Association:
             self._ended(aborted=outcome == ABORTED)
         except ProtocolError as error:
             outcome = f"aborted, {error}"
+            self._broken_off(str(error))
             self._say(upper_layer.abort(upper_layer.INVALID_PARAMETER))
         except TimeoutError as error:
             outcome = f"aborted, {error}"
+            if self._message is not None:
+                self._broken_off("a message did not come to its end in time")
             self._say(upper_layer.abort())
         except (EOFError, OSError) as error:
             outcome = f"cut, {error}"
@@ -216,6 +219,10 @@ class Association:
             refused=self._refused,
             seconds=round(monotonic() - began, 1),
         )
+
+    def _broken_off(self, why: str) -> None:
+        """Count an association that this node ends: what the sender still had for it does not arrive."""
+        self._services.refused(self._peer, code=BROKEN_OFF, reason=f"the association was aborted by this node: {why}")
 
     def _ended(self, *, aborted: bool) -> None:
         if self._refused_contexts and self._contexts:

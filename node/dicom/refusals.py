@@ -36,13 +36,14 @@ PAUSE_AFTER_FAILURE_S = 30.0
 MAX_PENDING_CONTEXTS = 2000
 """Refused contexts gathered between two times of writing; what goes beyond is not counted."""
 
-REJECTED, TOO_MANY, NO_ASSOCIATION, NOTHING_TAKEN, NOT_STORED = (
-    "rejected", "too-many", "no-association", "nothing-taken", "not-stored",
+REJECTED, TOO_MANY, NO_ASSOCIATION, NOTHING_TAKEN, NOT_STORED, BROKEN_OFF = (
+    "rejected", "too-many", "no-association", "nothing-taken", "not-stored", "broken-off",
 )  # fmt: skip
 """Codes: rejected for who it is, or for now; did not ask for an association, or not over TLS as it should; proposes
-nothing that is taken; an object that was answered with a failure."""
+nothing that is taken; an object that was answered with a failure; an association that this node ended for what was said
+in it, or because a message did not come to its end in time."""
 
-SETTLED_BY_ENTRY = (REJECTED, NOTHING_TAKEN, NOT_STORED)
+SETTLED_BY_ENTRY = (REJECTED, NOTHING_TAKEN, NOT_STORED, BROKEN_OFF)
 """Whoever is let in later has been helped; that there was no room, or that something talked no DICOM, is not undone."""
 
 log = structlog.get_logger()

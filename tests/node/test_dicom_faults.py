@@ -168,6 +168,15 @@ def test_who_breaks_the_protocol_is_aborted_and_hurts_nobody_else(settings: Sett
             assert sender.answer() == b""
         assert other.send_c_store(mr_image(seed=1)).Status == 0
     assert_only(settings, mr_image(seed=1))
+    ((reason,),) = broken_off(settings)
+    assert str(reason).startswith("the association was aborted by this node: ")
+    with receiver(settings), raw_association(settings.dicom.port):
+        # Whoever is let in again has what it sends heard.
+        assert eventually(lambda: broken_off(settings) == [])
+
+
+def broken_off(settings: Settings) -> list[tuple[object, ...]]:
+    return rows(settings, "SELECT reason FROM state_refusal WHERE code = 'broken-off' AND settled_at IS NULL")
 
 
 def test_reasons_of_rejection(settings: Settings):
@@ -228,6 +237,8 @@ def test_a_silent_association_is_aborted_and_its_slot_is_free(
     with receiver(settings):
         with raw_association(settings.dicom.port) as silent:
             assert silent.say(rest)[:1] == ABORTED
+            in_an_object = len(rest) > 100
+            assert eventually(lambda: len(broken_off(settings)) == in_an_object)
             assert eventually(lambda: accepts(settings))
         assert incoming(settings) == []
 

@@ -8,7 +8,7 @@ indicate lower risk". VBQ is high at its cut (the paper's logistic model: VBQ â‰
 """
 
 from dataclasses import dataclass
-from math import isfinite, log, sqrt
+from math import inf, isfinite, log, sqrt
 from statistics import NormalDist
 
 from analytics.episodes.cuts import Cuts
@@ -124,12 +124,11 @@ def tier_odds(*, vbq: float, nlr: float, plr: float, cuts: Cuts, errors: Errors)
     (0.5, 0.5, 0.0)
     """
     high_vbq = 1 - _below(cuts.vbq - vbq, errors.vbq, at_cut=False)
-    low_nlr = _below(log(cuts.nlr / nlr), errors.ln_nlr, at_cut=True)
-    low_plr = _below(log(cuts.plr / plr), errors.ln_plr, at_cut=True)
+    under_nlr, under_plr = _under(nlr, cuts.nlr), _under(plr, cuts.plr)
+    low_nlr = _below(under_nlr, errors.ln_nlr, at_cut=True)
+    low_plr = _below(under_plr, errors.ln_plr, at_cut=True)
     if errors.correlation and errors.ln_nlr > 0 and errors.ln_plr > 0:
-        both_low = _both_below(
-            log(cuts.nlr / nlr) / errors.ln_nlr, log(cuts.plr / plr) / errors.ln_plr, errors.correlation
-        )
+        both_low = _both_below(under_nlr / errors.ln_nlr, under_plr / errors.ln_plr, errors.correlation)
     else:
         both_low = low_nlr * low_plr
     high_ratio = 1 - low_nlr - low_plr + both_low if cuts.ratios == "both" else 1 - both_low
@@ -138,6 +137,11 @@ def tier_odds(*, vbq: float, nlr: float, plr: float, cuts: Cuts, errors: Errors)
         intermediate=high_vbq * (1 - high_ratio) + (1 - high_vbq) * high_ratio,
         lower=(1 - high_vbq) * (1 - high_ratio),
     )
+
+
+def _under(ratio: float, cut: float) -> float:
+    """How far a ratio lies below its cut on the logarithmic scale; of no cells, without end."""
+    return log(cut / ratio) if ratio > 0 else inf
 
 
 def _below(distance: float, error: float, *, at_cut: bool) -> float:

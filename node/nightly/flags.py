@@ -24,8 +24,11 @@ from node.people import corrections as decided
 from node.people.corrections import Corrections
 from node.people.thresholds import Version, get
 from node.store.database import insert
+from node.store.failures import Unit, barrier
 from node.store.reasons import loaded, stored
 
+STEP = "flags"
+"""Names this in ``problems``."""
 MARKERS = (("VBQ", "vbq"), ("NLR", "nlr"), ("PLR", "plr"))
 """Name and column."""
 SURE = 0.8
@@ -140,7 +143,7 @@ def find_changes(
     drift: Drift | None = None,
     corrections: Corrections | None = None,
 ) -> tuple[list[Flag], list[Standing]]:
-    """Compare tonight's tiers with those last written; nothing is stored.
+    """Compare tonight's tiers with those last written; stored is only at which operation that fails.
 
     Parameters
     ----------
@@ -158,13 +161,17 @@ def find_changes(
     known = _known(db)
     flags: list[Flag] = []
     standing: list[Standing] = []
+    listed: set[str] = set()
     if version is not None:
         doubts = Doubts(drift=drift, repeats=_repeats(db), corrections=corrections or Corrections())
-        for one in _upcoming(db, night):
-            flag, stands = _tiered(db, one, known.get(one.episode), version, vbq_sem, doubts)
-            standing.append(stands)
-            flags.extend([flag] if flag else [])
-    listed = {one.episode for one in standing}
+        upcoming = _upcoming(db, night)
+        listed = {one.episode for one in upcoming}
+        _forget_failures(db)
+        for one in upcoming:
+            with barrier(db, STEP, Unit("episode", one.episode)):
+                flag, stands = _tiered(db, one, known.get(one.episode), version, vbq_sem, doubts)
+                standing.append(stands)
+                flags.extend([flag] if flag else [])
     for episode, before in sorted(known.items()):
         if before.tier is not None and episode not in listed:
             causes = _why_resolved(db, episode, before, night=night, derivation_behind=derivation_behind)
@@ -186,6 +193,11 @@ def find_changes(
                 )
             )
     return flags, standing
+
+
+def _forget_failures(db: Database) -> None:
+    """Of the nights before: each night looks at every operation anew."""
+    db.execute("DELETE FROM state_failure WHERE step = ?", [STEP])
 
 
 def store(db: Database, flags: list[Flag], *, night: date) -> None:

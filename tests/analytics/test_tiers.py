@@ -102,6 +102,13 @@ def test_the_odds_of_a_tier_are_those_of_the_normal_distribution() -> None:
     assert both.flagged == pytest.approx(high_vbq * at_least_one_low, abs=1e-6)
 
 
+@pytest.mark.parametrize("errors", [Errors(vbq=0.1), Errors(vbq=0.1, ln_nlr=0.2, ln_plr=0.15, correlation=0.5)])
+def test_a_ratio_of_no_cells_lies_below_every_cut(errors: Errors) -> None:
+    cuts = Cuts(method="institutional", n=0, vbq=3.0, nlr=4.0, plr=250.0, ratios="any")
+    odds = tier_odds(vbq=3.0, nlr=0.0, plr=0.0, cuts=cuts, errors=errors)
+    assert (odds.flagged, odds.intermediate, odds.lower) == pytest.approx((0, 0.5, 0.5), abs=1e-9)
+
+
 @pytest.mark.parametrize(("vbq", "nlr", "plr"), [(3.0, 4.0, 250.0), (2.99, 4.01, 100.0), (3.2, 1.0, 251.0)])
 def test_without_error_the_odds_are_the_tier(vbq: float, nlr: float, plr: float) -> None:
     cuts = Cuts(method="institutional", n=0, vbq=3.0, nlr=4.0, plr=250.0, ratios="any")

@@ -10,10 +10,11 @@ import pytest
 from sqlite_utils import Database
 
 from analytics.episodes.cuts import Cuts, StratumCut, institutional_cuts
-from analytics.episodes.tiers import TierOdds
+from analytics.episodes.tiers import TierOdds, tier_odds
 from analytics.night.drift import Drift, Step
 from analytics.reasons import Reason
 from analytics.records import Tier
+from node.nightly import flags as flags_module
 from node.nightly.flags import Flag, Standing, find_changes, percent, store
 from node.people.thresholds import Version
 from node.store.database import insert, writing
@@ -97,6 +98,32 @@ def test_an_upcoming_operation_of_somebody_not_eligible_has_no_tier(db: Database
 def test_only_a_linked_operation_has_a_tier(db: Database, status: str) -> None:
     put(db, "E1", {"status": status}, **FLAGGED)
     assert changes(db) == ([], [])
+
+
+def test_an_operation_that_fails_costs_itself_and_is_not_taken_for_resolved(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BAD", "GOOD"):
+        put(db, name, **INTERMEDIATE)
+    written(db)
+    put(db, "GOOD", **FLAGGED)
+
+    def broken(*, vbq: float, **given: Any) -> TierOdds:
+        if vbq == INTERMEDIATE["vbq"] and given["nlr"] == INTERMEDIATE["nlr"]:
+            raise ZeroDivisionError
+        return tier_odds(vbq=vbq, **given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flags_module, "tier_odds", broken)
+        with writing(db):
+            flags, standing = changes(db, NEXT)
+    assert [(flag.episode, flag.change) for flag in flags] == [("GOOD", "changed")]
+    assert episodes(standing) == ["GOOD"]
+    said = db.execute("SELECT step, source, code FROM problems").fetchall()
+    assert said == [("flags", "episode BAD", "failed")]
+    _, standing = changes(db, NEXT)
+    assert episodes(standing) == ["BAD", "GOOD"]
+    assert db.execute("SELECT count(*) FROM problems").fetchone() == (0,)
 
 
 def test_an_operation_of_somebody_still_to_be_derived_is_left_as_it_stands(db: Database) -> None:

@@ -10,8 +10,6 @@ The night itself is run by a process of its own, which ends with it: the librari
 keep, would else lie in memory all day for a minute's work.
 """
 
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -22,6 +20,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from node.apart import command, do_apart
 from node.clock import now as clock_now
 from node.clock import to_text
 from node.errors import NodeError
@@ -37,7 +36,7 @@ from node.store.database import open_database
 CHECK_EVERY_S = 60
 """How often the ledger is asked whether a night is due, and the outbox whether a mail is."""
 
-COMMAND = (sys.executable, "-m", "node.nightly.child")
+COMMAND = command("node.nightly.child")
 
 log = structlog.get_logger()
 
@@ -47,13 +46,7 @@ Check = Callable[[Settings, datetime], None]
 
 def check_apart(settings: Settings, started_at: datetime) -> None:
     """Do :func:`node.nightly.check.check` in a process of its own, which ends should this one end."""
-    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, text=True) as child:  # noqa: S603  # of this software
-        assert child.stdin is not None
-        child.stdin.write(f"{to_text(started_at)}\n{settings.model_dump_json()}\n")
-        child.stdin.flush()
-        code = child.wait()
-    if code:
-        raise NodeError(f"the process of the night has ended with {code}; its error is in the log")
+    do_apart(COMMAND, "the night", to_text(started_at), settings=settings)
 
 
 def watch(

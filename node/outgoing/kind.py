@@ -176,6 +176,8 @@ class Kind:
         :func:`node.outgoing.queue.set_up_at`.
     prepare
         Makes what is to be enrolled (of what is known, for a receiver), before ``enrol`` is asked.
+    prepare_apart
+        The same for a role, which lives long: what takes much memory is done by a process that ends.
     opened
         A session with a receiver for one batch: a context manager that gives the function which sends one item. It
         may raise UnreachableError, as may the function. Whatever else the function raises costs only its item.
@@ -204,6 +206,7 @@ class Kind:
     position: str | None = None
     since: str | None = None
     prepare: Prepare | None = None
+    prepare_apart: Prepare | None = None
     opened: Opened
     pauses: Pauses
     rest: Pauses | None = None

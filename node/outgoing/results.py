@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
+from node.apart import command, do_apart
 from node.clock import now, to_text
 from node.outgoing import queue
 from node.outgoing.kind import LATER, WITHDRAWN, Batch, Item, Kind, Limits, Outcome, Pauses, Send, Verdict
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from node.results.records import Destination
 
 NAME = "dicom_result"
+COMMAND = command("node.outgoing.results_child")
 SENT_AGAIN = 3
 """How often a result is sent again by itself that its PACS says it does not have."""
 
@@ -63,10 +65,19 @@ def _peers(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name, peer in settings.dicom.peers.items() if peer.results)
 
 
-def _prepare(db: Database, settings: Settings, peer: str, at: datetime, stop: threading.Event) -> None:
+def prepare(db: Database, settings: Settings, peer: str, at: datetime, stop: threading.Event) -> None:
+    """Render and record what a PACS is to be told (``Kind.prepare``)."""
     from node.results.records import make_due
 
     make_due(db, settings, _destination(settings, peer), after=queue.set_up_at(db, RESULTS, peer), at=at, stop=stop)
+
+
+def _prepare_apart(db: Database, settings: Settings, peer: str, at: datetime, stop: threading.Event) -> None:
+    """The same, once something is due, by a process of its own: the libraries that render and draw end with it."""
+    from node.results.records import is_due
+
+    if is_due(db, _destination(settings, peer), after=queue.set_up_at(db, RESULTS, peer)):
+        do_apart(COMMAND, f"results for {peer}", peer, to_text(at), settings=settings, stop=stop)
 
 
 def _destination(settings: Settings, peer: str) -> "Destination":
@@ -149,7 +160,8 @@ RESULTS = Kind(
     name=NAME,
     receivers=_peers,
     since=NEWEST_OBJECT,
-    prepare=_prepare,
+    prepare=prepare,
+    prepare_apart=_prepare_apart,
     enrol=ENROL,
     values=lambda _settings, _peer, _at: {"sent_again": SENT_AGAIN},
     opened=_opened,

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -63,7 +64,9 @@ def _work(db: Database, settings: Settings, stop: threading.Event) -> list[Work]
     for kind in mine:
         register(db, kind, settings)
     return [
-        partial(send_due, kind, settings=settings, peer=peer, stop=stop)
+        partial(
+            send_due, replace(kind, prepare=kind.prepare_apart or kind.prepare), settings=settings, peer=peer, stop=stop
+        )
         for kind in mine
         for peer in kind.receivers(settings)
     ]

@@ -23,7 +23,6 @@ from node.errors import ReasonedError
 from node.results.content import Earlier, Finding, Result, Status, digest, status_of
 from node.results.files import ResultFiles
 from node.results.findings import findings
-from node.results.whose import read_whose
 from node.settings import Settings
 from node.store.archive import Archive
 from node.store.database import insert, writing
@@ -152,6 +151,25 @@ def make_due(
     return made
 
 
+def is_due(db: Database, destination: Destination, *, after: int) -> bool:
+    """Whether :func:`make_due` has something to do, a note too; what it has failed at is not."""
+    newest = _newest(db, destination)
+    attempts = _Attempts(db, destination)
+    for known in findings(db, queue=destination.queue, destination=destination.name, after=after):
+        finding = destination.told(known)
+        said = digest(finding)
+        wanted = [
+            kind
+            for kind in destination.renders
+            if _is_due(finding, said, newest.get((kind, known.series_instance_uid)), silent=kind in destination.silent)
+        ]
+        if destination.note is not None and _to_be_rejected(db, destination, finding):
+            wanted.append(NOTE)
+        if any(not attempts.has_failed(known.series_instance_uid, kind, said) for kind in wanted):
+            return True
+    return False
+
+
 def due_now(db: Database, destination: Destination, *, after: int) -> int:
     """How many results are due for a destination, notes apart."""
     newest = _newest(db, destination)
@@ -180,15 +198,21 @@ class _Attempts:
             for series, part in db.execute(FAILED, [STEP, __version__]).fetchall()
         }
 
+    def has_failed(self, series: str, kind: str, said: str) -> bool:
+        """Whether this version has failed to render it as it is known now."""
+        return self._failed.get((series, f"{kind} {self._name}")) == self._part(kind, said)
+
+    def _part(self, kind: str, said: str) -> str:
+        return f"{kind} {self._name} {said[:12]}"
+
     @contextmanager
     def at(self, series: str, kind: str, said: str) -> Iterator[Unit | None]:
         """An attempt, whose failure costs itself and stands in ``problems``; ``None``: it has failed before."""
-        what = f"{kind} {self._name}"
-        unit = Unit("series", series, f"{what} {said[:12]}")
-        failed = self._failed.get((series, what))
-        if failed == unit.part:
+        unit = Unit("series", series, self._part(kind, said))
+        if self.has_failed(series, kind, said):
             yield None
             return
+        failed = self._failed.get((series, f"{kind} {self._name}"))
         if failed is not None:
             with writing(self._db):
                 forget_failure(self._db, STEP, Unit("series", series, failed))
@@ -210,11 +234,10 @@ def _note(
     unit: Unit,
 ) -> int:
     """A note about what no longer holds, where there is something of which there is none; returns how many."""
-    about = {"queue": destination.queue, "destination": destination.name, "subject": finding.series_instance_uid}
-    found = db.execute(TO_BE_REJECTED, {**about, "note": NOTE, "withdrawn": finding.score is None}).fetchall()
+    found = _to_be_rejected(db, destination, finding)
     if not found:
         return 0
-    rejected = [load_earlier(db, settings, result_id) for (result_id,) in found]
+    rejected = [load_earlier(db, settings, result_id) for result_id in found]
     (before,) = db.execute(
         "SELECT coalesce(max(version), 0) FROM record_result WHERE kind = ? AND destination = ? AND subject = ?",
         [NOTE, destination.name, finding.series_instance_uid],
@@ -223,6 +246,13 @@ def _note(
     said = {"rejects": [one.identifier for one in rejected]}
     _record(db, settings, destination, result, render(result, rejected), digest(finding), unit, **said)
     return 1
+
+
+def _to_be_rejected(db: Database, destination: Destination, finding: Finding) -> list[int]:
+    """The results of which a note is to say that they no longer hold."""
+    about = {"queue": destination.queue, "destination": destination.name, "subject": finding.series_instance_uid}
+    found = db.execute(TO_BE_REJECTED, {**about, "note": NOTE, "withdrawn": finding.score is None}).fetchall()
+    return [int(result_id) for (result_id,) in found]
 
 
 def _is_due(finding: Finding, said: str, before: _Newest | None, *, silent: bool) -> bool:
@@ -240,6 +270,9 @@ def _result(
     before: _Newest | None,
     at: datetime,
 ) -> Result:
+    # With DICOM's library, for which there is no need before there is a result.
+    from node.results.whose import read_whose
+
     earlier = None if before is None else load_earlier(db, settings, before.result_id)
     row = db.execute(SLICE, [finding.series_instance_uid, finding.sop_instance_uid]).fetchone()
     path = None if row is None else Archive(settings.storage.folder).path(row[0])

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -27,14 +27,19 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from node.apart import do_apart
 from node.clock import now
 from node.dicom.kept import Kept, record_answer
+from node.errors import NodeError
+from node.outgoing import results
 from node.outgoing.delivery import Tally, send_due
 from node.outgoing.kind import Kind
 from node.outgoing.queue import register, release_all
 from node.outgoing.result_check import RESULT_CHECK
 from node.outgoing.results import RESULTS
 from node.people.results import resend, send, withdraw
+from node.results.dicom import objects
+from node.results.records import is_due
 from node.settings import Settings
 from node.steps.link import link_persons
 from node.store.database import writing
@@ -186,6 +191,52 @@ def test_a_picture_goes_uncompressed_where_its_syntax_is_not_taken(both: Sender)
         assert both.round().done == 2
     (plain,) = [content for _, syntax, content in both.pacs.stored if syntax == ImplicitVRLittleEndian]
     assert len(plain) > 960 * 1500 * 3
+
+
+def test_the_role_has_them_rendered_by_a_process_of_its_own_once_something_is_due(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+):
+    started = list[tuple[object, ...]]()
+
+    def counting(*said: object, **named: object) -> None:
+        started.append(said[1:3])
+        do_apart(*said, **named)
+
+    monkeypatch.setattr(results, "do_apart", counting)
+    kind = replace(RESULTS, prepare=RESULTS.prepare_apart)
+    with sender.pacs.up(SR):
+        assert sender.round(kind).attempted == 0
+        assert started == []
+        sender.measured()
+        assert sender.round(kind).done == 1
+        assert sender.round(kind).attempted == 0
+    assert started == [("results for pacs", "pacs")]
+    assert sender.told("kind", "state") == [("sr", "sent")]
+
+
+def test_what_cannot_be_rendered_is_not_tried_by_one_process_after_the_other(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+):
+    sender.measured()
+    monkeypatch.setattr(objects, "RENDERS", {"sr": lambda _: 1 / 0})
+    sender.round()
+    destination = results._destination(sender.settings, "pacs")
+    assert not is_due(sender.world.db, destination, after=0)
+    sender.world.db.execute("DELETE FROM state_failure")
+    assert is_due(sender.world.db, destination, after=0)
+
+
+def test_a_process_that_dies_over_them_ends_the_role_and_one_that_is_told_to_stop_ends_at_once(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+):
+    sender.measured()
+    monkeypatch.setattr(results, "COMMAND", [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    with pytest.raises(NodeError, match="the process of results for pacs has ended with -9"):
+        sender.round(replace(RESULTS, prepare=RESULTS.prepare_apart))
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    waiting = [sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(1)"]
+    do_apart(waiting, "waiting", settings=sender.settings, stop=stop)
 
 
 def test_what_was_there_before_goes_only_when_a_person_wants_it(world: World):

@@ -58,6 +58,7 @@ class About(Table):
 
     platelets: Words
     differential: Words
+    whole: Words
 
 
 class Denial(Table):
@@ -197,9 +198,9 @@ def _doubt(kind: Kind, clause: str, analyte: Analyte | None, doubts: Doubts, *, 
         return Doubt(reason=reason, analytes=PLATELETS)
     if kind.spoils == "differential" or doubts.about.differential.found(clause):
         return Doubt(reason=reason, analytes=DIFFERENTIAL, manual_too=False)
-    if analyte is None:
-        return Doubt(reason=reason, analytes=None) if whole else None
-    return _of_row(reason, analyte)
+    if whole or (analyte is not None and doubts.about.whole.found(clause)):
+        return Doubt(reason=reason, analytes=None)
+    return None if analyte is None else _of_row(reason, analyte)
 
 
 def _of_row(reason: Reason, analyte: Analyte) -> Doubt:

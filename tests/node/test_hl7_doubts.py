@@ -178,6 +178,22 @@ def test_a_general_doubt_is_about_the_result_above_it() -> None:
     assert ratios("NTE|1|L|Differentialblutbild nicht verwertbar", *ROWS) == NEITHER
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Specimen received more than 48 hours after collection, results may be unreliable",
+        "Ergebnisse fraglich",
+        "Résultats non interprétables",
+        "标本不可靠",
+        "Результаты недостоверны",
+        "Sample questionable",
+    ],
+)
+def test_a_general_doubt_of_the_sample_or_its_results_is_about_all_of_them(text: str) -> None:
+    assert ratios(*ROWS, f"NTE|1|L|{text}") == NEITHER
+    assert ratios(*ROWS, "OBX|4|NM|787-2^MCV^LN||88|fL|||||F", f"NTE|1|L|{text}") == BOTH, "of what stands above it"
+
+
 def test_leukocytes_times_percent_does_not_bring_a_spoilt_count_back() -> None:
     rows = (*ROWS, "NTE|1|L|Differential unreliable", obx("26478-8^LY^LN", "28.5", "%"), obx("6690-2^W^LN", "7.0"))
     assert ratios(*rows)[1] is None

@@ -93,7 +93,7 @@ def read_appointment(
     understood, gone = _understood(booked, procedures)
     if _is_cancelled(schedule, 25, cancelled) or gone:
         event = "cancelled"
-    planned = _planned(segments, schedule, zone)
+    planned = _planned(segments, schedule, procedures, zone)
     if planned is None and event != "cancelled":
         return Reason("appointment-without-time")
     order = (26, 27) if schedule.name == "SCH" else (24, 25)
@@ -133,9 +133,7 @@ def _booked(segments: Sequence[Segment], schedule: Segment, cancelled: Words, *,
         if one.name not in ("AIS", "PR1") or not one.raw(3):
             continue
         back = one.name == "AIS" and (all_taken_back or one.text(2).upper() == "D" or _is_cancelled(one, 10, cancelled))
-        (taken_back if back else standing).append(
-            Service.of(one.components(3), one.components(4) if one.name == "PR1" else ())
-        )
+        (taken_back if back else standing).append(_service(one))
     # SCH-7 and ARQ-7 are the reason, SCH-6 and ARQ-6 the event, SCH-8 and ARQ-8 the type.
     reasons = [" ".join(part for part in schedule.components(field) if part) for field in (7, 6, 8)]
     notes = [text for one in segments for text in _notes(one)]
@@ -147,6 +145,10 @@ def _booked(segments: Sequence[Segment], schedule: Segment, cancelled: Words, *,
         texts=tuple(one for one in (*reasons, *notes) if one),
         kind=reasons[-1],
     )
+
+
+def _service(segment: Segment) -> Service:
+    return Service.of(segment.components(3), segment.components(4) if segment.name == "PR1" else ())
 
 
 def _notes(segment: Segment) -> Iterable[str]:
@@ -165,7 +167,12 @@ def _is_cancelled(segment: Segment, field: int, cancelled: Words) -> bool:
     return cancelled.match((), told, [fold(one) for one in told])
 
 
-def _planned(segments: Sequence[Segment], schedule: Segment, zone: ZoneInfo) -> Moment | None:
+def _planned(segments: Sequence[Segment], schedule: Segment, procedures: Procedures, zone: ZoneInfo) -> Moment | None:
+    services = [one for one in segments if one.name == "AIS"]
+    if len(services) > 1:
+        # The operation has its own time beside those of what is booked with it.
+        first = [one for one in services if understand([_service(one)], (), procedures) in SURGICAL]
+        segments = [*first, *segments]
     places = (("AIS", 4), ("AIL", 6), ("AIG", 8), ("AIP", 6), ("TQ1", 7))
     texts = [one.text(field) for name, field in places for one in segments if one.name == name]
     texts.append(schedule.text(11, 4) if schedule.name == "SCH" else schedule.text(11))

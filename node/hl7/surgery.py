@@ -173,6 +173,11 @@ class Procedures(Table):
         groups = [group for code, system in service.codes for group in self.groups(code, system)]
         return bool(groups) and all(group.addon for group in groups)
 
+    def is_visit(self, service: "Service") -> bool:
+        """Whether a service is a visit or an admission and names no operation."""
+        text, words = fold(service.text), self.words
+        return (words.visit.found(text) or words.is_admission(text)) and not words.is_operation(text)
+
     def bare_groups(self, text: str) -> list[Group]:
         """What codes within a text say."""
         return [group for word in re.split(r"[\s^~,;()|/]+", text) if word for group in self.groups(word, "")]
@@ -221,6 +226,11 @@ def understand(
     """
     told = tuple(services)
     verdict = _remembered(told, procedures)
+    if verdict in ("other", "unclear") and len(told) > 1:
+        # A visit or an admission booked with an operation, as a service of its own.
+        others = tuple(one for one in told if not procedures.is_visit(one))
+        alone = _remembered(others, procedures) if 0 < len(others) < len(told) else verdict
+        verdict = alone if alone in ("operation", "repeat") else verdict
     for count in range(1, len(further) + 1):
         if verdict not in ("unclear", "unknown"):
             break

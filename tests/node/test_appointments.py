@@ -82,6 +82,11 @@ ROOM = "AIS|1|A|OR123^MAIN OR CASE^L|20260201073000"
         "Patient refused",
         "キャンセル済",
         "Аннулировано",
+        "Inställd",
+        "Ausgefallen",
+        "Ματαιώθηκε",
+        "已停手术",
+        "Patient deceased",
     ],
 )
 def test_a_state_of_the_booking_cancels_it(status: str) -> None:
@@ -156,6 +161,30 @@ def test_the_procedure_stands_where_the_system_puts_it(segments: list[str]) -> N
 def test_the_reason_tells_where_the_service_does_not(reason: str) -> None:
     assert told(booking(ROOM, reason=reason))["operation"]
     assert told(booking(reason=reason))["operation"]
+
+
+@pytest.mark.parametrize(
+    ("services", "understood", "planned"),
+    [
+        (
+            ["PRE^Preop visit^L|20260120", "63047^Laminectomy^CPT|202602030730"],
+            "operation",
+            "2026-02-03T07:30:00+01:00",
+        ),
+        (
+            ["ADM^Inpatient admission^L|20260202", "X^L4/5 fusion|202602030730"],
+            "operation",
+            "2026-02-03T07:30:00+01:00",
+        ),
+        (["X^L4/5 fusion|202602030730", "BED^PACU bed^L|20260204"], "operation", "2026-02-03T07:30:00+01:00"),
+        (["FU^Follow-up visit^L|202602010900", "R3^Room 3^L|202602010900"], "other", "2026-02-01T09:00:00+01:00"),
+    ],
+)
+def test_the_operation_among_several_services_has_its_own_time(
+    services: list[str], understood: str, planned: str
+) -> None:
+    found = told(booking(*(f"AIS|{n}|A|{one}" for n, one in enumerate(services, 1)), reason="L4-L5 fusion"))
+    assert (found["understood"], found["planned_at"]) == (understood, planned)
 
 
 @pytest.mark.parametrize(

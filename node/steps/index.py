@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import combinations
 
 from sqlite_utils import Database
 
@@ -47,6 +48,8 @@ from node.store.reasons import loaded, stored, stored_verdict
 from node.store.removed import kept_header, put_back_measurements
 
 ONE_DAY = timedelta(days=1)
+MOST_NAMES = 50
+"""Names of a study that are compared with each other."""
 BATCH = 64
 """Headers read between two units of work: enough to be cheap, few enough that other writers never wait long."""
 
@@ -368,21 +371,23 @@ def _patient(
     # An image without a number contradicts one that has one; what else is missing contradicts nothing.
     numbers = {_number(header, settings) for header in headers}
     issuers = {header.issuer for header in headers} - {None}
-    births = {header.birth_date for header in headers} - {None}
+    births = {known_birth_date(header.birth_date, on=header.study_date) for header in headers} - {None}
     sexes = {header.sex for header in headers} - {None}
     names = list(dict.fromkeys(header.signed_names for header in headers if header.signed_names))
     said: Mapping[str, Collection[object]] = {
         "patient numbers": numbers, "issuers of them": issuers, "birth dates": births, "sexes": sexes,
     }  # fmt: skip
     contradictions = [name for name, values in said.items() if len(values) > 1]
-    contradictions += ["names"] if any(compare(names[0], one) == "different" for one in names[1:]) else []
+    # Each with each: what cannot be compared with one (another script, a part only) contradicts a third.
+    pairs = combinations(names[:MOST_NAMES], 2)
+    contradictions += ["names"] if any(compare(one, other) == "different" for one, other in pairs) else []
     if contradictions or contested_with:
         return _Patient(contradictions=tuple(contradictions), contested_with=tuple(contested_with))
     number = consensus(numbers)
     return _Patient(
         authority=settings.identity.authority(consensus(issuers)) if number else None,
         patient_id=number,
-        birth_date=known_birth_date(consensus(births)),
+        birth_date=consensus(births),
         sex=consensus(sexes),
         names=tuple(sorted({one for told in names for one in told}, key=repr)),
     )

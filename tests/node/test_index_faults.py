@@ -111,11 +111,38 @@ def test_a_study_of_two_patients_is_nobodys(
     assert list(db.query("SELECT * FROM derived_identifier")) == []
 
 
+@pytest.mark.parametrize("first", range(3))
+def test_two_names_contradict_each_other_whatever_stands_before_them(db: Database, tmp_path: Path, first: int):
+    """The order of the images is that of their hashes; a name in another script can be compared with neither."""
+    names = ["Yamada^Taro", "Suzuki^Hanako", "山田^太郎"]
+    for number, name in enumerate(names[first:] + names[:first]):
+        receive(tmp_path, *stack(5, series=str(number), PatientName=name, SpecificCharacterSet="ISO_IR 192"))
+    assert {row["patient_id"] for row in catalogue(db, tmp_path)} == {None}
+    (problem,) = db.query("SELECT detail FROM problems WHERE code = 'contradictory-patient'")
+    assert problem["detail"].startswith("its images carry different names;")
+
+
+def test_one_name_in_two_scripts_contradicts_nothing(db: Database, tmp_path: Path):
+    for number, name in enumerate(["Yamada^Taro", "山田^太郎", "Yamada^Taro=山田^太郎"]):
+        receive(tmp_path, *stack(5, series=str(number), PatientName=name, SpecificCharacterSet="ISO_IR 192"))
+    assert {row["patient_id"] for row in catalogue(db, tmp_path)} == {"0012345"}
+
+
 def test_what_the_images_do_not_say_contradicts_nothing(db: Database, tmp_path: Path):
     receive(tmp_path, *stack(5, PatientBirthDate="", PatientSex=""), *stack(5, series="2"))
     rows = catalogue(db, tmp_path)
     assert [(row["patient_id"], row["birth_date"], row["sex"]) for row in rows] == [("0012345", "1955-07-04", "F")] * 2
     assert list(db.query("SELECT * FROM derived_problem")) == []
+
+
+@pytest.mark.parametrize("birth", ["19000101", "00010101", "20260303", "20990704"])
+def test_a_birth_date_that_stands_for_none_contradicts_nothing(db: Database, tmp_path: Path, birth: str):
+    receive(tmp_path, *stack(5, PatientBirthDate=birth))
+    assert [row["birth_date"] for row in catalogue(db, tmp_path)] == [None]
+    receive(tmp_path, *stack(5, series="2"))
+    assert [(row["patient_id"], row["birth_date"]) for row in catalogue(db, tmp_path)] == [
+        ("0012345", "1955-07-04")
+    ] * 2
 
 
 def test_the_same_uid_with_other_bytes_counts_once_and_changes_the_content(db: Database, tmp_path: Path):

@@ -22,7 +22,7 @@ from node.clock import from_text, to_text
 from node.dicom.header import MAX_FRAMES, Header, header_from_json, header_to_json
 from node.dicom.part10 import misnamed
 from node.dicom.reader import read_header
-from node.dicom.rejection import Rejection
+from node.dicom.rejection import MAX_INSTANCES, Rejection
 from node.errors import DicomReadError
 from node.measure.automatic import StudySeries, doubts_of_order, in_order
 from node.measure.study import FIRST_RECEIVED, ReceivedImage, by_series, content_hash, inputs_hash, study_images
@@ -32,7 +32,7 @@ from node.placeholders import known_birth_date
 from node.settings import Settings
 from node.steps.completeness import completeness
 from node.steps.pending import UNINDEXED
-from node.steps.rejections import note_rejections, reasons_of
+from node.steps.rejections import STRENGTH, note_rejections, reasons_of
 from node.steps.resent import contested_with, settle_resent
 from node.steps.signs import names_to_list
 from node.steps.stale import make_named_stale, make_stale, take_away, take_claims_away
@@ -146,6 +146,7 @@ def _store(db: Database, object_id: int, sha256: str, header: Header | Reason | 
         note_problem(db, "index", "object", sha256, OWN_RESULT, [Reason("own-result")])
     elif isinstance(header, Header):
         _insert_instance(db, object_id, header)
+        _note_unfollowed(db, sha256, header.rejection)
     else:
         _note_unreadable(db, sha256, header)
 
@@ -158,6 +159,19 @@ def _is_own_result(db: Database, sop_instance_uid: str) -> bool:
 
 def _note_unreadable(db: Database, sha256: str, reason: Reason) -> None:
     note_problem(db, "index", "object", sha256, "unreadable", [reason])
+
+
+def _note_unfollowed(db: Database, sha256: str, rejection: Rejection | None) -> None:
+    """A rejection note that cannot be followed, or not in whole: nobody can tell what else it takes back."""
+    if rejection is None or rejection.code not in STRENGTH:
+        return
+    if not rejection.instances:
+        reason = Reason("rejection-names-no-image", {"title": rejection.code})
+    elif len(rejection.instances) > MAX_INSTANCES:
+        reason = Reason("rejection-names-too-many", {"title": rejection.code, "limit": MAX_INSTANCES})
+    else:
+        return
+    note_problem(db, "receive", "object", sha256, reason.code, [reason])
 
 
 def _note_other_names(

@@ -10,8 +10,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage, generate_uid
 
 from node.clock import to_text
+from node.dicom import rejection
 from node.dicom.rejection import rejection_of
 from node.settings import Dicom, Readers
+from node.steps import index
 from node.steps.completeness import doubt_incomplete, take_answers
 from node.steps.rejections import ImageReceipt, Note, rejected
 from node.steps.resent import Sender
@@ -168,8 +170,8 @@ def test_titles_in_codes_of_a_system_are_known_by_their_meaning(
 ):
     found = note(stack(1), value, scheme=scheme)
     found.ConceptNameCodeSequence[0].CodeMeaning = meaning
-    rejection = rejection_of(found)
-    assert (rejection.code if rejection else None) == code
+    rejected_by = rejection_of(found)
+    assert (rejected_by.code if rejected_by else None) == code
 
 
 def test_images_that_the_pacs_sends_again_are_restored(world: World):
@@ -307,6 +309,29 @@ def test_a_clock_that_was_ahead_changes_nothing(world: World):
     assert state(world)[3] is None
 
 
+@pytest.mark.parametrize(("value", "said"), [("113037", True), ("113001", True), ("113039", False), ("113000", False)])
+def test_a_note_that_names_no_image_is_said(world: World, value: str, said: bool):
+    images = stack(11)
+    empty = note(images, value)
+    empty.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence = []
+    world.receive(*images, empty)
+    settle(world)
+    assert state(world)[1:] == (11, "waiting for a measurement", None)
+    assert world.rows("SELECT code FROM problems") == ([("rejection-names-no-image",)] if said else [])
+
+
+def test_a_note_that_names_more_than_are_read_is_said(world: World, monkeypatch: pytest.MonkeyPatch):
+    for module in (rejection, index):
+        monkeypatch.setattr(module, "MAX_INSTANCES", 10)
+    images = stack(11)
+    world.receive(*images, note(images[:10], "113037"))
+    settle(world)
+    assert "rejection-names-too-many" not in {code for (code,) in world.rows("SELECT code FROM problems")}
+    world.receive(note(images, "113037"), at=LATER)
+    settle(world)
+    assert "rejection-names-too-many" in {code for (code,) in world.rows("SELECT code FROM problems")}
+
+
 def test_a_note_may_name_its_images_in_its_content_only() -> None:
     images = stack(3)
     found = note(images, "113037")
@@ -319,9 +344,9 @@ def test_a_note_may_name_its_images_in_its_content_only() -> None:
         items.append(item)
     del found.CurrentRequestedProcedureEvidenceSequence
     found.ContentSequence = items
-    rejection = rejection_of(found)
-    assert rejection is not None
-    assert rejection.instances == tuple(str(image.SOPInstanceUID) for image in images)
+    rejected_by = rejection_of(found)
+    assert rejected_by is not None
+    assert rejected_by.instances == tuple(str(image.SOPInstanceUID) for image in images)
 
 
 FEWER, GONE = "pacs-has-fewer-images", "pacs-no-longer-has-it"

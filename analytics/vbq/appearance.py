@@ -20,6 +20,7 @@ from analytics.vbq.levels import LEVEL_INDEX
 from analytics.vbq.morphology import dilated, eroded
 from analytics.vbq.scale import blanked, doubts_of_scale
 from analytics.vbq.spine import Spine
+from analytics.vbq.wavelets import in_wavelets
 
 DISC_OVER_FLUID = 1.05
 """Least disc over fluid: on T1 discs are brighter than fluid (1.3–2.5 times on 435 slices), on T2 and STIR darker."""
@@ -120,6 +121,8 @@ def doubts_of_signal(image: SagittalImage, score: VbqScore) -> list[Reason]:
     found: list[Reason] = [*doubts_of_drawing(drawn), *doubts_of_scale(image.signal, drawn)]
     if in_blocks(image.signal):
         found.append(Reason("signal-in-blocks"))
+    if in_wavelets(signal):
+        found.append(Reason("signal-in-wavelets"))
     if float(np.min(image.signal)) < -BELOW_ZERO * fluid:
         found.append(Reason("signals-below-zero"))
     noisy = noise(image, score)

@@ -1,6 +1,7 @@
 """The blocks of 8 × 8 pixels that JPEG leaves, where nothing in the headers tells of a lossy compression any more."""
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 BLOCK_PX = 8
@@ -9,9 +10,46 @@ BLOCKY = 0.65
 by splines the same; after JPEG of quality 75, which moves scores by 1 %, 0.3–0.5, from 30 down (1–8 %) 0.7 and more."""
 
 
+MIDDLE = (3, 4)
+"""Frequencies (waves in a block, of rows and columns together) that JPEG keeps at quality 75 and not at 40."""
+SPARSE = 0.15
+"""Median over mean of these in tissue: 0.46 and more on 450 slices as stored, smoothed or enlarged as well; 0.02–0.05
+after JPEG of quality 40, which moves scores by up to 3 %, and 20."""
+BESIDE = 0.5
+"""The same in blocks that begin half a block further, after JPEG: 0.54 and more."""
+KEPT = 94.0
+"""Percentile of the blocks, by their strongest such frequency, that count for the mean: what was drawn fills others."""
+TISSUE = 0.12
+"""Part of the brightest blocks above which is tissue: air may be set to zero for other reasons."""
+
+
 def in_blocks(signal: NDArray[np.float64]) -> bool:
-    """Whether steps every eight rows or columns, wherever the first of them lies, are greater than those between."""
-    return max(_excess(signal), _excess(signal.T)) > BLOCKY
+    """Whether steps every eight rows or columns, wherever the first of them lies, are greater than those between, or
+    blocks from the corner of the image on hold few of the middle frequencies."""
+    return max(_excess(signal), _excess(signal.T)) > BLOCKY or _few_frequencies(signal)
+
+
+def _few_frequencies(signal: NDArray[np.float64]) -> bool:
+    """Not so in blocks that begin in the middle of these: what is smooth anyhow is so in both."""
+    here = sparseness(signal)
+    half = BLOCK_PX // 2
+    return here < SPARSE and here < BESIDE * sparseness(signal[half:, half:])
+
+
+def sparseness(signal: NDArray[np.float64]) -> float:
+    """Median over mean of the middle frequencies of the blocks with tissue; 1 where there are next to none."""
+    rows, columns = (length // BLOCK_PX for length in signal.shape)
+    if min(rows, columns) < BLOCK_PX:
+        return 1.0
+    cut = signal[: rows * BLOCK_PX, : columns * BLOCK_PX].reshape(rows, BLOCK_PX, columns, BLOCK_PX).swapaxes(1, 2)
+    means = cut.mean(axis=(2, 3))
+    waves = np.add.outer(np.arange(BLOCK_PX), np.arange(BLOCK_PX))
+    tissue = cut[means > TISSUE * float(np.percentile(means, 99))]
+    found = np.abs(scipy.fft.dctn(tissue, axes=(1, 2), norm="ortho")[:, np.isin(waves, MIDDLE)])
+    if not found.any():
+        return 1.0
+    strength = found.max(axis=1)
+    return float(np.median(found) / np.mean(found[strength <= np.percentile(strength, KEPT)]))
 
 
 def _excess(signal: NDArray[np.float64]) -> float:

@@ -23,8 +23,8 @@ OFF_MIDLINE = 1
 OF_THE_PICTURE = frozenset({
     "fluid-in-noise", "pixels-too-coarse-for-fluid", "walls-blurred", "signals-below-zero", "nothing-dark",
     "signals-clipped-above", "signals-clipped-below", "scale-not-linear", "frame-burnt-in", "text-burnt-in",
-    "ghost-of-motion", "few-bits", "pixels-reworked", "images-lossy", "signal-in-blocks", "slices-blank",
-    "slices-repeated",
+    "ghost-of-motion", "few-bits", "pixels-reworked", "images-lossy", "signal-in-blocks", "signal-in-wavelets",
+    "slices-blank", "slices-repeated",
 })  # fmt: skip
 """Codes of doubts about the pixels: whoever places or approves circles, looking does not cure them."""
 OF_THE_SERIES = frozenset(

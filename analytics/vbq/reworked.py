@@ -10,11 +10,15 @@ SCREEN_BITS = 8
 """Bits of a screen; scanners store 10 to 16."""
 REWORKING = re.compile(
     r"window|level(?:l?ed|ling)|\bw/?l\b|voi|contrast|clahe|histogram|equali[sz]|gamma|enhanc|sharpen|8[ -]?bit|screen|"
-    r"capture|secondary|jpe?g(?!.*lossless).*loss|lossy|fenster|fen[eê]tr|colou?r ?map|super ?resolution"
+    r"capture|secondary|jpe?g(?!.*lossless).*loss|lossy|irreversib|wavelet|verlust|pertes?(?![a-z])|p[eé]rdida|perdita|"
+    r"fenster|fen[eê]tr|colou?r ?map|super ?resolution"
 )
 """Words of a Derivation Description that tell of other signals. A lossless compression, an anonymisation or a change of
 the byte order does not."""
-HARMLESS = re.compile(r"without (?:loss|contrast)|loss-?less|no (?:contrast|windowing)|non-?contrast")
+HARMLESS = re.compile(
+    r"without (?:loss|contrast)|loss-?less|no (?:contrast|windowing)|non-?contrast|verlust(?:frei|los)\w*|ohne verlust|"
+    r"sans pertes?|sin p[eé]rdida|senza perdita|sem perda"
+)
 
 
 def doubts_of_pixels(images: Sequence[ImageHeader]) -> Iterator[Reason]:

@@ -10,7 +10,7 @@ DICOM PS3.3, C.7.6.4 and C.7.6.4b (contrast and enhanced contrast), C.7.6.16.2.1
 (series and study), C.4.13 and C.7.6.14 (performed step, acquisition context).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, tag_for_keyword
@@ -19,7 +19,7 @@ from pydicom.tag import BaseTag
 
 from analytics.vbq.contrast import AGENT, most
 from analytics.vbq.told import told
-from node.dicom.elements import text_of, value_of
+from node.dicom.elements import sequence_of, text_of
 from node.dicom.frames import PER_FRAME, SHARED
 
 SAID: Mapping[str, str] = {
@@ -125,7 +125,7 @@ def _within(dataset: Dataset, holder: str = "", depth: int = 0) -> Iterator[tupl
     for tag in sorted(dataset.keys() - _FRAMES) if depth < DEEPEST else ():
         if _is_sequence(dataset, tag):
             keyword = keyword_for_tag(tag)
-            for item in _items(dataset, keyword):
+            for item in sequence_of(dataset, keyword):
                 yield from _within(item, keyword, depth + 1)
 
 
@@ -137,15 +137,9 @@ def _is_sequence(dataset: Dataset, tag: BaseTag) -> bool:
     return vr == "SQ" or (vr is None and dictionary_VR(tag) == "SQ")
 
 
-def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence; none where pydicom cannot make sense of it."""
-    found = value_of(dataset, keyword, lambda items: list(items) if isinstance(items, Sequence) else [])
-    return found or []
-
-
 def _meanings(dataset: Dataset, keyword: str) -> str:
     """All that the codes of a sequence mean, as one text: "Contrast agent" and "None" belong together."""
-    nested = (one for item in _items(dataset, keyword) for _, one in _within(item))
+    nested = (one for item in sequence_of(dataset, keyword) for _, one in _within(item))
     return " ".join(text for one in nested for name in MEANINGS if (text := text_of(one, name)))
 
 

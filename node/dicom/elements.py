@@ -1,9 +1,10 @@
 """Values of elements as plain ones: what is missing, empty, padded or makes no sense costs that value alone."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 T = TypeVar("T")
@@ -44,3 +45,9 @@ def text_of(dataset: Elements, keyword: str) -> str | None:
 def texts_of(dataset: Elements, keyword: str) -> tuple[str, ...]:
     found = value_of(dataset, keyword, lambda value: tuple(clean(item) for item in items_of(value)))
     return tuple(item for item in found or () if item)
+
+
+def sequence_of(dataset: Elements, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where pydicom cannot make sense of it."""
+    found = value_of(dataset, keyword, lambda items: list(items) if isinstance(items, Sequence) else [])
+    return found or []

@@ -24,10 +24,11 @@ from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from analytics.reasons import Reason
 from analytics.vbq.header import ImageHeader
+from node.dicom.codestreams import coded_with_loss
 from node.dicom.content import content_faults
-from node.dicom.contexts import LOSSY
+from node.dicom.contexts import LOSSLESS, LOSSY
 from node.dicom.contrast import OfContrast, of_contrast
-from node.dicom.elements import Elements, clean, items_of, text_of, texts_of, value_of
+from node.dicom.elements import Elements, clean, items_of, sequence_of, text_of, texts_of, value_of
 from node.dicom.frames import PER_FRAME, SHARED, Frame, frames_of
 from node.dicom.header import MAX_FRAMES, Header, Slice
 from node.dicom.native_pixels import made_native
@@ -47,6 +48,9 @@ MAX_PIXELS = 8192 * 8192
 
 PLACEHOLDER_YEARS = frozenset({MINYEAR, MAXYEAR})
 """The first and the last of the calendar stand for no date; some of their moments have none in another time zone."""
+
+LOSSY_DERIVATION = "113040"
+"""Lossy Compression, of DCM (PS3.16, CID 7203)."""
 
 # pydicom logs the values that it stumbles over, and a value may be a patient's name or number.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -81,7 +85,7 @@ def read_header(path: Path) -> Header:
             began_at=_began_at(dataset),
             image=_image_header(dataset, of_object),
             frames=() if number > MAX_FRAMES else tuple(_frame_headers(dataset, of_object)),
-            lossy=_is_lossy(dataset),
+            lossy=_is_lossy(dataset, path),
             rejection=_rejection(dataset),
             frames_left_out=number if number > MAX_FRAMES else 0,
         )
@@ -364,9 +368,7 @@ def _image_header(dataset: Elements, contrast: OfContrast) -> ImageHeader:
         bits_stored=_integer(dataset, "BitsStored"),
         derivation=text_of(dataset, "DerivationDescription"),
         conversion_type=text_of(dataset, "ConversionType"),
-        lossy_ratio=value_of(
-            dataset, "LossyImageCompressionRatio", lambda value: math.prod(map(_float, items_of(value)))
-        ),
+        lossy_ratio=_lossy_ratio(dataset),
         burned_in=text_of(dataset, "BurnedInAnnotation"),
     )
 
@@ -483,10 +485,26 @@ def _rejection(dataset: Dataset) -> Rejection | None:
         return rejection_of(dataset)
 
 
-def _is_lossy(dataset: Dataset) -> bool:
-    """By its transfer syntax, or by Lossy Image Compression (0028,2110), which stays for ever (PS3.3, C.7.6.1.1.5)."""
+def _is_lossy(dataset: Dataset, path: Path) -> bool:
+    """By its transfer syntax or what the pixels say themselves, or by what stays for ever (PS3.3, C.7.6.1.1.5).
+
+    A ratio may be that of a compression without loss where Lossy Image Compression (0028,2110) is 00; a method is not.
+    """
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    return syntax in LOSSY or text_of(dataset, "LossyImageCompression") == "01"
+    said = text_of(dataset, "LossyImageCompression")
+    derived = {text_of(one, "CodeValue") for one in sequence_of(dataset, "DerivationCodeSequence")}
+    return (
+        syntax in LOSSY
+        or said == "01"
+        or text_of(dataset, "LossyImageCompressionMethod") is not None
+        or (said is None and (_lossy_ratio(dataset) or 1.0) > 1.0)
+        or LOSSY_DERIVATION in derived
+        or (syntax in LOSSLESS and coded_with_loss(path))
+    )
+
+
+def _lossy_ratio(dataset: Elements) -> float | None:
+    return value_of(dataset, "LossyImageCompressionRatio", lambda value: math.prod(map(_float, items_of(value))))
 
 
 def _uid(dataset: Dataset, keyword: str) -> str:

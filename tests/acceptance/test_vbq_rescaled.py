@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import openjpeg
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -69,12 +70,19 @@ def locally_enhanced(signal: Signal) -> Signal:
     return np.rint(4095 * ndimage.map_coordinates(curves, [*mesh, stored], order=1))
 
 
+def in_jpeg_2000(signal: Signal) -> Signal:
+    """At 25:1 of 12 bits."""
+    stored = openjpeg.encode(signal.astype(np.uint16), bits_stored=12, compression_ratios=[25])
+    return np.asarray(openjpeg.decode(bytes(stored)), dtype=float)
+
+
 CHANGES: dict[str, tuple[Callable[[Signal], Signal], str]] = {
     "window": (lambda signal: np.rint(np.clip((signal - 25) * 255 / 600, 0, 255)), "signals-clipped-below"),
     "gamma": (gamma, "scale-not-linear"),
     "offset": (lambda signal: signal + 15, "nothing-dark"),
     "local contrast": (locally_enhanced, "nothing-dark"),
     "frame": (framed, "frame-burnt-in"),
+    "JPEG 2000": (in_jpeg_2000, "signal-in-wavelets"),
 }
 
 

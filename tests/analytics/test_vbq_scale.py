@@ -4,6 +4,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
+import openjpeg
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -13,6 +14,7 @@ from analytics.vbq.blocks import in_blocks
 from analytics.vbq.burnt import burnt_in, doubts_of_drawing, without
 from analytics.vbq.reworked import doubts_of_pixels
 from analytics.vbq.scale import doubts_of_scale
+from analytics.vbq.wavelets import in_wavelets
 from tests.analytics.test_vbq_series import stack
 
 Signal = NDArray[np.float64]
@@ -25,6 +27,13 @@ def magnitude(seed: int = 0) -> Signal:
     tissue = 900 * np.clip(columns - 0.35, 0, 1) / 0.65 * (0.7 + 0.3 * np.sin(9 * rows))
     noise = rng.normal(0, 6, (2, 320, 320))
     return np.rint(np.hypot(tissue + noise[0], noise[1]))
+
+
+def with_edges(seed: int = 0) -> Signal:
+    """The same with patches of tissue, 8 to 15 pixels wide, next to each other."""
+    rng = np.random.default_rng(seed)
+    patches = np.kron(rng.uniform(0.5, 1, (27, 27)), np.ones((12, 12)))[:320, :320]
+    return np.rint(magnitude(seed) * ndimage.gaussian_filter(patches, 1.0))
 
 
 def framed(signal: Signal) -> Signal:
@@ -108,6 +117,43 @@ def test_blocks_of_a_strong_compression_are_seen_wherever_they_begin():
         assert not in_blocks(harmless)
 
 
+def in_jpeg_2000(signal: Signal, ratio: float) -> Signal:
+    stored = openjpeg.encode(signal.astype(np.uint16), bits_stored=12, compression_ratios=[ratio])
+    return np.asarray(openjpeg.decode(bytes(stored)), dtype=float)
+
+
+@pytest.mark.parametrize("ratio", [25, 60])
+def test_wavelets_of_a_strong_compression_are_seen(ratio: float):
+    lossy = in_jpeg_2000(with_edges(), ratio)
+    assert in_wavelets(lossy)
+    assert in_wavelets(lossy / 3.7)
+    assert not in_blocks(lossy)
+
+
+def test_details_of_what_was_not_compressed_are_no_wavelets():
+    for signal in (magnitude(), with_edges()):
+        harmless = [
+            signal, signal[3:, 5:], without(framed(signal), burnt_in(framed(signal))), np.rint(signal * 3.7),
+            np.rint(signal / 8), ndimage.zoom(signal, 1.6, order=1), ndimage.zoom(signal, 2, order=3),
+            ndimage.gaussian_filter(signal, 1.5), ndimage.median_filter(signal, 3), in_jpeg(signal, 90),
+            in_jpeg_2000(signal, 1.5), np.zeros((64, 64)), np.ones((9, 9)),
+        ]  # fmt: skip
+        assert [number for number, one in enumerate(harmless) if in_wavelets(one)] == []
+
+
+def test_blocks_with_few_middle_frequencies_are_those_of_a_jpeg():
+    """At quality 40 no step between two blocks stands out."""
+    signal = with_edges()
+    assert in_blocks(in_jpeg(signal, 40))
+    for harmless in (
+        signal,
+        in_jpeg(signal, 90),
+        ndimage.gaussian_filter(signal, 1.5),
+        ndimage.zoom(signal, 2, order=3),
+    ):
+        assert not in_blocks(harmless)
+
+
 @pytest.mark.parametrize(
     ("draw", "codes"),
     [
@@ -131,6 +177,9 @@ def test_what_is_drawn_is_named_and_is_no_signal(draw: Callable[[Signal], Signal
         ({"conversion_type": "WSD"}, "pixels-reworked"),
         ({"derivation": "Window applied, exported"}, "pixels-reworked"),
         ({"derivation": "CLAHE contrast enhancement"}, "pixels-reworked"),
+        ({"derivation": "JPEG 2000 irreversible 10:1"}, "pixels-reworked"),
+        ({"derivation": "verlustbehaftet komprimiert"}, "pixels-reworked"),
+        ({"derivation": "compression avec perte"}, "pixels-reworked"),
         ({"burned_in": "YES"}, "annotation-burnt-in"),
     ],
 )
@@ -145,6 +194,9 @@ def test_headers_tell_of_pixels_made_anew(changes: dict[str, object], code: str)
         {"bits_stored": 12},
         {"bits_stored": 16, "burned_in": "NO"},
         {"derivation": "Lossless JPEG compression"},
+        {"derivation": "Lossless, 2.5:1"},
+        {"derivation": "verlustfrei komprimiert"},
+        {"derivation": "compression sans perte"},
         {"derivation": "Anonymized"},
         {"derivation": "Converted to Implicit VR Little Endian"},
     ],

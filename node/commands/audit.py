@@ -1,10 +1,12 @@
 """The audit."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from node.clock import to_text
 from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table
 from node.run.program import read_settings
 
@@ -12,7 +14,19 @@ app = typer.Typer()
 audit_app = typer.Typer(help="Who did or looked at what, and whether that record is whole.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 
-Day = Annotated[str | None, typer.Option("--since", help="From this day or time on (UTC, ISO 8601).")]
+
+def _moment(text: str | None) -> str | None:
+    """A day or time as the audit has its own."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter("a day or time is needed, as 2026-03-01 or 2026-03-01T08:00") from error
+    return to_text(found if found.tzinfo else found.replace(tzinfo=UTC))
+
+
+Day = Annotated[str | None, typer.Option("--since", callback=_moment, help="From this day or time on (UTC, ISO 8601).")]
 
 
 @audit_app.command("list")

@@ -109,9 +109,10 @@ def list_backups(
     as_json: AsJson = False,
 ) -> None:
     """List the backups in a folder."""
-    from node.operate.generations import generation, names
+    from node.operate.generations import about, generation, names
 
     place = _place(folder, read_settings(config))
+    about(place)
     found = [generation(place, name) for name in names(place)]
     if as_json:
         print_json([{"backup": one.name, "files": one.manifest.files, "bytes": one.manifest.bytes} for one in found])

@@ -6,7 +6,7 @@ import typer
 
 from analytics.columns import Cell
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table
+from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, some_words
 from node.run.program import read_settings
 
 app = typer.Typer()
@@ -16,7 +16,7 @@ counts_app = typer.Typer(
 app.add_typer(counts_app, name="counts")
 
 Specimen = Annotated[str, typer.Argument(help="The specimen, as `counts list` and the view `blood_counts` name it.")]
-By = Annotated[str, typer.Option("--by", help="Who decides.")]
+By = Annotated[str, typer.Option("--by", callback=some_words, help="Who decides.")]
 Patient = Annotated[
     str | None, typer.Option("--patient", help="The patient's pseudonym, where two patients have a specimen so named.")
 ]

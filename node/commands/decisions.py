@@ -8,7 +8,7 @@ import typer
 from sqlite_utils import Database
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, opaque, open_node, out, print_json, print_table
+from node.commands.shell import AsJson, Config, opaque, open_node, out, print_json, print_table, row_number, some_words
 from node.run.program import read_settings
 
 app = typer.Typer()
@@ -32,8 +32,8 @@ study_app = typer.Typer(
 app.add_typer(study_app, name="study")
 
 
-DecidedBy = Annotated[str, typer.Option("--by", help="Who decides.")]
-Version = Annotated[int, typer.Argument(help="The version, as `thresholds list` shows it.")]
+DecidedBy = Annotated[str, typer.Option("--by", callback=some_words, help="Who decides.")]
+Version = Annotated[int, typer.Argument(callback=row_number, help="The version, as `thresholds list` shows it.")]
 
 
 @thresholds_app.command("list")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json
+from node.commands.shell import AsJson, Config, open_node, out, print_json, some_words
 from node.run.program import read_settings
 
 app = typer.Typer()
@@ -16,8 +16,10 @@ Patient = Annotated[
     str,
     typer.Argument(help="The patient number (AUTHORITY|NUMBER where not the default one), or a study id (P…)."),
 ]
-By = Annotated[str, typer.Option("--by", help="Who decides; it stays.")]
-Why = Annotated[str, typer.Option("--why", help="The reason; it stays, so do not name the patient in it.")]
+By = Annotated[str, typer.Option("--by", callback=some_words, help="Who decides; it stays.")]
+Why = Annotated[
+    str, typer.Option("--why", callback=some_words, help="The reason; it stays, so do not name the patient in it.")
+]
 
 
 @app.command()

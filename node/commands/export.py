@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import Config, open_node, out
+from node.commands.shell import Config, open_node, out, some_words
+from node.errors import InputError
 from node.run.program import read_settings
 
 app = typer.Typer()
@@ -31,7 +32,9 @@ class Form(StrEnum):
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="A folder that is not there yet.")],
-    receiver: Annotated[str, typer.Option("--for", help="Who gets it: ids are of this receiver alone.")],
+    receiver: Annotated[
+        str, typer.Option("--for", callback=some_words, help="Who gets it: ids are of this receiver alone.")
+    ],
     form: Annotated[Form, typer.Option("--format", help="Parquet needs the extra [export].")] = Form.CSV,
     real_dates: Annotated[
         bool,
@@ -48,7 +51,10 @@ def export(
     """Export cohort, blood counts and measurements under ids of their own, with a codebook. It is in the audit."""
     from node.operate.export import export as write
 
-    db, archive = open_node(read_settings(config), action="export", subject=receiver)
+    settings = read_settings(config)
+    if folder.resolve().is_relative_to(settings.storage.folder.resolve()):
+        raise InputError(f"{folder} lies in the data folder of the node; name a folder elsewhere")
+    db, archive = open_node(settings, action="export", subject=receiver)
     done = write(
         db,
         folder,

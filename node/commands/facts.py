@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, MappingFile, opaque, open_node, out, print_json, print_table
+from node.commands.shell import AsJson, Config, MappingFile, opaque, open_node, out, print_json, print_table, row_number
 from node.errors import InputError
 from node.run.program import read_settings
 
@@ -227,7 +227,9 @@ def reading_approve(
 
 @reading_app.command("withdraw")
 def reading_withdraw(
-    reading_id: Annotated[int, typer.Argument(help="Number of the reading, as the view `readings` has it.")],
+    reading_id: Annotated[
+        int, typer.Argument(callback=row_number, help="Number of the reading, as the view `readings` has it.")
+    ],
     why: Annotated[str, typer.Option("--why", help="Why it is taken back.")],
     reader: Annotated[str, typer.Option("--reader", help="Who takes it back.")],
     config: Config = None,

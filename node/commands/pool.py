@@ -1,6 +1,5 @@
 """Several sites' model: what this site gives away, and what comes of the files of several."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,9 @@ import typer
 
 from node.clock import now
 from node.commands.shell import Config, open_node, out
+from node.errors import InputError
 from node.run.program import read_settings
+from node.store.whole_file import write_whole
 
 app = typer.Typer()
 pool_app = typer.Typer(
@@ -39,14 +40,12 @@ def pool_export(
     from node.pooling.export import export
 
     settings = read_settings(config)
+    # What the sums show is noted as given away before they are written.
+    if not file.parent.is_dir():
+        raise InputError(f"{file}: there is no folder {file.parent}")
     db, _ = open_node(settings, action="pool export")
     done = export(db, settings, now=now(), minimum=minimum_cell)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(done.text, encoding="utf-8")
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(file, done.text.encode())
     for reason in done.doubts:
         _say(f"  {reason}")
     _say(f"{done.n} patients in the sums, written to {file}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table
+from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, some_words
 from node.run.program import read_settings
 
 app = typer.Typer()
@@ -43,7 +43,7 @@ def quarantine_show(object_id: ObjectId, config: Config = None) -> None:
 
 @quarantine_app.command("retry")
 def quarantine_retry(
-    by: Annotated[str, typer.Option("--by", help="Who has mended it.")],
+    by: Annotated[str, typer.Option("--by", callback=some_words, help="Who has mended it.")],
     object_ids: Annotated[list[str] | None, typer.Argument(help="Ids of objects; all without one.")] = None,
     config: Config = None,
     as_json: AsJson = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, opaque, open_node, out, print_json, print_table
+from node.commands.shell import AsJson, Config, opaque, open_node, out, print_json, print_table, row_number, some_words
 from node.errors import InputError
 from node.run.program import read_settings
 
@@ -18,8 +18,8 @@ results_app = typer.Typer(
 )
 app.add_typer(results_app, name="results")
 
-By = Annotated[str, typer.Option("--by", help="Who wants it.")]
-ResultId = Annotated[int, typer.Argument(help="The result, as `results list` numbers it.")]
+By = Annotated[str, typer.Option("--by", callback=some_words, help="Who wants it.")]
+ResultId = Annotated[int, typer.Argument(callback=row_number, help="The result, as `results list` numbers it.")]
 SHOWN = ("result_id", "kind", "destination", "version", "status", "vbq_mean", "state", "made_at", "series_instance_uid")
 
 

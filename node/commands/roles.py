@@ -1,6 +1,6 @@
 """The node and its roles: ``run``, each role alone, and tonight's work now."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -8,10 +8,13 @@ import typer
 
 from node.clock import now
 from node.commands.shell import AsJson, Config, open_node, out, print_json
-from node.errors import SettingsError
+from node.errors import InputError, SettingsError
 from node.run.program import read_settings
 from node.settings import Settings, load_settings
 from node.store.database import open_database
+
+EARLIEST_YEAR = 1990
+"""Of a night: before MR images of today's kind were made."""
 
 app = typer.Typer()
 
@@ -130,9 +133,12 @@ def nightly(
     from node.store.derivation import finish
 
     settings = read_settings(config)
-    db, archive = open_node(settings)
     moment = now()
-    day = night.date() if night else moment.astimezone(settings.site.zone).date()
+    today = moment.astimezone(settings.site.zone).date()
+    day = night.date() if night else today
+    if day.year < EARLIEST_YEAR or (day > today + timedelta(days=1) and not dry_run):
+        raise InputError(f"the night of {day} is not to be had: it has not come yet, or is before {EARLIEST_YEAR}")
+    db, archive = open_node(settings)
     # Nothing is half derived under the lock of those who derive, not even beside a rebuild.
     with deriving(settings.storage.folder, wait=True):
         while not dry_run and run_pending(db, archive, settings, at=now()):

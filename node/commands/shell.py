@@ -34,6 +34,24 @@ MappingFile = Annotated[
     typer.Option("--mapping", help="TOML: what the columns of the file mean (`import --dry-run --propose`)."),
 ]
 
+LARGEST = 2**63 - 1
+"""Number of a row that a database can have."""
+
+
+def some_words(text: str | None) -> str | None:
+    """An option that stays with what was done (who, why, for whom): a line of words, never nothing."""
+    if text is not None and (not text.strip() or not text.isprintable()):
+        raise typer.BadParameter("a line of printable characters is needed, not an empty one")
+    return text
+
+
+def row_number(number: int) -> int:
+    """An argument that numbers something."""
+    if not 0 <= number <= LARGEST:
+        raise typer.BadParameter(f"{number} is the number of nothing")
+    return number
+
+
 COMMAND_LINE = "command line"
 """Stands in the audit for the address of whoever works on this machine."""
 UNBOUNDED = 100_000

@@ -51,9 +51,10 @@ def users_add(
     config: Config = None,
 ) -> None:
     """Add an account, or give one that is there other roles; the password is asked for, and never an argument."""
-    from node.people.users import add_user
+    from node.people.users import add_user, require_account
 
     settings = read_settings(config)
+    require_account(name, role)
     db, _ = open_node(settings, create=True, action="users add", subject=name)
     password = None if by_proxy else _password(from_input=password_stdin)
     add_user(db, name, roles=role, password=password, now=now())

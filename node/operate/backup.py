@@ -101,6 +101,8 @@ def back_up(
         begun = now()
         backup_id = _note_begin(db, folder, begun)
         try:
+            if folder.resolve().is_relative_to(data.resolve()):
+                raise StoreError(f"{folder} lies in the data folder and is lost with it; name one on another disk")
             turn = backup_id % TURNS
             done = _back_up(db, settings.backup, data, folder.resolve(), begun, turn, progress)
         except (NodeError, OSError, sqlite3.Error) as error:

@@ -15,6 +15,7 @@ import csv
 import hashlib
 import hmac
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -126,9 +127,31 @@ def export(
     """
     if folder.exists():
         raise InputError(f"{folder} is there already; name a folder that is not")
-    write = _writer(form)
     disguise = _Disguise(pseudonym_key(db), receiver, shift_dates=shift_dates)
-    folder.mkdir(parents=True)
+    # Under its name when all of it is there: half an export looks like one.
+    begun = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(begun, ignore_errors=True)
+    begun.mkdir(parents=True)
+    try:
+        done = _write(db, begun, form, disguise, receiver=receiver, now=now, archive=archive, images=images)
+        begun.rename(folder)
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
+    return done
+
+
+def _write(
+    db: Database,
+    folder: Path,
+    form: Format,
+    disguise: "_Disguise",
+    *,
+    receiver: str,
+    now: datetime,
+    archive: Archive | None,
+    images: Images | None,
+) -> Exported:
+    write = _writer(form)
     hashes, counts = {}, {}
     for part in PARTS:
         rows = [disguise.row(part, row) for row in db.query(part.sql)]
@@ -150,7 +173,7 @@ def export(
         "made_at": to_text(now),
         "version": __version__,
         "receiver": receiver,
-        "dates": "shifted by a number of days for each patient" if shift_dates else "as they are",
+        "dates": "shifted by a number of days for each patient" if disguise.shift_dates else "as they are",
         "ages": f"over {OLDEST - 1} are {OLDEST}",
         "images": "none" if images is None else f"DICOM, de-identified by the basic profile of PS3.15: {images}",
         "images_kept_here": given.kept_here,

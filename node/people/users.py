@@ -53,6 +53,24 @@ def find_user(db: Database, name: str) -> User | None:
     return _user(rows[0]) if rows else None
 
 
+def require_account(name: str, roles: Iterable[str]) -> list[str]:
+    """The roles of an account, each once.
+
+    Raises
+    ------
+    InputError
+        The name, or a role, is none.
+    """
+    known = sorted(set(roles))
+    if not name or name != name.strip() or len(name) > NAME_LENGTH or not name.isprintable():
+        raise InputError(f"a name of 1 to {NAME_LENGTH} printable characters is needed")
+    if name.casefold().startswith("auto"):
+        raise InputError("names that begin with auto are the software's own; a person's name is needed")
+    if not known or (unknown := [one for one in known if one not in ROLES]):
+        raise InputError(f"roles are {', '.join(ROLES)}" + (f"; not {', '.join(unknown)}" if known else ""))
+    return known
+
+
 def add_user(db: Database, name: str, *, roles: Iterable[str], password: str | None, now: datetime) -> None:
     """Add an account, or give one that is there other roles and enable it again.
 
@@ -66,13 +84,7 @@ def add_user(db: Database, name: str, *, roles: Iterable[str], password: str | N
     InputError
         The name, a role or the password is none.
     """
-    known = sorted(set(roles))
-    if not name or name != name.strip() or len(name) > NAME_LENGTH or not name.isprintable():
-        raise InputError(f"a name of 1 to {NAME_LENGTH} printable characters is needed")
-    if name.casefold().startswith("auto"):
-        raise InputError("names that begin with auto are the software's own; a person's name is needed")
-    if not known or (unknown := [one for one in known if one not in ROLES]):
-        raise InputError(f"roles are {', '.join(ROLES)}" + (f"; not {', '.join(unknown)}" if known else ""))
+    known = require_account(name, roles)
     hashed = _hash(password) if password is not None else None
     row = {"name": name, "roles": json.dumps(known), "password": hashed, "changed_at": to_text(now)}
     with writing(db):

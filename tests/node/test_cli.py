@@ -1,6 +1,7 @@
 """The command line: what goes wrong outside this software is one line; what senders wrote is shown as they wrote it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from node import cli
 from node.commands.man import pages
 from node.store import database
 from node.store.database import open_database
+from node.store.whole_file import write_whole
 from tests.readme import ROOT, commands
 
 HEADER = (
@@ -134,3 +136,63 @@ def test_every_command_has_a_manual_page_that_no_sign_of_its_help_spoils() -> No
         assert {line.split()[0] for line in lines if line[:1] in {".", "'"}} <= {".SH", ".TP", ".PP"}, name
         assert lines[1] == name.removesuffix(".1").replace("-", "\\-") + " \\- " + lines[1].partition(" \\- ")[2]
         assert [line for line in lines if line.startswith(".SH")][:3] == [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"]
+
+
+WRONG = {
+    "audit list --since gestern": (2, "a day or time is needed"),
+    "audit list --since 2026-13-45": (2, "a day or time is needed"),
+    "backup list NOWHERE": (1, "is no folder of backups"),
+    "backup make DATA/backups": (1, "lies in the data folder and is lost with it"),
+    "counts approve x --by EMPTY": (2, "a line of printable characters is needed"),
+    "erase 1 --by EMPTY --why x": (2, "a line of printable characters is needed"),
+    "erase 1 --by x --why LINES": (2, "a line of printable characters is needed"),
+    "export NOWHERE --for EMPTY": (2, "a line of printable characters is needed"),
+    "export DATA/dicom/x --for me": (1, "lies in the data folder of the node"),
+    "hold 1 --by EMPTY --why x": (2, "a line of printable characters is needed"),
+    "nightly --date 0001-01-01 --dry-run": (1, "the night of 0001-01-01 is not to be had"),
+    "nightly --date 2999-01-01": (1, "the night of 2999-01-01 is not to be had"),
+    "pool export NOWHERE/x.json": (1, "there is no folder"),
+    "quarantine retry --by EMPTY": (2, "a line of printable characters is needed"),
+    "reading withdraw 99999999999999999999 --why x --reader y": (2, "is the number of nothing"),
+    "results resend 1 --by EMPTY": (2, "a line of printable characters is needed"),
+    "results show 99999999999999999999": (2, "is the number of nothing"),
+    "thresholds adopt 1 --by EMPTY": (2, "a line of printable characters is needed"),
+    "thresholds show 99999999999999999999": (2, "is the number of nothing"),
+    "users add bob --role king": (1, "not king"),
+}
+"""What is asked wrongly: the exit code, and what is said. Capitals stand for what has no place in a line."""
+
+
+@pytest.mark.parametrize("asked", WRONG)
+def test_what_is_asked_wrongly_is_said_in_a_line_and_changes_nothing(
+    config: Path, asked: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(config.parent)
+    data, nowhere = config.parent / "data", config.parent / "nowhere"
+    open_database(data, create=True).close()
+    there = {"EMPTY": "", "LINES": "a\nb"}
+    words = [
+        there.get(word, word.replace("NOWHERE", str(nowhere)).replace("DATA", str(data))) for word in asked.split()
+    ]
+    code, said = WRONG[asked]
+    assert call(monkeypatch, *words) == code
+    shown = capsys.readouterr()
+    assert said in " ".join(shown.err.split())
+    assert shown.out == ""
+    assert not nowhere.exists()
+    assert not (data / "dicom" / "x").exists()
+
+
+def test_a_device_or_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE)
+    write_whole(tmp_path / "pipe", b"content")
+    assert reader.communicate()[0] == b"content"
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_whole(tmp_path / "link", b"content")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"content"
+    with pytest.raises(FileNotFoundError) as missing:
+        write_whole(tmp_path / "no" / "file", b"")
+    assert missing.value.filename == str(tmp_path / "no" / "file")

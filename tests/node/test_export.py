@@ -14,6 +14,7 @@ import pydicom
 import pytest
 
 from node.errors import InputError
+from node.operate import export as module
 from node.operate.export import Exported, Format, export
 from node.settings import Settings
 from node.store.archive import Archive
@@ -37,6 +38,19 @@ def folder(derived: tuple[Path, Settings], tmp_path_factory: pytest.TempPathFact
 def exported(folder: Path, to: Path, *, receiver: str = "A", form: Format = "csv", shift: bool = True) -> Exported:
     with closing(open_database(folder)) as db:
         return export(db, to, receiver=receiver, form=form, shift_dates=shift, now=AT)
+
+
+def test_an_export_that_is_not_whole_has_no_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What one that was killed has left.
+    (tmp_path / ".e.new" / "images").mkdir(parents=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_codes", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            exported(folder, tmp_path / "e")
+    assert list(tmp_path.iterdir()) == []
+    exported(folder, tmp_path / "e")
+    assert [path.name for path in tmp_path.iterdir()] == ["e"]
+    assert not (tmp_path / "e" / "images").exists()
 
 
 def test_images_go_along_under_the_ids_of_the_tables(folder: Path, tmp_path: Path) -> None:

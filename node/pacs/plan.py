@@ -131,20 +131,20 @@ def _add(
 def _reason_against(study: FoundStudy, images: Sequence[FoundSeries], *, unnamed: bool, any_part: bool) -> str | None:
     if not images:
         return "no MR images"
-    parts = named_parts(sorted(_texts(study, images)))
+    texts = sorted(_texts(study, images))
+    parts = named_parts(texts)
     if any_part or LUMBAR in parts or (unnamed and not parts):
         return None
-    if not parts and _is_illegible(study.description):
+    if not parts and (_is_empty(study.description) or any(map(LOST.search, texts))):
+        # Nobody knows what it named, so the images are to say it.
         return None
     if parts:
         return f"another part of the body is named ({', '.join(sorted(parts))})"
     return "no part of the body is named (--unnamed brings it)"
 
 
-def _is_illegible(description: str | None) -> bool:
-    """Empty, or with letters lost on the way: nobody knows what it named, so the images are to say it."""
-    text = description or ""
-    return LOST.search(text) is not None or not any(letter.isalpha() for letter in text)
+def _is_empty(description: str | None) -> bool:
+    return not any(letter.isalpha() for letter in description or "")
 
 
 def _texts(study: FoundStudy, series: Sequence[FoundSeries]) -> Iterator[str]:

@@ -46,6 +46,7 @@ class Pacs:
     ignores_the_date: bool = False
     lists_images: bool = True
     description: str = "MRI lumbar spine"
+    series_description: str = ""
     answers: list[Dataset] = field(default_factory=list)
     moves: list[Dataset] = field(default_factory=list)
     hang_up: int = 0
@@ -72,6 +73,7 @@ class Pacs:
             yield 0xFF00, answer
         elif level == "SERIES":
             answer.SeriesInstanceUID, answer.Modality, answer.NumberOfSeriesRelatedInstances = SERIES, "MR", 3
+            answer.SeriesDescription = self.series_description
             yield 0xFF00, answer
         elif level == "IMAGE" and self.lists_images:
             for uid in IMAGES:
@@ -207,6 +209,15 @@ def test_a_description_is_known_in_its_language_and_an_illegible_one_is_unknown(
     world: World, description: str, wanted: bool
 ) -> None:
     world.pacs.description = description
+    with world.pacs.up():
+        assert [one.uid for one in world.found()] == ([STUDY] if wanted else [])
+
+
+@pytest.mark.parametrize(
+    ("series", "wanted"), [("t1_tse_sag ??", True), ("L?WS sag", True), ("t1_tse_sag", False), ("t1 sag?", False)]
+)
+def test_a_series_that_has_lost_its_letters_is_unknown_too(world: World, series: str, wanted: bool) -> None:
+    world.pacs.description, world.pacs.series_description = "MR", series
     with world.pacs.up():
         assert [one.uid for one in world.found()] == ([STUDY] if wanted else [])
 

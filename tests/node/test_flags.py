@@ -16,10 +16,12 @@ from analytics.reasons import Reason
 from analytics.records import Tier
 from node.nightly import flags as flags_module
 from node.nightly.flags import Flag, Standing, find_changes, percent, store
+from node.people import corrections
+from node.people.corrections import Measured
 from node.people.thresholds import Version
 from node.store.database import insert, writing
 from node.store.reasons import loaded, stored
-from tests.node.night_world import NIGHT, open_world, put_operation
+from tests.node.night_world import NIGHT, NOW, open_world, put_operation
 
 CUTS = institutional_cuts(3.0, 4.0, 250.0)
 FLAGGED = {"vbq": 3.5, "nlr": 5.0, "plr": 300.0}
@@ -427,7 +429,7 @@ def test_a_change_is_put_down_to_the_data_to_the_version_or_to_both(
     (flag,) = written(db, NEXT, following=following)
     assert flag.change == "changed"
     cause = str(flag.cause)
-    assert ("data" in cause, "version 1" in cause) == (data, adoption), cause
+    assert ("data" in cause, "version 1" in cause, "offset" in cause) == (data, adoption, False), cause
 
 
 def cause_of(db: Database, after: dict[str, float], columns: dict[str, object] | None = None, **operation: Any) -> str:
@@ -437,6 +439,47 @@ def cause_of(db: Database, after: dict[str, float], columns: dict[str, object] |
     put(db, "E1", columns or {"scanner_stratum": "A"}, **after, **operation)
     (flag,) = written(db, NEXT)
     return str(flag.cause)
+
+
+OF_B = Measured(scanner="B", reference="A", source="rescans", n=12, value=0.25, ci_low=0.2, ci_high=0.3)
+"""Makes the cut of scanner B 3.25 in the place of 3.0."""
+
+
+def with_offsets(db: Database, night: date, following: Version | None = None) -> str:
+    """What is written of the only operation that night, with what people have adopted; its cause."""
+    flags, _ = find_changes(
+        db, night=night, version=following or version(), vbq_sem=VBQ_SEM, derivation_behind=False,
+        corrections=corrections.in_force(db),
+    )  # fmt: skip
+    with writing(db):
+        store(db, flags, night=night)
+    (flag,) = flags
+    return str(flag.cause)
+
+
+def test_an_offset_that_alone_changes_a_tier_is_named_with_its_size_before_and_now(db: Database) -> None:
+    low = {"nlr": 1.0, "plr": 100.0}
+    put(db, "E1", {"scanner_stratum": "B"}, vbq=3.1, **low)
+    with_offsets(db, NIGHT)
+    corrections.adopt(db, OF_B, by="Dr A", why="phantom", now=NOW)
+    assert with_offsets(db, NEXT) == "offset of scanner B +0.000 → +0.250"
+    # Other data as well, which would not have changed it under the offset that was held.
+    put(db, "E1", {"scanner_stratum": "B"}, vbq=3.125, **low)
+    corrections.withdraw(db, "B", by="Dr A", why="mended", now=NOW)
+    assert with_offsets(db, NEXT + timedelta(days=1)) == "offset of scanner B +0.250 → +0.000"
+
+
+def test_another_scanner_comes_with_its_own_offset(db: Database) -> None:
+    corrections.adopt(db, OF_B, by="Dr A", why="phantom", now=NOW)
+    put(db, "E1", {"scanner_stratum": "A"}, vbq=3.125, nlr=1.0, plr=100.0)
+    with_offsets(db, NIGHT)
+    put(db, "E1", {"scanner_stratum": "B"}, vbq=3.125, nlr=1.0, plr=100.0)
+    # The scanner alone takes the tier away; the version, of which the cut is a little higher, does not.
+    following = recorded(db, 2, institutional_cuts(3.0625, 4.0, 250.0))
+    cause = with_offsets(db, NEXT, following)
+    assert "scanner A → B" in cause
+    assert "version" not in cause
+    assert "offset" not in cause
 
 
 def test_the_data_that_changed_are_named_and_no_others(db: Database) -> None:

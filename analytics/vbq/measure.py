@@ -258,7 +258,7 @@ def _judged(
     doubts = [
         *level_doubts,
         *quality.doubts(scored.score, head_up=not best.grid.transposed and not best.grid.flipped[0]),
-        *_doubts_of_circles(scored, best.image),
+        *doubts_of_circles(scored, best.image),
         *(Reason("body-fractured", {"level": name}) for name in fractures.fractured(best.spine)),
         *appearance.doubts(best.grid, best.spine, scored.score, t1_stated=t1_stated),
         *appearance.doubts_of_signal(best.image, scored.score),
@@ -305,7 +305,8 @@ def _vbq_or_none(seen: SeenSlice) -> float | None:
         return None
 
 
-def _doubts_of_circles(scored: Scored, image: SagittalImage) -> list[Reason]:
+def doubts_of_circles(scored: Scored, image: SagittalImage) -> list[Reason]:
+    """Circles that hold something else than the marrow of their body, and fluid that may be none."""
     found = [
         Reason("circle-focal", {"name": name, "share": float(circle.focal_share)})
         for name, circle in scored.bodies.items()

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from analytics.reasons import words
+from analytics.reasons import Reason, words
 from analytics.records import CSF, LEVELS, Circle
 from analytics.vbq import appearance
 from analytics.vbq.grid import to_grid
 from analytics.vbq.score import score
+from analytics.vbq.spine import BODY, DISC
 from tests.analytics.drawn_spine import MM, Drawn
 
 SPINE = Drawn().spine()
@@ -23,15 +24,22 @@ def scored(image):
     return score(image.signal, circles, spacing_mm=(MM, MM))
 
 
-def found(image, *, t1_stated: bool = True) -> list[str]:
+def reasons_of(image, *, t1_stated: bool = True) -> list[Reason]:
     grid, result = to_grid(image), scored(image)
-    reasons = [
+    return [
         *appearance.not_t1(grid, SPINE, result),
         *appearance.doubts(grid, SPINE, result, t1_stated=t1_stated),
         *appearance.doubts_of_signal(image, result),
         *appearance.doubts_of_marrow(grid, SPINE, result),
     ]
-    return words(reasons)
+
+
+def found(image, *, t1_stated: bool = True) -> list[str]:
+    return words(reasons_of(image, t1_stated=t1_stated))
+
+
+def codes_of(image) -> set[str]:
+    return {one.code for one in reasons_of(image)}
 
 
 def changed(change, drawn: Drawn | None = None):
@@ -112,3 +120,65 @@ def test_metal_in_a_body_is_seen_also_where_no_circle_lies(name: str):
         return np.where(np.hypot(rows - centre[0] - 8, columns - centre[1]) * MM < 4.0, 1.0, signal)
 
     assert "signal voids are seen in a body: metal, gas or calcium" in found(changed(with_a_screw))
+
+
+def drawn_in(label: int, value: float):
+    """Another signal for all that is of one class."""
+    there = Drawn().labels() == label
+    return lambda signal: np.where(there, value, signal)
+
+
+def with_fat_of(value: float):
+    return lambda signal: np.where(signal > 200, value, signal)
+
+
+def patchy(share: float):
+    """L3 brighter and darker by a share, in squares of 4 pixels."""
+    rows, columns = np.indices(Drawn().labels().shape)
+    centre = Drawn().centres()["L3"]
+    there = (np.hypot(rows - centre[0], columns - centre[1]) * MM < 24) & (Drawn().labels() == BODY)
+    factor = 1 + share * np.where((rows // 4 + columns // 4) % 2, 1, -1)
+    return lambda signal: np.where(there, signal * factor, signal)
+
+
+def with_a_hole(radius_mm: float, value: float):
+    rows, columns = np.indices(Drawn().labels().shape)
+    centre = Drawn().centres()["L5"]
+    return lambda signal: np.where(np.hypot(rows - centre[0], columns - centre[1]) * MM < radius_mm, value, signal)
+
+
+def blurred(sigma: float):
+    return lambda signal: ndimage.gaussian_filter(signal, sigma)
+
+
+def with_noise(sigma: float):
+    rng = np.random.default_rng(3)
+    return lambda signal: np.hypot(signal + rng.normal(0, sigma, signal.shape), rng.normal(0, sigma, signal.shape))
+
+
+@pytest.mark.parametrize(
+    ("code", "beyond", "within"),
+    [
+        # Marrow 100, fluid 40, discs 60, fat 250.
+        ("no-bright-fat", with_fat_of(130), with_fat_of(140)),
+        ("discs-not-brighter-than-fluid", drawn_in(DISC, 41), drawn_in(DISC, 43)),
+        ("marrow-hardly-brighter-than-discs", drawn_in(DISC, 86), drawn_in(DISC, 81)),
+        ("marrow-not-brighter-than-discs", drawn_in(DISC, 103), drawn_in(DISC, 97)),
+        ("marrow-uneven", patchy(0.35), patchy(0.29)),
+        ("walls-blurred", blurred(1.9), blurred(1.6)),
+        ("signal-voids", with_a_hole(3.2, 1.0), with_a_hole(2.8, 1.0)),
+        ("signal-voids", with_a_hole(4.0, 27.0), with_a_hole(4.0, 33.0)),
+        ("signals-below-zero", lambda signal: signal - 2.3, lambda signal: signal - 1.8),
+        ("fluid-in-noise", with_noise(10.5), with_noise(9.3)),
+    ],
+)
+def test_each_limit_lies_between_what_is_doubted_and_what_is_not(code: str, beyond, within):
+    """Of both sides of the limit, near to it; ``within`` may be doubted for something else."""
+    assert code in codes_of(changed(beyond))
+    assert code not in codes_of(changed(within))
+
+
+@pytest.mark.parametrize(("beyond", "within"), [(67.0, 73.0), (136.0, 130.0)])
+def test_the_signal_of_one_level_has_two_limits(beyond: float, within: float):
+    assert "level-of-other-signal" in codes_of(Drawn(signals={"L2": beyond}).image())
+    assert "level-of-other-signal" not in codes_of(Drawn(signals={"L2": within}).image())

@@ -84,7 +84,8 @@ def agent_of(text: str) -> Contrast:
     beside its contrary ("with and without contrast" names an examination, not what this series is)."""
     plain = _plain(text)
     words = re.sub(r"\bnon con\b", "noncontrast", re.sub(r"\bw o\b", "wo", plain)).split()
-    if plain in {"n a", "na", "w o"}:
+    # n/a, w/o, o. KM, s/c
+    if plain in {"n a", "na", "w o", "o km", "s c"}:
         return Contrast.NONE
     if words and NOT_SAID.search(plain):
         return Contrast.UNKNOWN

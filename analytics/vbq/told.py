@@ -28,9 +28,9 @@ AFTER_CONTRAST = re.compile(
 )
 """A word of it makes a series one of after contrast."""
 WITHOUT = (
-    r"no|non|not|without|w/?o|wo|before|prior to|ohne|keine?n?|vor|sans|avant|pas de|sin|s/|antes del?|senza|prima di|"
-    r"sem|zonder|geen|voor|bez|brez|brak|przed|před|pred|prije|uten|utan|uden|före|før|inga?|ingen|ikke|ilman|ei|ennen|"
-    r"fara|fără|без|до|χωρίς|pre|native?|nativ[ao]|plain"
+    r"no|non|not|without|w/?o|wo|before|prior to|ohne|keine?n?|o\.|vor|sans|avant|pas de|sin|s/|antes del?|senza|"
+    r"prima di|sem|zonder|geen|voor|bez|brez|brak|przed|před|pred|prije|uten|utan|uden|före|før|inga?|ingen|ikke|ilman|"
+    r"ei|ennen|fara|fără|без|до|χωρίς|pre|native?|nativ[ao]|plain"
 )
 DENIED = re.compile(
     rf"(?<![a-z])(?:{WITHOUT})[\s_.-]*(?:(?:iv|i\.v|any|un|le|la|el|il|o|du|de)[\s_.-]+|l')?(?:{NOUN}|inj\w*|c)(?!\w)|"

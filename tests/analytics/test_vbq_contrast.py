@@ -7,7 +7,8 @@ from analytics.vbq.contrast import AGENT, Contrast, agent_of, contrast_of, most
 NONE = """
 |-|--|no|NO|N|None|none|n/a|N/A|NA.|0|0 ml|0.0|NO CONTRAST|No contrast agent|no i.v. contrast|without|Without contrast
 w/o|W/O contrast|w/o Gd|non-contrast|Pre-contrast|PLAIN|plain study|unenhanced|not given|none used|NONE ADMINISTERED
-kein|ohne|Ohne KM|kein Kontrastmittel|nicht gegeben|nativ|sans injection|Sans produit de contraste|non injecté|aucun
+kein|keins|o. KM|o.KM|S/C
+ohne|Ohne KM|kein Kontrastmittel|nicht gegeben|nativ|sans injection|Sans produit de contraste|non injecté|aucun
 sin contraste|ninguno|senza mdc|senza m.d.c.|nessuno|sem contraste|não|geen contrast|zonder|uden kontrast|ingen
 utan kontrastmedel|ei|bez kontrastu|žádný|brak|без контраста|Без контрастирования|нет|nincs|kontrastsız|無|なし
 造影剤なし|不使用|平扫|없음|no gadolinium|NO GD|bez kontrasta|brez kontrasta|kontrastmedel ej givet|ei kontrastia

@@ -28,7 +28,7 @@ T1 sag utan kontrast|T1 sag före kontrast|T1 sag uden kontrast|T1 sag før kont
 T1 SAG KONTRASTSIZ|T1 SAG unenhanced|T1 SAG non-enhanced|T1 SAG C-|T1 SAG GD-|т1 саг без контраста|T1 SAG 平扫
 T1 SAG 造影なし|T1 SAG 造影前|T1 SAG 単純|T1 SAG 비조영|T1 SAG 增强前|T1 SAG 未增强|T1 sag vor KM|T1 SAG KM-frei
 T1 SAG KM: nein|T1 SAG kein KM|T1 SAG before contrast|T1 SAG no contrast|T1 SAG contrast: none|T1 SAG CONTRAST NO
-T1 SAG prior to gad|T1 SAG ללא חומר ניגוד|T1 SAG بدون صبغة
+T1 SAG prior to gad|T1 SAG ללא חומר ניגוד|T1 SAG بدون صبغة|t1 sag o. KM
 """
 OF_SOMETHING_ELSE = """
 T1 SAG|t1_tse_sag_320|T1 SAG MAGNETOM|T1 SAG POST OP|T1 SAG postop|T1 SAG post laminectomy|T1 SAG POSTERIOR|T1 SAG conus

@@ -251,10 +251,8 @@ def _understood(services: tuple[Service, ...], procedures: Procedures) -> Unders
     levels = named | {group.level for group in groups if group.addon and group.level}
     coded = [_coded(group, named, levels) for group in groups if group.kind and not group.addon]
     in_words = [_in_words(clause, named, groups, words) for clause in _CLAUSES.split(text)]
-    if words.other_disease.found(text):
-        return "other"
-    if words.visit.found(text):
-        return "unclear" if "operation" in coded or _is_beside(text, words) else "other"
+    if other := _about_something_else(text, words, coded):
+        return other
     spine = bool(levels) or bool({*coded, *in_words} - {"other", None})
     if spine and "repeat" not in coded and words.repeat.found(text):
         return _repeated(levels | {group.level for group in groups if group.level})
@@ -265,6 +263,15 @@ def _understood(services: tuple[Service, ...], procedures: Procedures) -> Unders
 
 _remembered = lru_cache(maxsize=1024)(_understood)
 """A hospital books the same few hundred procedures over and over."""
+
+
+def _about_something_else(text: str, words: ProcedureWords, coded: Sequence[Understood]) -> Understood | None:
+    """What is said of another disease or of a visit, whatever else is named."""
+    if words.other_disease.found(text):
+        return "other"
+    if words.visit.found(text):
+        return "unclear" if "operation" in coded or _is_beside(text, words) else "other"
+    return None
 
 
 def _is_beside(text: str, words: ProcedureWords) -> bool:

@@ -1,6 +1,6 @@
 """The certificates that the settings name, and when they end."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,8 @@ from node.settings import Settings
 
 FILES = ("certificate", "ca", "client_ca")
 """Settings of these names are files with certificates."""
+SECRETS = ("key", "password_file", "token_file")
+"""The same of secrets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +26,16 @@ class Certificate:
 
 def certificates(settings: Settings) -> Iterator[Certificate]:
     """All that the settings name, by the name of the setting."""
-    for name, path in _files(settings, ""):
+    for name, path in _files(settings, "", FILES):
         yield Certificate(setting=name, path=path, ends_at=_ends_at(path))
 
 
-def _files(value: object, name: str) -> Iterator[tuple[str, Path]]:
+def secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """The files of passwords and keys that the settings name, by the name of the setting."""
+    return _files(settings, "", SECRETS)
+
+
+def _files(value: object, name: str, wanted: Collection[str]) -> Iterator[tuple[str, Path]]:
     if isinstance(value, BaseModel):
         inner = [(field, getattr(value, field)) for field in type(value).model_fields]
     elif isinstance(value, dict):
@@ -37,10 +44,10 @@ def _files(value: object, name: str) -> Iterator[tuple[str, Path]]:
         return
     for field, one in inner:
         path = f"{name}.{field}" if name else str(field)
-        if field in FILES and isinstance(one, Path):
+        if field in wanted and isinstance(one, Path):
             yield path, one
         else:
-            yield from _files(one, path)
+            yield from _files(one, path, wanted)
 
 
 def _ends_at(path: Path) -> datetime | None:

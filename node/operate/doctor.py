@@ -18,11 +18,11 @@ from node.clock import now
 from node.errors import PeerError, StoreError
 from node.operate.audit import folders_of, verify
 from node.operate.backup_state import backup_state
-from node.operate.certificates import certificates
+from node.operate.certificates import certificates, secret_files
 from node.operate.erase import unfinished as unfinished_erasure
 from node.operate.status import presence_in_words
 from node.operate.upgrade import unfinished
-from node.settings import Listener, Settings, Storage
+from node.settings import CREDENTIAL, Settings, Storage
 from node.steps.pending import pending
 from node.store.database import DATABASE_NAME, WAL_LIMIT_BYTES, open_database
 from node.store.presence import presences
@@ -62,7 +62,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Check folder, disk, database, ports, peers, mail and time zone; nothing is changed."""
     return [
         _folder(settings.storage.folder),
-        _disk(settings.storage.folder),
+        _disk(settings.storage),
         _database(settings.storage.folder),
         _wal(settings.storage.folder),
         *_upgrade(settings.storage.folder),
@@ -71,6 +71,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_backup(settings),
         *_audit(settings),
         *_certificates(settings),
+        *_secrets(settings),
         *_times(settings),
         *_node(settings.storage.folder),
         *_ports(settings),
@@ -115,10 +116,14 @@ def _folder(folder: Path) -> Finding:
         return Finding(check="data folder", ok=False, detail=f"{place} cannot be written: {error.strerror}")
 
 
-def _disk(folder: Path) -> Finding:
-    place = _nearest_existing(folder)
+def _disk(storage: Storage) -> Finding:
+    place = _nearest_existing(storage.folder)
     free = shutil.disk_usage(place).free
-    return Finding(check="disk", ok=free >= LOW_SPACE_BYTES, detail=f"{free / 1024**3:.1f} GiB free")
+    refused = storage.keep_free_mb * 1_000_000
+    detail = f"{free / 1024**3:.1f} GiB free"
+    if free < 2 * refused:
+        detail += f"; below {storage.keep_free_mb} MB (storage.keep_free_mb) images are refused"
+    return Finding(check="disk", ok=free >= max(LOW_SPACE_BYTES, 2 * refused), detail=detail)
 
 
 def _database(folder: Path) -> Finding:
@@ -203,25 +208,35 @@ def _node(folder: Path) -> Iterator[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     running = {one.name for one in presences(settings.storage.folder) if one.running}
+    for name, host, port, role in _listening(settings):
+        yield _port(name, host, port, runs=role in running)
+
+
+def _listening(settings: Settings) -> Iterator[tuple[str, str, int, str]]:
+    """Each port of the node: its name, address and number, and the role that opens it."""
     for name, listener, role in (
         ("dicom", settings.dicom, "dicom"),
         ("hl7", settings.hl7, "hl7"),
         ("metrics", settings.metrics, "steps"),
+        ("web", settings.web, "web"),
     ):
-        yield _port(name, listener, runs=role in running)
+        yield name, listener.host, listener.port, role
+    for name, own in (("dicom", settings.dicom), ("hl7", settings.hl7)):
+        if own.tls is not None:
+            yield f"{name} over TLS", own.host, own.tls.port, name
 
 
-def _port(name: str, listener: Listener, *, runs: bool) -> Finding:
+def _port(name: str, host: str, port: int, *, runs: bool) -> Finding:
     # To connect would be seen by the listener, as a stranger where this machine is not in its list.
-    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((listener.host, listener.port))
+            probe.bind((host, port))
             used = False
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                return Finding(check=f"port {name}", ok=False, detail=f"{listener.host}: {error.strerror}")
+                return Finding(check=f"port {name}", ok=False, detail=f"{host}: {error.strerror}")
             used = True
     details = {
         (True, True): "this node listens",
@@ -229,7 +244,7 @@ def _port(name: str, listener: Listener, *, runs: bool) -> Finding:
         (False, True): "something else listens; stop it, or set another port",
         (False, False): "free",
     }
-    place = f"{listener.host}:{listener.port}"
+    place = f"{host}:{port}"
     return Finding(check=f"port {name}", ok=runs == used, detail=f"{place} {details[runs, used]}")
 
 
@@ -281,8 +296,21 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
             yield Finding(check=f"certificate {one.setting}", ok=False, detail=f"{one.path} cannot be read")
             continue
         left = one.ends_at - now()
-        detail = f"ends on {one.ends_at:%Y-%m-%d}, in {left.days} days"
+        ends = f"ends on {one.ends_at:%Y-%m-%d}, in {left.days} days"
+        detail = ends if left > timedelta() else f"ended on {one.ends_at:%Y-%m-%d}: nobody trusts it any more"
         yield Finding(check=f"certificate {one.setting}", ok=left > CERTIFICATE_LEFT, detail=detail)
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    """Files of passwords and keys that are not there or cannot be read; what others may read no setting takes."""
+    for name, path in secret_files(settings):
+        if str(path).startswith(CREDENTIAL):
+            continue  # handed to a unit by systemd, and to no command
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            detail = f"{path} cannot be read: {error.strerror}"
+            yield Finding(check=f"secret {name}", ok=False, detail=detail)
 
 
 def _times(settings: Settings) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """What arrived, what is pending, what needs a person: all of it queries, nothing kept in memory."""
 
 import shutil
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -68,6 +68,7 @@ def node_presence(folder: Path, *, now: datetime) -> dict[str, object]:
                 "since": to_text(one.since) if one.running and one.since else None,
                 "ended_unasked_last_day": one.recent_failures(now),
                 "many_restarts": one.is_unsteady(now),
+                "stalled": one.stalled_for(now) is not None,
             }
             for one in roles
         },
@@ -87,6 +88,15 @@ def presence_in_words(folder: Path, *, now: datetime) -> list[tuple[bool, str]]:
     found = [(True, f"runs since {to_text(since)}: {', '.join(one.name for one in up)}")]
     if down := [one.name for one in roles if not one.running]:
         found.append((False, f"these of its roles are not running: {', '.join(down)}"))
+    found += [
+        (
+            False,
+            f"the role {one.name} has not come round for {silent // timedelta(minutes=1)} minutes: it hangs; end its "
+            "process, and it is started again",
+        )
+        for one in roles
+        if (silent := one.stalled_for(now)) is not None
+    ]
     return found + [
         (
             False,

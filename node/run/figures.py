@@ -16,13 +16,14 @@ from sqlite_utils import Database
 
 from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
 from node import __version__
+from node.clock import now as clock_now
 from node.errors import StoreError
 from node.operate.backup_state import backup_state
 from node.operate.certificates import certificates
 from node.settings import Settings
 from node.steps.pending import pending
 from node.store.database import DATABASE_NAME
-from node.store.presence import presences
+from node.store.presence import WITHOUT_ROUNDS, presences
 from node.store.schema import newest
 from node.store.snapshot import snapshot_path
 
@@ -194,10 +195,15 @@ def of_the_machine(settings: Settings, *, now: datetime) -> Iterator[Metric]:
     ended = GaugeMetricFamily(
         PREFIX + "role_ended_last_day", "How often the role ended in the last day without being asked", labels=["role"]
     )
+    rounds = GaugeMetricFamily(
+        PREFIX + "role_last_round_timestamp_seconds", "When the main loop of the role came round last", labels=["role"]
+    )
     for one in presences(folder):
         up.add_metric([one.name], one.running)
         ended.add_metric([one.name], one.recent_failures(now))
-    yield from (build, up, ended)
+        if one.running and one.last_round is not None and one.name not in WITHOUT_ROUNDS:
+            rounds.add_metric([one.name], one.last_round.timestamp())
+    yield from (build, up, ended, rounds)
     disk = shutil.disk_usage(folder)
     yield GaugeMetricFamily(PREFIX + "disk_free_bytes", "Free on the disk of the data folder", value=disk.free)
     yield GaugeMetricFamily(PREFIX + "disk_size_bytes", "Size of the disk of the data folder", value=disk.total)
@@ -231,7 +237,9 @@ def of_backups(db: Database, settings: Settings, *, now: datetime) -> Iterator[M
 
 def not_ready(db: Database | StoreError, settings: Settings) -> list[str]:
     """Why the node does not do its work, a line each; none: it does."""
-    faults = [f"role {one.name} does not run" for one in presences(settings.storage.folder) if not one.running]
+    roles = presences(settings.storage.folder)
+    faults = [f"role {one.name} does not run" for one in roles if not one.running]
+    faults += [f"role {one.name} hangs" for one in roles if one.stalled_for(clock_now()) is not None]
     if isinstance(db, StoreError):
         faults.append("the database cannot be used")
     free_mb = shutil.disk_usage(settings.storage.folder).free / 1e6

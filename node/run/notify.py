@@ -9,6 +9,7 @@ sd_notify(3) and sd_watchdog_enabled(3): datagrams to the socket that ``NOTIFY_S
 import os
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
@@ -37,8 +38,11 @@ class BeatingEvent(threading.Event):
 
     def __init__(self) -> None:
         super().__init__()
-        self._every_s = min(OFTEN_S, float(os.environ.get("WATCHDOG_USEC", "0")) / 4e6)
+        watched_s = float(os.environ.get("WATCHDOG_USEC", "0")) / 4e6
+        self._every_s = min(OFTEN_S, watched_s) if watched_s else OFTEN_S
         self._beat_at = float("-inf")
+        self.on_beat: Callable[[], None] = lambda: None
+        """Called with each heartbeat, whether systemd wants to know or not."""
 
     def is_set(self) -> bool:
         """Whether to stop."""
@@ -51,8 +55,7 @@ class BeatingEvent(threading.Event):
         return super().wait(timeout)
 
     def _beat(self) -> None:
-        if not self._every_s or threading.current_thread() is not threading.main_thread():
-            return
-        if monotonic() - self._beat_at >= self._every_s:
+        if threading.current_thread() is threading.main_thread() and monotonic() - self._beat_at >= self._every_s:
             self._beat_at = monotonic()
             tell(ALIVE)
+            self.on_beat()

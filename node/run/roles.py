@@ -125,6 +125,7 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
             tell(READY)
 
     with present(settings.storage.folder, name) as place:
+        stop.on_beat = place.beat
         threading.Thread(target=_end_in_time, args=[name, stop, place], daemon=True).start()
         try:
             ROLES[name](settings, stop, ready=ready)

@@ -8,9 +8,9 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -28,6 +28,10 @@ PATIENCE_S = 2.0
 KEPT = 50
 """Ends of a role that are remembered."""
 WINDOW = timedelta(hours=24)
+USUAL_ROUND, LONGEST_ROUNDS = timedelta(minutes=5), {"steps": timedelta(minutes=30)}
+"""How long the main loop of a role may take to come round, as the units have it (``WatchdogSec``)."""
+WITHOUT_ROUNDS = (SUPERVISOR, "nightly")
+"""Whose main thread waits for something else."""
 MANY = 3
 """Unasked-for ends within :data:`WINDOW` that need a person."""
 
@@ -42,12 +46,21 @@ class Presence:
     running: bool
     since: datetime | None
     """When it was started last."""
+    last_round: datetime | None
+    """When its main loop came round last, to some seconds."""
     failures: tuple[datetime, ...]
     """When it was found to have ended without being asked, the oldest first."""
 
     def recent_failures(self, at: datetime) -> int:
         """How many of them fall into the last day; what a clock that was ahead has noted does not count."""
         return sum(at - WINDOW < moment <= at for moment in self.failures)
+
+    def stalled_for(self, at: datetime) -> timedelta | None:
+        """How long its main loop has not come round, where that is too long; ``None``: it goes on, or does not run."""
+        if not self.running or self.last_round is None or self.name in WITHOUT_ROUNDS:
+            return None
+        silent = at - self.last_round
+        return silent if silent > LONGEST_ROUNDS.get(self.name, USUAL_ROUND) else None
 
     def is_unsteady(self, at: datetime) -> bool:
         """Whether it dies so often that a person has to look."""
@@ -98,6 +111,13 @@ class Present:
         if before.get("running"):
             self._failures.append(to_text(self._since))
         self._note(running=True)
+        self.beat()
+
+    def beat(self) -> None:
+        """Note that the main loop has come round: the time of the file that is locked."""
+        if self._lock is not None:
+            with suppress(OSError):
+                os.utime(self._lock, (now().timestamp(),) * 2)
 
     def end(self, *, failed: bool) -> None:
         """Note the end and let go of the lock; later ends change nothing."""
@@ -137,6 +157,7 @@ def _presence(folder: Path, name: str) -> Presence:
         name=name,
         running=_is_locked(folder / f"{name}.lock"),
         since=from_text(noted["since"]) if noted else None,
+        last_round=_changed(folder / f"{name}.lock"),
         failures=tuple(from_text(moment) for moment in noted.get("failures", [])),
     )
 
@@ -147,6 +168,13 @@ def _noted(folder: Path, name: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _changed(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return None
 
 
 def _is_locked(path: Path) -> bool:

@@ -12,6 +12,7 @@ from node.run.figures import FIGURES, PREFIX
 from node.run.metrics import serve_metrics
 from node.settings import Dicom, DicomTls, Metrics, Settings, Storage
 from node.store.database import insert, open_database
+from node.store.presence import present
 from tests.certificates import Certificates
 from tests.node.test_metrics import scrape
 from tests.ports import free_port
@@ -82,7 +83,7 @@ def text(tmp_path: Path, certificates: Certificates) -> str:
     settings = Settings(
         storage=Storage(folder=tmp_path), dicom=Dicom(tls=tls, port=free_port()), metrics=Metrics(port=free_port())
     )
-    with serve_metrics(settings) as measured:
+    with serve_metrics(settings) as measured, present(tmp_path, "hl7"):
         measured.observe(3.0)
         return scrape(settings.metrics.port)
 

@@ -1,6 +1,9 @@
 """Status, doctor and health: what is wrong is said, by words and by an exit code, before somebody misses something."""
 
 import json
+import re
+import shutil
+import socket
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -10,14 +13,17 @@ from urllib.error import HTTPError
 import pytest
 import time_machine
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from node import cli
+from node import settings as module
 from node.clock import now, to_text
-from node.operate.certificates import certificates
+from node.operate.certificates import SECRETS, certificates
 from node.operate.doctor import examine
 from node.operate.status import needs_a_person
 from node.run.metrics import serve_metrics
-from node.settings import Dicom, DicomTls, Metrics, Settings, Storage
+from node.settings import Dicom, DicomTls, Mail, Metrics, Settings, Storage
 from node.store.database import insert, open_database
 from node.store.presence import present
 from tests.certificates import Certificates
@@ -122,3 +128,50 @@ def test_a_clock_that_is_behind_that_of_the_senders_is_found(settings: Settings,
             row = {"frame_id": number, "position": 1, "sent_at": sent, "status": "used", "reasons": "[]"}
             insert(db, "derived_message", [row])
     assert finding(settings, "clock")[0] == fine
+
+
+def test_each_thing_that_is_wrong_with_settings_and_machine_is_found(
+    settings: Settings, tmp_path: Path, certificates: Certificates
+) -> None:
+    free_mb = shutil.disk_usage(tmp_path).free // 1_000_000
+    ended = tmp_path / "ended.pem"
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
+    ended.write_bytes(
+        x509.CertificateBuilder()
+        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(datetime(2024, 1, 1)).not_valid_after(datetime(2025, 1, 1))
+        .sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )  # fmt: skip
+    busy = free_port()
+    with socket.create_server(("127.0.0.1", busy)):
+        wrong = settings.model_copy(
+            update={
+                "storage": settings.storage.model_copy(update={"keep_free_mb": free_mb}),
+                "dicom": Dicom(
+                    tls=DicomTls(certificate=ended, key=certificates.folder / "no.key", port=busy), port=free_port()
+                ),
+                "web": settings.web.model_copy(update={"port": busy}),
+                "mail": Mail(recipients=("a@site.invalid",), password_file=tmp_path / "no", port=free_port()),
+            }
+        )
+        found = {one.check: one.detail for one in examine(wrong) if not one.ok}
+    assert "images are refused" in found.pop("disk")
+    assert found.pop("certificate dicom.tls.certificate") == "ended on 2025-01-01: nobody trusts it any more"
+    assert found.pop("secret dicom.tls.key").endswith("no.key cannot be read: No such file or directory")
+    assert found.pop("secret mail.password_file").endswith("no cannot be read: No such file or directory")
+    for port in ("web", "dicom over TLS"):
+        assert found.pop(f"port {port}") == f"127.0.0.1:{busy} something else listens; stop it, or set another port"
+    assert "does not answer" in found.pop("mail")
+    assert found == {}
+
+
+def test_a_secret_that_systemd_hands_over_is_not_missed_by_a_command(settings: Settings) -> None:
+    mail = Mail(recipients=("a@site.invalid",), password_file=Path("credential:vbq-node.mail"))
+    found = examine(settings.model_copy(update={"mail": mail}))
+    assert [one for one in found if one.check.startswith("secret")] == []
+
+
+def test_doctor_looks_for_every_secret_that_settings_name() -> None:
+    text = Path(module.__file__).read_text(encoding="utf-8")
+    assert {*re.findall(r"^    (\w+): SecretFile", text, re.MULTILINE)} == {*SECRETS}

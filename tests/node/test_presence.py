@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,13 +18,16 @@ from node import cli
 from node.errors import StoreError
 from node.nightly.restarts import report_restarts
 from node.operate.doctor import examine
-from node.operate.status import node_presence
+from node.operate.status import node_presence, presence_in_words
+from node.run.figures import not_ready
 from node.run.metrics import serve_metrics
+from node.run.notify import BeatingEvent
 from node.settings import Mail, Metrics, Settings, Storage
 from node.store.database import open_database
-from node.store.presence import Presence, presences, present
+from node.store.presence import LONGEST_ROUNDS, USUAL_ROUND, WITHOUT_ROUNDS, Presence, presences, present
 from tests.node.test_metrics import scrape
 from tests.ports import free_ports
+from tests.readme import ROOT
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOLDER = """
@@ -72,7 +78,7 @@ def test_an_error_is_a_failure_and_too_many_in_a_day_are_said(tmp_path: Path) ->
 
 def test_what_a_clock_that_was_ahead_has_noted_does_not_count() -> None:
     later = tuple(NOON + timedelta(days=30, minutes=minute) for minute in range(5))
-    assert not Presence(name="steps", running=True, since=NOON, failures=later).is_unsteady(NOON)
+    assert not Presence(name="steps", running=True, since=NOON, last_round=None, failures=later).is_unsteady(NOON)
 
 
 def test_files_that_are_no_json_are_no_presence(tmp_path: Path) -> None:
@@ -123,6 +129,7 @@ def test_status_and_doctor_say_that_the_node_is_down_or_up_and_what_dies(
         assert node["since"].startswith("20")
         assert node["roles"]["dicom"] | {"since": None} == {
             "running": True, "since": None, "ended_unasked_last_day": 0, "many_restarts": False,
+            "stalled": False,
         }  # fmt: skip
         assert node["roles"]["steps"]["ended_unasked_last_day"] == 3
         assert node["roles"]["steps"]["many_restarts"]
@@ -134,12 +141,57 @@ def test_status_and_doctor_say_that_the_node_is_down_or_up_and_what_dies(
 
 
 def test_a_node_that_was_never_started_is_no_fault(tmp_path: Path) -> None:
-    dicom, hl7, metrics = free_ports(3)
+    ports = dict(zip(("dicom", "hl7", "metrics", "web"), free_ports(4), strict=True))
     settings = Settings.model_validate(
-        {"storage": {"folder": tmp_path}, "dicom": {"port": dicom}, "hl7": {"port": hl7}, "metrics": {"port": metrics}}
+        {"storage": {"folder": tmp_path}, **{name: {"port": port} for name, port in ports.items()}}
     )
     assert all(finding.ok for finding in examine(settings) if finding.check != "disk")
     assert node_presence(tmp_path, now=NOON) == {"running": False, "since": None, "roles": {}}
+
+
+@pytest.mark.parametrize(
+    ("role", "minutes", "hangs"),
+    [("hl7", 4, False), ("hl7", 6, True), ("steps", 29, False), ("steps", 31, True), ("nightly", 600, False)],
+)
+def test_a_role_whose_main_loop_does_not_come_round_is_said(
+    tmp_path: Path, role: str, minutes: int, hangs: bool
+) -> None:
+    open_database(tmp_path, create=True).close()
+    settings = Settings(storage=Storage(folder=tmp_path))
+    with present(tmp_path, role) as place:
+        at = datetime.now(UTC) + timedelta(minutes=minutes)
+        told = [sentence for fine, sentence in presence_in_words(tmp_path, now=at) if not fine]
+        assert told == [f"the role {role} has not come round for {minutes} minutes: it hangs; end its process, and it "
+                        "is started again"] * hangs  # fmt: skip
+        with time_machine.travel(at), closing(open_database(tmp_path)) as db:
+            assert not_ready(db, settings) == [f"role {role} hangs"] * hangs
+            place.beat()
+            assert not_ready(db, settings) == []
+
+
+def test_the_heartbeat_of_the_main_thread_is_what_is_seen(tmp_path: Path) -> None:
+    with present(tmp_path, "hl7") as place:
+        os.utime(tmp_path / "run" / "hl7.lock", (0, 0))
+        stop = BeatingEvent()
+        stop.on_beat = place.beat
+        thread = threading.Thread(target=stop.is_set)
+        thread.start()
+        thread.join()
+        assert presences(tmp_path)[0].last_round == datetime(1970, 1, 1, tzinfo=UTC)
+        stop.is_set()
+        (found,) = presences(tmp_path)
+        assert found.last_round is not None
+        assert found.last_round > datetime.now(UTC) - timedelta(minutes=1)
+
+
+def test_what_counts_as_hanging_is_what_the_units_wait_for() -> None:
+    for path in (ROOT / "systemd").glob("vbq-node-*.service"):
+        watched = re.search(r"^WatchdogSec=(\d+)min$", path.read_text(), re.MULTILINE)
+        role = path.stem.removeprefix("vbq-node-")
+        if watched:
+            assert LONGEST_ROUNDS.get(role, USUAL_ROUND) == timedelta(minutes=int(watched[1]))
+        else:
+            assert role in (*WITHOUT_ROUNDS, "backup", "failed@")
 
 
 def test_metrics_and_the_administrator_are_told(unsteady: Settings) -> None:

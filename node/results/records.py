@@ -44,9 +44,11 @@ WHERE r.queue = :queue AND r.destination = :destination
                    AND n.subject = r.subject)
 """
 
+# Of several that stand under one UID the one that holds: what took another's place, else what came first.
 SLICE = """
 SELECT o.sha256 FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
-WHERE i.series_instance_uid = ? AND (?2 IS NULL OR i.sop_instance_uid = ?2) ORDER BY o.object_id DESC LIMIT 1
+WHERE i.series_instance_uid = ? AND (?2 IS NULL OR i.sop_instance_uid = ?2)
+ORDER BY i.settled_at IS NULL, o.object_id LIMIT 1
 """
 
 # What a newer one has replaced, or does not hold any more (:withdrawn), and no note has named yet.

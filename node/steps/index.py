@@ -467,7 +467,7 @@ def _row(
     headers = [image.header for image in one.images]
     images = [image for header in headers for image in header.images]
     study_date = consensus(header.study_date for header in headers)
-    began = [_aware(header.began_at, settings) for header in headers if header.began_at is not None]
+    began = _began(headers, settings)
     return {
         "series_instance_uid": one.uid,
         "public_id": public_id_of(one.uid),
@@ -478,7 +478,7 @@ def _row(
         "sex": owner.sex,
         "accession_number": consensus(header.accession_number for header in headers),
         "study_date": study_date.isoformat() if study_date else None,
-        "began_at": to_text(min(began)) if began else None,
+        "began_at": to_text(began) if began else None,
         "postoperative": int(is_postoperative(text for image in set(images) for text in _descriptions(image))),
         "modality": consensus(image.modality for image in images),
         "description": consensus(image.series_description for image in images),
@@ -494,6 +494,17 @@ def _row(
             (patient.withheld or len(one.studies) > 1) and any(_number(header, settings) for header in headers)
         ),
     }
+
+
+def _began(headers: Iterable[Header], settings: Settings) -> datetime | None:
+    """When the first image was made; where versions of one image contradict each other, by the one that says later:
+    what may be from after an operation is not from before it."""
+    by_image: dict[str, datetime] = {}
+    for header in headers:
+        if header.began_at is not None:
+            moment, uid = _aware(header.began_at, settings), header.sop_instance_uid
+            by_image[uid] = max(moment, by_image.get(uid, moment))
+    return min(by_image.values(), default=None)
 
 
 def _aware(moment: datetime, settings: Settings) -> datetime:

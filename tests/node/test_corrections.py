@@ -16,6 +16,8 @@ from node.dicom.part10 import file_header
 from node.dicom.recorder import Receipt, Recorder
 from node.errors import InputError
 from node.people.studies import use_newest, withdraw
+from node.results.records import SLICE
+from node.results.whose import read_whose
 from node.settings import Settings
 from node.steps.pending import pending
 from node.store import derivation
@@ -282,6 +284,39 @@ def test_no_correction_of_another_sender_is_dropped_without_a_word(world: World,
     assert problems(world) == []
     ((newest,),) = world.rows("SELECT min(object_id) FROM derived_instance")
     assert newest == 7
+
+
+@pytest.mark.parametrize(("first", "second"), [("080000", "170000"), ("170000", "080000")])
+def test_of_two_times_of_an_image_the_later_holds_until_a_person_decides(world: World, first: str, second: str):
+    """An operation at noon: what may be from after it is not from before it."""
+    images = stack(6, StudyTime=first)
+    send(world, images, at=NOON)
+    send(world, again(images, StudyTime=second), at=LATER, calling="OTHER", address="10.0.0.8")
+    settle(world)
+    assert str(world.series()[SERIES]["began_at"])[:13] == "2026-03-02T17"
+    use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER)
+    settle(world)
+    assert str(world.series()[SERIES]["began_at"])[:13] == f"2026-03-02T{second[:2]}"
+
+
+def test_a_result_names_the_patient_by_the_image_that_holds(world: World):
+    images = stack(6, AccessionNumber="A1")
+    send(world, images, at=NOON)
+
+    def accession() -> str:
+        settle(world)
+        ((sha256,),) = world.rows(SLICE, SERIES, str(images[3].SOPInstanceUID))
+        return read_whose(world.archive.path(str(sha256))).accession_number
+
+    assert accession() == "A1"
+    send(world, again(images, AccessionNumber="OTHER"), at=LATER, calling="OTHER", address="10.0.0.8")
+    assert accession() == "A1", "another sender may not correct it"
+    send(world, again(images, AccessionNumber="A2"), at=LATER)
+    assert accession() == "A2"
+    send(world, images, at=LATER + timedelta(minutes=30))
+    assert accession() == "A1"
+    use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER)
+    assert accession() == "A1"
 
 
 def colours(count: int) -> list[Dataset]:

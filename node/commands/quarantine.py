@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table, some_words
+from node.commands.shell import AsJson, Config, note, open_node, out, print_json, print_table, some_words
 from node.run.program import read_settings
 
 app = typer.Typer()
@@ -37,8 +37,10 @@ def quarantine_show(object_id: ObjectId, config: Config = None) -> None:
     from node.people.quarantine import show
 
     settings = read_settings(config)
-    db, archive = open_node(settings, action="quarantine show", subject=object_id)
-    print_json(show(db, archive, settings.storage.folder, object_id))
+    db, archive = open_node(settings)
+    found = show(db, archive, settings.storage.folder, object_id)
+    note(db, "quarantine show", object_id)
+    print_json(found)
 
 
 @quarantine_app.command("retry")

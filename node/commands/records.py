@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table
+from node.commands.shell import AsJson, Config, note, open_node, out, print_json, print_table
 from node.run.program import read_settings
 
 app = typer.Typer()
@@ -29,8 +29,10 @@ def messages_show(
     from node.operate.messages import show_message
 
     settings = read_settings(config)
-    db, _ = open_node(settings, action="messages show", subject=message_id)
-    print_json(show_message(db, settings, message_id))
+    db, _ = open_node(settings)
+    found = show_message(db, settings, message_id)
+    note(db, "messages show", message_id)
+    print_json(found)
 
 
 @messages_app.command("replay")

@@ -103,8 +103,13 @@ def open_node(
     # A question asked in the wrong folder must not be answered from a new, empty database.
     db = open_database(settings.storage.folder, create=create)
     if action:
-        audit.note(db, name=_user(), address=COMMAND_LINE, action=action, subject=subject, at=now())
+        note(db, action, subject)
     return db, Archive(settings.storage.folder)
+
+
+def note(db: Database, action: str, subject: str = "") -> None:
+    """Note in the audit what is done or looked at; a subject that was typed, once it is found to be one."""
+    audit.note(db, name=_user(), address=COMMAND_LINE, action=action, subject=subject, at=now())
 
 
 def opaque(uid: str | None) -> str:

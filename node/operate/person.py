@@ -60,7 +60,13 @@ def find(db: Database, archive: Archive, settings: Settings, patient: str) -> Wh
     )
     objects = _objects(db, archive, settings, numbers)
     if not (frames or objects or _is_known(db, numbers)):
-        raise InputError("nothing is known of this patient; write AUTHORITY|NUMBER where it is not the default one")
+        elsewhere = db.execute("SELECT authority FROM derived_identifier WHERE patient_id = ? ORDER BY 1", [patient])
+        meant = " or ".join(f"'{person_key(str(authority), patient)}'" for (authority,) in elsewhere.fetchall())
+        raise InputError(
+            f"nothing is known of this patient; did you mean {meant}?"
+            if meant
+            else "nothing is known of this patient; write AUTHORITY|NUMBER where it is not the default one"
+        )
     words = _words(db, archive, settings, numbers, objects, frames)
     objects |= _without_header(db, archive, numbers, words, objects)
     return Whole(

@@ -21,6 +21,8 @@ from node.store.database import DATABASE_NAME, RESTORING, open_database
 from node.store.derivation import again_since
 from node.store.private import make_folder, require_owner
 
+OF_THE_DISK = "lost+found"
+"""Stands in an empty file system of ext4 from the beginning."""
 ROOM_BYTES = 64 * 1024**2
 """Free space that a restored node needs beside what is restored, to be started."""
 
@@ -171,7 +173,7 @@ def _require_empty(data: Path) -> None:
         return
     if (data / RESTORING).is_dir():
         _clear(data)
-    if found := sorted(entry.name for entry in data.iterdir()):
+    if found := sorted(entry.name for entry in data.iterdir() if entry.name != OF_THE_DISK):
         raise StoreError(
             f"{data} is not empty ({', '.join(found[:5])}); a backup is restored to an empty folder: set another "
             "storage.folder, or move what is there away"

@@ -373,6 +373,14 @@ def test_a_backup_that_is_old_is_said_where_a_folder_is_set(full: World, beside:
     assert any(one.check == "backup" and one.ok for one in examine(with_backup(full, folder=beside / "b")))
 
 
+def test_a_disk_of_its_own_is_empty_although_something_of_its_file_system_lies_there(full: World, beside: Path) -> None:
+    backed_up(full, beside / "b")
+    (beside / "disk" / "lost+found").mkdir(parents=True)
+    restore(beside / "b", beside / "disk")
+    assert tree(beside / "disk") == tree(full.folder)
+    assert (beside / "disk" / "lost+found").is_dir()
+
+
 def test_folders_that_are_not_for_this_backup_are_refused(full: World, beside: Path, tmp_path: Path) -> None:
     (beside / "else").mkdir()
     (beside / "else" / "thesis.doc").write_text("")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,14 @@ def test_a_device_or_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> No
     with pytest.raises(FileNotFoundError) as missing:
         write_whole(tmp_path / "no" / "file", b"")
     assert missing.value.filename == str(tmp_path / "no" / "file")
+
+
+@pytest.mark.parametrize("asked", [["messages", "show"], ["quarantine", "show"]])
+def test_what_was_typed_for_an_id_and_is_none_does_not_stay_in_the_audit(
+    config: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = config.parent / "data"
+    open_database(data, create=True).close()
+    assert call(monkeypatch, *asked, "0012346", "--config", config) == 1
+    with closing(open_database(data)) as db:
+        assert db.execute("SELECT count(*) FROM record_audit WHERE subject LIKE '%0012346%'").fetchone() == (0,)

@@ -177,6 +177,9 @@ def test_what_is_asked_wrongly_changes_nothing(db: Database, settings: Settings)
     before = views(db)
     with pytest.raises(InputError, match="nothing is known of this patient"):
         erase(db, settings, "12346", by="DPO", why="Art. 17", now=AT)
+    elsewhere = settings.model_copy(update={"identity": Identity(default_authority="OTHER")})
+    with pytest.raises(InputError, match=r"nothing is known of this patient; did you mean 'DEMO\|0012346'\?"):
+        erase(db, elsewhere, "0012346", by="DPO", why="Art. 17", now=AT)
     with pytest.raises(InputError, match="nothing is known of this patient"):
         erase(db, settings, "OTHER|0012346", by="DPO", why="Art. 17", now=AT)
     with pytest.raises(InputError, match="do not name the patient"):

@@ -229,11 +229,23 @@ def survivors(tree: Path, module: str, tests: Sequence[str], mutants: Sequence[M
             file.write_text(mutant.source, encoding="utf-8")
             if run_tests(tree, tests, within_s=within_s, cpu_s=cpu_s):
                 found.append(mutant)
+            unmount(tree.parent)
             if sys.stderr.isatty():
                 print(f"\r{module}: {number} of {len(mutants)}, {len(found)} unnoticed", end="", file=sys.stderr)
     finally:
         file.write_text(unchanged, encoding="utf-8")
+    # What a mutant leaves behind may fail every test after it, which then notices nothing.
+    if not run_tests(tree, tests, within_s=within_s, cpu_s=cpu_s):
+        raise SystemExit(f"{module}: after the mutants its tests fail without any: not to be believed")
     return found
+
+
+def unmount(folder: Path) -> None:
+    """Free what tests that did not end have left mounted: nobody can delete a folder in use."""
+    for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+        place = line.split()[1]
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def explained() -> dict[tuple[str, str, str], str]:

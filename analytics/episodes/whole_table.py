@@ -28,6 +28,8 @@ ENOUGH_SIGNS = 20
 UNUSUAL = 1.25
 """How far the median of an unusual cohort may lie beyond those of :data:`TYPICAL_MEDIANS`; further off it is something
 else: months, a weight, a logarithm."""
+AGAINST = -0.3
+"""Correlation of the logarithms of shares of one kind of cells and counts of the other: that of counts is near 0."""
 FAR = 5.0
 """Robust standard deviations from the median, on the log scale; of a year's cohort with 19 lymphocyte counts of a tenth
 among 324, the platelet ratio is beyond it in these 19 and in no other."""
@@ -58,6 +60,10 @@ MEASURED = ("vbq", "age", "sex_male", "bmi", "neutrophils", "lymphocytes", "plat
 """What no two patients share all of."""
 ENOUGH_MEASURED = 5
 """Values that a row must have, the VBQ and a count or ratio among them, to be compared with others."""
+OF_ONE_COUNT = ("age", "sex_male", "bmi", "neutrophils", "lymphocytes", "platelets")
+"""What no two patients share all of, whatever their VBQ; where that is the same but for rounding, it is one row."""
+SAME_VBQ = 0.051
+"""VBQ written with one decimal and with more."""
 
 Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 Numbers = Mapping[str, Sequence[float | None]]
@@ -87,7 +93,11 @@ def column_doubts(numbers: Numbers) -> list[ColumnDoubt]:
     if exchanged := [*_exchanged(numbers)]:
         return exchanged
     medians = {name: _median(numbers.get(name, ())) for name in TYPICAL_MEDIANS}
-    found = [doubt for name, median in medians.items() if median and (doubt := _unit(name, median))]
+    found = [
+        _share_alone(numbers, doubt) or doubt
+        for name, median in medians.items()
+        if median and (doubt := _inverted(name, median) or _unit(name, median))
+    ]
     t_scores = [value for value in numbers.get("t_score", ()) if value is not None]
     if len(t_scores) >= ENOUGH_SIGNS and min(t_scores) >= 0 and max(t_scores) > 0.5:
         reason = Reason("signs-lost", {"column": "t_score", "n": len(t_scores)})
@@ -114,13 +124,41 @@ def _unit(name: str, median: float) -> ColumnDoubt | None:
     return ColumnDoubt(column=name, reason=Reason("column-in-another-unit", about), factor=factor)
 
 
+def _inverted(name: str, median: float) -> ColumnDoubt | None:
+    """A ratio below that of any cohort whose reciprocal is a usual one; as far from it as another unit would be."""
+    low, high = TYPICAL_MEDIANS[name]
+    if name not in OF_THE_PAPER or not 1 / high <= median < min(low, 1 / low):
+        return None
+    return ColumnDoubt(column=name, reason=Reason("ratio-inverted", {"column": name, "median": median}))
+
+
+def _share_alone(numbers: Numbers, doubt: ColumnDoubt) -> ColumnDoubt | None:
+    """A column of neutrophils or lymphocytes that is no count ten times too large, but percentages beside counts.
+
+    A share of the leukocytes goes against the count of the other cells; a count does not.
+    """
+    other = {"neutrophils": "lymphocytes", "lymphocytes": "neutrophils"}.get(doubt.column)
+    if other is None or doubt.factor != 0.1 or other not in numbers:
+        return None
+    pairs = [(one, count) for one, count in zip(numbers[doubt.column], numbers[other], strict=True) if one and count]
+    if len(pairs) < ENOUGH_FOR_ROWS or max(one for one, _ in pairs) > 100:
+        return None
+    logs = np.log(np.array(pairs))
+    if np.ptp(logs, axis=0).min() == 0 or np.corrcoef(logs.T)[0, 1] > AGAINST:
+        return None
+    about: dict[str, Value] = {"column": doubt.column, "median": doubt.reason.values["median"], "other": other}
+    return ColumnDoubt(column=doubt.column, percent=True, reason=Reason("column-like-percentages", about))
+
+
 def _percentages(numbers: Numbers) -> list[ColumnDoubt]:
     if not {"neutrophils", "lymphocytes"} <= numbers.keys():
         return []
     pairs = zip(numbers["neutrophils"], numbers["lymphocytes"], strict=True)
     sums = [one + other for one, other in pairs if one is not None and other is not None]
     like = sum(LIKE_PERCENT_SUM <= one <= MAX_PERCENT_SUM for one in sums)
-    if len(sums) < ENOUGH or like <= len(sums) / 2:
+    medians = {name: _median(numbers[name]) for name in ("neutrophils", "lymphocytes")}
+    counts = any(median and median <= TYPICAL_MEDIANS[name][1] for name, median in medians.items())
+    if len(sums) < ENOUGH or like <= len(sums) / 2 or counts:
         return []
     return [
         ColumnDoubt(column=name, percent=True, reason=Reason("column-of-percentages", {"column": name, "n": like}))
@@ -263,7 +301,13 @@ def _coded_ages(values: Array) -> Iterator[tuple[int, Reason]]:
 def _pasted(rows: Sequence[CheckedRow]) -> Iterator[tuple[int, Reason]]:
     """Later rows of which every measured value stands under another id too."""
     first: dict[tuple[Cell, ...], Cell] = {}
+    counted: dict[tuple[Cell, ...], CheckedRow] = {}
     for index, row in enumerate(rows):
+        blood_count = tuple(row.values[name] for name in OF_ONE_COUNT)
+        alike = counted.setdefault(blood_count, row) if None not in blood_count else row
+        if alike is not row and abs(_number(alike.values["vbq"]) - _number(row.values["vbq"])) <= SAME_VBQ:
+            yield index, Reason("row-pasted-again", {"of": str(alike.values["id"])})
+            continue
         values = tuple(row.values[name] for name in MEASURED)
         given = sum(value is not None for value in values)
         blood = any(row.values[name] is not None for name in (*OF_THE_PAPER, "lymphocytes"))

@@ -10,6 +10,9 @@ import pandas as pd
 from analytics.methods.plain import to_plain
 from analytics.reasons import Reason
 
+LEAST_COMPARED = 6
+"""Columns of which no two patients share all values; of fewer they may by chance."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
@@ -85,3 +88,12 @@ def _contradicting_repeats(ids: pd.Series, numbers: pd.DataFrame) -> tuple[Reaso
         if not all(np.array_equal(rows[0], row, equal_nan=True) for row in rows[1:]):
             alerts.append(Reason("row-repeated-differently", {"id": str(name), "rows": len(rows)}))
     return tuple(alerts)
+
+
+def alike(frame: pd.DataFrame) -> tuple[Reason, ...]:
+    """Whether rows have every value of another one, under an id of their own: somebody may stand there twice."""
+    values = [name for name in frame.columns if name != "id"]
+    again = frame.duplicated(subset=values, keep="first")
+    if len(values) < LEAST_COMPARED or not again.any():
+        return ()
+    return (Reason("rows-alike", {"rows": int(again.sum()), "id": str(frame.loc[again, "id"].iloc[0])}),)

@@ -18,7 +18,7 @@ from analytics.methods.roc import AucComparison, Roc, compare_areas, roc
 from analytics.methods.rows import Refusal
 from analytics.paper.age_curve import AgeCurves, age_curves
 from analytics.paper.imputation import ImputedFit, imputed_model
-from analytics.paper.logistic import LogisticFit, logistic_model
+from analytics.paper.logistic import LogisticFit, logistic_model, split_by
 from analytics.paper.ratio_parts import COUNTS, RatioParts, ratio_parts
 from analytics.paper.readers import ReaderReport, compare_readers
 from analytics.paper.regression import OlsFit, fit_vbq_model
@@ -83,6 +83,8 @@ class Analysis:
     upper_quartile: UpperQuartile | Refusal
     imputed: ImputedFit | Refusal | None
     risk: RiskReport | Refusal | None
+    split: tuple[str, ...] = ()
+    """Predictors that each tell high VBQ without an error."""
 
     def refusals(self) -> tuple[str, ...]:
         """What is not there and why, a sentence each."""
@@ -116,6 +118,8 @@ class Analysis:
         return (*self._of_the_model(), *self._of_the_curves(), *(self.readers.doubts if self.readers else ()))
 
     def _of_the_model(self) -> Iterator[Reason]:
+        if self.split:
+            yield Reason("predictors-split-groups", {"terms": self.split, "cut": self.cut})
         if isinstance(self.model, Refusal):
             return
         yield from self.model.alerts
@@ -124,7 +128,8 @@ class Analysis:
         if isinstance(self.validation, Validation) and self.validation.r2_corrected < 0:
             yield Reason("model-predicts-nothing", {"r2": self.validation.r2_corrected})
         if isinstance(self.logistic, LogisticFit) and self.logistic.method == "Firth":
-            yield Reason("groups-separated")
+            by = self.logistic.separated_by
+            yield Reason("groups-separated-by", {"terms": by}) if by else Reason("groups-separated")
 
     def _of_the_curves(self) -> Iterator[Reason]:
         for name, curve in self.curves.items():
@@ -187,6 +192,7 @@ def analyse(
         upper_quartile=upper_quartile(cohort),
         imputed=None if incomplete is None else imputed_model(pd.concat([cohort, incomplete]), seed=choices.seed),
         risk=None if choices.outcome is None else _risk(cohort, choices.outcome, choices),
+        split=() if cut is None else split_by(cohort, cut=cut),
     )
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analytics.methods.linear import CONFIDENCE, Array, independent_columns
+from analytics.methods.linear import CONFIDENCE, INTERCEPT, Array, independent_columns
 from analytics.methods.plain import to_plain
 from analytics.methods.roc import area_under_curve
 from analytics.methods.rows import Refusal, complete_rows
@@ -44,6 +44,9 @@ STEP_TOLERANCE = 1e-9
 """Largest change of a fitted log odds at which the maximum is reached."""
 
 HOSMER_LEMESHOW_GROUPS = 10
+
+LEAST_SPLIT = 10
+"""Rows of each group; fewer may be split by chance."""
 
 WELL_CONDITIONED = 1e-3
 """Least pivot of the scaled information with which a step keeps ten digits without QR."""
@@ -97,6 +100,8 @@ class LogisticFit:
     brier: float
     omitted: dict[Reason, int]
     aliased: tuple[str, ...]
+    separated_by: tuple[str, ...] = ()
+    """With Firth's method: predictors of which each separates the groups by itself; none where only several do."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; every number is finite."""
@@ -180,6 +185,31 @@ def logistic_model(
         brier=float(np.mean((fitted - high) ** 2)),
         omitted=rows.omitted,
         aliased=tuple(name for index, name in enumerate(names) if index not in kept),
+        separated_by=_separating(columns, [names[index] for index in kept], kept, high) if firth else (),
+    )
+
+
+def split_by(cohort: pd.DataFrame, *, cut: float, predictors: Sequence[str] = LOG_PREDICTORS) -> tuple[str, ...]:
+    """Predictors that each tell VBQ ≥ ``cut`` from below without one error, in :data:`LEAST_SPLIT` rows each at least.
+
+    Nothing in a patient does: such a column was made from VBQ, or sorted apart from it.
+    """
+    frame = with_log_ratios(cohort)
+    found = []
+    for name in predictors:
+        given = frame[["vbq", name]].astype("float64").dropna()
+        low, high = (given.loc[side, name] for side in (given["vbq"] < cut, given["vbq"] >= cut))
+        apart = len(low) and len(high) and (low.max() < high.min() or high.max() < low.min())
+        if apart and min(len(low), len(high)) >= LEAST_SPLIT:
+            found.append(name)
+    return tuple(found)
+
+
+def _separating(columns: Array, names: Sequence[str], kept: Sequence[int], high: Array) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, index in zip(names, kept, strict=True)
+        if name != INTERCEPT and separated(columns[:, [0, index]], high)
     )
 
 

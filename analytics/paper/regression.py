@@ -31,7 +31,7 @@ from analytics.methods.linear import (
     variance_inflation,
 )
 from analytics.methods.plain import to_plain
-from analytics.methods.rows import CompleteRows, Refusal, complete_rows
+from analytics.methods.rows import CompleteRows, Refusal, alike, complete_rows
 from analytics.reasons import Reason, Value
 
 PREDICTORS = ("age", "sex_male", "smoking", "diabetes", "bmi", "nlr", "plr")
@@ -190,6 +190,7 @@ def _ols_fit(fit: LinearFit, rows: CompleteRows) -> OlsFit:
         aliased=fit.aliased,
         alerts=(
             *rows.alerts,
+            *alike(rows.frame),
             *influence_alerts(fit, rows.frame["id"].tolist()),
             *collinear(terms),
             *few_rows(fit.n, len(fit.names)),

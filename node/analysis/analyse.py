@@ -142,8 +142,9 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None, 
     excluded = {row.id: row.checked.exclusion_reasons for row in table.rows if not row.checked.eligible}
     used = sorted((row for row in table.rows if row.id not in excluded), key=lambda row: row.id)
     if not used:
-        why = "; ".join(f"{one['n']} × {one['reason']} ({one['example']})" for one in exclusions_by_reason(table.rows))
-        raise of_table(path, Reason("file-nobody-eligible", {"rows": len(table.rows), "why": why}))
+        told = [str(one.reason) for one in table.problems if one.reason.code == "column-empty"]
+        told += [f"{one['n']} × {one['reason']} ({one['example']})" for one in exclusions_by_reason(table.rows)]
+        raise of_table(path, Reason("file-nobody-eligible", {"rows": len(table.rows), "why": "; ".join(told)}))
     cohort = _frame(used)
     lacking = [row for row in table.rows if row.id in excluded and {one.code for one in excluded[row.id]} == INCOMPLETE]
     if choices.outcome is not None:

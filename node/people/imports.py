@@ -301,6 +301,7 @@ def checked_table(table: "Understood") -> CohortTable:
     if table.doubts:
         raise CohortError(Reason("file-columns-in-doubt", {"doubts": table.doubts}))
     malformed = [Problem(line=line, code="malformed", reason=reason) for line, reason in table.malformed]
+    empty = [Problem(line=1, code="value", reason=reason) for reason in table.empty]
     summed = {index for index in range(len(table.lines)) if is_summary(table, index)}
     taken = []
     for index, values in enumerate(table.rows()):
@@ -309,7 +310,8 @@ def checked_table(table: "Understood") -> CohortTable:
             malformed.append(Problem(line=table.lines[index], code="malformed", reason=reason))
         else:
             taken.append((table.lines[index], values))
-    return _checked(taken, malformed, settled=table.settled)
+    checked = _checked(taken, malformed, settled=table.settled)
+    return replace(checked, problems=(*empty, *checked.problems))
 
 
 def _checked(

@@ -10,7 +10,7 @@ import pytest
 
 from analytics.methods.plain import in_words
 from analytics.methods.rows import Refusal
-from analytics.paper.logistic import Likelihood, LogisticFit, logistic_model, separated
+from analytics.paper.logistic import Likelihood, LogisticFit, logistic_model, separated, split_by
 from analytics.paper.regression import PREDICTORS
 from analytics.paper.sensitivity import LOG_PREDICTORS
 
@@ -142,6 +142,20 @@ def test_complete_separation_is_no_odds_ratio_of_billions() -> None:
     assert 1 < fit.terms[1].odds_ratio < 10
     assert fit.terms[1].se < 2
     assert fit.auc == 1.0
+
+
+def test_what_separates_is_named(cohort: pd.DataFrame) -> None:
+    """Nobody below the median has diabetes, a third of the others: quasi-complete separation by it alone."""
+    cut = float(cohort["vbq"].median())
+    high = (cohort["vbq"] >= cut).to_numpy()
+    third = np.arange(len(cohort)) % 3 == 0
+    fit = fitted(cohort.assign(diabetes=(high & third).astype(float)), cut=cut, minimum_events_per_parameter=5)
+    assert (fit.method, fit.separated_by) == ("Firth", ("diabetes",))
+    assert fitted(cohort, cut=cut, minimum_events_per_parameter=5).separated_by == ()
+    assert split_by(cohort.assign(diabetes=(high & third).astype(float)), cut=cut) == ()
+    assert split_by(cohort.assign(diabetes=high.astype(float), bmi=30 - 3.0 * high), cut=cut) == ("diabetes", "bmi")
+    assert split_by(cohort, cut=cut) == ()
+    assert split_by(cohort.assign(bmi=cohort["vbq"]).head(12), cut=float(cohort["vbq"].head(12).median())) == ()
 
 
 def test_overlap_is_not_separation() -> None:

@@ -184,6 +184,15 @@ def test_repeats_that_contradict_are_named(cohort: pd.DataFrame) -> None:
     assert model.terms == fitted(fit_vbq_model(cohort)).terms
 
 
+def test_rows_that_are_alike_under_other_ids_are_said(cohort: pd.DataFrame) -> None:
+    again = cohort.iloc[[4, 7]].assign(id=["X1", "X2"])
+    model = fitted(fit_vbq_model(pd.concat([cohort, again])))
+    said = [one for one in model.alerts if one.code == "rows-alike"]
+    assert [(one.values["rows"], one.values["id"]) for one in said] == [(2, "X1")]
+    near = again.assign(plr=again["plr"] + 0.1)
+    assert "rows-alike" not in codes(fitted(fit_vbq_model(pd.concat([cohort, near]))).alerts)
+
+
 def test_an_all_smokers_cohort_keeps_its_intercept(cohort: pd.DataFrame) -> None:
     """edge_cases.json, constant_smoking: add_constant would drop the intercept here without a word."""
     r = expected("edge_cases")["constant_smoking"]

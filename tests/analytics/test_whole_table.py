@@ -90,6 +90,28 @@ def test_t_scores_without_a_sign_and_with_one() -> None:
     assert column_doubts({"t_score": [0.4] * 5}) == []
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_percentages_beside_counts_are_no_other_unit(seed: int) -> None:
+    """Both make the median ten times that of counts; a share goes against the count of the other cells."""
+    numbers = cohort(seed)
+    pairs = list(zip(numbers["neutrophils"], numbers["lymphocytes"], strict=True))
+    for column, place in (("neutrophils", 0), ("lymphocytes", 1)):
+        shares = [100 * (pair[place] or 0) / (sum(one or 0 for one in pair) + 0.7) for pair in pairs]
+        (found,) = column_doubts({**numbers, column: shares, "nlr": [], "plr": []})
+        assert (found.reason.code, found.percent, found.factor) == ("column-like-percentages", True, None)
+        tenfold = {**numbers, column: times(numbers[column], 10)}
+        (found,) = column_doubts(tenfold)
+        assert (found.reason.code, found.factor) == ("column-in-another-unit", 0.1)
+
+
+def test_a_ratio_the_other_way_round_has_no_factor() -> None:
+    numbers = cohort()
+    turned = [1 / one if one else None for one in numbers["nlr"]]
+    (found,) = column_doubts(numbers | {"nlr": turned})
+    assert (found.reason.code, found.factor) == ("ratio-inverted", None)
+    assert column_doubts(numbers | {"nlr": times(numbers["nlr"], 0.5)}) == [], "1.2: many lymphocytes"
+
+
 def rows(numbers: dict[str, list[float | None]], **changes: dict[int, float]):
     r = np.random.default_rng(3)
     ages, bmis = r.integers(50, 86, N), np.round(r.normal(25, 3, N), 2)
@@ -154,3 +176,9 @@ def test_a_row_pasted_again_is_held_and_the_first_one_is_not() -> None:
         {n: str(v) for n, v in made[5].values.items() if v is not None} | {"id": "Y", "vbq": "3.33"}
     )
     assert row_doubts([*made, second_operation]) == {}
+    rounded = check_row(
+        {n: str(v) for n, v in made[5].values.items() if v is not None}
+        | {"id": "Z", "vbq": f"{made[5].values['vbq']:.1f}", "smoking": "1"}
+    )
+    found = row_doubts([*made, rounded])
+    assert {i: codes(reasons) for i, reasons in found.items()} == {N: ["row-pasted-again"]}

@@ -294,6 +294,19 @@ def test_a_column_with_something_else_in_it_is_refused_as_a_column(name: str, tm
     assert codes(understood.doubts) == [code]
 
 
+@pytest.mark.parametrize("column", ["bmi", "smoking", "calcium"])
+def test_a_column_that_is_blank_in_every_row_is_named(column: str, tmp_path: Path) -> None:
+    path = tmp_path / "cohort.csv"
+    each(column, lambda _: "")(pd.read_csv(FORMATS / GOOD, dtype=str)).to_csv(path, index=False)
+    shown = preview(path).to_json_dict()
+    (odd,) = [one["odd_codes"] for one in shown["columns"] if one["name"] == column]
+    assert odd == ("column-empty",)
+    table = read_cohort(path)[1]
+    assert [str(one.reason) for one in table.problems] == [f"{column}: blank in every row"]
+    # The model does without calcium.
+    assert sum(row.checked.eligible for row in table.rows) == (120 if column == "calcium" else 0)
+
+
 @pytest.mark.parametrize("begin", ["<html><body><table>", '<?xml version="1.0"?>', "%PDF-1.7", '[{"id": "P001"}]'])
 def test_what_is_no_table_is_named_and_not_quoted(begin: str, tmp_path: Path) -> None:
     path = tmp_path / "cohort.xls"

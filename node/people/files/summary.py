@@ -71,7 +71,8 @@ HEADINGS = ("column", "from", "read as", "n", "missing", "holds", "odd")
 
 def summaries(table: Understood, row_reasons: Sequence[Reason]) -> list[ColumnSummary]:
     """Every column of the cohort table that the file has; ``row_reasons`` are the problems of its rows."""
-    return [_summary(column, table.computed.get(column.name, 0), row_reasons) for column in table.columns]
+    told = [*table.empty, *(one for one in row_reasons if one not in table.empty)]
+    return [_summary(column, table.computed.get(column.name, 0), told) for column in table.columns]
 
 
 def _summary(column: TableColumn, computed: int, row_reasons: Sequence[Reason]) -> ColumnSummary:

@@ -75,6 +75,13 @@ class Understood:
         """What is wrong with columns as a whole."""
         return tuple(dict.fromkeys(doubt for column in self.columns for doubt in column.doubts))
 
+    @property
+    def empty(self) -> tuple[Reason, ...]:
+        """The columns of a cohort table that the file has and that hold nothing."""
+        needed = columns(required=True)
+        blank = [one.name for one in self.columns if one.header and one.name in needed and not any(one.cells)]
+        return tuple(Reason("column-empty", {"column": name}) for name in blank)
+
     def rows(self) -> list[dict[str, str]]:
         """The cells row by row, by column; other columns by their header, where it is none of a cohort table."""
         named_cells = [(one.name, one.cells) for one in self.columns]

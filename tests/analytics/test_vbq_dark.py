@@ -25,6 +25,7 @@ def doubted(
     *,
     darkest: float,
     lowest: float = 0.0,
+    dark: float = 0.2,
     dark_share: float = 0.2,
     fat: float = 2.5,
     noise: float = 0.0,
@@ -33,8 +34,8 @@ def doubted(
 ) -> bool:
     """Whether nothing is dark in a field of marrow.
 
-    ``lowest`` (a two-hundredth of the pixels), ``darkest`` (the next two hundredths) and ``noise`` are over the fluid,
-    ``fat`` (a hundredth) over the marrow; ``dark_share`` of the pixels is at a fifth of the fluid or below.
+    ``lowest`` (a two-hundredth of the pixels), ``darkest`` (the next two hundredths), ``dark`` (what is left of
+    ``dark_share``) and ``noise`` are over the fluid, ``fat`` (a hundredth) over the marrow.
     """
     signal = MARROW + np.random.default_rng(0).normal(0, noise * FLUID, (PX, PX))
     places = np.random.default_rng(1).permutation(PX * PX)
@@ -43,7 +44,7 @@ def doubted(
     places = places[~((abs(rows - 150) < 12) & (columns > 130))[places]]
     ends = np.cumsum([0, 0.005, 0.02, dark_share - 0.025, 0.01]) * PX * PX
     for value, start, end in zip(
-        (lowest * FLUID, darkest * FLUID, max(0.2, darkest) * FLUID, fat * MARROW), ends, ends[1:], strict=False
+        (lowest * FLUID, darkest * FLUID, max(dark, darkest) * FLUID, fat * MARROW), ends, ends[1:], strict=False
     ):
         signal.flat[places[int(start) : int(end)]] = value
     # Where many pixels are the brightest, something was drawn.
@@ -65,8 +66,9 @@ def doubted(
         ({"darkest": 0.1, "field_mm": 265.0}, {"darkest": 0.1, "field_mm": 255.0}),
         # Without it what tells is how much is dark.
         ({**SMALL, "darkest": 0.1, "dark_share": 0.12}, {**SMALL, "darkest": 0.1, "dark_share": 0.14}),
+        ({**SMALL, "darkest": 0.1, "dark": 0.32}, {**SMALL, "darkest": 0.1, "dark": 0.28}),
         # Noise lifts what is dark, and so does local contrast enhancement, which makes fat dull as well.
-        ({"darkest": 0.108, "noise": 0.2}, {"darkest": 0.092, "noise": 0.2}),
+        ({"darkest": 0.104, "noise": 0.2}, {"darkest": 0.092, "noise": 0.2}),
         ({"darkest": 0.07, "noise": 0.12, "fat": 1.88}, {"darkest": 0.07, "noise": 0.12, "fat": 2.02}),
         # An offset, large, or one that lifts many to the lowest signal.
         ({**SMALL, "darkest": 0.2, "lowest": 0.085}, {**SMALL, "darkest": 0.2, "lowest": 0.075}),

@@ -13,9 +13,13 @@ PURE = {"purity": 0.97, "behind": 1.3, "depth_mm": 5.0}
 IN_A_LAYER = {"purity": 0.90, "behind": 1.2, "depth_mm": 4.5, "uneven": 0.045}
 """Half of a circle of fluid in a layer before the sac, where there is room for an even one."""
 
+NOISY = {"noise": 0.12, "uneven": 0.122}
 
-def doubts(*, spacing_mm: float = 0.9, focal_share: float = 0.0, uneven: float = 0.0, **fluid: float) -> list[str]:
-    """Codes of what is doubted of circles in even marrow of 100 and fluid of 40; without noise."""
+
+def doubts(
+    *, spacing_mm: float = 0.9, focal_share: float = 0.0, uneven: float = 0.0, noise: float = 0.0, **fluid: float
+) -> list[str]:
+    """Codes of what is doubted of circles in marrow of 100 and fluid of 40; ``uneven`` and ``noise`` over the fluid."""
     rois = {
         name: RoiSignal(
             circle=Circle(row=20.0 + 10 * at, col=20.0, radius_px=3.0), radius_mm=3.0, mean=mean, sd=sd, pixels=29
@@ -27,8 +31,10 @@ def doubts(*, spacing_mm: float = 0.9, focal_share: float = 0.0, uneven: float =
         bodies={name: BodyCircle(row=0, column=0, radius_mm=7, focal_share=focal_share) for name in ("L1",)},
         fluid=FluidCircle(row=0, column=0, radius_mm=1.8, **{"other": 0.0, "elsewhere": 0.0, **PURE, **fluid}),
     )
+    # Second differences of ± a are 4 a, and 2.45 times the noise.
+    amplitude = noise * 40.0 * 6**0.5 / 4 / 1.4826
     image = SagittalImage(
-        signal=np.full((80, 40), 100.0), spacing_mm=(spacing_mm, 0.9), position_mm=(0, 0, 0),
+        signal=100 + amplitude * np.tile([1.0, -1.0], (80, 20)), spacing_mm=(spacing_mm, 0.9), position_mm=(0, 0, 0),
         orientation=(0, 1, 0, 0, 0, -1),
     )  # fmt: skip
     return [one.code for one in doubts_of_circles(scored, image)]
@@ -50,6 +56,10 @@ def doubts(*, spacing_mm: float = 0.9, focal_share: float = 0.0, uneven: float =
         ("fluid-or-dark-layer", IN_A_LAYER, {**IN_A_LAYER, "depth_mm": 3.5}),
         ("fluid-or-dark-layer", IN_A_LAYER, {**IN_A_LAYER, "uneven": 0.036}),
         ("fluid-or-dark-layer", IN_A_LAYER, {**IN_A_LAYER, "purity": 0.95}),
+        # Beyond some noise nobody can tell that it is even.
+        ("fluid-or-dark-layer", {**IN_A_LAYER, **NOISY}, {**IN_A_LAYER, "noise": 0.09, "uneven": 0.092}),
+        ("fluid-or-dark-layer", {**IN_A_LAYER, **NOISY}, {**IN_A_LAYER, **NOISY, "uneven": 0.107}),
+        ("fluid-or-dark-layer", {**IN_A_LAYER, **NOISY}, {**IN_A_LAYER, **NOISY, "behind": 1.1}),
     ],
 )
 def test_a_circle_is_doubted_beyond_each_limit_and_not_within(

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,10 @@ FILES = "files"
 MANIFEST = "manifest.json"
 LIST = "files.jsonl.gz"
 PARTS = "parts.json"
+GONE = ".gone"
+"""End of the name of a generation whose files are being deleted."""
+OF_THE_DISK = "lost+found"
+"""Stands in an empty file system of ext4 from the beginning."""
 NAME = re.compile(r"\d{8}T\d{6}Z")
 NAME_FORMAT = "%Y%m%dT%H%M%SZ"
 
@@ -125,7 +130,7 @@ def prepare(folder: Path, *, node: str, sealed_for: str) -> None:
             raise StoreError(
                 f"the backups in {folder} are {state}, and backup.encrypt_to says otherwise; name another folder"
             )
-    elif any(folder.iterdir()):
+    elif any(entry.name != OF_THE_DISK and not entry.name.startswith(f".{ABOUT}.") for entry in folder.iterdir()):
         raise StoreError(
             f"{folder} holds something else than backups; name an empty folder, or one that is not there yet"
         )
@@ -135,8 +140,9 @@ def prepare(folder: Path, *, node: str, sealed_for: str) -> None:
         for number in range(256):
             (folder / shelves / f"{number:02x}").mkdir(parents=True, exist_ok=True)
     (folder / GENERATIONS).mkdir(exist_ok=True)
-    for left in (folder / GENERATIONS).glob(".*"):  # of a backup that was killed
-        shutil.rmtree(left)
+    for left in (folder / GENERATIONS).glob(".*"):  # of a backup that was killed; what prune() has left it does itself
+        if not left.name.endswith(GONE):
+            shutil.rmtree(left)
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -172,12 +178,16 @@ def publish(folder: Path, name: str, manifest: Manifest) -> Generation:
     (begun / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
     os.sync()
     begun.rename(final)
-    descriptor = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(final.parent)
+    return Generation(name=name, folder=final, manifest=manifest)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return Generation(name=name, folder=final, manifest=manifest)
 
 
 def sealed(manifest: Manifest) -> str:
@@ -220,8 +230,11 @@ def generation(folder: Path, name: str | None = None) -> Generation:
         raise StoreError(f"there is no backup in {folder}")
     if name is not None and name not in there:
         raise StoreError(f"there is no backup {name} in {folder}; there are: {', '.join(there)}")
-    chosen = name or there[-1]
-    path = folder / GENERATIONS / chosen / MANIFEST
+    return _read(folder / GENERATIONS / (name or there[-1]))
+
+
+def _read(place: Path) -> Generation:
+    path = place / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         lists = {name: tuple(found["manifest"][name]) for name in ("lacking", "erasures")}
@@ -233,37 +246,48 @@ def generation(folder: Path, name: str | None = None) -> Generation:
         raise StoreError(f"{path} is not what was stored: altered, or cut off") from error
     if not whole:
         raise StoreError(f"{path} is not what was stored: altered, or cut off")
-    return Generation(name=chosen, folder=path.parent, manifest=manifest)
+    return Generation(name=place.name, folder=place, manifest=manifest)
 
 
 def prune(folder: Path, *, keep: int) -> list[str]:
     """Delete the oldest generations beyond ``keep``, and the files that only they had; returns their names.
 
+    One loses its name first and its list last, so that a kill leaves no generation without its files, and the next call
+    finds the files that are left.
+
     Raises
     ------
     StoreError
-        The list of a generation that stays cannot be read: nothing is deleted.
+        The list of a generation cannot be read: nothing is deleted.
     OSError
         Something cannot be deleted.
     """
-    there = names(folder)
-    gone, kept = there[: max(0, len(there) - keep)], there[max(0, len(there) - keep) :]
-    if not gone:
+    place, there = folder / GENERATIONS, names(folder)
+    going, kept = there[: max(0, len(there) - keep)], there[max(0, len(there) - keep) :]
+    left = sorted(place.glob(f".*{GONE}"))
+    if not (going or left):
         return []
-    lists = {name: generation(folder, name).parts() for name in [*gone, kept[-1]]}
+    lists = {name: generation(folder, name).parts() for name in [*going, kept[-1]]}
+    for path in left:
+        with suppress(StoreError):  # its list went, and before it its files
+            lists[path.name] = _read(path).parts()
     # What is in each of these needs no look: a file is in one part of a list only.
     common = set.intersection(*({part.key for part in parts} for parts in lists.values())) - {""}
-    candidates = {entry.stored for name in gone for entry in _entries(lists[name], common)}
+    leaving = lists.keys() - {kept[-1]}
+    candidates = {entry.stored for name in leaving for entry in _entries(lists[name], common)}
     # The newest first: nearly all that an old one has is still in it.
     for name in reversed(kept):
         if candidates:
             parts = lists[name] if name in lists else generation(folder, name).parts()
             candidates -= {entry.stored for entry in _entries(parts, common)}
-    for name in gone:
-        shutil.rmtree(folder / GENERATIONS / name)
+    for name in going:
+        (place / name).rename(place / f".{name}{GONE}")
+    _sync(place)
     for stored in candidates:
         (folder / stored).unlink(missing_ok=True)
-    return gone
+    for path in place.glob(f".*{GONE}"):
+        shutil.rmtree(path)
+    return going
 
 
 def _entries(parts: Iterable[Part], without: Collection[str]) -> Iterator[Entry]:

@@ -13,7 +13,7 @@ from sqlite_utils.utils import sqlite3
 from node.errors import StoreError
 from node.operate.backup import BESIDE
 from node.operate.erase import erase_again
-from node.operate.generations import Generation, generation, names
+from node.operate.generations import OF_THE_DISK, Generation, generation, names
 from node.operate.sealing import SEALED, Written, get, identities
 from node.settings import Settings
 from node.store.archive import ARCHIVE_FOLDER, FILE_MODE
@@ -21,8 +21,6 @@ from node.store.database import DATABASE_NAME, RESTORING, open_database
 from node.store.derivation import again_since
 from node.store.private import make_folder, require_owner
 
-OF_THE_DISK = "lost+found"
-"""Stands in an empty file system of ext4 from the beginning."""
 ROOM_BYTES = 64 * 1024**2
 """Free space that a restored node needs beside what is restored, to be started."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from sqlite_utils.utils import sqlite3
 from node.clock import now, to_text
 from node.errors import StoreError
 from node.operate import backup as backup_module
+from node.operate import generations
 from node.operate.backup import BackedUp, back_up
 from node.operate.backup_state import backup_state
 from node.operate.doctor import examine
@@ -379,6 +381,45 @@ def test_a_disk_of_its_own_is_empty_although_something_of_its_file_system_lies_t
     restore(beside / "b", beside / "disk")
     assert tree(beside / "disk") == tree(full.folder)
     assert (beside / "disk" / "lost+found").is_dir()
+
+
+def files_of(place: Path) -> set[str]:
+    return {str(path.relative_to(place)) for path in place.glob("[df]i*/*/*")}
+
+
+@pytest.mark.parametrize("where", ["unlink", "rmtree"])
+def test_what_a_kill_leaves_of_an_old_backup_is_deleted_with_the_next(
+    full: World, beside: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    place = beside / "b"
+    (full.folder / "reports" / "old.html").write_text("only in the first")
+    backed_up(full, place)
+    (full.folder / "reports" / "old.html").unlink()
+
+    def killed(path: Path, **_: object) -> None:
+        if path.name.endswith(generations.GONE):
+            (path / "manifest.json").unlink()
+        raise KeyboardInterrupt
+
+    backed_up(full, place)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        if where == "unlink":
+            patched.setattr(Path, "unlink", killed)
+        else:
+            patched.setattr(shutil, "rmtree", killed)
+        generations.prune(place, keep=1)
+    assert len(names(place)) == 1
+    backed_up(full, place, keep=1)
+    assert list((place / "generations").glob(".*")) == []
+    assert files_of(place) == {entry.stored for entry in generation(place).entries()}
+    verify(place)
+
+
+def test_a_disk_of_its_own_takes_backups_also_after_a_kill_at_the_very_beginning(full: World, beside: Path) -> None:
+    (beside / "b" / "lost+found").mkdir(parents=True)
+    (beside / "b" / ".backup.json.4711").write_text("{")
+    backed_up(full, beside / "b")
+    verify(beside / "b")
 
 
 def test_folders_that_are_not_for_this_backup_are_refused(full: World, beside: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ _FLAGGED = re.compile(r"(\S+?)\s*(?:\((?:HH?|LL?|N)\)|(?<=[\s\d])(?:HH?|LL?|N)|[
 _DECIMAL_COMMA = re.compile(r"\+?\d+,\d+")
 _PARTED = re.compile(r"([1-9]\d{0,2})((?:[ \u00a0\u2009\u202f'’]\d{3})+)|[1-9]\d?(?:,\d\d)+,\d{3}")
 """A number whose thousands are parted by blanks or apostrophes, which are never decimal points, or as in India."""
+_FULL_WIDTH = {code: code - 0xFEE0 for code in (*range(0xFF10, 0xFF1A), *map(ord, "．，＋－＜＞"))}
+"""Digits and signs as East Asian systems write them beside their letters."""
 _CENSORED = re.compile(r"\s*(?:[<>≤≥]=?|&lt;|&gt;)")
 
 
@@ -98,7 +100,7 @@ def read_number(text: str, *, decimal_comma: bool = False) -> Reading:
     Censored values stay without a number, text is missing, and a decimal comma is for a person: ``1,234`` may be
     one or a thousand. Where the sender is known to write decimal commas, a point is.
     """
-    stripped = text.strip()
+    stripped = text.translate(_FULL_WIDTH).strip()
     flagged = _FLAGGED.fullmatch(stripped)
     stripped = flagged[1] if flagged else stripped
     if _PARTED.fullmatch(stripped):

@@ -126,6 +126,12 @@ def test_other_powers(spelling: str, factor: float) -> None:
     assert unit.factor == pytest.approx(factor)
 
 
+@pytest.mark.parametrize(("text", "value"), [("２．０", 2.0), ("２５０", 250.0), ("＋２", 2.0)])
+def test_numbers_in_full_width(text: str, value: float) -> None:
+    assert read_number(text).value == value
+    assert read_number("＜０．１").value is None
+
+
 def test_contradicting_spellings_are_not_understood() -> None:
     assert read_unit(["K/uL", "cells/uL"], UNITS) is None
 

@@ -34,6 +34,9 @@ USUAL_UPPER_LIMIT_10E9_PER_L: dict[str, float] = {
 """Upper reference limits of adults as the Oxford Handbook of Clinical Medicine has them."""
 UPPER_LIMIT_TOLERANCE = 2.5
 """How far a laboratory's own limit may be from it: less than any two units, or a count and a percentage, differ."""
+LEAST_OF_LYMPHOCYTES = 0.85
+"""Upper limits of neutrophils are one and a half times those of lymphocytes (7.5 to 4.5, 75 to 45 %); below this part
+of them the ranges are each other's."""
 SLIPPED_LIMIT = 5.0
 """A limit this many times the usual one, or this part of it, is one in another unit: units differ tenfold at least."""
 SAME_ORDER = 20.0
@@ -288,6 +291,24 @@ def _other_unit(obx: Segment, analyte: Analyte, value: float | None, unit: Unit 
     if not same_order or 1 / SLIPPED_LIMIT <= limit * unit.factor / usual <= SLIPPED_LIMIT:
         return None
     return Reason("reference-range-of-other-unit", {"limit": limit * unit.factor, "usual": usual})
+
+
+def ranges_exchanged(rows: Iterable[tuple[Segment, Result]]) -> bool:
+    """Whether neutrophils have a lower reference range than lymphocytes: of adults it is always the higher one.
+
+    Rows that are exchanged behind the laboratory take their ranges along.
+    """
+    highest: dict[tuple[str, str], float] = {}
+    for obx, result in rows:
+        limits = _LIMITS.fullmatch(obx.text(7))
+        # Commas are the same in both, whatever they part.
+        limit = limits and (read_number(limits[2]).value or read_number(limits[2], decimal_comma=True).value)
+        if limit:
+            highest["neutrophils" if result.analyte == "segmented" else result.analyte, obx.raw(6)] = limit
+    return any(
+        cell == "neutrophils" and limit < LEAST_OF_LYMPHOCYTES * highest.get(("lymphocytes", unit), 0.0)
+        for (cell, unit), limit in highest.items()
+    )
 
 
 def _limits(

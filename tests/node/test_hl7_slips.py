@@ -149,6 +149,26 @@ def test_a_flag_that_was_made_of_another_value(lymphocytes: str, held: bool) -> 
     assert ("the flag was made of another value" in str(found["notes"])) is held
 
 
+@pytest.mark.parametrize(
+    ("neutrophils", "lymphocytes", "held"),
+    [
+        ("770-8^N^LN|42|%|20.0-45.0", "736-9^L^LN|50|%|40.0-75.0", True),  # rows exchanged with their ranges
+        ("770-8^N^LN|42|%|40.0-75.0", "736-9^L^LN|50|%|20.0-45.0", False),
+        ("770-8^N^LN|42|%|40.0-60.0", "736-9^L^LN|50|%|20.0-50.0", False),  # narrow ranges
+        ("770-8^N^LN|42|%|20,0-45,0", "736-9^L^LN|50|%|40,0-75,0", True),
+        ("751-8^N^LN|2.6|10*9/L|1.0-4.0", "731-0^L^LN|3.4|10*9/L|1.8-7.5", True),
+        ("751-8^N^LN|2.6|10*9/L|1.8-7.5", "731-0^L^LN|3.4|10*9/L|1.0-4.8", False),
+        ("751-8^N^LN|2.6|10*9/L|1.8-7.5", "731-0^L^LN|3400|/uL|1000-4800", False),  # of another unit
+        ("751-8^N^LN|2.6|10*9/L|", "731-0^L^LN|3.4|10*9/L|1.8-7.5", False),
+    ],
+)
+def test_rows_with_each_others_reference_range(neutrophils: str, lymphocytes: str, held: bool) -> None:
+    """Adults: neutrophils to 75 % and 7.5 × 10⁹/L, lymphocytes to 45 % and 4.5 × 10⁹/L (Oxford Handbook)."""
+    found = count(WBC, neutrophils, lymphocytes, PLT)
+    assert (found["status"] == "held") is held
+    assert ("each other's reference range" in str(found["notes"])) is held
+
+
 @pytest.mark.parametrize(("lymphocytes", "held"), [("9.6", True), ("28.0", False)])
 def test_monocytes_with_the_flag_of_another_value_judge_the_lymphocytes(lymphocytes: str, held: bool) -> None:
     monocytes = "5905-5^M^LN|26.9|%|3.0-10.0|N"

@@ -296,11 +296,22 @@ SELECT step,
        code, reasons, NULL AS advice,
        (SELECT nullif(json_group_array(value ->> 'code'), '[]') FROM json_each(reasons)) AS codes
 FROM (SELECT step, unit_kind, unit_key, unit_part, code, reasons FROM derived_problem
-      WHERE code NOT IN ('corrected', 'own-result')
+      WHERE code NOT IN ('corrected', 'own-result', 'other-name')
       UNION ALL
       -- Of an object in quarantine and of an imported file the problem says it.
       SELECT step, unit_kind, unit_key, unit_part, 'failed', reasons FROM state_failure
       WHERE final = 1 AND step NOT IN ('index', 'import'))
+UNION ALL
+-- What a sender names otherwise it names so image by image: once for each series, by one of them.
+SELECT 'receive', iif(count(*) = 1, 'object ' || substr(min(p.unit_key), 1, 12), 'series ' || i.series_instance_uid),
+       'other-name',
+       iif(count(*) = 1, p.reasons, json_array(json_object('code', 'other-names', 'values', json_object(
+           'images', count(*), 'example', p.reasons ->> '$[0].words')))),
+       NULL, NULL
+FROM derived_problem AS p JOIN fact_object AS o ON o.sha256 = p.unit_key
+LEFT JOIN derived_instance AS i ON i.object_id = o.object_id
+WHERE p.step = 'receive' AND p.unit_kind = 'object' AND p.code = 'other-name'
+GROUP BY coalesce(i.series_instance_uid, p.unit_key)
 UNION ALL
 -- Bookings of procedures that nobody knows: once for each sender, until conf/procedures.toml knows them.
 SELECT 'interpret', 'sender ' || coalesce(m.sender, ''), p.code,

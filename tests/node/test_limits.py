@@ -21,6 +21,8 @@ from node.hl7.messages import split_messages
 from node.hl7.segments import MAX_PARTS, Delimiters, read_segment
 from node.pacs.query import Query
 from node.settings import Settings
+from node.store import derivation
+from node.store.database import writing
 from tests.node.dicom_samples import stack as slices
 from tests.node.dicom_samples import write_file
 from tests.node.multi_frame_samples import enhanced
@@ -196,6 +198,21 @@ def test_an_object_that_its_sender_named_otherwise_is_said_and_used(tmp_path: Pa
     assert f"SOP Instance UID 1.2.3, in itself {uid}" in str(found[0][2])
     assert len(node.rows("SELECT object_id FROM derived_instance")) == 18
     assert GOOD[0] in str(node.rows("SELECT person FROM derived_person"))
+    # Of a whole series it is said once.
+    ((series,),) = node.rows(f"SELECT series_instance_uid FROM derived_instance WHERE object_id = {object_id}")
+    of_series = f"(SELECT object_id FROM derived_instance WHERE series_instance_uid = '{series}')"
+    ((images,),) = node.rows(f"SELECT count(*) FROM {of_series}")
+    assert images > 1
+    with writing(node.db):
+        node.db.execute(f"UPDATE fact_object SET sop_instance_uid = '1.2.3' WHERE object_id IN {of_series}")
+        derivation.forget(node.db)
+    node.run()
+    ((source, detail),) = node.rows("SELECT source, detail FROM problems WHERE code = 'other-name'")
+    assert source == f"series {series}"
+    assert str(detail).startswith(
+        f"{images} images of it were named otherwise by their sender, one of them like this: "
+    )
+    assert "SOP Instance UID 1.2.3, in itself" in str(detail)
     node.db.close()
 
 

@@ -18,6 +18,7 @@ from analytics.vbq.reading_checks import (
     doubts_of_circles,
     doubts_of_picture,
     far_from,
+    uncertain,
 )
 from analytics.vbq.uncertainty import reading_sd
 from node.dicom.header import header_from_json
@@ -81,19 +82,21 @@ def check_circles(
     """
     found = list(quality.doubts(score))
     seen = seen_on(read.image)
+    sd = reading_sd(read.image.signal, read.image.spacing_mm, score)
     if seen.error is None and seen.result().score is not None:
         found += doubts_of_circles(read.circles, seen.result())
         found += doubts_of_picture(read.image, score, seen.result())
+        found += uncertain(score.vbq_mean, sd)
     automatic = None if alone else db.execute(AUTOMATIC, [series_uid]).fetchone()
     if automatic is None:
         return found
-    uid, frame, status, vbq, sd, _ = automatic
+    uid, frame, status, vbq, automatic_sd, _ = automatic
     if uid is not None:
         apart = slices_apart(db, series_uid, read.place, (uid, frame))
         if apart is not None and apart > OFF_MIDLINE:
             found.append(Reason("slice-off-midline", {"slices": apart}))
-    if status == MeasurementStatus.MEASURED.value and vbq and sd:
-        found += far_from(vbq, sd, score.vbq_mean, reading_sd(read.image.signal, read.image.spacing_mm, score))
+    if status == MeasurementStatus.MEASURED.value and vbq and automatic_sd:
+        found += far_from(vbq, automatic_sd, score.vbq_mean, sd)
     return found
 
 

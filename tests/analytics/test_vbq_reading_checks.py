@@ -7,7 +7,7 @@ import pytest
 
 from analytics.records import Circle, MeasurementStatus
 from analytics.vbq.automatic import AutomaticMeasurement
-from analytics.vbq.reading_checks import doubts_of_circles, far_from, share_inside
+from analytics.vbq.reading_checks import doubts_of_circles, far_from, share_inside, uncertain
 
 SQUARE = np.array([[10.0, 10.0], [10.0, 30.0], [30.0, 30.0], [30.0, 10.0]])
 
@@ -59,6 +59,37 @@ def test_of_what_is_not_seen_nothing_is_held_against_a_person():
 
 
 def test_the_distance_from_the_automatic_score_counts_both_deviations():
-    assert far_from(2.5, 0.06, 2.85, 0.08) == []  # 3.5
-    (doubt,) = far_from(2.5, 0.06, 2.95, 0.08)
-    assert doubt.values["distance"] == pytest.approx(4.5)
+    assert far_from(2.5, 0.06, 2.84, 0.08) == []  # 3.4
+    (doubt,) = far_from(2.5, 0.06, 2.86, 0.08)
+    assert doubt.values["distance"] == pytest.approx(3.6)
+
+
+def test_a_reading_that_is_uncertain_gains_no_room():
+    assert uncertain(2.5, 0.12) == []
+    (doubt,) = uncertain(2.5, 0.13)
+    assert (doubt.code, doubt.values) == ("reading-uncertain", {"half_width": pytest.approx(0.2548)})
+    # 0.5 apart: 3.6 times 0.14, as with a reading of 0.125.
+    assert [one.code for one in far_from(2.5, 0.06, 2.0, 0.5)] == ["far-from-automatic"]
+
+
+@pytest.mark.parametrize(("share", "codes_found"), [(0.72, ["circle-outside-body"]), (0.78, [])])
+def test_the_least_share_of_a_circle_inside_its_body(share: float, codes_found: list[str]):
+    """A circle over the edge of a straight outline; the pixels of radius 30 show its share to a hundredth."""
+    outline = box(50.0, 100.0, 200.0, 200.0)
+    # Share of a circle of radius 1 beyond a chord at distance x: x found by bisection of the segment's area.
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        x = (low + high) / 2
+        inside = 1 - (np.arccos(x) - x * np.sqrt(1 - x * x)) / np.pi
+        low, high = (x, high) if inside < share else (low, x)
+    circle = Circle(row=50.0, col=200.0 - 30 * x, radius_px=30)
+    assert share_inside(circle, outline) == pytest.approx(share, abs=0.02)
+    away = {"L1": -300.0, "L2": -600.0, "L4": -900.0}
+    outlines = {
+        "L3": outline,
+        "canal": box(600, 100, 9, 9),
+        **{name: box(row, 100, 9, 9) for name, row in away.items()},
+    }
+    others = {name: Circle(row=row, col=100, radius_px=1) for name, row in {**away, "CSF": 600}.items()}
+    seen = replace(SEEN, outlines=outlines)
+    assert [one.code for one in doubts_of_circles({**others, "L3": circle}, seen)] == codes_found

@@ -84,7 +84,7 @@ def check_circles(
     seen = seen_on(read.image)
     sd = reading_sd(read.image.signal, read.image.spacing_mm, score)
     if seen.error is None and seen.result().score is not None:
-        found += doubts_of_circles(read.circles, seen.result())
+        found += (one for one in doubts_of_circles(read.circles, seen.result()) if one not in found)
         found += doubts_of_picture(read.image, score, seen.result())
         found += uncertain(score.vbq_mean, sd)
     automatic = None if alone else db.execute(AUTOMATIC, [series_uid]).fetchone()

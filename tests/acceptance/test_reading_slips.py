@@ -46,6 +46,10 @@ def slips(circles: Circles) -> dict[str, tuple[Circles, str]]:
         "fluid in soft tissue before the bodies": ({"CSF": moved(circles["CSF"], 0, -60)}, "circle-outside-canal"),
         "fluid in what lies behind the sac": ({"CSF": moved(circles["CSF"], 0, 17)}, "circle-outside-canal"),
         "fluid half beside the front wall": ({"CSF": moved(circles["CSF"], 0, -3)}, "reading-uncertain"),
+        "fluid at the height of L2": (
+            {"CSF": moved(circles["CSF"], circles["L2"][0] - circles["L3"][0], circles["L2"][1] - circles["L3"][1])},
+            "csf-not-at-l3",
+        ),
         "L2 on the disc": ({"L2": [*between[:2], 6.0]}, "circle-outside-body"),
         "a level too low": ({**{name: circles[other] for name, other in down.items()}, "L4": last}, "circle-on-other"),
     }

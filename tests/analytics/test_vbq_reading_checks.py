@@ -51,7 +51,12 @@ def test_slips_are_named():
     assert codes(L2=Circle(row=110, col=100, radius_px=6)) == ["circle-outside-body"]  # on the disc
     lower = {name: CIRCLES[name] for name in ("L1", "L2", "L3", "L4")}
     shifted = {name: replace(circle, row=circle.row + 40) for name, circle in lower.items()}
-    assert codes(**shifted) == ["circle-on-other-level"] * 4
+    assert codes(**shifted) == [*["circle-on-other-level"] * 4, "csf-not-at-l3"]
+
+
+@pytest.mark.parametrize(("row", "said"), [(112, []), (108, ["csf-not-at-l3"]), (148, []), (152, ["csf-not-at-l3"])])
+def test_the_fluid_is_read_nearer_to_l3_than_to_its_neighbours(row: float, said: list[str]):
+    assert codes(CSF=Circle(row=row, col=140, radius_px=3)) == said
 
 
 def test_of_what_is_not_seen_nothing_is_held_against_a_person():
@@ -87,9 +92,9 @@ def test_the_least_share_of_a_circle_inside_its_body(share: float, codes_found: 
     away = {"L1": -300.0, "L2": -600.0, "L4": -900.0}
     outlines = {
         "L3": outline,
-        "canal": box(600, 100, 9, 9),
+        "canal": box(60, 100, 9, 9),
         **{name: box(row, 100, 9, 9) for name, row in away.items()},
     }
-    others = {name: Circle(row=row, col=100, radius_px=1) for name, row in {**away, "CSF": 600}.items()}
+    others = {name: Circle(row=row, col=100, radius_px=1) for name, row in {**away, "CSF": 60}.items()}
     seen = replace(SEEN, outlines=outlines)
     assert [one.code for one in doubts_of_circles({**others, "L3": circle}, seen)] == codes_found

@@ -1,6 +1,12 @@
 """Memory that was freed goes back to the machine: the C library keeps it for next time, and roles are idle mostly."""
 
 import ctypes
+import gc
+import sys
+from time import monotonic
+
+IDLE_S = 60.0
+"""After so long without work the networks are given up as well; to load them again takes a tenth of a second."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MMAP_BYTES = 32 << 20
@@ -25,14 +31,30 @@ def keep_for_next_time() -> None:
         set_option(M_TRIM_THRESHOLD, 2 * MMAP_BYTES)
 
 
+def forget_networks() -> None:
+    """Give up the networks and what they hold, where this process has used them."""
+    # Not imported: it would load what is to be given up.
+    networks = sys.modules.get("analytics.vbq.networks")
+    if networks is not None and networks.forget():
+        gc.collect()
+        give_back()
+
+
 class Freed:
     """Gives it back once, each time that work has ended."""
 
     def __init__(self) -> None:
         self._busy = False
+        self._idle_since: float | None = None
 
     def after(self, *, work: bool) -> None:
         """Note whether there was work in this round."""
-        if self._busy and not work:
+        if work:
+            self._idle_since = None
+        elif self._busy:
             give_back()
+            self._idle_since = monotonic()
+        elif self._idle_since is not None and monotonic() - self._idle_since > IDLE_S:
+            forget_networks()
+            self._idle_since = None
         self._busy = work

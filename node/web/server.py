@@ -4,11 +4,12 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from time import sleep
+from time import monotonic, sleep
 
 import uvicorn
 
 from node.errors import ListenError
+from node.memory import IDLE_S, forget_networks
 from node.settings import ServerTls, Settings, Web
 from node.tls import server_context
 from node.web.app import create_app
@@ -56,8 +57,12 @@ def run_web(settings: Settings, stop: threading.Event, *, ready: Callable[[], No
             sleep(POLL_S)
         if ready and server.started:
             ready()
+        looked_at = monotonic()
         while not stop.wait(POLL_S) and serving.is_alive():
-            pass
+            if monotonic() - looked_at > IDLE_S:
+                # A reader's circles are compared with what the networks see.
+                forget_networks()
+                looked_at = monotonic()
         server.should_exit = True
         serving.join()
     if not stop.is_set():

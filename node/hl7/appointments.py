@@ -89,9 +89,10 @@ def read_appointment(
     if schedule is None or not (schedule.text(1) or schedule.text(2)):
         return Reason("appointment-without-number")
     cancelled = procedures.cancelled
-    booked = _booked(segments, schedule, cancelled, all_taken_back=trigger in SERVICES_TAKEN_BACK[kind])
+    booked = _booked(segments, schedule, procedures, all_taken_back=trigger in SERVICES_TAKEN_BACK[kind])
     understood, gone = _understood(booked, procedures)
-    if _is_cancelled(schedule, 25, cancelled) or gone:
+    called_off = procedures.words.is_called_off(fold(" ".join(schedule.components(7))))
+    if _is_cancelled(schedule, 25, cancelled) or called_off or gone:
         event = "cancelled"
     planned = _planned(segments, schedule, procedures, zone)
     if planned is None and event != "cancelled":
@@ -126,14 +127,16 @@ def _understood(booked: _Booked, procedures: Procedures) -> tuple[Understood, bo
     return understood, taken_back and understood not in SURGICAL
 
 
-def _booked(segments: Sequence[Segment], schedule: Segment, cancelled: Words, *, all_taken_back: bool) -> _Booked:
+def _booked(segments: Sequence[Segment], schedule: Segment, procedures: Procedures, *, all_taken_back: bool) -> _Booked:
     standing: list[Service] = []
     taken_back: list[Service] = []
     for one in segments:
         if one.name not in ("AIS", "PR1") or not one.raw(3):
             continue
-        back = one.name == "AIS" and (all_taken_back or one.text(2).upper() == "D" or _is_cancelled(one, 10, cancelled))
-        (taken_back if back else standing).append(_service(one))
+        service, is_ais = _service(one), one.name == "AIS"
+        back = is_ais and (all_taken_back or one.text(2).upper() == "D" or _is_cancelled(one, 10, procedures.cancelled))
+        back = back or procedures.words.is_called_off(fold(service.text))
+        (taken_back if back else standing).append(service)
     # SCH-7 and ARQ-7 are the reason, SCH-6 and ARQ-6 the event, SCH-8 and ARQ-8 the type.
     reasons = [" ".join(part for part in schedule.components(field) if part) for field in (7, 6, 8)]
     notes = [text for one in segments for text in _notes(one)]

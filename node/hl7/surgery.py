@@ -26,6 +26,7 @@ _PARTS = re.compile(r"[;,+\n(]|、|；|，")
 _EDITION = re.compile(r"(?:V|REV|REVISION|VERSION)?\d*|[\d\u3400-\u9fff]+")
 _LEAST_NAME = 3
 """Letters of a system's name, from which on it is known with an edition behind it."""
+_AROUND = " \t-–*.:;,/()[]<>!#=_"
 _REACH_OF_PURPOSE = 30
 """Signs between "for" and an operation, at most."""
 _SEVERAL_CODES = re.compile(r"[\s,;/+&]+")
@@ -78,6 +79,7 @@ class ProcedureWords(Table):
     repeat: Words
     visit: Words
     beside: Words
+    called_off: Words
     admission: Words
     purpose: Words
     operative: Words
@@ -108,6 +110,12 @@ class ProcedureWords(Table):
         """What stands before the first operation of the study that a folded text names; all of it without one."""
         places = [found.start() for one in self._kinds if one.searched and (found := one.searched.search(text))]
         return text[: min(places, default=len(text))]
+
+    def is_called_off(self, text: str) -> bool:
+        """Whether a folded text begins or ends with the word that nothing will happen."""
+        told = text.strip(_AROUND)
+        found = self.called_off.searched.finditer(told) if self.called_off.searched else ()
+        return any(one.start() == 0 or one.end() == len(told) for one in found) and not self.called_off.denied(told)
 
     def is_admission(self, text: str) -> bool:
         """Whether a folded text names an admission before any operation, on a day that need not be that of it."""

@@ -116,6 +116,23 @@ def test_other_states_leave_it(status: str) -> None:
     assert told(booking(LUMBAR, kind="SIU^S14", status=status))["event"] == "modified"
 
 
+@pytest.mark.parametrize(
+    ("services", "reason", "event"),
+    [
+        (["X^CANCELLED - L4/5 fusion^L|20260201"], "", "cancelled"),
+        (["X^Spondylodese L4/5 (abgesagt)^L|20260201"], "", "cancelled"),
+        (["63030^LAMINOTOMY LUMBAR^CPT|20260201"], "*** CANCELED *** L4-5", "cancelled"),
+        (["63030^LAMINOTOMY LUMBAR^CPT|20260201"], "not cancelled", "modified"),
+        (["63030^LAMINOTOMY LUMBAR^CPT|20260201"], "takes the slot of a cancelled case, L4/5", "modified"),
+        (["X^取消 腰椎融合术^L|20260201"], "", "cancelled"),
+        (["X^CANCELLED injection^L|20260201", "63030^LAMINOTOMY LUMBAR^CPT|20260201"], "", "modified"),
+    ],
+)
+def test_what_the_text_calls_off_is_cancelled(services: list[str], reason: str, event: str) -> None:
+    raw = booking(*(f"AIS|{n}|U|{one}" for n, one in enumerate(services, 1)), kind="SIU^S14", reason=reason)
+    assert told(raw)["event"] == event
+
+
 @pytest.mark.parametrize("trigger", ["S15", "S16", "S17", "S26"])
 def test_events_that_end_the_booking(trigger: str) -> None:
     assert told(booking(LUMBAR, kind=f"SIU^{trigger}"))["event"] == "cancelled"

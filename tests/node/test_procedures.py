@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from node.hl7.surgery import Service, load_procedures, understand
+from node.hl7.words import fold
 
 EXAMPLES_FILE = Path(__file__).parent / "data" / "procedures.txt"
 PROCEDURES = load_procedures()
@@ -108,6 +109,17 @@ WORDS = [
 def test_every_word_says_what_its_table_means(table: str, word: str) -> None:
     sentence, expected = SENTENCES[table]
     assert understand([Service(codes=(), text=sentence.format(word))], (), PROCEDURES) == expected
+
+
+CALLED_OFF = [name.replace("*", "") for names in PROCEDURES.words.called_off.names.values() for name in names]
+
+
+@pytest.mark.parametrize("word", CALLED_OFF)
+def test_every_word_of_what_is_called_off_at_both_ends(word: str) -> None:
+    for text in (f"{word} - L4/5 fusion", f"L4/5 fusion ({word})", f"*** {word.upper()} *** L4/5 fusion"):
+        assert PROCEDURES.words.is_called_off(fold(text)), text
+    assert not PROCEDURES.words.is_called_off(fold(f"L4/5 fusion, room of a {word} case"))
+    assert not PROCEDURES.words.is_called_off("l4/5 fusion")
 
 
 def test_every_group_of_codes_has_an_example() -> None:

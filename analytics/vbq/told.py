@@ -59,17 +59,19 @@ AFTER_SOMETHING_ELSE = re.compile(
 """After an operation, an injection into the spine, or so many kilometres on foot."""
 IN_SHORT = frozenset({"post", "pós", "ce", "inj", "enh", "enhance", "civ", "c/c", "w c", "w/c", "+", "t1c", "t1 c"})
 """Words that tell of an agent in the name of a series only."""
-AND = r"[\s/&+,.-]*(?:and|und|et|y|e|en|och|og|i|a|и|și|si|or|oder)?[\s/&+,.-]*"
+AND = r"[\s/&+,.-]*(?:and|und|et|y|e|en|och|og|i|a|и|și|si|or|oder|then|puis|dann)?[\s/&+,.-]*"
 WITH_AND_WITHOUT = {
     "with|w": "without|w/?o", "mit": "ohne", "avec": "sans", "con": "sin|senza", "com": "sem", "met": "zonder",
     "med": "utan|uden|uten", "z|s|sa|so": "bez|brez", "с": "без", "cu": "fara|fără", "pre": "post", "nativ": "km",
+    "before": "after", "vor": "nach", "avant": "après|apres", "antes": "después|despues|depois|após", "prima": "dopo",
+    "przed": "po", "до": "после", "före|før": "efter|etter", "voor": "na",
 }  # fmt: skip
 BOTH = re.compile(
     "|".join(
         rf"(?<![^\W_])(?:(?:{one}){AND}(?:{other})|(?:{other}){AND}(?:{one}))(?![^\W_])"
         for one, other in WITH_AND_WITHOUT.items()
     )
-    + r"|(?<![^\W_])(?:and|und|et|y|e|i|и) (?:without|ohne|sans|sin|senza|sem|bez|без)\s*$"
+    + r"|\+\s?/\s?-|-\s?/\s?\+|±|(?<![^\W_])(?:and|und|et|y|e|i|и) (?:without|ohne|sans|sin|senza|sem|bez|без)\s*$"
 )
 """An examination in two parts."""
 

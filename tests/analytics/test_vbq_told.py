@@ -44,6 +44,7 @@ MRT der LWS nach i.v. KM|8 ml Gadovist i.v.|RM kręgosłupa z kontrastem|МРТ 
 EXAMINED_WITH_AND_WITHOUT = """
 MRI LUMBAR SPINE W WO CONTRAST|MR L-SPINE W/O & W CONTRAST|with and without contrast|WITH & WITHOUT|MRT mit und ohne KM
 nativ + KM|IRM sans et avec injection|RM con y sin contraste|con e senza mdc|com e sem contraste|z i bez kontrastu
+WO/W CONTRAST|+/- contrast|±KM|vor und nach KM|avant et après injection|sans puis avec injection|до и после контраста
 с и без контраста|met en zonder contrast|pre/post gad|W AND W/O CON|с контрастом и без
 """
 OTHER_COMMENTS = """

@@ -159,3 +159,37 @@ def test_the_count_does_not_depend_on_where_the_spine_lies_in_the_field():
         levels = named(replace(ORDINARY, s1_row=row))
         assert levels.index == LEVEL_INDEX
         assert levels.confidence == 1.0
+
+
+def said_of(drawn: Drawn, scale: float) -> set[str]:
+    """Codes of what is doubted or refused where every pixel is ``scale`` times as large."""
+    planes = drawn.planes()
+    levels = name_levels(find_spine(planes, MM * scale), planes)
+    return {one.code for one in (*levels.doubts, *levels.refusals)}
+
+
+@pytest.mark.parametrize(
+    ("code", "drawn", "beyond", "within"),
+    [
+        # Heights as seen are 24.4 mm, areas 26 mm times the depth.
+        ("bodies-too-large", Drawn(depth=42.0), 1.27, 1.22),  # 1,760 and 1,620 mm²
+        ("bodies-too-large", Drawn(depth=30.0), 1.42, 1.36),  # 34.6 and 33.2 mm
+        ("bodies-too-small", Drawn(depth=18.0), 0.88, 0.93),  # 360 and 405 mm²
+        ("bodies-too-small", Drawn(depth=40.0), 0.68, 0.72),  # 16.6 and 17.6 mm
+        ("bodies-low", ORDINARY, 0.78, 0.82),  # 19.0 and 20.0 mm
+    ],
+)
+def test_bodies_are_of_the_size_of_lumbar_ones_or_said_not_to_be(code: str, drawn: Drawn, beyond: float, within: float):
+    assert code in said_of(drawn, beyond)
+    assert code not in said_of(drawn, within)
+
+
+@pytest.mark.parametrize(("beyond", "within"), [(46.5, 42.0), (22.5, 25.5)])
+def test_bodies_have_the_shape_of_lumbar_ones_or_are_said_not_to(beyond: float, within: float):
+    assert "bodies-of-odd-shape" in said_of(Drawn(depth=beyond), 1.0)
+    assert "bodies-of-odd-shape" not in said_of(Drawn(depth=within), 1.0)
+
+
+def test_a_disc_that_is_not_seen_leaves_the_count_sure_and_a_small_l5_does_not():
+    assert SURE <= named(Drawn(without=frozenset({"L3/L4"}))).confidence < 0.9
+    assert named(Drawn(heights={"L5": 17.0})).confidence <= 0.6 < SURE

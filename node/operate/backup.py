@@ -96,15 +96,15 @@ def back_up(
     OSError
         A disk is full or fails; nothing half done is left under a name.
     """
-    data = settings.storage.folder
+    data, folder = settings.storage.folder, folder.resolve()
     with alone(data):
         begun = now()
         backup_id = _note_begin(db, folder, begun)
         try:
-            if folder.resolve().is_relative_to(data.resolve()):
+            if folder.is_relative_to(data.resolve()):
                 raise StoreError(f"{folder} lies in the data folder and is lost with it; name one on another disk")
             turn = backup_id % TURNS
-            done = _back_up(db, settings.backup, data, folder.resolve(), begun, turn, progress)
+            done = _back_up(db, settings.backup, data, folder, begun, turn, progress)
         except (NodeError, OSError, sqlite3.Error) as error:
             what = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             _note_end(db, backup_id, None, [Reason("backup-failed", {"folder": str(folder), "error": what})])

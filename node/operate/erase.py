@@ -19,7 +19,7 @@ from node.hl7.context import PatientNumber
 from node.nightly.ledger import one_at_a_time
 from node.operate.backup import alone
 from node.operate.erased_rows import erase_rows, tombstone
-from node.operate.generations import generation, names
+from node.operate.generations import ABOUT, GENERATIONS, generation, names
 from node.operate.person import Whole, find, not_indexed
 from node.operate.words import in_table, seeking, telling
 from node.people.quarantine import FOLDER as QUARANTINE_FOLDER
@@ -206,7 +206,7 @@ def _finish(db: Database, settings: Settings, begun: _Begun, *, now: datetime) -
     done = Erased(
         counts=counts,
         still=(*held, *_still_named(db, archive, begun)),
-        backups=tuple(_backups(settings, now)),
+        backups=tuple(_backups(db, settings, now)),
         log_cut=cut,
     )
     (data / UNFINISHED).unlink()
@@ -331,11 +331,19 @@ def _still_named(db: Database, archive: Archive, begun: _Begun) -> Iterator[str]
             yield f"imported table {import_id}"
 
 
-def _backups(settings: Settings, now: datetime) -> Iterator[str]:
-    """All that were made before: which of them hold the person cannot be seen in an encrypted one."""
-    folder = settings.backup.folder
-    if folder is None or not folder.is_dir():
-        return
-    for name in names(folder):
-        if generation(folder, name).manifest.made_at <= to_text(now):
-            yield str(generation(folder, name).folder)
+def _backups(db: Database, settings: Settings, now: datetime) -> Iterator[str]:
+    """All that were made before, wherever: which of them hold the person cannot be seen in an encrypted one."""
+    rows = db.execute("SELECT DISTINCT folder FROM state_backup WHERE status = 'done'").fetchall()
+    known = {Path(folder) for (folder,) in rows}
+    for folder in sorted(known | ({settings.backup.folder.resolve()} if settings.backup.folder else set())):
+        if not (folder / ABOUT).is_file():
+            if folder in known:
+                yield f"in {folder}, which is not there now"
+            continue
+        for name in names(folder):
+            try:
+                made_at = generation(folder, name).manifest.made_at
+            except StoreError:  # damaged, and a person can be in it all the same
+                made_at = ""
+            if made_at <= to_text(now):
+                yield str(folder / GENERATIONS / name)

@@ -14,7 +14,6 @@ from datetime import datetime
 from filecmp import cmp
 from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import pydicom
 import structlog
@@ -39,6 +38,8 @@ CORRECTED = "corrected"
 """Code of the problem that stands for an object in whose place a corrected one was taken in; it is shown to nobody."""
 OWN_RESULT = "own-result"
 """The same for a result of this node that came back: it is kept, and counts for nothing."""
+BEGUN = ".new"
+"""End of the name of a copy that is not whole yet."""
 BY_HAND = ""
 """Stands for the sender in the receipt of a corrected object."""
 
@@ -113,6 +114,8 @@ def mirror(db: Database, archive: Archive, folder: Path) -> None:
         return
     try:
         place.mkdir(exist_ok=True)
+        for left in (*place.glob(f".*{BEGUN}"), *place.glob("tmp????????")):  # of one that was killed
+            left.unlink()
         there = {path.stem for path in place.glob("*.txt")}
         for name in there - rows.keys():
             _remove(folder, name)
@@ -195,10 +198,10 @@ def _note_correction(db: Database, row: dict[str, object], corrected_id: int, *,
 def _put(archive: Archive, folder: Path, name: str, row: dict[str, object]) -> None:
     original = archive.path(str(row["sha256"]))
     if original.is_file():
-        with NamedTemporaryFile(dir=folder / FOLDER, delete=False) as file, original.open("rb") as source:
-            shutil.copyfileobj(source, file)
-        Path(file.name).chmod(0o640)
-        Path(file.name).rename(_copy(folder, name))
+        begun = _copy(folder, name).with_name(f".{name}{BEGUN}")
+        shutil.copyfile(original, begun)
+        begun.chmod(0o640)
+        begun.rename(_copy(folder, name))
     # The reason is written last: with it the object counts as there.
     _copy(folder, name).with_suffix(".txt").write_text(f"{row['reason']}\n", encoding="utf-8")
 

@@ -187,12 +187,16 @@ def test_what_is_asked_wrongly_changes_nothing(db: Database, settings: Settings)
     assert views(db) == before
 
 
-def test_backups_that_may_hold_the_person_are_listed(
+def test_backups_that_may_hold_the_person_are_listed_wherever_they_are_and_whatever_state_they_are_in(
     db: Database, folder: Path, settings: Settings, tmp_path: Path
 ) -> None:
     settings = settings.model_copy(update={"backup": Backup(folder=tmp_path / "b")})
-    made = back_up(db, settings, tmp_path / "b").generation
-    assert erase(db, settings, "0012346", by="DPO", why="Art. 17", now=datetime.now(UTC)).backups == (str(made.folder),)
+    places = [back_up(db, settings, tmp_path / name).generation.folder for name in ("b", "by hand", "gone")]
+    shutil.rmtree(tmp_path / "gone")
+    (places[0] / "manifest.json").write_text("{")
+    done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=datetime.now(UTC))
+    assert done.backups == (str(places[0]), str(places[1]), f"in {tmp_path / 'gone'}, which is not there now")
+    assert unfinished(folder) is None
 
 
 def test_what_an_erasure_left_when_it_was_killed_is_deleted_and_not_taken_in(

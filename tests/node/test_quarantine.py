@@ -177,6 +177,15 @@ def test_what_its_sender_named_by_no_uid(
     assert world.rows("SELECT * FROM problems WHERE step IN ('index', 'receive')") == []
 
 
+def test_a_copy_that_was_not_made_to_its_end_is_deleted_with_the_next(world: World) -> None:
+    place = world.folder / "quarantine"
+    place.mkdir()
+    for name in (".ab12.new", "tmpab12cd34"):
+        (place / name).write_bytes(b"half an image")
+    mirror(world.db, world.archive, world.folder)
+    assert list(place.iterdir()) == []
+
+
 def test_without_anything_in_it_there_is_no_folder(world: World) -> None:
     world.receive(*stack(5))
     steps(world)

@@ -10,6 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from analytics.vbq.contrast import Contrast, most
 
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """Compiled with a bound to each repetition: the effort grows with the length of a text, which anybody may write."""
+    return re.compile(re.sub(r"(\\w|\[[^\]]*\])\*", r"\1{0,24}", text))
+
+
 AGENT_NAMES = (
     r"gado\w*|gada\w*|gd[\s_-]?dtpa|dtpa|dota(?:rem)?|magnevist\w*|magnegita|magnograf|pro[\s-]?hance|clari[\s-]?scan|"
     r"multi[\s-]?hance|omniscan|optimark|vueway|elucirem|pixxoscan|primovist|eovist|cyclolux|гадо\w*|магневист|дотарем"
@@ -18,7 +24,7 @@ NOUN = (
     rf"(?:contrast\w*|kontra[sś]\w*|con|contr|gd|gad|km|kl|mdc|mdk|pdc|civ|{AGENT_NAMES}|tehoste\w*|varjoaine\w*|"
     r"контраст\w*|σκιαγραφικ\w*)"
 )
-AFTER_CONTRAST = re.compile(
+AFTER_CONTRAST = _pattern(
     rf"(?<![a-z])(?:gd|gad|n?km|ivkm|mdc|mdk|pdc|civ|ce|inj|inject\w*|injekt\w*|iniez\w*|inye[ck]\w*|enh(?:anced?|ancement)?|"
     r"post(?:[\s_.-]*(?:gd|gad\w*|con\w*|kon\w*|km|iv|inj))?|pós|po[\s_.-]*kl|tehoste\w*|varjoaine\w*|kontra[sś]\w*|"
     rf"contr(?:ast\w*)?|postcon\w*|w/?\s*cont?|c/c|(?:w/|w\s)c|t1[\s_-]?c|kontrasz\w*|kontras|iv\s?(?:\+|c\+)|{AGENT_NAMES})"
@@ -32,7 +38,7 @@ WITHOUT = (
     r"prima di|sem|zonder|geen|voor|bez|brez|brak|przed|před|pred|prije|uten|utan|uden|före|før|inga?|ingen|ikke|ilman|"
     r"ei|ennen|fara|fără|без|до|χωρίς|pre|native?|nativ[ao]|plain"
 )
-DENIED = re.compile(
+DENIED = _pattern(
     rf"(?<![a-z])(?:{WITHOUT})[\s_.-]*(?:(?:iv|i\.v|any|un|le|la|el|il|o|du|de)[\s_.-]+|l')?(?:{NOUN}|inj\w*|c)(?!\w)|"
     rf"(?<![a-z]){NOUN}(?:[\s_.-]?(?:agent|agens|gabe|mittel))?[\s_.:=-]*"
     r"(?:frei|arm|free|no|none|nein|not|nicht|keine?s?|nao|não|non|niet|nej|nie|0|refused|declined|abgelehnt|verweigert|"
@@ -45,11 +51,11 @@ DENIED = re.compile(
     r"增[强強]前|平扫|平掃|単純|ללא (?:חומר )?ניגוד|بدون (?:صبغة|تباين)|không (?:tiêm )?thuốc"
 )
 """Says that there is none, or speaks of something else. What is left of a text tells whether there is one."""
-NATIVE = re.compile(
+NATIVE = _pattern(
     r"(?<![a-z])(?:pre|wo|w/o|native?[nrs]?|nativ[ao]|plain|unenhanced|basale?|blanco|simple|s/c)(?![a-z])"
 )
 """Says the same without a word of contrast."""
-AFTER_SOMETHING_ELSE = re.compile(
+AFTER_SOMETHING_ELSE = _pattern(
     r"(?<![a-z])post[\s_.-]*(?:op|surg|lami|disc|disk|fus|nucle|traum|vertebr|kypho|implant|instr|radi|rt|xrt|chemo|"
     r"decomp|fract|fx|part|void|proc|treat|ther|tx)\w*|"
     r"(?:epidural|steroid\w*|cortison\w*|kortison\w*|facet\w*|nerve|root|peridural\w*)[\s\w-]{0,16}inje[ck]t\w*|"
@@ -66,7 +72,7 @@ WITH_AND_WITHOUT = {
     "before": "after", "vor": "nach", "avant": "après|apres", "antes": "después|despues|depois|após", "prima": "dopo",
     "przed": "po", "до": "после", "före|før": "efter|etter", "voor": "na",
 }  # fmt: skip
-BOTH = re.compile(
+BOTH = _pattern(
     "|".join(
         rf"(?<![^\W_])(?:(?:{one}){AND}(?:{other})|(?:{other}){AND}(?:{one}))(?![^\W_])"
         for one, other in WITH_AND_WITHOUT.items()

@@ -1,5 +1,7 @@
 """What the names of series, the texts of examinations and comments tell of a contrast agent, as people write them."""
 
+import time
+
 import pytest
 
 from analytics.vbq.contrast import Contrast
@@ -99,3 +101,11 @@ def test_what_was_done_goes_before_what_it_is_called_and_that_before_what_was_as
     assert examination_with({**asked, "study description": Contrast.UNKNOWN}) == ()
     called = {"study description": Contrast.GIVEN, "procedure codes": Contrast.NONE}
     assert examination_with({**asked, **called}) == ("study description",)
+
+
+@pytest.mark.parametrize("text", ["contrast" + "a" * 30_000, "w" + " " * 30_000, "allerg" * 5_000, "gado" * 8_000])
+def test_the_effort_grows_with_the_length_of_a_text(text: str):
+    """Seconds, and minutes with the square of the length."""
+    began = time.process_time()
+    told(text)
+    assert time.process_time() - began < 2

@@ -229,9 +229,14 @@ def _before(folder: Path) -> list[Part]:
     return []
 
 
-def _names(folder: Path) -> Iterator[str]:
+def _whole(folder: Path) -> list[str]:
+    """The names of the files in a folder; what a backup that was killed had not stored to its end is deleted."""
     with os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries)
+        found = [entry.name for entry in entries]
+    for name in found:
+        if name.startswith("."):
+            (folder / name).unlink()
+    return [name for name in found if not name.startswith(".")]
 
 
 class _Wanted(NamedTuple):
@@ -260,7 +265,7 @@ class _Storing:
 
     def objects(self, wanted: list[_Wanted], progress: Callable[[int, int], None] | None) -> Iterator[Part]:
         """Parts with each object whose file is what was received."""
-        there = {name for shelf in self._archive.shelves() for name in _names(self._shelf(shelf))}
+        there = {name for shelf in self._archive.shelves() for name in _whole(self._shelf(shelf))}
         groups = [list(group) for _, group in groupby(wanted, key=lambda one: one.object_id // OBJECTS)]
         keys = [key_of((one.sha256 for one in group), suffix=self._suffix) for group in groups]
         for key in self._parts.keys() - set(keys):
@@ -307,6 +312,8 @@ class _Storing:
 
     def beside(self) -> Iterator[Entry]:
         """An entry for each file of the other folders; one that went away meanwhile has none."""
+        for shelf in (self._folder / FILES).iterdir():
+            _whole(shelf)
         for name in BESIDE:
             for source in sorted((self._data / name).rglob("*")):
                 if source.is_file() and not source.is_symlink() and not source.name.startswith("."):

@@ -415,6 +415,17 @@ def test_what_a_kill_leaves_of_an_old_backup_is_deleted_with_the_next(
     verify(place)
 
 
+def test_what_a_kill_left_of_a_file_is_deleted_with_the_next_backup(full: World, beside: Path) -> None:
+    place = beside / "b"
+    backed_up(full, place)
+    left = [place / "dicom" / "ab" / ".ab12.dcm.new", place / "files" / "cd" / ".cd34.new"]
+    for path in left:
+        path.write_bytes(b"half a file")
+    backed_up(full, place)
+    assert [path for path in left if path.exists()] == []
+    verify(place)
+
+
 def test_a_disk_of_its_own_takes_backups_also_after_a_kill_at_the_very_beginning(full: World, beside: Path) -> None:
     (beside / "b" / "lost+found").mkdir(parents=True)
     (beside / "b" / ".backup.json.4711").write_text("{")

@@ -10,7 +10,7 @@ from node.hl7.catalogue import Words
 from node.hl7.extracts import AppointmentExtract
 from node.hl7.segments import Segment
 from node.hl7.staff import read_service, read_surgeon
-from node.hl7.surgery import Procedures, Service, Understood, understand
+from node.hl7.surgery import LONGEST_TEXT, MOST_FURTHER, Procedures, Service, Understood, understand
 from node.hl7.times import Moment, read_time
 from node.hl7.words import fold
 
@@ -91,7 +91,7 @@ def read_appointment(
     cancelled = procedures.cancelled
     booked = _booked(segments, schedule, procedures, all_taken_back=trigger in SERVICES_TAKEN_BACK[kind])
     understood, gone = _understood(booked, procedures)
-    called_off = procedures.words.is_called_off(fold(" ".join(schedule.components(7))))
+    called_off = procedures.words.is_called_off(fold(" ".join(schedule.components(7))[:LONGEST_TEXT]))
     if _is_cancelled(schedule, 25, cancelled) or called_off or gone:
         event = "cancelled"
     planned = _planned(segments, schedule, procedures, zone)
@@ -174,7 +174,8 @@ def _planned(segments: Sequence[Segment], schedule: Segment, procedures: Procedu
     services = [one for one in segments if one.name == "AIS"]
     if len(services) > 1:
         # The operation has its own time beside those of what is booked with it.
-        first = [one for one in services if understand([_service(one)], (), procedures) in SURGICAL]
+        told = services[:MOST_FURTHER]
+        first = [one for one in told if understand([_service(one)], (), procedures) in SURGICAL]
         segments = [*first, *segments]
     places = (("AIS", 4), ("AIL", 6), ("AIG", 8), ("AIP", 6), ("TQ1", 7))
     texts = [one.text(field) for name, field in places for one in segments if one.name == name]

@@ -26,6 +26,12 @@ _PARTS = re.compile(r"[;,+\n(]|、|；|，")
 _EDITION = re.compile(r"(?:V|REV|REVISION|VERSION)?\d*|[\d\u3400-\u9fff]+")
 _LEAST_NAME = 3
 """Letters of a system's name, from which on it is known with an edition behind it."""
+LONGEST_TEXT = 1_000
+"""Signs of one text, and"""
+LONGEST_TOGETHER = 10_000
+"""of all, that are read; what names a procedure stands before."""
+MOST_FURTHER = 20
+"""Texts beside the services that are read, one after the other."""
 _AROUND = " \t-–*.:;,/()[]<>!#=_"
 _REACH_OF_PURPOSE = 30
 """Signs between "for" and an operation, at most."""
@@ -216,7 +222,7 @@ class Service:
         codes = tuple((told[place], told[place + 2]) for place in (0, 3) if told[place])
         texts = [told[1], told[4], *more] if told[1] or told[4] or any(more) else [told[0]]
         shown = " ".join([*components, *more]).strip()
-        return cls(codes=codes, text=" ".join(one for one in texts if one), shown=shown)
+        return cls(codes=codes, text=" ".join(one for one in texts if one)[:LONGEST_TEXT], shown=shown)
 
 
 def understand(
@@ -234,19 +240,21 @@ def understand(
     """
     told = tuple(services)
     verdict = _remembered(told, procedures)
-    if verdict in ("other", "unclear") and len(told) > 1:
+    if verdict in ("other", "unclear") and 1 < len(told) <= MOST_FURTHER:
         # A visit or an admission booked with an operation, as a service of its own.
         others = tuple(one for one in told if not procedures.is_visit(one))
         alone = _remembered(others, procedures) if 0 < len(others) < len(told) else verdict
         verdict = alone if alone in ("operation", "repeat") else verdict
-    for count in range(1, len(further) + 1):
+    for count in range(1, min(len(further), MOST_FURTHER) + 1):
         if verdict not in ("unclear", "unknown"):
             break
-        added = tuple(Service(codes=(), text=text) for text in further[:count] if text)
+        added = tuple(Service(codes=(), text=text[:LONGEST_TEXT]) for text in further[:count] if text)
         verdict = _remembered((*told, *added), procedures)
-    if verdict == "operation" and further and procedures.words.repeat.found(fold(further[0])):
+    if verdict == "operation" and further and procedures.words.repeat.found(fold(further[0][:LONGEST_TEXT])):
         return "repeat"
-    if verdict in ("operation", "repeat") and any(procedures.words.visit.found(fold(kind)) for kind in kinds):
+    if verdict in ("operation", "repeat") and any(
+        procedures.words.visit.found(fold(kind[:LONGEST_TEXT])) for kind in kinds
+    ):
         return "unclear"
     return verdict
 
@@ -254,7 +262,7 @@ def understand(
 def _understood(services: tuple[Service, ...], procedures: Procedures) -> Understood:
     words = procedures.words
     groups = _groups_of(services, procedures)
-    text = words.beside.without(fold("; ".join(one.text for one in services)))
+    text = words.beside.without(fold("; ".join(one.text for one in services)[:LONGEST_TOGETHER]))
     named = words.levels(text)
     levels = named | {group.level for group in groups if group.addon and group.level}
     coded = [_coded(group, named, levels) for group in groups if group.kind and not group.addon]
@@ -292,7 +300,7 @@ def _is_beside(text: str, words: ProcedureWords) -> bool:
 def _groups_of(services: Iterable[Service], procedures: Procedures) -> list[Group]:
     """The groups of codes that the services name, as codes or in their texts."""
     groups = [group for one in services for code, system in one.codes for group in procedures.groups(code, system)]
-    return groups + [group for one in services for group in procedures.bare_groups(one.text)]
+    return groups + procedures.bare_groups(" ".join(one.text for one in services)[:LONGEST_TOGETHER])
 
 
 def _weightiest(coded: Sequence[Understood], in_words: Sequence[Understood | None]) -> Understood | None:

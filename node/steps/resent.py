@@ -131,6 +131,8 @@ class Verdict:
     settled_at: str | None = None
     undecided: dict[int, Doubt] = field(default_factory=dict)
     superseded: dict[int, Superseded] = field(default_factory=dict)
+    alike: frozenset[int] = frozenset()
+    """The one that holds, and those in whose place it stands of which the pixels are known to be the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +283,8 @@ def judge(members: Sequence[Member], events: Iterable[_Event], settings: Dicom) 
             _take(verdict, compared, event, allowed=allowed)
     if verdict is None:
         raise DicomReadError(Reason("no-receipt"))
+    same = (other for other in verdict.superseded if compared.against(verdict.holds, other) is None)
+    verdict.alike = frozenset({verdict.holds, *same})
     return verdict
 
 
@@ -421,9 +425,10 @@ def _move(db: Database, one: Member, verdict: Verdict, *, stands: bool) -> None:
 def _hold(db: Database, holder: Member, members: Sequence[Member], verdict: Verdict) -> None:
     """Note since when the pixels of the object are known, and whether an earlier one is the same but for whose it is.
 
-    Then nothing that is measured has changed, and nothing is measured again.
+    Then nothing that is measured has changed, and nothing is measured again. Never one with other pixels in whose place
+    a person has put it.
     """
-    alike = [one for one in members if one.object_id in verdict.superseded or one is holder]
+    alike = [one for one in members if one.object_id in verdict.alike]
     first, known_since = db.execute(
         "SELECT object_id, received_at FROM fact_object_receipt "
         "WHERE object_id IN (SELECT value FROM json_each(?)) ORDER BY receipt_id LIMIT 1",

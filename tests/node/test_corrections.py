@@ -79,6 +79,12 @@ def owners(world: World) -> dict[str, object]:
     return {uid: row["patient_id"] for uid, row in world.series().items()}
 
 
+def inputs(world: World) -> object:
+    """What is measured in the study, by its content."""
+    (found,) = {row["inputs_sha256"] for row in world.series().values()}
+    return found
+
+
 def problems(world: World) -> list[tuple[object, ...]]:
     return world.rows("SELECT source, code FROM problems ORDER BY 1, 2")
 
@@ -100,7 +106,7 @@ def test_what_its_sender_corrects_takes_effect_and_is_said_once(world: World, va
     images = stack(6)
     send(world, images, at=NOON)
     settle(world)
-    inputs = {row["inputs_sha256"] for row in world.series().values()}
+    before = inputs(world)
     send(world, again(images, **values), at=LATER)
     settle(world)
     (row,) = world.series().values()
@@ -108,7 +114,7 @@ def test_what_its_sender_corrects_takes_effect_and_is_said_once(world: World, va
     assert row["study_instance_uid"] == values.get("StudyInstanceUID", STUDY)
     assert (row["chosen"], row["instances"], row["stale"]) == (1, 6, 0)
     # The pixels are the same: nothing is measured again.
-    assert {row["inputs_sha256"]} == inputs
+    assert inputs(world) == before
     assert problems(world) == [(f"study {row['study_instance_uid']}", "replaced")]
     ((detail,),) = world.rows("SELECT detail FROM problems")
     assert str(detail).startswith(f"6 images came again from PACS with another {said}; what came last holds")
@@ -386,6 +392,7 @@ def test_what_can_no_longer_be_compared_waits_for_a_person_and_fails_nothing(wor
     use_newest(world.db, STUDY, by="Dr. A", at=MUCH_LATER)
     settle(world)
     assert (owners(world), problems(world)) == ({SERIES: "999"}, [])
+    assert world.rows("SELECT count(*) FROM derived_instance WHERE content_of IS NOT NULL") == [(0,)], "measured again"
 
 
 def test_other_pixels_under_the_same_uid_stand_beside_the_first_until_a_person_decides(world: World):
@@ -394,6 +401,8 @@ def test_other_pixels_under_the_same_uid_stand_beside_the_first_until_a_person_d
     for one in other:
         one.PixelData = bytes(reversed(one.PixelData))
     send(world, images, at=NOON)
+    settle(world)
+    first = inputs(world)
     send(world, other, at=LATER)
     settle(world)
     assert problems(world) == [(f"series {SERIES}", "duplicate-uid")]
@@ -404,6 +413,18 @@ def test_other_pixels_under_the_same_uid_stand_beside_the_first_until_a_person_d
     settle(world)
     assert problems(world) == []
     assert world.rows("SELECT count(*) FROM derived_instance") == [(6,)]
+    # What was measured in the earlier pixels is no measurement of these, whoever they come to be of afterwards.
+    alone = World(world.folder.parent / "alone")
+    send(alone, other, at=NOON)
+    settle(alone)
+    assert inputs(world) == inputs(alone) != first
+    corrected = deepcopy(other)
+    for one in corrected:
+        one.PatientID = "999"
+    send(world, corrected, at=MUCH_LATER + timedelta(hours=1))
+    settle(world, now=MUCH_LATER + timedelta(hours=2))
+    assert (owners(world), inputs(world)) == ({SERIES: "999"}, inputs(alone))
+    alone.db.close()
 
 
 def test_what_is_said_of_a_held_patient_is_true(world: World):

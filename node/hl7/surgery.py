@@ -84,6 +84,7 @@ class ProcedureWords(Table):
     interspinous: Words
     repeat: Words
     visit: Words
+    errand: Words
     beside: Words
     called_off: Words
     admission: Words
@@ -112,7 +113,7 @@ class ProcedureWords(Table):
     def _kinds(self) -> tuple[Words, ...]:
         return self.fusion, self.decompression, self.disc_replacement, self.interspinous
 
-    def _before_operation(self, text: str) -> str:
+    def before_operation(self, text: str) -> str:
         """What stands before the first operation of the study that a folded text names; all of it without one."""
         places = [found.start() for one in self._kinds if one.searched and (found := one.searched.search(text))]
         return text[: min(places, default=len(text))]
@@ -125,11 +126,11 @@ class ProcedureWords(Table):
 
     def is_admission(self, text: str) -> bool:
         """Whether a folded text names an admission before any operation, on a day that need not be that of it."""
-        return self.admission.found(self._before_operation(text)) and not self.admission.denied(text)
+        return self.admission.found(self.before_operation(text)) and not self.admission.denied(text)
 
     def is_for_operation(self, clause: str) -> bool:
         """Whether a folded clause is about something before, after or for the operation that it names."""
-        before = self._before_operation(clause)
+        before = self.before_operation(clause)
         said = list(self.purpose.searched.finditer(before)) if self.purpose.searched else []
         if not said or len(before) - said[-1].end() > _REACH_OF_PURPOSE:
             return False
@@ -190,7 +191,8 @@ class Procedures(Table):
     def is_visit(self, service: "Service") -> bool:
         """Whether a service is a visit or an admission and names no operation."""
         text, words = fold(service.text), self.words
-        return (words.visit.found(text) or words.is_admission(text)) and not words.is_operation(text)
+        named = (words.visit.found(text), words.errand.found(text), words.is_admission(text))
+        return any(named) and not words.is_operation(text)
 
     def bare_groups(self, text: str) -> list[Group]:
         """What codes within a text say."""
@@ -287,6 +289,9 @@ def _about_something_else(text: str, words: ProcedureWords, coded: Sequence[Unde
         return "other"
     if words.visit.found(text):
         return "unclear" if "operation" in coded or _is_beside(text, words) else "other"
+    if words.errand.found(text):
+        behind = not words.errand.found(words.before_operation(text))
+        return "unclear" if "operation" in coded or behind else "other"
     return None
 
 

@@ -92,6 +92,7 @@ SENTENCES = {
     "other_disease": ("L4/5 fusion {}", "other"),
     "elsewhere": ("{} fusion", "other"),
     "admission": ("{} L4/5 fusion", "unclear"),
+    "errand": ("{} L4/5 fusion", "other"),
     "purpose": ("Blut {} Dekompression L4/5", "unclear"),
     "operative": ("{} zur Dekompression L4/5", "operation"),
 }

@@ -43,7 +43,7 @@ from node.analysis.missing import MissingReport, missing_report
 from node.analysis.pages import Picture, clear, page_template, write_pages
 from node.analysis.tables import tables
 from node.errors import InputError
-from node.people.cohort_rows import CohortRow, by_reason, detail_rows, exclusions_by_reason
+from node.people.cohort_rows import CohortRow, CohortTable, by_reason, detail_rows, exclusions_by_reason
 from node.people.imports import of_table, read_cohort
 
 SCATTERED = ("age", "nlr", "plr")
@@ -142,9 +142,7 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None, 
     excluded = {row.id: row.checked.exclusion_reasons for row in table.rows if not row.checked.eligible}
     used = sorted((row for row in table.rows if row.id not in excluded), key=lambda row: row.id)
     if not used:
-        told = [str(one.reason) for one in table.problems if one.reason.code == "column-empty"]
-        told += [f"{one['n']} × {one['reason']} ({one['example']})" for one in exclusions_by_reason(table.rows)]
-        raise of_table(path, Reason("file-nobody-eligible", {"rows": len(table.rows), "why": "; ".join(told)}))
+        raise of_table(path, Reason("file-nobody-eligible", {"rows": len(table.rows), "why": _why_nobody(table)}))
     cohort = _frame(used)
     lacking = [row for row in table.rows if row.id in excluded and {one.code for one in excluded[row.id]} == INCOMPLETE]
     if choices.outcome is not None:
@@ -169,6 +167,13 @@ def analyse_file(path: Path, choices: Choices, *, readings: Path | None = None, 
         missing=missing_report([row.checked for row in table.rows]),
         details=tuple(detail_rows(table)),
     )
+
+
+def _why_nobody(table: CohortTable) -> str:
+    """Columns without a value, and the reasons by which rows are left out with an example each."""
+    told = [str(one.reason) for one in table.problems if one.reason.code == "column-empty"]
+    told += [f"{one['n']} × {one['reason']} ({one['example']})" for one in exclusions_by_reason(table.rows)]
+    return "; ".join(told)
 
 
 def _frame(rows: list[CohortRow]) -> pd.DataFrame:

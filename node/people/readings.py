@@ -171,16 +171,18 @@ def find_slice(db: Database, series_uid: str, reading: Reading) -> FoundSlice:
     """
     number = reading.instance_number
     found = db.execute(
-        "SELECT o.sha256, i.sop_instance_uid, json_array_length(i.headers, '$.frames') "
+        "SELECT o.sha256, i.sop_instance_uid, json_array_length(i.headers, '$.frames'), "
+        "(SELECT max(u.why <> 'peer') FROM derived_undecided AS u WHERE u.sop_instance_uid = i.sop_instance_uid) "
         "FROM derived_instance AS i JOIN fact_object AS o USING (object_id) "
-        "WHERE i.series_instance_uid = ? AND i.instance_number = ? ORDER BY o.sha256",
+        "WHERE i.series_instance_uid = ? AND i.instance_number = ? ORDER BY i.settled_at IS NULL, o.object_id",
         [series_uid, number],
     ).fetchall()
     if not found:
         raise SliceError(Reason("no-such-slice", {"slice": number}))
-    if len(found) > 1:
+    # Versions of one image from several senders show the same: the reader saw these pixels, whichever it was.
+    if len(found) > 1 and {(uid, others) for _, uid, _, others in found} != {(found[0][1], 0)}:
         raise SliceError(Reason("slice-ambiguous", {"slice": number, "images": len(found)}))
-    ((sha256, sop_instance_uid, frames),) = found
+    sha256, sop_instance_uid, frames, _ = found[0]
     if (date := removed_since(db, sha256)) is not None:
         raise SliceError(Reason("images-removed", {"date": date[:10]}))
     if reading.frame_number is None and frames:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from sqlite_utils import Database
 
@@ -50,9 +50,9 @@ COLUMNS = (
 )  # fmt: skip
 """Columns that an object takes with it from ``derived_instance`` to ``derived_superseded`` and back."""
 
-Doubt = Literal["pixels", "gone", "peer"]
-"""Why several objects stand: their pixels differ; a file is gone, so that they cannot be compared; or the later one
-came from a peer that may not correct the earlier."""
+Doubt = Literal["peer", "gone", "pixels"]
+"""Why several objects stand: the later one came from a peer that may not correct the earlier; a file is gone, so that
+they cannot be compared; or their pixels differ. The later in this list is the worse."""
 
 MEMBERS = f"""
 SELECT {", ".join(f"i.{name}" for name in COLUMNS)}, o.sha256, i.content_of, 1 AS stands
@@ -382,11 +382,15 @@ def _apply(db: Database, members: Sequence[Member], verdict: Verdict | None) -> 
     _hold(db, next(one for one in members if one.object_id == verdict.holds), members, verdict)
     db.execute("DELETE FROM derived_undecided WHERE sop_instance_uid = ?", [uid])
     for one in members:
-        if one.object_id in verdict.undecided or (verdict.undecided and one.object_id == verdict.holds):
-            why = verdict.undecided.get(one.object_id) or next(iter(verdict.undecided.values()))
+        if verdict.undecided and one.object_id in standing:
             db.execute(
                 "INSERT OR IGNORE INTO derived_undecided VALUES (?, ?, ?, ?)",
-                [uid, one.header.series_instance_uid, one.header.study_instance_uid, why],
+                [
+                    uid,
+                    one.header.series_instance_uid,
+                    one.header.study_instance_uid,
+                    max(verdict.undecided.values(), key=get_args(Doubt).index),
+                ],
             )
     for study, series in _places(members):
         make_stale(db, study=study, series=series)

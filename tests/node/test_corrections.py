@@ -1,5 +1,6 @@
 """The same images again with another header: what came last holds where it may, else a person decides."""
 
+import json
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
@@ -14,7 +15,8 @@ from node import cli
 from node.clock import to_text
 from node.dicom.part10 import file_header
 from node.dicom.recorder import Receipt, Recorder
-from node.errors import InputError
+from node.errors import InputError, SliceError
+from node.people.readings import find_slice, parse_rois
 from node.people.studies import use_newest, withdraw
 from node.results.records import SLICE
 from node.results.whose import read_whose
@@ -290,6 +292,29 @@ def test_no_correction_of_another_sender_is_dropped_without_a_word(world: World,
     assert problems(world) == []
     ((newest,),) = world.rows("SELECT min(object_id) FROM derived_instance")
     assert newest == 7
+
+
+@pytest.mark.parametrize("pixels", ["same", "other", "gone"])
+def test_a_reader_saw_the_same_in_all_versions_of_an_image_that_show_the_same(world: World, pixels: str):
+    images = stack(6)
+    send(world, images, at=NOON)
+    settle(world)
+    circles = {name: [5 + 4 * place, 5, 2] for place, name in enumerate(("L1", "L2", "L3", "L4", "CSF"))}
+    reading = parse_rois(json.dumps({"slice": 3, **circles}))
+    before = find_slice(world.db, SERIES, reading)
+    versions = again(images, AccessionNumber="OTHER")
+    for one in versions if pixels == "other" else ():
+        one.PixelData = bytes(reversed(one.PixelData))
+    send(world, versions, at=LATER, calling="OTHER", address="10.0.0.8")
+    if pixels == "gone":
+        world.archive.path(before.sha256).unlink()
+    settle(world)
+    if pixels == "same":
+        assert find_slice(world.db, SERIES, reading) == before
+    else:
+        with pytest.raises(SliceError) as raised:
+            find_slice(world.db, SERIES, reading)
+        assert raised.value.reason.code == "slice-ambiguous"
 
 
 @pytest.mark.parametrize(("first", "second"), [("080000", "170000"), ("170000", "080000")])

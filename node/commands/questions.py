@@ -77,7 +77,7 @@ def _print_status(found: Mapping[str, object], settings: Settings) -> None:
     rows: list[tuple[str, object]] = (
         [("needs a person", sentence) for sentence in left] if isinstance(left, list) else []
     )
-    rows += [("node", sentence) for _, sentence in presence_in_words(folder, now=now())]
+    rows += [("node", sentence) for _, sentence in presence_in_words(folder, now=now(), zone=settings.site.zone)]
     for group in ("counts", "pending"):
         values = found[group]
         if isinstance(values, dict):

@@ -73,7 +73,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_certificates(settings),
         *_secrets(settings),
         *_times(settings),
-        *_node(settings.storage.folder),
+        *_node(settings),
         *_ports(settings),
         *_peers(settings),
         *_receivers(settings),
@@ -201,8 +201,8 @@ def _audit(settings: Settings) -> Iterator[Finding]:
     yield Finding(check="audit", ok=not found.faults, detail="; ".join(found.faults) or f"{found.rows} rows, whole")
 
 
-def _node(folder: Path) -> Iterator[Finding]:
-    for fine, sentence in presence_in_words(folder, now=now()):
+def _node(settings: Settings) -> Iterator[Finding]:
+    for fine, sentence in presence_in_words(settings.storage.folder, now=now(), zone=settings.site.zone):
         yield Finding(check="node", ok=fine, detail=sentence)
 
 

@@ -1,7 +1,7 @@
 """What arrived, what is pending, what needs a person: all of it queries, nothing kept in memory."""
 
 import shutil
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -75,17 +75,17 @@ def node_presence(folder: Path, *, now: datetime) -> dict[str, object]:
     }
 
 
-def presence_in_words(folder: Path, *, now: datetime) -> list[tuple[bool, str]]:
-    """What a person has to know of it: whether it is as it should be, and a sentence."""
+def presence_in_words(folder: Path, *, now: datetime, zone: tzinfo = UTC) -> list[tuple[bool, str]]:
+    """What a person has to know of it: whether it is as it should be, and a sentence with the times of a zone."""
     roles = [one for one in presences(folder) if one.name != SUPERVISOR]
     up = [one for one in roles if one.running]
     if not roles:
         return [(True, "has not been started on this folder yet")]
     if not up:
         last = max((one.since for one in roles if one.since), default=None)
-        return [(False, f"is not running; it was started last at {to_text(last) if last else 'an unknown time'}")]
+        return [(False, f"is not running; it was started last at {_local(last, zone) if last else 'an unknown time'}")]
     since = min((one.since for one in up if one.since), default=now)
-    found = [(True, f"runs since {to_text(since)}: {', '.join(one.name for one in up)}")]
+    found = [(True, f"runs since {_local(since, zone)}: {', '.join(one.name for one in up)}")]
     if down := [one.name for one in roles if not one.running]:
         found.append((False, f"these of its roles are not running: {', '.join(down)}"))
     found += [
@@ -108,9 +108,17 @@ def presence_in_words(folder: Path, *, now: datetime) -> list[tuple[bool, str]]:
     ]
 
 
+def _local(moment: datetime, zone: tzinfo) -> str:
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+
+
 def needs_a_person(db: Database, settings: Settings, *, now: datetime) -> list[str]:
     """What a person has to look at, a sentence each; none: all is well."""
-    found = [sentence for fine, sentence in presence_in_words(settings.storage.folder, now=now) if not fine]
+    found = [
+        sentence
+        for fine, sentence in presence_in_words(settings.storage.folder, now=now, zone=settings.site.zone)
+        if not fine
+    ]
     (problems,) = db.execute("SELECT count(*) FROM problems").fetchone()
     if problems:
         found.append(f"{problems} problems: `vbq-node problems`")

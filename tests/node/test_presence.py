@@ -10,6 +10,7 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
@@ -167,6 +168,15 @@ def test_a_role_whose_main_loop_does_not_come_round_is_said(
             assert not_ready(db, settings) == [f"role {role} hangs"] * hangs
             place.beat()
             assert not_ready(db, settings) == []
+
+
+def test_times_are_those_of_the_site(tmp_path: Path) -> None:
+    with time_machine.travel(NOON, tick=False):
+        with present(tmp_path, "hl7"):
+            ((_, up),) = presence_in_words(tmp_path, now=NOON, zone=ZoneInfo("Europe/Vienna"))
+        ((_, down),) = presence_in_words(tmp_path, now=NOON, zone=ZoneInfo("Europe/Vienna"))
+    assert up == "runs since 2026-03-02 13:00 CET: hl7"
+    assert down == "is not running; it was started last at 2026-03-02 13:00 CET"
 
 
 def test_the_heartbeat_of_the_main_thread_is_what_is_seen(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ EXCEPTIONS = {
     ("node/operate/deidentify.py", " or "): "DICOM's dictionary: kinds of an element that has several",
     ("analytics/vbq/contrast.py", "n a"): "what a scanner's operator writes: n/a",
     ("analytics/vbq/contrast.py", "w o"): "what a scanner's operator writes: w/o",
+    ("analytics/vbq/contrast.py", "o km"): "what a scanner's operator writes: o. KM",
+    ("analytics/vbq/contrast.py", "s c"): "what a scanner's operator writes: s/c",
     ("node/nightly/drift.py", "new scanner"): "a kind of shift, by the name that records of nights have",
     ("node/nightly/drift.py", "scanner share"): "a kind of shift, by the name that records of nights have",
 }

@@ -298,7 +298,8 @@ class HeldOnCluster(ClusterEngine):
 
 @contextmanager
 def cluster_of_two() -> Iterator[tuple[str, psutil.Process]]:
-    """Scheduler and workers as processes of their own; the address, and the process of the scheduler."""
+    """Scheduler and workers as processes of their own, started as node/backfill/README.md says; the address, and the
+    process of the scheduler."""
     dask = [sys.executable, "-m", "dask"]
     quiet = ["--no-dashboard"]
     with tempfile.TemporaryDirectory() as folder:
@@ -311,6 +312,7 @@ def cluster_of_two() -> Iterator[tuple[str, psutil.Process]]:
         address = json.loads(file.read_text(encoding="utf-8"))["address"]
     workers = subprocess.Popen(
         [*dask, "worker", address, "--nworkers", "2", "--nthreads", "1", "--memory-limit", "0", *quiet],
+        env=os.environ | {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"},
         stderr=subprocess.DEVNULL,
     )
     try:

@@ -302,17 +302,19 @@ def cluster_of_two() -> Iterator[tuple[str, psutil.Process]]:
     process of the scheduler."""
     dask = [sys.executable, "-m", "dask"]
     quiet = ["--no-dashboard"]
+    environment = os.environ | {"DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s"}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scheduler.json"
         scheduler = subprocess.Popen(
             [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", file, *quiet],
+            env=environment,
             stderr=subprocess.DEVNULL,
         )
         assert eventually(file.exists, within_s=300)
         address = json.loads(file.read_text(encoding="utf-8"))["address"]
     workers = subprocess.Popen(
         [*dask, "worker", address, "--nworkers", "2", "--nthreads", "1", "--memory-limit", "0", *quiet],
-        env=os.environ | {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"},
+        env=environment,
         stderr=subprocess.DEVNULL,
     )
     try:

@@ -3,7 +3,7 @@
 import html
 import re
 from contextlib import closing
-from datetime import timedelta
+from datetime import date, timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -31,9 +31,8 @@ TEXTS = (
 )  # fmt: skip
 
 
-def evil_messages() -> list[bytes]:
+def evil_messages(today: date) -> list[bytes]:
     """One message for each field of a stay, a booking and a count, each with markup in that field."""
-    today = now().date()
     hospital = open_hospital(1, night=today)
     number = next(one.part.number for one in hospital.patients if one.part.key == WHOLE)
     of_patient = [raw.decode() for raw in (*hospital.his, *hospital.lis) if number.encode() in raw]
@@ -61,7 +60,8 @@ def _filled(line: str, field: int) -> str:
 def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = make_node(tmp_path_factory.mktemp("markup"))
     folder = settings.storage.folder
-    hospital = open_hospital(1, night=now().date())
+    today = now().astimezone(settings.site.zone).date()
+    hospital = open_hospital(1, night=today)
     gap = next(one for one in hospital.patients if one.part.key == GAP)
     images = [one for one in gap.images(gap.study()) if one.SeriesInstanceUID == t1_of(gap)]
     series, study = generate_uid(), generate_uid()
@@ -74,7 +74,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Settings:
                 setattr(one, name, EVIL)
     receive(folder, *images[:4], *images[5:], at=now() - timedelta(days=1))
     with closing(open_database(folder)) as db:
-        for raw in evil_messages():
+        for raw in evil_messages(today):
             keep(db, raw)
         while run_pending(db, Archive(folder), settings, at=now()):
             pass

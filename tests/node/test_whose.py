@@ -376,7 +376,7 @@ def test_twins_in_the_register_are_two_people(db: Database) -> None:
     assert doubt["kind"] == "number"
 
 
-def test_what_the_earlier_owner_of_a_number_had_is_left_out_when_a_person_says_so(db: Database) -> None:
+def test_what_the_earlier_owner_of_a_number_had_is_left_out_when_a_person_says_so(db: Database, tmp_path: Path) -> None:
     old = "OWNER^OLDA||19300303|F"
     receive(
         db,
@@ -390,7 +390,7 @@ def test_what_the_earlier_owner_of_a_number_had_is_left_out_when_a_person_says_s
     assert status(db) == ("incomplete", [], 3.0)
     excluded = next(iter(db.query("SELECT exclusion_reason_codes AS codes FROM cohort")))["codes"]
     assert "excluding-diagnosis" not in excluded
-    rebuild(db, Archive(Path()), settings_of(Path()))
+    rebuild(db, Archive(tmp_path), settings_of(tmp_path))
 
 
 def test_a_merge_of_different_people_is_parted_by_a_person(db: Database) -> None:

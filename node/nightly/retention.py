@@ -262,10 +262,13 @@ def put_off(db: Database) -> str | None:
 
 
 def put_off_nightly(db: Database, settings: Settings, *, now: datetime) -> str | None:
-    """The same of what the nights do by themselves, at which nobody looks."""
+    """The same of what the nights do by themselves, at which nobody looks.
+
+    Nights count by their reports: those that were missed are done in the ledger once a later one has caught them up.
+    """
     day = now.astimezone(settings.site.zone).date()
     (nights,) = db.execute(
-        "SELECT count(*) FROM state_run WHERE kind = 'nightly' AND status = 'done' AND night > ? AND night <= ?",
+        "SELECT count(*) FROM record_report WHERE kind = 'nightly' AND night > ? AND night <= ?",
         [(day - timedelta(days=NIGHTS_IN_A_ROW)).isoformat(), day.isoformat()],
     ).fetchone()
     if nights < NIGHTS_IN_A_ROW:

@@ -129,16 +129,10 @@ def make_due(
     after
         As for :func:`node.results.findings.findings`.
     """
-    newest = _newest(db, destination)
     attempts = _Attempts(db, destination)
     made = 0
-    for known in findings(db, queue=destination.queue, destination=destination.name, after=after):
-        finding = destination.told(known)
-        said = digest(finding)
-        for kind in destination.renders:
-            before = newest.get((kind, finding.series_instance_uid))
-            if not _is_due(finding, said, before, silent=kind in destination.silent):
-                continue
+    for finding, said, due in _due(db, destination, after=after):
+        for kind, before in due.items():
             if stop.is_set() or made >= MOST_AT_ONCE:
                 return made
             with attempts.at(finding.series_instance_uid, kind, said) as unit:
@@ -155,32 +149,34 @@ def make_due(
 
 def is_due(db: Database, destination: Destination, *, after: int) -> bool:
     """Whether :func:`make_due` has something to do, a note too; what it has failed at is not."""
-    newest = _newest(db, destination)
     attempts = _Attempts(db, destination)
-    for known in findings(db, queue=destination.queue, destination=destination.name, after=after):
-        finding = destination.told(known)
-        said = digest(finding)
-        wanted = [
-            kind
-            for kind in destination.renders
-            if _is_due(finding, said, newest.get((kind, known.series_instance_uid)), silent=kind in destination.silent)
-        ]
+    for finding, said, due in _due(db, destination, after=after):
+        wanted = list(due)
         if destination.note is not None and _to_be_rejected(db, destination, finding):
             wanted.append(NOTE)
-        if any(not attempts.has_failed(known.series_instance_uid, kind, said) for kind in wanted):
+        if any(not attempts.has_failed(finding.series_instance_uid, kind, said) for kind in wanted):
             return True
     return False
 
 
 def due_now(db: Database, destination: Destination, *, after: int) -> int:
     """How many results are due for a destination, notes apart."""
+    return sum(len(due) for _, _, due in _due(db, destination, after=after))
+
+
+def _due(
+    db: Database, destination: Destination, *, after: int
+) -> Iterator[tuple[Finding, str, dict[str, _Newest | None]]]:
+    """Each finding as the destination is told it, its digest, and by kind the newest result where one is due."""
     newest = _newest(db, destination)
-    return sum(
-        _is_due(told, digest(told), newest.get((kind, told.series_instance_uid)), silent=kind in destination.silent)
-        for known in findings(db, queue=destination.queue, destination=destination.name, after=after)
-        for told in [destination.told(known)]
-        for kind in destination.renders
-    )
+    for known in findings(db, queue=destination.queue, destination=destination.name, after=after):
+        finding = destination.told(known)
+        said = digest(finding)
+        before = {kind: newest.get((kind, finding.series_instance_uid)) for kind in destination.renders}
+        due = {
+            kind: one for kind, one in before.items() if _is_due(finding, said, one, silent=kind in destination.silent)
+        }
+        yield finding, said, due
 
 
 def _newest(db: Database, destination: Destination) -> dict[tuple[str, str], _Newest]:

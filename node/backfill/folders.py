@@ -9,13 +9,12 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import structlog
-from pydicom import dcmread
+from pydicom import FileDataset, dcmread
 from pydicom.filereader import read_dataset, read_preamble
 from sqlite_utils import Database
 
@@ -110,16 +109,13 @@ class Folders:
             if not path.is_file():
                 return UNREADABLE
             with path.open("rb") as file:
-                looked = tried(lambda: _looked_at(file))
-                if looked.value is None:
+                looked = tried(lambda: _to_be_taken(db, file))
+                if isinstance(looked.value, FileIdentity):
+                    return _store(intake, self._settings.dicom.ae_title, looked.value, file)
+                if looked.error is not None:
                     # Its name may hold a patient's: only the kind is said.
                     log.debug("not taken", fault=type(looked.error).__name__)
-                    return UNREADABLE
-                if not looked.value.is_mr:
-                    return OTHER
-                if _known(db, looked.value.identity):
-                    return HERE
-                return _store(intake, self._settings.dicom.ae_title, looked.value.identity, file)
+                return looked.value or UNREADABLE
         except OSError as error:
             if of_the_machine(error):
                 raise
@@ -127,31 +123,33 @@ class Folders:
             return UNREADABLE
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Look:
-    """What a file of somebody else's says of itself."""
+def _to_be_taken(db: Database, file: BinaryIO) -> FileIdentity | str:
+    """What is to be taken, or why a file is not; of one that is here already File Meta Information alone is read."""
+    identity = _identity(file)
+    if _known(db, identity):
+        return HERE
+    return identity if str(_header(file).get("Modality", "")) == MODALITY else OTHER
 
-    identity: FileIdentity
-    is_mr: bool
 
-
-def _looked_at(file: BinaryIO) -> _Look:
-    """Read what is before the pixels. Where the data set begins is seen: the length that File Meta Information tells of
-    itself is wrong or missing in many an archive."""
+def _identity(file: BinaryIO) -> FileIdentity:
+    """Where the data set begins is seen: the length that File Meta Information tells of itself is wrong or missing in
+    many an archive, as are its UIDs."""
     read_preamble(file, force=False)
     meta = read_dataset(
         file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag.group != META_GROUP
     )
     begin = file.tell()
-    file.seek(0)
-    found = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID", "Modality"])
-    identity = FileIdentity(
-        sop_class_uid=str(meta.get("MediaStorageSOPClassUID") or found.SOPClassUID),
-        sop_instance_uid=str(meta.get("MediaStorageSOPInstanceUID") or found.SOPInstanceUID),
+    return FileIdentity(
+        sop_class_uid=str(meta.get("MediaStorageSOPClassUID") or _header(file).SOPClassUID),
+        sop_instance_uid=str(meta.get("MediaStorageSOPInstanceUID") or _header(file).SOPInstanceUID),
         transfer_syntax_uid=str(meta.TransferSyntaxUID),
         dataset_offset=begin,
     )
-    return _Look(identity=identity, is_mr=str(found.get("Modality", "")) == MODALITY)
+
+
+def _header(file: BinaryIO) -> FileDataset:
+    file.seek(0)
+    return dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID", "Modality"])
 
 
 def _known(db: Database, identity: FileIdentity) -> bool:

@@ -9,7 +9,7 @@ import typer
 from node.clock import now
 from node.commands.shell import AsJson, Config, open_node, out, print_json
 from node.errors import InputError, SettingsError
-from node.run.program import read_settings
+from node.run.program import UP, read_settings
 from node.settings import Settings, load_settings
 from node.store.database import open_database
 
@@ -32,7 +32,7 @@ def run(config: Config = None) -> None:
 def _announce(settings: Settings) -> None:
     folder = settings.storage.folder.resolve()
     out.print(
-        f"vbq-node is up. Data: {folder}\n"
+        f"{UP}. Data: {folder}\n"
         f"  DICOM    {settings.dicom.host}:{settings.dicom.port}  AE title {settings.dicom.ae_title}\n"
         f"  HL7 MLLP {settings.hl7.host}:{settings.hl7.port}\n"
         f"  pages    {'https' if settings.web.tls else 'http'}://{settings.web.host}:{settings.web.port}/"

@@ -2,12 +2,13 @@
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
@@ -16,12 +17,15 @@ from typing import Self
 from zoneinfo import ZoneInfo
 
 from node.errors import InputError, NodeError, StoreError
+from node.run.program import UP
 from node.settings import Settings, load_settings
 
 SITE = "Demo Hospital"
 PROTOCOL = "DEMO 1"
 """Stands on all that leaves about a patient."""
 RECIPIENT = "surgeons@demo.invalid"
+PORTS = range(10_000, 20_000)
+"""Below those that outgoing connections get."""
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -94,12 +98,15 @@ def write_settings(
 
 
 def free_ports(number: int) -> list[int]:
-    """So many ports of loopback that nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """So many ports of loopback that nobody uses, and that no outgoing connection takes before they are opened."""
+    found: list[int] = []
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == number:
+            return found
+    raise DemoError(f"no {number} free ports from {PORTS.start} to {PORTS.stop - 1}")
 
 
 class NodeProcess:
@@ -125,14 +132,15 @@ class NodeProcess:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until all its listeners answer.
+        """Start it and wait until it says that it is up.
 
         Raises
         ------
         DemoError
-            It has ended, or does not answer in time; the log says why.
+            It has ended, or is not up in time; the log says why.
         """
         with self.log.open("ab") as log:
+            begun = log.tell()
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own arguments
                 [sys.executable, "-m", "node", "run", "--config", str(self.config)],
                 stdout=log,
@@ -140,14 +148,13 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        settings = self.settings
+        # Ports that answer say too little: one role that cannot open its own still ends the others with it.
         deadline = monotonic() + START_TIMEOUT_S
-        for port in (settings.dicom.port, settings.hl7.port, settings.web.port):
-            while not _answers(port):
-                if self._process.poll() is not None or monotonic() > deadline:
-                    self.stop()
-                    raise DemoError(f"the node did not come up; {self.log} says why")
-                sleep(0.1)
+        while UP not in self.log.read_bytes()[begun:].decode(errors="replace"):
+            if self._process.poll() is not None or monotonic() > deadline:
+                self.stop()
+                raise DemoError(f"the node did not come up; {self.log} says why")
+            sleep(0.1)
 
     def stop(self) -> None:
         """Stop it as systemd does."""
@@ -160,14 +167,6 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def picture_of(page: Path, picture: Path) -> Path | None:

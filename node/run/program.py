@@ -13,6 +13,9 @@ from node.logs import configure_logging, without_values
 from node.settings import Logging, Settings, load_settings
 from node.store.private import UMASK
 
+UP = "vbq-node is up"
+"""What `vbq-node run` says first on standard output, once every role is ready."""
+
 
 def read_settings(config: Path | None) -> Settings:
     """The settings a program works with; logging and the language of this process follow them."""

@@ -13,9 +13,10 @@ from sqlite_utils import Database
 from node.demo import show
 from node.demo.hospital import CAST
 from node.demo.show import Ending, show_queries
-from node.demo.stage import DemoError, NodeProcess, empty_folder, picture_of, write_settings
+from node.demo.stage import PORTS, DemoError, NodeProcess, empty_folder, free_ports, picture_of, write_settings
 from node.errors import InputError
 from node.settings import load_settings
+from node.store.presence import supervisor_runs
 
 
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -38,15 +39,29 @@ def test_settings_are_those_of_a_node_on_loopback_with_ports_of_its_own(tmp_path
     assert {settings.dicom.host, settings.hl7.host, settings.metrics.host} == {"127.0.0.1"}
 
 
-def test_a_node_that_cannot_start_is_said_so_and_is_not_left_behind(tmp_path: Path) -> None:
-    """The DICOM port is taken by somebody who does not even listen, so only the node can tell."""
+@pytest.mark.parametrize("role", ["dicom", "hl7", "metrics", "web"])
+def test_a_node_that_cannot_start_is_said_so_and_is_not_left_behind(tmp_path: Path, role: str) -> None:
+    """A port is taken by somebody who does not even listen, so only the node can tell."""
     config = write_settings(tmp_path, mail_port=2525, time_zone="UTC", quiet_s=2.0)
     node = NodeProcess(config)
+    port = getattr(node.settings, role).port
     with socket.socket() as other:
-        other.bind(("127.0.0.1", node.settings.dicom.port))
+        other.bind(("127.0.0.1", port))
         with pytest.raises(DemoError, match="did not come up"):
             node.start()
-    assert str(node.settings.dicom.port) in node.log.read_text()
+    assert str(port) in node.log.read_text()
+    assert not supervisor_runs(node.settings.storage.folder)
+
+
+def test_ports_are_free_and_no_outgoing_connection_takes_them() -> None:
+    """Linux gives outgoing connections ports from `ip_local_port_range` (ip(7))."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = free_ports(40)
+    assert len(set(ports)) == 40
+    assert 1024 <= min(ports) <= max(ports) < first
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", ports[0]))
+        assert ports[0] not in free_ports(len(PORTS) - 1_000)
 
 
 def browser(folder: Path, script: str) -> None:

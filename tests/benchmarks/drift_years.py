@@ -1,6 +1,6 @@
 """What becomes of a year at many made-up sites: how many have an alarm, and when; beside the rule of before.
 
-    python -m tests.benchmarks.drift_years [--sites 60] [--every 4] [--event NAME …]
+    python -m tests.benchmarks.drift_years [--first 1] [--sites 60] [--every 4] [--event NAME …]
 
 A site is that of ``year_of_nights`` (150 patients before, 300 a year) and is looked at every fourth night. The rule of
 before looks for steps alone, knows no season, and alarms beyond 1300. Each event is a year of its own:
@@ -71,12 +71,13 @@ def first_alarms(rows: pd.DataFrame, nights: Sequence[int]) -> tuple[int, int, i
 def main() -> None:
     """Print each event as it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", type=int, default=1, help="of the sites; the constants were chosen on 1 to 60")
     parser.add_argument("--sites", type=int, default=60)
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--event", nargs="+", choices=EVENTS, default=EVENTS)
     chosen = parser.parse_args()
     for event in chosen.event:
-        sites = range(1, chosen.sites + 1)
+        sites = range(chosen.first, chosen.first + chosen.sites)
         days = np.array([first_alarms(site_with(event, one), range(0, DAYS, chosen.every)) for one in sites])
         both = days[(days < NEVER).all(axis=1)]
         at = [f"{(column < NEVER).sum()} (median day {np.median(column):.0f})" for column in days.T]

@@ -17,6 +17,7 @@ from node.dicom.header import Slice
 from node.errors import DicomReadError, ReadingError, SliceError
 from node.measure.decoding import pixels_sha256, read_slice
 from node.measure.rois import FRAME, SLICE, picture_name
+from node.people.read_pixels import Place, pixels_read
 from node.people.reading_checks import ReadSlice, check_approval, check_circles, require_confirmed
 from node.people.two_readers import Step, step_of
 from node.settings import Readers
@@ -248,7 +249,7 @@ def add_reading(
     examined = examine(
         db, archive, series_uid=series_uid, rois_text=rois_text, approves=approves is not None, hidden=hidden
     )
-    reading, result, doubts = examined.reading, examined.score, examined.doubts
+    result, doubts = examined.score, examined.doubts
     if seen is not None and seen != examined.pixels_sha256:
         raise ReadingError("the slice has other pixels than those that were shown; look at it again")
     kept = require_confirmed(doubts, confirmed)
@@ -256,10 +257,10 @@ def add_reading(
         raise ReadingError("the second reading is blinded: circles of one's own are needed")
     with writing(db):
         step = step_of(db, rule, series_uid=series_uid, reader=name, hidden=hidden)
-        reading_id, new = _store(db, series_uid, name, to_canonical_json(reading), step, approves, kept, now)
-        if new:
-            pixels = {"reading_id": reading_id, "pixels_sha256": examined.pixels_sha256}
-            insert(db, "fact_reading_pixels", [pixels])
+        reading_id = None if step[0] is Step.SETTLING else _same_again(db, archive, series_uid, name, examined)
+        new = reading_id is None
+        if reading_id is None:
+            reading_id = _store(db, series_uid, name, examined, step, approves, kept, now)
     return AddedReading(
         reading_id=reading_id, new=new, vbq_mean=result.vbq_mean, vbq_median=result.vbq_median, doubts=kept
     )
@@ -411,24 +412,32 @@ def approve(
     )
 
 
-def _store(
-    db: Database,
-    series_uid: str,
-    reader: str,
-    rois: str,
-    step: tuple[Step, bool],
-    approves: Approved | None,
-    doubts: Sequence[Reason],
-    now: datetime,
-) -> tuple[int, bool]:
-    """Its number, and whether it is new: only the newest reading of the series can be the same one again."""
+def _same_again(db: Database, archive: Archive, series_uid: str, reader: str, examined: Examined) -> int | None:
+    """The number of the newest reading of the series, where it is this one: reader, circles, and what they lie on."""
     newest = db.execute(
         "SELECT reading_id, reader, rois FROM fact_reading WHERE series_instance_uid = ? "
         "AND reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal) ORDER BY reading_id DESC LIMIT 1",
         [series_uid],
     ).fetchone()
-    if newest and newest[1:] == (reader, rois) and step[0] is not Step.SETTLING:
-        return int(newest[0]), False
+    if newest is None or newest[1:] != (reader, to_canonical_json(examined.reading)):
+        return None
+    number, frame = examined.reading.place
+    place = Place(series_uid=series_uid, instance_number=number, frame_number=frame)
+    read = pixels_read(db, archive, reading_id=newest[0], place=place)
+    return int(newest[0]) if read == examined.pixels_sha256 else None
+
+
+def _store(
+    db: Database,
+    series_uid: str,
+    reader: str,
+    examined: Examined,
+    step: tuple[Step, bool],
+    approves: Approved | None,
+    doubts: Sequence[Reason],
+    now: datetime,
+) -> int:
+    rois = to_canonical_json(examined.reading)
     (reading_id,) = db.execute(
         "INSERT INTO fact_reading (series_instance_uid, reader, rois, approves, added_at) VALUES (?, ?, ?, ?, ?) "
         "RETURNING reading_id",
@@ -437,9 +446,10 @@ def _store(
     check = {"reading_id": reading_id, "doubts": stored(doubts), "picture": approves.picture if approves else None}
     insert(db, "fact_reading_check", [check])
     insert(db, "fact_reading_step", [{"reading_id": reading_id, "step": step[0].value, "independent": int(step[1])}])
+    insert(db, "fact_reading_pixels", [{"reading_id": reading_id, "pixels_sha256": examined.pixels_sha256}])
     _measure_again(db, series_uid)
     _touch_patient(db, series_uid)
-    return int(reading_id), True
+    return int(reading_id)
 
 
 def _touch_patient(db: Database, series_uid: str) -> None:

@@ -23,6 +23,8 @@ LEFT JOIN derived_measurement AS m
     ON m.series_instance_uid = r.series_instance_uid AND m.reading_id = r.reading_id
 WHERE r.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal)
   AND (:series IS NULL OR r.series_instance_uid = :series)
+  -- What was read on other pixels is no reading of these.
+  AND NOT EXISTS (SELECT 1 FROM json_each(m.reasons) WHERE value ->> 'code' = 'read-on-other-pixels')
 ORDER BY r.series_instance_uid, r.reading_id
 """
 

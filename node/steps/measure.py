@@ -13,9 +13,11 @@ from analytics.vbq.quality import doubts
 from analytics.vbq.score import ScoreError, score
 from analytics.vbq.uncertainty import reading_sd
 from node.errors import DicomReadError, SliceError
+from node.measure.decoding import pixels_sha256
 from node.measure.rois import roi_json
+from node.people.read_pixels import Place, pixels_read
 from node.people.reading_checks import NEVER_LIFTED
-from node.people.readings import FoundSlice, find_slice, load_slice, parse_rois
+from node.people.readings import FoundSlice, Reading, find_slice, load_slice, parse_rois
 from node.steps import pending as due
 from node.store.archive import Archive
 from node.store.database import insert, writing
@@ -30,6 +32,10 @@ s.instances_sha256, s.role, s.reasons, s.protocol_warnings, s.patient_authority,
 EXISTS (SELECT 1 FROM fact_reading AS o
         WHERE o.series_instance_uid = r.series_instance_uid AND o.rois = r.rois
           AND lower(trim(o.reader)) <> lower(trim(r.reader))
+          -- The same circles on other pixels confirm nothing.
+          AND NOT EXISTS (SELECT 1 FROM fact_reading_pixels AS p JOIN fact_reading_pixels AS q
+                          ON q.reading_id = o.reading_id AND q.pixels_sha256 <> p.pixels_sha256
+                          WHERE p.reading_id = r.reading_id)
           AND o.reading_id NOT IN (SELECT reading_id FROM fact_reading_withdrawal))
 """
 
@@ -119,31 +125,42 @@ def _pending(row: Sequence[str | int | None]) -> _Pending:
 
 def _measure(db: Database, archive: Archive, pending: _Pending) -> _Result:
     reading = parse_rois(pending.rois)
+    number, frame = reading.place
     found = None
     try:
         found = find_slice(db, pending.series_uid, reading)
         pixels = load_slice(archive, found)
+        place = Place(series_uid=pending.series_uid, instance_number=number, frame_number=frame)
+        read = pixels_read(db, archive, reading_id=pending.reading_id, place=place)
+        if read is not None and read != pixels_sha256(pixels.signal):
+            reason = Reason("read-on-other-pixels", {"slice": number})
+            return _unscored(MeasurementStatus.REVIEW, reason, reading, found)
         measured = score(pixels.signal, reading.rois, spacing_mm=pixels.spacing_mm)
     except (SliceError, DicomReadError, ScoreError) as error:
-        return _Result(
-            status=MeasurementStatus.REJECTED,
-            reasons=[error.reason],
-            instance_number=reading.instance_number,
-            frame_number=reading.frame_number,
-            circles=reading.rois,
-            found=found,
-        )
+        return _unscored(MeasurementStatus.REJECTED, error.reason, reading, found)
+    unknown = [Reason("read-on-unknown-pixels", {"slice": number})] if read is None else []
     against = _each_once([*doubts(measured), *pending.doubts, *_wrong_series(pending)])
     return _Result(
         status=MeasurementStatus.REVIEW if against else MeasurementStatus.MEASURED,
         # How the images were made is said, whoever placed the circles.
-        reasons=[*against, *pending.protocol_warnings],
-        instance_number=reading.instance_number,
-        frame_number=reading.frame_number,
+        reasons=[*against, *unknown, *pending.protocol_warnings],
+        instance_number=number,
+        frame_number=frame,
         circles=reading.rois,
         found=found,
         score=measured,
         vbq_sd=reading_sd(pixels.signal, pixels.spacing_mm, measured) if pending.own_sd else None,
+    )
+
+
+def _unscored(status: MeasurementStatus, reason: Reason, reading: Reading, found: FoundSlice | None) -> _Result:
+    return _Result(
+        status=status,
+        reasons=[reason],
+        instance_number=reading.instance_number,
+        frame_number=reading.frame_number,
+        circles=reading.rois,
+        found=found,
     )
 
 

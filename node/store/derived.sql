@@ -45,6 +45,7 @@ CREATE TABLE derived_superseded (
     told INTEGER NOT NULL CHECK (told IN (0, 1))
 ) STRICT;
 CREATE INDEX derived_superseded_sop ON derived_superseded (sop_instance_uid);
+CREATE INDEX derived_superseded_series ON derived_superseded (series_instance_uid, instance_number);
 
 -- SOP Instance UIDs of which several objects stand, until a person decides: their pixels differ, or cannot be compared
 -- (a file is gone), or the later one came from a peer that may not correct the earlier.

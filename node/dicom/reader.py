@@ -9,18 +9,21 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
+from pydicom.tag import BaseTag
 
 from analytics.reasons import Reason
 from analytics.vbq.header import ImageHeader
@@ -34,6 +37,7 @@ from node.dicom.header import MAX_FRAMES, Header, Slice
 from node.dicom.native_pixels import made_native
 from node.dicom.part10 import require_bounded
 from node.dicom.rejection import Rejection, rejection_of
+from node.dicom.twice import MOST, UpToPixels, first_of
 from node.errors import DicomReadError
 from node.names import PersonName
 
@@ -52,6 +56,12 @@ PLACEHOLDER_YEARS = frozenset({MINYEAR, MAXYEAR})
 LOSSY_DERIVATION = "113040"
 """Lossy Compression, of DCM (PS3.16, CID 7203)."""
 
+OF_PIXELS = (
+    "SpecificCharacterSet", "NumberOfFrames", "PlanarConfiguration", "BitsAllocated", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence",
+)  # fmt: skip
+"""What is read with the pixels, beside what a header tells; and how its texts are."""
+
 # pydicom logs the values that it stumbles over, and a value may be a patient's name or number.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
@@ -66,29 +76,58 @@ def read_header(path: Path) -> Header:
     FileNotFoundError
         There is no such file.
     """
-    dataset = _read(path, stop_before_pixels=True)
+    noted = UpToPixels()
+    dataset = _read(path, stop_when=noted)
     with _quiet():
-        number = _number_of_frames(dataset)
-        of_object = of_contrast(dataset)
-        return Header(
-            sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
-            series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
-            study_instance_uid=_uid(dataset, "StudyInstanceUID"),
-            instance_number=_integer(dataset, "InstanceNumber"),
-            patient_id=_identifier(dataset, "PatientID"),
-            issuer=_identifier(dataset, "IssuerOfPatientID"),
-            birth_date=_date(dataset, "PatientBirthDate"),
-            sex=_sex(dataset),
-            names=tuple(_names(dataset)),
-            study_date=_date(dataset, "StudyDate"),
-            accession_number=text_of(dataset, "AccessionNumber"),
-            began_at=_began_at(dataset),
-            image=_image_header(dataset, of_object),
-            frames=() if number > MAX_FRAMES else tuple(_frame_headers(dataset, of_object)),
-            lossy=_is_lossy(dataset, path),
-            rejection=_rejection(dataset),
-            frames_left_out=number if number > MAX_FRAMES else 0,
-        )
+        header = _header(dataset, path)
+        if noted.repeated and not _means_one_thing(dataset, path, header, noted.repeated):
+            names = [keyword_for_tag(tag) or str(tag) for tag in sorted(noted.repeated)]
+            raise DicomReadError(Reason("elements-twice", {"elements": tuple(names[:MOST])}))
+    return header
+
+
+def _header(dataset: Dataset, path: Path) -> Header:
+    number = _number_of_frames(dataset)
+    of_object = of_contrast(dataset)
+    return Header(
+        sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
+        series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
+        study_instance_uid=_uid(dataset, "StudyInstanceUID"),
+        instance_number=_integer(dataset, "InstanceNumber"),
+        patient_id=_identifier(dataset, "PatientID"),
+        issuer=_identifier(dataset, "IssuerOfPatientID"),
+        birth_date=_date(dataset, "PatientBirthDate"),
+        sex=_sex(dataset),
+        names=tuple(_names(dataset)),
+        study_date=_date(dataset, "StudyDate"),
+        accession_number=text_of(dataset, "AccessionNumber"),
+        began_at=_began_at(dataset),
+        image=_image_header(dataset, of_object),
+        frames=() if number > MAX_FRAMES else tuple(_frame_headers(dataset, of_object)),
+        lossy=_is_lossy(dataset, path),
+        rejection=_rejection(dataset),
+        frames_left_out=number if number > MAX_FRAMES else 0,
+    )
+
+
+def _means_one_thing(dataset: Dataset, path: Path, header: Header, repeated: Mapping[BaseTag, int]) -> bool:
+    """Whether it says the same by the first as by the last of the elements that it has more than once."""
+    if len(repeated) > MOST or max(repeated.values()) > 2:
+        return False
+    last = [_raw(dataset.get_item(keyword)) for keyword in OF_PIXELS]
+    try:
+        with content_faults(Reason("not-readable-as-dicom", {"fault": ""})):
+            for tag, element in first_of(lambda: path.open("rb"), repeated).items():
+                dataset[tag] = element
+            other = _header(dataset, path)
+    except DicomReadError:
+        return False
+    first = [_raw(dataset.get_item(keyword)) for keyword in OF_PIXELS]
+    return first == last and (other, other.names) == (header, header.names)
+
+
+def _raw(element: DataElement | RawDataElement | None) -> object:
+    return None if element is None else element.value
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -101,7 +140,7 @@ def read_dataset(path: Path) -> Dataset:
     FileNotFoundError
         There is no such file.
     """
-    return _read(path, stop_before_pixels=False)
+    return _read(path)
 
 
 def read_slice(path: Path, *, frame: int | None = None) -> Slice:
@@ -141,7 +180,7 @@ def decode(path: Path, frames: Sequence[int | None]) -> Iterator[tuple["NDArray[
 
     Raises as :func:`read_slice`, also in the midst of it. The effort grows with the number of frames of the object.
     """
-    dataset = _read(path, stop_before_pixels=False)
+    dataset = _read(path)
     with _quiet():
         _require_pixels(dataset)
         if None in frames and (_integer(dataset, "NumberOfFrames") or 1) > 1:
@@ -175,7 +214,7 @@ def stored_sha256(path: Path) -> str:
     Raises as :func:`read_slice`, but needs no pixel spacing.
     """
     found = hashlib.sha256()
-    dataset = _read(path, stop_before_pixels=False)
+    dataset = _read(path)
     with _quiet(), content_faults(Reason("pixels-not-decodable", {"fault": ""})):
         _require_pixels(dataset)
         made_native(dataset)
@@ -305,11 +344,12 @@ def _without_padding(
     return signal
 
 
-def _read(path: Path, *, stop_before_pixels: bool) -> Dataset:
+def _read(path: Path, *, stop_when: UpToPixels | None = None) -> Dataset:
     with _quiet(), content_faults(Reason("not-readable-as-dicom", {"fault": ""})):
         try:
             require_bounded(path)
-            return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+            with path.open("rb") as file:
+                return read_partial(file, stop_when=stop_when)
         except InvalidDicomError as error:
             raise DicomReadError(Reason("not-part-10")) from error
 

@@ -5,10 +5,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-import pydicom
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag, Tag
 from sqlite_utils import Database
 
+from node.dicom.twice import UpToPixels, first_of
 from node.errors import InputError
 from node.hl7.context import PatientNumber
 from node.operate.frames import names_of, names_patient
@@ -26,7 +30,7 @@ WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.obje
 ORDER BY o.object_id
 """
 
-IDENTIFYING = ("PatientID", "IssuerOfPatientID", "PatientName")
+IDENTIFYING: list[BaseTag | int] = [Tag(keyword) for keyword in ("PatientID", "IssuerOfPatientID", "PatientName")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +130,7 @@ def _objects(db: Database, archive: Archive, settings: Settings, numbers: tuple[
                 found[object_id] = sha256
     # What could not be read as an image may still say whose it is.
     for object_id, sha256 in not_indexed(db):
-        said = _said(archive, sha256)
-        if (settings.identity.authority(said.get("IssuerOfPatientID")), said.get("PatientID", "")) in numbers:
+        if any(_names_one_of(said, settings, numbers) for said in _said(archive, sha256)):
             found[object_id] = sha256
     for object_id, corrected_id in db.execute("SELECT object_id, corrected_id FROM fact_correction").fetchall():
         if object_id in found or corrected_id in found:
@@ -144,7 +147,7 @@ def _without_header(
     both = seeking(digits), seeking(telling(set(words) - digits))
     found = {}
     for object_id, sha256 in not_indexed(db):
-        if object_id in objects or "PatientID" in _said(archive, sha256):
+        if object_id in objects or any("PatientID" in said for said in _said(archive, sha256)):
             continue
         with suppress(FileNotFoundError):
             content = archive.path(sha256).read_bytes()
@@ -158,16 +161,27 @@ def not_indexed(db: Database) -> list[tuple[int, str]]:
     return [(int(object_id), str(sha256)) for object_id, sha256 in db.execute(NOT_INDEXED).fetchall()]
 
 
-def _said(archive: Archive, sha256: str) -> dict[str, str]:
-    """Number, authority and name in an object, as far as it can be read."""
+def _said(archive: Archive, sha256: str) -> list[dict[str, str]]:
+    """Number, authority and name in an object, as far as it can be read: by the last elements, and by the first."""
     try:
-        with archive.path(sha256).open("rb") as file:
-            head = pydicom.dcmread(
-                io.BytesIO(file.read()), stop_before_pixels=True, force=True, specific_tags=list(IDENTIFYING)
-            )
-        return {name: str(head[name].value).strip() for name in IDENTIFYING if name in head}
+        content = archive.path(sha256).read_bytes()
+        noted = UpToPixels()
+        head = read_partial(io.BytesIO(content), stop_when=noted, force=True, specific_tags=IDENTIFYING)
+        found = [_texts(head)]
+        repeated = noted.repeated.keys() & set(IDENTIFYING)
+        for tag, element in first_of(lambda: io.BytesIO(content), repeated, force=True).items():
+            head[tag] = element
+        return found if not repeated else [*found, _texts(head)]
     except (OSError, InvalidDicomError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError):
-        return {}
+        return []
+
+
+def _names_one_of(said: Mapping[str, str], settings: Settings, numbers: Iterable[PatientNumber]) -> bool:
+    return (settings.identity.authority(said.get("IssuerOfPatientID")), said.get("PatientID", "")) in numbers
+
+
+def _texts(head: Dataset) -> dict[str, str]:
+    return {keyword_for_tag(tag): str(head[tag].value).strip() for tag in IDENTIFYING if tag in head}
 
 
 def _study_ids(db: Database, numbers: tuple[PatientNumber, ...]) -> tuple[str, ...]:
@@ -200,7 +214,10 @@ def _words(
 ) -> tuple[str, ...]:
     found = {number for _, number in numbers if len(number) > 2}
     for sha256 in objects.values():
-        found |= name_forms(_said(archive, sha256).get("PatientName", ""))
+        said = _said(archive, sha256)
+        for one in said:
+            if len(said) == 1 or _names_one_of(one, settings, numbers):
+                found |= name_forms(one.get("PatientName", ""))
     for frame_id in frames:
         (raw,) = db.execute("SELECT raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
         found |= {form for name in names_of(bytes(raw), settings, numbers) for form in name_forms(name)}

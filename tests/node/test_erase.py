@@ -34,10 +34,12 @@ from node.store.database import insert, open_database, writing
 from node.store.derivation import forget
 from node.store.public_id import public_id
 from node.web.worklist import Item, take
+from tests.node.dicom_samples import encode, mr_image, receive
 from tests.node.golden_data import lines
 
 AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
 MR = "1.2.840.10008.5.1.4.1.1.4"
+PIXEL_DATA = b"\xe0\x7f\x10\x00OW"
 BERT = ("0012346", "0099999", "Test^Bert")
 """Two numbers that were merged, and the name."""
 
@@ -365,6 +367,19 @@ def test_an_object_that_cannot_be_read_goes_when_number_and_name_stand_in_it_and
     done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
     assert [archive.path(sha256).exists() for sha256 in stored] == [False, True, True]
     assert done.still == (f"object {public_id(stored[1])}, which could not be read as an image",)
+
+
+@pytest.mark.parametrize("number", ["0012346", "7712346"])
+def test_an_object_with_two_numbers_goes_with_either_patient(
+    db: Database, folder: Path, settings: Settings, number: str
+) -> None:
+    """Readers of DICOM disagree on which of the two it has."""
+    image = mr_image(SOPInstanceUID="1.2.826.0.1.3680043.8.498.77", IssuerOfPatientID="DEMO", PatientID="0012346")
+    second = b"\x10\x00\x20\x00LO\x08\x00" + b"7712346 "
+    (sha256,) = receive(folder, encode(image).replace(PIXEL_DATA, second + PIXEL_DATA), at=AT)
+    run_pending(db, Archive(folder), settings, at=AT)
+    erase(db, settings, number, by="DPO", why="Art. 17", now=AT)
+    assert not Archive(folder).path(sha256).exists()
 
 
 def test_what_is_sent_again_after_an_erasure_is_a_problem(db: Database, settings: Settings) -> None:

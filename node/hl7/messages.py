@@ -61,6 +61,12 @@ JAPANESE_ESCAPE = re.compile(rb"\x1b\$(?:[@B]|\([@D])")
 """The switch to a set of kanji: bytes that are ASCII throughout and Japanese all the same."""
 GLUED = re.compile(r"(?=(?:PID|PD1|PV1|PV2|NK1|ORC|OBR|OBX|NTE|SPM|SCH|RGS|AIS|AIP|AIL|DG1|PR1|MRG|EVN|TQ1)\|)")
 """Where a segment begins in a message without line ends."""
+_NAMED_OTHERWISE = re.compile(
+    r"(?:msh|pid|pd1|pv1|pv2|nk1|orc|obr|obx|nte|spm|sch|rgs|ais|aip|ail|aig|dg1|pr1|mrg|evn|tq1|arq|rxe|rxa)\|",
+    re.IGNORECASE,
+)
+"""A segment whose name is not all upper case, as 2.5.1 (2.5.2) has it. Other engines take it for an unknown segment;
+here it is read, as no text of a field that was broken over lines begins so."""
 BATCH_SEGMENTS = ("FHS", "BHS", "BTS", "FTS")
 
 
@@ -292,6 +298,8 @@ def _logical_lines(text: str) -> list[str]:
         if not line.strip():
             continue
         stripped = line.lstrip(" \t\ufeff")
+        if _NAMED_OTHERWISE.match(stripped):
+            stripped = stripped[:3].upper() + stripped[3:]
         if SEGMENT_START.match(stripped) or not lines:
             lines.append([stripped])
         else:

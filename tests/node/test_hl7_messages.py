@@ -118,6 +118,18 @@ def test_line_ends(end: str) -> None:
     assert count_of(cbc().replace("\r", end))["nlr"] == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("name", ["OBX", "PID", "OBR", "MSH"])
+def test_segments_named_in_small_letters_are_read(name: str) -> None:
+    """No segment is lost for it, in one field of the one before."""
+    for other in (name.lower(), name.capitalize()):
+        assert count_of(cbc().replace(f"{name}|", f"{other}|"))["nlr"] == pytest.approx(3.0)
+
+
+def test_a_text_over_several_lines_is_not_taken_for_a_segment() -> None:
+    raw = cbc().replace("PID|1", "NTE|1|L|first line\robx seen by the clinic\rPID|1")
+    assert count_of(raw)["nlr"] == pytest.approx(3.0)
+
+
 def test_other_delimiters() -> None:
     swapped = cbc().translate(str.maketrans("|^~\\&", "!@*%$")).replace("10*9/L", "K/uL")
     assert count_of(swapped)["plr"] == pytest.approx(150.0)

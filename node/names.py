@@ -163,10 +163,15 @@ def _compare(one: SignedName, other: SignedName) -> Relation:
         return "same"
     if not (one.family and one.given and other.family and other.given):
         return _compare_unparted(one, other)
-    family, given = _alike(one.family, other.family), _alike(one.given, other.given)
-    if (family and given) or (_alike(one.family, other.given) and _alike(one.given, other.family)):
+    family = _alike(one.family, other.family)
+    if family and _all_alike(one.given, other.given):
         return "same"
-    return "given" if given else "family" if family else "different"
+    if _all_alike(one.family, other.given) and _all_alike(one.given, other.family):
+        return "same"
+    if family:
+        return "family"
+    # Where the family name has changed, a further given name may be the old one.
+    return "given" if _alike(one.given, other.given) else "different"
 
 
 def _compare_unparted(one: SignedName, other: SignedName) -> Relation:
@@ -176,13 +181,26 @@ def _compare_unparted(one: SignedName, other: SignedName) -> Relation:
     if not (parted.family and parted.given):
         return "same" if _alike(parted.family + parted.given, words) else "different"
     family, given = _alike(parted.family, words), _alike(parted.given, words)
-    if (family and given) or ((family or given) and len(words) == 1):
+    rest = [word for word in words if not _alike([word], parted.family)]
+    if (family and given and _all_alike(parted.given, rest)) or ((family or given) and len(words) == 1):
         return "same"
+    if family:
+        return "family"
     return "given" if given else "family" if family else "different"
 
 
 def _alike(ours: Sequence[tuple[str, ...]], theirs: Sequence[tuple[str, ...]]) -> bool:
     return any(_same_word(one, other) for one, other in product(ours, theirs))
+
+
+def _all_alike(ours: Sequence[tuple[str, ...]], theirs: Sequence[tuple[str, ...]]) -> bool:
+    """Whether each word of the shorter one has its like in the longer one.
+
+    Brothers and sisters share one of two given names in Korea, China and Viet Nam (Young-Hee, Young-Soo; Thi Hoa, Thi
+    Lan); of one person either both are written or one is left out.
+    """
+    fewer, more = sorted((ours, theirs), key=len)
+    return all(_alike([word], more) for word in fewer)
 
 
 def _same_word(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

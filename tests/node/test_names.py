@@ -36,6 +36,8 @@ def relation(one: str, other: str) -> str:
         ("Mueller", "Mueller^Anna"), ("MUELLER ANNA", "Mueller^Anna"), ("Mueller^A.", "Mueller^Anna"),
         ("O'Brien^Sean", "OBRIEN^SEAN"),
         ("Maier^Eva~Huber^Eva", "Huber^Eva"), ("Stephan^Karl", "Stefan^Carl"), ("Alexander^Ivan", "Aleksandr^Ivan"),
+        ("Nguyễn^Thị Hoa", "NGUYEN^HOA"), ("Kim^Young-Hee", "KIM^YOUNGHEE"), ("Kim^Young-Hee", "KIM YOUNG HEE"),
+        ("Mueller^Anna M.", "Mueller^Anna Maria"), ("THI HOA^NGUYEN", "Nguyen^Thi Hoa"),
     ],
 )  # fmt: skip
 def test_the_same(one: str, other: str) -> None:
@@ -51,6 +53,10 @@ def test_the_same(one: str, other: str) -> None:
         ("MUELLER ANNA", "Mueller^Klara", "family"),
         ("王^伟", "王^芳", "family"), ("山田^花子", "佐藤^花子", "given"), ("山田^太郎", "山田^次郎", "family"),
         ("Zimmer^Klara", "Mueller^Anna", "different"),
+        ("Nguyễn^Thị Hoa", "Nguyễn^Thị Lan", "family"), ("Kim^Young-Hee", "Kim^Young-Soo", "family"),
+        ("Chen^Mei Ling", "CHEN^MEI FANG", "family"), ("NGUYEN THI HOA", "Nguyen^Thi Lan", "family"),
+        ("THI HOA^NGUYEN", "Nguyen^Thi Lan", "different"), ("Mueller^Anna Maria", "Mueller^Anna Sophie", "family"),
+        ("Smith^Mary Ann", "Jones^Mary Smith", "given"),
         ("Mueller^Jan", "Mueller^Jon", "family"),
     ],
 )  # fmt: skip

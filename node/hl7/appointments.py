@@ -64,8 +64,8 @@ class _Booked:
     standing: tuple[Service, ...]
     taken_back: tuple[Service, ...]
     texts: tuple[str, ...]
-    kind: str
-    """What the appointment is called as a whole (SCH-8, ARQ-8)."""
+    kinds: tuple[str, ...]
+    """What the appointment is called as a whole (SCH-6 and 8, ARQ-6 and 8)."""
 
     @property
     def shown(self) -> str:
@@ -123,7 +123,7 @@ def _understood(booked: _Booked, procedures: Procedures) -> tuple[Understood, bo
         understand(booked.taken_back, () if booked.standing else booked.texts, procedures) in SURGICAL
     )
     texts = () if taken_back else booked.texts
-    understood = understand(booked.standing, texts, procedures, kinds=(booked.kind,))
+    understood = understand(booked.standing, texts, procedures, kinds=booked.kinds)
     return understood, taken_back and understood not in SURGICAL
 
 
@@ -146,7 +146,7 @@ def _booked(segments: Sequence[Segment], schedule: Segment, procedures: Procedur
         standing=tuple(standing),
         taken_back=tuple(taken_back),
         texts=tuple(one for one in (*reasons, *notes) if one),
-        kind=reasons[-1],
+        kinds=tuple(reasons[1:]),
     )
 
 

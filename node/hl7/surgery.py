@@ -88,6 +88,7 @@ class ProcedureWords(Table):
     beside: Words
     called_off: Words
     admission: Words
+    class_of_admission: Words = Words()
     purpose: Words
     operative: Words
     injection: Words
@@ -127,6 +128,10 @@ class ProcedureWords(Table):
     def is_admission(self, text: str) -> bool:
         """Whether a folded text names an admission before any operation, on a day that need not be that of it."""
         return self.admission.found(self.before_operation(text)) and not self.admission.denied(text)
+
+    def is_called_otherwise(self, text: str) -> bool:
+        """Whether a folded text calls an appointment a visit, or an admission on a day that need not be the same."""
+        return self.visit.found(text) or (self.is_admission(text) and not self.class_of_admission.found(text))
 
     def is_for_operation(self, clause: str) -> bool:
         """Whether a folded clause is about something before, after or for the operation that it names."""
@@ -238,7 +243,8 @@ def understand(
         The places where systems put what the services do not say (the reason of the appointment, notes), the most
         telling first.
     kinds
-        What an appointment is called as a whole: where that is a visit, it is for a person whether it is an operation.
+        What an appointment is called as a whole: where that is a visit or an admission, whose day need not be that of
+        the operation, it is for a person.
     """
     told = tuple(services)
     verdict = _remembered(told, procedures)
@@ -254,9 +260,8 @@ def understand(
         verdict = _remembered((*told, *added), procedures)
     if verdict == "operation" and further and procedures.words.repeat.found(fold(further[0][:LONGEST_TEXT])):
         return "repeat"
-    if verdict in ("operation", "repeat") and any(
-        procedures.words.visit.found(fold(kind[:LONGEST_TEXT])) for kind in kinds
-    ):
+    called = [fold(kind[:LONGEST_TEXT]) for kind in kinds]
+    if verdict in ("operation", "repeat") and any(map(procedures.words.is_called_otherwise, called)):
         return "unclear"
     return verdict
 

@@ -62,6 +62,18 @@ ROOM = "AIS|1|A|OR123^MAIN OR CASE^L|20260201073000"
         "Anulowano",
         "Anulată",
         "Törölve",
+        "Preklicano",
+        "Откажана",
+        "E anuluar",
+        "Ləğv edildi",
+        "Bekor qilindi",
+        "Anul·lat",
+        "გაუქმებულია",
+        "تم الإلغاء",
+        "ملغى",
+        "בוטל",
+        "لغو شده",
+        "रद्द",
         "Ακυρώθηκε",
         "Dibatalkan",
         "ยกเลิก",
@@ -417,3 +429,25 @@ def test_who_operates_is_read_where_the_setting_says_else_where_the_standard_doe
     if segments[-1].startswith("ZU1"):
         unset = told(booking(LUMBAR, *segments).replace(b"PV1|1|I\r", b""))
         assert (unset["surgeon"], unset["service"]) == ({"number": "2", "name": "Haus, Berta"}, "ORTH")
+
+
+@pytest.mark.parametrize("field", ["event reason", "type"])
+@pytest.mark.parametrize(
+    ("text", "understood"),
+    [
+        ("AUF^Stationäre Aufnahme", "unclear"),
+        ("ADM^Admission", "unclear"),
+        ("^Ricovero", "unclear"),
+        ("FOLLOWUP^Follow-up", "unclear"),
+        ("^Same day admission", "operation"),
+        ("ROUTINE^Routine", "operation"),
+        ("OP^Operation", "operation"),
+        ("^Aufnahme am OP-Tag", "operation"),
+    ],
+)
+def test_an_appointment_that_is_called_an_admission_is_for_a_person(field: str, text: str, understood: str) -> None:
+    """Wherever it is said (SCH-6 or SCH-8): the day of the admission need not be that of the operation."""
+    raw = booking(LUMBAR, called=text if field == "type" else "")
+    if field == "event reason":
+        raw = raw.replace(b"SCH|9|9|||||", f"SCH|9|9||||{text}|".encode())
+    assert told(raw)["understood"] == understood

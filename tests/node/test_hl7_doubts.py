@@ -49,6 +49,13 @@ def ratios(*rows: str, settings: Settings | None = None) -> tuple[Any, Any]:
         "Αθροίσεις αιμοπεταλίων",
         "Platelet count may be underestimated",
         "Large platelets, count may be inaccurate",
+        "Trombotsüütide agregaadid",
+        "Blóðflögukekkir",
+        "Trombosit aqreqatları",
+        "تكتلات الصفائح الدموية",
+        "צברי טסיות",
+        "พบเกล็ดเลือดจับกลุ่ม",
+        "血小板成团",
     ],
 )
 def test_clumped_platelets_make_no_plr(text: str) -> None:
@@ -105,6 +112,13 @@ def test_clumped_platelets_make_no_plr(text: str) -> None:
         "标本放置过久",
         "Blood frozen on arrival",
         "Taken from drip arm",
+        "Proov hüübinud",
+        "Mėginys sukrešėjęs",
+        "Paraugs sarecējis",
+        "Vzorec koaguliran",
+        "عينة متجلطة",
+        "דגימה קרושה",
+        "نمونه لخته شده",
     ],
 )
 def test_a_spoilt_specimen_makes_no_ratio(text: str) -> None:
@@ -158,6 +172,12 @@ def test_a_spoilt_specimen_makes_no_ratio(text: str) -> None:
         "凝血时间过长",
         "Clot activator tube for serum also received",
         "Unlabelled antibodies",
+        "Trombotsüütide agregaate ei esine",
+        "Trombocitų agregatų nerasta",
+        "Fără agregate trombocitare",
+        "Trombocitni agregati niso prisotni",
+        "لا توجد تكتلات صفائح",
+        "ללא צברי טסיות",
     ],
 )
 def test_a_denial_or_something_else_is_no_doubt(text: str) -> None:

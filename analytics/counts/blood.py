@@ -5,7 +5,7 @@ Counts are in 10⁹/L, shares in percent of the leukocytes.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from math import prod
 from typing import Literal
@@ -38,6 +38,8 @@ MAKE_A_COUNT: frozenset[Analyte] = frozenset({"neutrophils", "segmented", "bands
 """A specimen without any of these is no blood count."""
 NO_PART: frozenset[Analyte] = frozenset({"monocytes"})
 """A unit or number of these that is not clear is no part of NLR or PLR, so it does not hold a count."""
+CLOCKS_APART = timedelta(days=1)
+"""What a specimen may be later than its message by clocks and zones that differ."""
 UNITS: dict[Scale, str] = {"absolute": "10⁹/L", "percent": "%"}
 
 
@@ -60,6 +62,12 @@ class CombinedCount:
     """Who sent the newest message about it."""
     confirmed: bool = False
     """A second measurement of the same count confirms its lymphocytes."""
+    after_message: bool = False
+    """It is said to be taken days after all messages about it were sent: nobody knows when it was."""
+    platelets_confirmed: bool = False
+    """Its plateletcrit confirms its platelets."""
+    forms_agree: bool = False
+    """Neutrophils and lymphocytes are counted and in percent, both say the same, and nobody counted them by hand."""
 
     @property
     def neutrophils_10e9_per_l(self) -> float | None:
@@ -370,7 +378,15 @@ def _count(specimen: Specimen) -> CombinedCount | None:
         notes=tuple(dict.fromkeys(status_notes if void else all_notes)),
         sender=specimen.sender,
         confirmed=measured_twice(found, differential.lymphocytes.value),
+        after_message=_is_after_message(specimen),
+        forms_agree=all(map(found.confirmed, DIFFERENTIAL)) and "manual" not in differential.methods,
+        platelets_confirmed=platelets.value is not None and any(one.confirmed for one in platelets.sources),
     )
+
+
+def _is_after_message(specimen: Specimen) -> bool:
+    sent = [sent_at for _, sent_at in specimen.messages if sent_at is not None]
+    return specimen.taken_at is not None and bool(sent) and specimen.taken_at - max(sent) > CLOCKS_APART
 
 
 def _doubtful(results: Sequence[Result], *, complete: bool) -> tuple[list[Reason], list[Reason]]:

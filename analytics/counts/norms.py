@@ -48,6 +48,12 @@ LEAST_BETWEEN = 5
 """Counts of others between two of a patient, from which on they tell that it was not the sender,"""
 MOST_ODD_BETWEEN = 0.2
 """and the share of them that may be as odd: one of several analysers that is wrong makes more."""
+LEAST_NLR_OF_ONE_FORM = 0.65
+"""Where cells are told once (percentages alone), nothing in the message would tell of exchanged ones: they are doubted
+from here on, which 0.5 % of people are below (Fest)."""
+MOST_REVERSED = 0.02
+"""Share of a sender's patients who may have such ratios: 0.3 % of people have. One of several analysers that exchanges
+its rows makes more."""
 REVERSED_NLR = 0.75
 """Fewer than 2.5 % of people over 45 have an NLR below 0.83 (Fest); exchanged, most have one below this."""
 NLR_LIMIT_SD = 3.0
@@ -111,6 +117,10 @@ class Norm:
     """First and last time of collection of spells in which neutrophils and lymphocytes look exchanged."""
     ln_nlr: float = USUAL_NLR.median
     """Median of ln NLR."""
+    suspected_since: datetime | None = None
+    """Time of the first of the newest counts that may begin such a spell: the sender's next ones tell."""
+    few_reversed: bool = False
+    """No more patients than in health have ratios that look exchanged."""
 
 
 NO_COUNTS = Norm(persons=0, centres=PRIOR)
@@ -132,6 +142,10 @@ class Judged:
     nlr: float | None = None
     confirmed: bool
     """A second measurement confirms the lymphocytes."""
+    platelets_confirmed: bool = False
+    """The plateletcrit confirms the platelets."""
+    forms_agree: bool = False
+    """Neutrophils and lymphocytes are counted and in percent, both say the same, and nobody counted them by hand."""
 
     def value(self, quantity: Quantity) -> float | None:
         """A quantity above 0."""
@@ -179,9 +193,9 @@ def unlike_sender(count: Judged, norm: Norm) -> Reason | None:
     for quantity in norm.off:
         if count.value(quantity) is not None:
             return Reason("sender-off", {"what": quantity})
-    if count.nlr and count.taken_at and any(first <= count.taken_at <= last for first, last in norm.exchanged):
+    if count.nlr and _in_spell(count, norm):
         return Reason("sender-exchanged", {"what": "nlr", "way": "below"})
-    if count.nlr and _perhaps_exchanged(count, norm):
+    if count.nlr and _perhaps_exchanged(count, norm) and not _told_by_others(count, norm):
         return Reason("count-unlike-sender", {"what": "nlr", "value": count.nlr, "way": "below"})
     for quantity, centre in norm.centres.items():
         value = count.value(quantity)
@@ -192,7 +206,7 @@ def unlike_sender(count: Judged, norm: Norm) -> Reason | None:
             way = "below" if distance < 0 else "above"
             return Reason("count-unlike-sender", {"what": quantity, "value": value, "way": way})
     apart = log(count.platelets / USUAL_PLATELETS_10E9_PER_L) if count.platelets else 0.0
-    if abs(apart) > log(PLATELETS_FACTOR):
+    if abs(apart) > log(PLATELETS_FACTOR) and not count.platelets_confirmed:
         way = "below" if apart < 0 else "above"
         return Reason("count-unlike-sender", {"what": "platelets", "value": count.platelets, "way": way})
     return None
@@ -203,18 +217,66 @@ def _perhaps_exchanged(count: Judged, norm: Norm) -> bool:
 
     Count and percentage may be exchanged alike, so that no second measurement tells.
     """
-    if not count.nlr or not count.lymphocytes or (log(count.nlr) - norm.ln_nlr) / USUAL_NLR.sd > -NLR_LIMIT_SD:
+    limit = norm.ln_nlr - NLR_LIMIT_SD * USUAL_NLR.sd
+    if not count.forms_agree:
+        limit = max(limit, log(LEAST_NLR_OF_ONE_FORM))
+    return bool(count.nlr) and log(count.nlr or 1.0) <= limit and _may_be_neutrophils(count.lymphocytes)
+
+
+def _may_be_neutrophils(lymphocytes: float | None) -> bool:
+    return lymphocytes is not None and LEAST_NEUTROPHILS_10E9_PER_L <= lymphocytes <= MOST_NEUTROPHILS_10E9_PER_L
+
+
+def _told_by_others(count: Judged, norm: Norm) -> bool:
+    """Whether the sender's other patients tell that a ratio is so and the cells are not exchanged.
+
+    An analyser's own differential, in both forms, has its rows exchanged for all patients or for none.
+    """
+    return count.forms_agree and norm.persons >= LEAST_PERSONS and norm.few_reversed
+
+
+def waits(count: Judged, norm: Norm) -> bool:
+    """Whether the sender's next counts have to tell first that its neutrophils and lymphocytes are not exchanged.
+
+    A sender whose rows are exchanged from one day on is found out by a few patients; the first of them has a ratio
+    that some people have. A patient or two with a usual one end the suspicion. Of a sender of few patients nobody
+    knows when the next count comes, so nothing waits for it.
+    """
+    if count.taken_at is None or norm.suspected_since is None or norm.persons < LEAST_PERSONS:
         return False
-    return LEAST_NEUTROPHILS_10E9_PER_L <= count.lymphocytes <= MOST_NEUTROPHILS_10E9_PER_L
+    reversed_nlr = count.nlr is not None and count.nlr < 1 and _may_be_neutrophils(count.lymphocytes)
+    return reversed_nlr and count.taken_at >= norm.suspected_since
+
+
+def are_few_reversed(counts: Iterable[tuple[str, Judged]], norm: Norm) -> bool:
+    """Whether no more of a sender's patients than in health have a ratio that looks exchanged, but for its spells.
+
+    Parameters
+    ----------
+    counts
+        Person and count, of all counts of the sender.
+    norm
+        Its norm, with the spells.
+    """
+    odd = {person for person, one in counts if _perhaps_exchanged(one, norm) and not _in_spell(one, norm)}
+    return len(odd) <= max(1.0, MOST_REVERSED * norm.persons)
+
+
+def _in_spell(count: Judged, norm: Norm) -> bool:
+    return count.taken_at is not None and any(first <= count.taken_at <= last for first, last in norm.exchanged)
 
 
 def _explained(count: Judged, quantity: Quantity, norm: Norm) -> bool:
-    """Whether confirmed lymphocytes explain the distance: of a PLR only where they, not the platelets, are far off."""
-    if not count.confirmed or quantity == "lymphocytes":
+    """Whether confirmed cells explain the distance: of a PLR those of the two that are far off."""
+    if quantity == "lymphocytes":
         return count.confirmed
     if not count.lymphocytes or not count.platelets:
         return False
     far = abs(norm.centres["lymphocytes"].distance(count.lymphocytes)) > LIMIT_SD / 2
+    if count.platelets_confirmed:
+        return count.confirmed or not far
+    if not count.confirmed:
+        return False
     return far and abs(log(count.platelets / USUAL_PLATELETS_10E9_PER_L)) <= log(PLATELETS_FACTOR)
 
 
@@ -267,7 +329,8 @@ def unlike_patient(count: Judged, others: Sequence[Judged]) -> Reason | None:
     for what, usual in (("lymphocytes", exp(PRIOR["lymphocytes"].median)), ("platelets", USUAL_PLATELETS_10E9_PER_L)):
         value = getattr(count, what)
         known = [getattr(one, what) for one in near if getattr(one, what)]
-        if not value or not known or (what == "lymphocytes" and count.confirmed):
+        confirmed = count.confirmed if what == "lymphocytes" else count.platelets_confirmed
+        if not value or not known or confirmed:
             continue
         own = median(map(log, known))
         far = abs(log(value) - own) > log(OWN_FACTOR)
@@ -291,7 +354,7 @@ def usual_nlr(counts: Iterable[tuple[str, float | None]]) -> float:
 
 def exchanged_spells(
     counts: Iterable[tuple[str, datetime | None, float | None]], ln_nlr: float = USUAL_NLR.median
-) -> tuple[tuple[datetime, datetime], ...]:
+) -> tuple[tuple[tuple[datetime, datetime], ...], datetime | None]:
     """Spells in which a sender has neutrophils and lymphocytes in each other's place.
 
     Count and percentage may be exchanged alike, so that nothing in a message tells, and one patient may have such
@@ -304,6 +367,11 @@ def exchanged_spells(
         Person, time of collection and NLR of every count of the sender.
     ln_nlr
         What is usual of the sender, by :func:`usual_nlr`.
+
+    Returns
+    -------
+    tuple
+        First and last time of each spell; and since when the newest counts may be of one, of which nobody knows yet.
     """
     spells: list[tuple[datetime, datetime]] = []
     first: datetime | None = None
@@ -329,7 +397,7 @@ def exchanged_spells(
         # What is sure is not made unsure by many right ones after it, nor does it reach into them.
         total = min(total, EXCHANGED_WEIGHT)
         highest = min(highest, EXCHANGED_WEIGHT)
-    return tuple(spells)
+    return tuple(spells), first
 
 
 def _exchanged(count: Judged, near: Sequence[Judged]) -> bool:

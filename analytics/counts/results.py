@@ -66,6 +66,8 @@ class Result:
     """The laboratory's (filler) order number."""
     run: str = ""
     """Which of several measurements of the quantity it is (OBX-4); empty when the sender does not say."""
+    confirmed: bool = False
+    """Another quantity of the same measurement says the same: of platelets the plateletcrit."""
 
     @property
     def label(self) -> str:

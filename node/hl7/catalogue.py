@@ -158,6 +158,7 @@ class Analytes(Table):
     flags: Words
     share: Words
     denominator: Words
+    plateletcrit: Words = Words()
     together: Words
     scale_words: ScaleWords
     method_words: MethodWords

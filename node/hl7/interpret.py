@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from analytics.counts.blood import CLOCKS_APART
 from analytics.reasons import Reason
 from node.errors import MessageError
 from node.hl7.appointments import SEGMENTS, read_appointment
@@ -52,9 +53,6 @@ STRUCTURED = ("PID", "MRG", "SCH", "PV1", "AIS", "PR1", "TQ1", "RXE", "RXA")
 MAX_STRUCTURED = 500
 """Most segments of each kind that hl7apy reads, a few milliseconds each, or that are seen in the light of each
 other."""
-
-CLOCKS_APART = timedelta(days=1)
-"""What a specimen may be later than its message by clocks and zones that differ."""
 
 Status = Literal["used", "held", "refused", "ignored"]
 Problem = tuple[str, Reason]

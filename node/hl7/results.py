@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from math import isclose
 from zoneinfo import ZoneInfo
 
@@ -44,6 +45,8 @@ SAME_ORDER = 20.0
 FAR_OUTSIDE = 2.5
 """A value this many times beyond a limit is not the one that was flagged as normal: slips are tenfold, and some
 laboratories round their limits."""
+NEAR_LIMIT = 1.05
+"""A value this near to a limit may be flagged either way: laboratories flag before they round."""
 _STATUS_OF_ALL = ("F", "C", "P", "R")
 """Statuses of an order (OBR-25, table 0123) that are those of each of its results."""
 CELLS_PER_UL = 1e-3
@@ -311,6 +314,71 @@ def ranges_exchanged(rows: Iterable[tuple[Segment, Result]]) -> bool:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Flagged:
+    """A value with its flag and its reference range, all as written."""
+
+    value: float
+    flag: str
+    limits: tuple[float, float]
+
+
+def flags_exchanged(
+    rows: Iterable[tuple[Segment, Result]], analytes: Analytes, rules: Sender, *, thousands: bool
+) -> bool:
+    """Whether neutrophils and lymphocytes have the flags of each other's values, or values with each other's flags.
+
+    Both flags contradict the values beside them, and both fit once the two are changed back. Of a panel in which
+    other flags contradict their values as well they say nothing.
+    """
+    found: dict[tuple[str, str], _Flagged] = {}
+    for obx, result in rows:
+        one = _flagged(obx, result, analytes, rules, thousands=thousands)
+        if one is None:
+            continue
+        cell = "neutrophils" if result.analyte == "segmented" else result.analyte
+        if cell in ("neutrophils", "lymphocytes"):
+            found[cell, obx.raw(6)] = one
+        elif not _fits(one.flag, one.value, one.limits):
+            return False
+    return any(
+        _each_others(one, other)
+        for (cell, unit), one in found.items()
+        if cell == "neutrophils" and (other := found.get(("lymphocytes", unit))) is not None
+    )
+
+
+def _flagged(obx: Segment, result: Result, analytes: Analytes, rules: Sender, *, thousands: bool) -> _Flagged | None:
+    flags = _place_flags(obx)
+    unit = read_unit(_unit_spellings(obx), analytes.units)
+    limits = _limits(obx, result.analyte, unit, rules, thousands=thousands)
+    if result.value is None or unit is None or limits is None or len(flags) != 1:
+        return None
+    value = result.value / unit.factor if isinstance(unit, Count) else result.value
+    return _Flagged(value=value, flag=flags.pop(), limits=limits)
+
+
+def _each_others(one: _Flagged, other: _Flagged) -> bool:
+    if _fits(one.flag, one.value, one.limits) or _fits(other.flag, other.value, other.limits):
+        return False
+    values_moved = _fits(one.flag, other.value, one.limits) and _fits(other.flag, one.value, other.limits)
+    flags_moved = _fits(one.flag, one.value, other.limits) and _fits(other.flag, other.value, one.limits)
+    return values_moved or flags_moved
+
+
+def _fits(flag: str, value: float, limits: tuple[float, float]) -> bool:
+    """Whether a flag is that of a value, or the value so near to a limit that it may have been rounded."""
+    low, high = limits
+    if flag == "N":
+        return low / NEAR_LIMIT <= value <= high * NEAR_LIMIT
+    return value <= low * NEAR_LIMIT if flag[0] == "L" else value >= high / NEAR_LIMIT
+
+
+def _place_flags(obx: Segment) -> set[str]:
+    """The flags that say where a value lies (OBX-8)."""
+    return {one.strip().upper() for one in obx.repetitions(8)} & {"N", "L", "LL", "H", "HH"}
+
+
 def _limits(
     obx: Segment, analyte: Analyte, unit: Unit | None, rules: Sender, *, thousands: bool
 ) -> tuple[float, float] | None:
@@ -337,7 +405,7 @@ def _other_value(
     A flag is made where the value is; what is changed behind it (a unit, a row, a decimal point) leaves it as it was.
     Where the value is not of the order of the range, the range is the one in another unit, and says nothing.
     """
-    flags = {one.strip().upper() for one in obx.repetitions(8)} & {"N", "L", "LL", "H", "HH"}
+    flags = _place_flags(obx)
     if not value or len(flags) != 1:
         return None
     limits = _limits(obx, analyte, unit, rules, thousands=thousands)

@@ -20,7 +20,8 @@ from node.hl7.doubts import (
 )
 from node.hl7.extracts import SpecimenExtract
 from node.hl7.panels import Observation, Panel, read_panels
-from node.hl7.results import NO_RULES, points_part_thousands, ranges_exchanged, read_result, unnamed
+from node.hl7.plateletcrit import compared
+from node.hl7.results import NO_RULES, flags_exchanged, points_part_thousands, ranges_exchanged, read_result, unnamed
 from node.hl7.segments import Delimiters, Segment
 from node.hl7.times import Moment, read_time
 from node.settings import Sender
@@ -82,19 +83,25 @@ def _read_rows(
         against = row_doubts(one, analyte, doubts, only_out_of_range=only_out_of_range)
         observed = read_time(one.obx.text(14), zone)
         rows.append(_Row(obx=one.obx, result=result, observed=observed, doubts=tuple(against)))
-    if ranges_exchanged((row.obx, row.result) for row in rows if row.result is not None):
-        rows = [replace(row, result=_exchanged(row.result)) for row in rows]
+    confirmed = compared(((row.obx, row.result) for row in rows), analytes)
+    rows = [replace(row, result=result) for row, result in zip(rows, confirmed, strict=True)]
+    read = [(row.obx, row.result) for row in rows if row.result is not None]
+    why = Reason("ranges-exchanged") if ranges_exchanged(read) else None
+    if why is None and flags_exchanged(read, analytes, rules, thousands=thousands):
+        why = Reason("flags-exchanged")
+    if why is not None:
+        rows = [replace(row, result=_exchanged(row.result, why)) for row in rows]
     kinds = {row.result.analyte for row in rows if row.result is not None}
     if "segmented" in kinds and not kinds & {"bands", "neutrophils"}:
         rows = [row if row.result else replace(row, result=unnamed(row.obx, panel, analytes)) for row in rows]
     return rows
 
 
-def _exchanged(result: Result | None) -> Result | None:
-    """A row of the differential in a panel whose neutrophils and lymphocytes have each other's range."""
+def _exchanged(result: Result | None, why: Reason) -> Result | None:
+    """A row of the differential in a panel whose neutrophils and lymphocytes look exchanged."""
     if result is None or result.analyte not in EXCHANGED or result.value is None:
         return result
-    return replace(result, value=None, reason=Reason("ranges-exchanged"), doubtful=True)
+    return replace(result, value=None, reason=why, doubtful=True)
 
 
 @dataclass

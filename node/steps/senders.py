@@ -19,6 +19,7 @@ from analytics.counts.norms import (
     Centre,
     Judged,
     Norm,
+    are_few_reversed,
     confirmed_elsewhere,
     exchanged_spells,
     norm_of,
@@ -27,6 +28,7 @@ from analytics.counts.norms import (
     unlike_sender,
     usual_between,
     usual_nlr,
+    waits,
 )
 from analytics.reasons import Reason, to_dict
 from analytics.records import ResultStatus
@@ -36,7 +38,7 @@ from node.store.pending import touch_person
 
 COMPARED = (ResultStatus.FINAL, ResultStatus.CORRECTED, ResultStatus.PRELIMINARY)
 """Counts that something else holds or withdraws say nothing of what is usual."""
-COLUMNS = "specimen, sender, taken_at, lymphocytes, platelets, plr, nlr, confirmed"
+COLUMNS = "specimen, sender, taken_at, lymphocytes, platelets, plr, nlr, confirmed, platelets_confirmed, forms_agree"
 
 
 def judge_senders(db: Database) -> int:
@@ -49,25 +51,28 @@ def judge_senders(db: Database) -> int:
 
 
 def _judge(db: Database, sender: str) -> None:
-    rows = db.execute(
-        "SELECT person, lymphocytes, plr, taken_at, nlr FROM derived_sender_count WHERE sender = ?", [sender]
-    ).fetchall()
-    if not rows:
+    rows = db.execute(f"SELECT person, doubt, waits, {COLUMNS} FROM derived_sender_count WHERE sender = ?", [sender])
+    told = [(person, doubt, bool(waiting), _judged(values)) for person, doubt, waiting, *values in rows.fetchall()]
+    if not told:
         db.execute("DELETE FROM derived_sender WHERE sender = ?", [sender])
         return
-    ln_nlr = usual_nlr((person, nlr) for person, _, _, _, nlr in rows)
-    taken = ((person, from_text(taken_at) if taken_at else None, nlr) for person, _, _, taken_at, nlr in rows)
-    norm = replace(
-        norm_of((person, lymphocytes, plr) for person, lymphocytes, plr, _, _ in rows),
-        exchanged=exchanged_spells(taken, ln_nlr),
-        ln_nlr=ln_nlr,
-    )
+    norm = _norm([(person, count) for person, _, _, count in told])
     _store_norm(db, sender, norm)
-    for person, doubt, *values in db.execute(
-        f"SELECT person, doubt, {COLUMNS} FROM derived_sender_count WHERE sender = ?", [sender]
-    ).fetchall():
-        if _stored(_doubt(db, person, _judged(values), norm)) != doubt:
+    for person, doubt, waiting, count in told:
+        if _stored(_doubt(db, person, count, norm)) != doubt or waits(count, norm) != waiting:
             touch_person(db, person)
+
+
+def _norm(counts: Sequence[tuple[str, Judged]]) -> Norm:
+    ln_nlr = usual_nlr((person, one.nlr) for person, one in counts)
+    spells, suspected = exchanged_spells(((person, one.taken_at, one.nlr) for person, one in counts), ln_nlr)
+    norm = replace(
+        norm_of((person, one.lymphocytes, one.plr) for person, one in counts),
+        exchanged=spells,
+        ln_nlr=ln_nlr,
+        suspected_since=suspected,
+    )
+    return replace(norm, few_reversed=are_few_reversed(counts, norm))
 
 
 def _store_norm(db: Database, sender: str, norm: Norm) -> None:
@@ -76,6 +81,8 @@ def _store_norm(db: Database, sender: str, norm: Norm) -> None:
         "off": list(norm.off),
         "exchanged": [[to_text(first), to_text(last)] for first, last in norm.exchanged],
         "ln_nlr": norm.ln_nlr,
+        "suspected_since": to_text(norm.suspected_since) if norm.suspected_since else None,
+        "few_reversed": norm.few_reversed,
     }
     db.execute(
         "INSERT OR REPLACE INTO derived_sender (sender, persons, norm, stale) VALUES (?, ?, ?, 0)",
@@ -91,8 +98,15 @@ def read_norm(db: Database, sender: str) -> Norm:
     content = json.loads(row[1])
     centres = {name: Centre(median=content["centres"][name][0], sd=content["centres"][name][1]) for name in PRIOR}
     exchanged = tuple((from_text(first), from_text(last)) for first, last in content["exchanged"])
+    suspected = content["suspected_since"]
     return Norm(
-        persons=row[0], centres=centres, off=tuple(content["off"]), exchanged=exchanged, ln_nlr=content["ln_nlr"]
+        persons=row[0],
+        centres=centres,
+        off=tuple(content["off"]),
+        exchanged=exchanged,
+        ln_nlr=content["ln_nlr"],
+        suspected_since=from_text(suspected) if suspected else None,
+        few_reversed=content["few_reversed"],
     )
 
 
@@ -103,8 +117,11 @@ def compare_counts(db: Database, person: str, counts: Sequence[CombinedCount]) -
     norms = {sender: read_norm(db, sender) for sender in {one.sender for one in compared}}
     by_sender = {one.specimen: _doubt(db, person, one, norms[one.sender], compared) for one in compared}
     own = {one.specimen: unlike_patient(one, compared) for one in compared}
-    _store_counts(db, person, compared, by_sender, whole={one.specimen for one in counts if one.nlr and one.plr})
-    return [_held(count, [by_sender.get(count.specimen), own.get(count.specimen)]) for count in counts]
+    waiting = {one.specimen for one in compared if waits(one, norms[one.sender])}
+    whole = {one.specimen for one in counts if one.nlr and one.plr}
+    _store_counts(db, person, compared, by_sender, whole=whole, waiting=waiting)
+    judged = [_held(count, [by_sender.get(count.specimen), own.get(count.specimen)]) for count in counts]
+    return [_waiting(count) if count.specimen in waiting else count for count in judged]
 
 
 def _doubt(db: Database, person: str, count: Judged, norm: Norm, own: Sequence[Judged] | None = None) -> Reason | None:
@@ -136,12 +153,15 @@ def _of(count: CombinedCount) -> Judged:
     return Judged(
         specimen=count.specimen,
         sender=count.sender,
-        taken_at=count.taken_at,
+        # Among others it would stand last for years, and end what is suspected of the newest ones.
+        taken_at=None if count.after_message else count.taken_at,
         lymphocytes=count.lymphocytes_10e9_per_l,
         platelets=count.platelets_10e9_per_l,
         plr=count.plr,
         nlr=count.nlr,
         confirmed=count.confirmed,
+        platelets_confirmed=count.platelets_confirmed,
+        forms_agree=count.forms_agree,
     )
 
 
@@ -150,13 +170,32 @@ def _held(count: CombinedCount, doubts: Sequence[Reason | None]) -> CombinedCoun
     return replace(count, status=ResultStatus.HELD, notes=(*count.notes, *found)) if found else count
 
 
+def _waiting(count: CombinedCount) -> CombinedCount:
+    """A count that is used once the sender's next ones are here."""
+    if count.status not in (ResultStatus.FINAL, ResultStatus.CORRECTED):
+        return count
+    return replace(count, status=ResultStatus.PRELIMINARY, notes=(*count.notes, Reason("count-awaits-next")))
+
+
 def _store_counts(
-    db: Database, person: str, compared: Sequence[Judged], doubts: dict[str, Reason | None], *, whole: set[str]
+    db: Database,
+    person: str,
+    compared: Sequence[Judged],
+    doubts: dict[str, Reason | None],
+    *,
+    whole: set[str],
+    waiting: set[str],
 ) -> None:
     before = {_judged(row) for row in _rows(db, person)}
     after = set(compared)
     db.execute("DELETE FROM derived_sender_count WHERE person = ?", [person])
-    rows = [{**_row(person, one, doubts[one.specimen]), "ratios": int(one.specimen in whole)} for one in compared]
+    rows = [
+        {
+            **_row(person, one, doubts[one.specimen], waiting=one.specimen in waiting),
+            "ratios": int(one.specimen in whole),
+        }
+        for one in compared
+    ]
     insert(db, "derived_sender_count", rows)
     for sender in {one.sender for one in before ^ after}:
         _make_stale(db, sender)
@@ -183,7 +222,7 @@ def _rows(db: Database, person: str) -> list[tuple[object, ...]]:
 
 
 def _judged(row: Sequence[object]) -> Judged:
-    specimen, sender, taken_at, lymphocytes, platelets, plr, nlr, confirmed = row
+    specimen, sender, taken_at, lymphocytes, platelets, plr, nlr, confirmed, platelets_confirmed, forms_agree = row
     return Judged(
         specimen=str(specimen),
         sender=str(sender),
@@ -193,10 +232,12 @@ def _judged(row: Sequence[object]) -> Judged:
         plr=plr,  # type: ignore[arg-type]  # a REAL column
         nlr=nlr,  # type: ignore[arg-type]  # a REAL column
         confirmed=bool(confirmed),
+        platelets_confirmed=bool(platelets_confirmed),
+        forms_agree=bool(forms_agree),
     )
 
 
-def _row(person: str, one: Judged, doubt: Reason | None) -> dict[str, object]:
+def _row(person: str, one: Judged, doubt: Reason | None, *, waiting: bool) -> dict[str, object]:
     return {
         "person": person,
         "specimen": one.specimen,
@@ -207,6 +248,9 @@ def _row(person: str, one: Judged, doubt: Reason | None) -> dict[str, object]:
         "plr": one.plr,
         "nlr": one.nlr,
         "confirmed": int(one.confirmed),
+        "platelets_confirmed": int(one.platelets_confirmed),
+        "forms_agree": int(one.forms_agree),
+        "waits": int(waiting),
         "doubt": _stored(doubt),
     }
 

@@ -316,7 +316,10 @@ CREATE TABLE derived_sender_count (
     plr REAL,
     nlr REAL,
     ratios INTEGER NOT NULL CHECK (ratios IN (0, 1)),  -- it has NLR and PLR
-    confirmed INTEGER NOT NULL CHECK (confirmed IN (0, 1)),
+    confirmed INTEGER NOT NULL CHECK (confirmed IN (0, 1)),  -- its lymphocytes, by a second measurement
+    platelets_confirmed INTEGER NOT NULL DEFAULT 0 CHECK (platelets_confirmed IN (0, 1)),  -- by the plateletcrit
+    forms_agree INTEGER NOT NULL DEFAULT 0 CHECK (forms_agree IN (0, 1)),  -- counted and in percent, not by hand
+    waits INTEGER NOT NULL DEFAULT 0 CHECK (waits IN (0, 1)),  -- for the sender's next counts
     doubt TEXT CHECK (json_valid(doubt)),
     PRIMARY KEY (person, specimen)
 ) STRICT;

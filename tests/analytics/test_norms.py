@@ -16,6 +16,7 @@ from analytics.counts.norms import (
     PRIOR,
     Judged,
     Norm,
+    are_few_reversed,
     confirmed_elsewhere,
     exchanged_spells,
     measured_twice,
@@ -24,6 +25,7 @@ from analytics.counts.norms import (
     unlike_patient,
     unlike_sender,
     usual_between,
+    waits,
 )
 from analytics.counts.plausibility import Quantities
 from analytics.reasons import Reason
@@ -231,7 +233,7 @@ def test_one_count_that_looks_exchanged_is_held_and_an_ill_one_is_not() -> None:
 
 
 def spells(ratios: list[float]) -> tuple[tuple[datetime, datetime], ...]:
-    return exchanged_spells((f"P{n}", DAY + timedelta(days=n), ratio) for n, ratio in enumerate(ratios))
+    return exchanged_spells((f"P{n}", DAY + timedelta(days=n), ratio) for n, ratio in enumerate(ratios))[0]
 
 
 def test_few_patients_in_a_row_tell_that_a_sender_has_exchanged_its_cells() -> None:
@@ -248,7 +250,7 @@ def test_few_patients_in_a_row_tell_that_a_sender_has_exchanged_its_cells() -> N
 
 
 def test_a_patient_alone_is_no_row() -> None:
-    assert exchanged_spells(("P", DAY + timedelta(days=n), 0.4) for n in range(9)) == ()
+    assert exchanged_spells(("P", DAY + timedelta(days=n), 0.4) for n in range(9))[0] == ()
 
 
 def percents(leukocytes: float, neutrophils: float, lymphocytes: float, monocytes: float) -> Quantities:
@@ -277,3 +279,60 @@ def test_percentages_that_leave_no_gap_settle_the_lymphocytes(found: Quantities,
     assert leukocytes is not None
     assert percent is not None
     assert measured_twice(found, leukocytes * percent / 100) is settled
+
+
+def reversed_count(neutrophils: float, lymphocytes: float, *, day: int = 0, agree: bool = True) -> Judged:
+    one = judged(lymphocytes, 240, confirmed=agree, day=day)
+    return replace(one, nlr=neutrophils / lymphocytes, forms_agree=agree)
+
+
+def known(**more: object) -> Norm:
+    return replace(NO_COUNTS, persons=LEAST_PERSONS, few_reversed=True, **more)
+
+
+@pytest.mark.parametrize(
+    ("count", "norm", "doubted"),
+    [
+        # 1.9 to 4.0, counted and in percent: rows that are exchanged are so for everybody, and they are not.
+        (reversed_count(1.9, 4.0), known(), False),
+        (reversed_count(1.9, 4.0), NO_COUNTS, True),  # a sender of whom nothing is known yet
+        (reversed_count(1.9, 4.0, agree=False), known(), True),  # told once: the message alone may be wrong
+        (reversed_count(2.4, 3.8, agree=False), known(), True),  # 0.63
+        (reversed_count(2.4, 3.8), known(), False),
+        (reversed_count(2.6, 3.8, agree=False), known(), False),  # 0.68: 1 % of people, most of them right
+    ],
+)
+def test_a_reversed_ratio_is_believed_of_two_forms_where_the_sender_has_few(
+    count: Judged, norm: Norm, doubted: bool
+) -> None:
+    assert (unlike_sender(count, norm) is not None) is doubted
+
+
+def test_a_sender_of_whom_more_patients_than_in_health_look_exchanged_is_not_believed() -> None:
+    """One of several analysers that exchanges its rows: every tenth patient."""
+    usual = [(f"P{n}", reversed_count(4.0, 1.8)) for n in range(90)]
+    odd = [(f"Q{n}", reversed_count(1.8, 4.0)) for n in range(10)]
+    norm = replace(NO_COUNTS, persons=100)
+    assert not are_few_reversed([*usual, *odd], norm)
+    assert are_few_reversed([*usual, *odd[:2]], norm)
+    spell = replace(norm, exchanged=((DAY, DAY),))
+    assert are_few_reversed([*usual, *odd], spell), "what is held as a spell is no sign of another analyser"
+    assert unlike_sender(reversed_count(1.8, 4.0), replace(norm, few_reversed=False)) is not None
+
+
+def test_a_reversed_count_waits_for_the_senders_next_ones() -> None:
+    """An exchange that begins with a true 1.62: nobody is doubted for 0.62, and the next patients tell."""
+    first = reversed_count(2.1, 3.4)
+    ratios = [("P1", DAY - timedelta(days=1), 2.1), ("P2", DAY, 0.62)]
+    _, suspected = exchanged_spells(ratios)
+    norm = known(suspected_since=suspected)
+    assert unlike_sender(first, norm) is None
+    assert waits(first, norm)
+    assert not waits(first, replace(norm, persons=LEAST_PERSONS - 1)), "a small sender may not send for months"
+    assert not waits(reversed_count(4.0, 1.8), norm)
+    _, suspected = exchanged_spells([*ratios, ("P3", DAY + timedelta(days=1), 2.4)])
+    assert suspected is None
+    assert not waits(first, known(suspected_since=suspected))
+    exchanged, suspected = exchanged_spells([*ratios, *((f"P{n}", DAY + timedelta(days=n), 0.5) for n in (3, 4, 5))])
+    assert exchanged == ((DAY, DAY + timedelta(days=5)),)
+    assert suspected == DAY

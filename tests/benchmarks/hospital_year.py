@@ -9,6 +9,8 @@ it is counted, against what is true as far as anybody who hears all messages can
 - wrong numbers in the model: rows that were eligible on any night with ratios, age, sex or a day that are not the
   patient's (goal 0), and how many of them are so at the end;
 - wrong people: linked rows of a count, an examination or an operation of somebody else (goal 0);
+- right counts that wait: of the counts about which nothing is wrong, those that the sender's next ones have to confirm
+  (``count-awaits-next``) on the night of their arrival, and at the end of the year; nobody has to do anything;
 - right counts held: of the counts about which nothing is wrong, those that are held on the night of their arrival, and
   at the end of the year (goal at most 0.5 %);
 - errors said, but for slips that were read as what they should have been: a reason at the count or the operation, or
@@ -70,6 +72,8 @@ class Outcome:
     right_counts: int = 0
     right_held_at_first: dict[str, str] = field(default_factory=dict)
     right_held_at_the_end: dict[str, str] = field(default_factory=dict)
+    right_waiting_at_first: int = 0
+    right_waiting_at_the_end: int = 0
     wrong_numbers_at_the_end: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     harmless: Counter[str] = field(default_factory=Counter)
@@ -96,6 +100,8 @@ class Outcome:
             "right_counts": self.right_counts,
             "right_counts_held_at_first": len(self.right_held_at_first),
             "right_counts_held_at_the_end": len(self.right_held_at_the_end),
+            "right_counts_waiting_at_first": self.right_waiting_at_first,
+            "right_counts_waiting_at_the_end": self.right_waiting_at_the_end,
             "right_counts_held_share": round(len(self.right_held_at_first) / max(self.right_counts, 1), 5),
             "errors_said_within_a_night": faults - unsaid,
             "errors_said_share": round(1 - unsaid / max(faults, 1), 5),
@@ -282,6 +288,7 @@ class Year:
         known = self._statuses(right)
         for name, one in right.items():
             statuses = known.get(name, [("missing", "[]")])
+            self.outcome.right_waiting_at_first += _waits(statuses)
             if any(status in ("held", "missing") for status, _ in statuses):
                 self.outcome.right_held_at_first[name] = f"{night.date()} {name} {one.unusual} {statuses}"
 
@@ -352,6 +359,7 @@ class Year:
         known = self._statuses([one.name for one in right])
         for one in right:
             statuses = known.get(one.name, [("missing", "[]")])
+            self.outcome.right_waiting_at_the_end += _waits(statuses)
             if any(status in ("held", "missing") for status, _ in statuses):
                 self.outcome.right_held_at_the_end[one.name] = f"{one.name} {statuses}"
         self.outcome.wrong_numbers_at_the_end = sum(
@@ -372,6 +380,10 @@ class Year:
                 ).fetchall()
                 unusual = self.story.patients[operation.patient].unusual
                 self.outcome.rows_lost[name] = f"{self.story.patients[operation.patient].number} {unusual} {row}"
+
+
+def _waits(statuses: Sequence[tuple[str, str]]) -> bool:
+    return any(status == "preliminary" and "count-awaits-next" in notes for status, notes in statuses)
 
 
 def _name(text: object) -> str:

@@ -184,3 +184,38 @@ def test_flags_of_whole_cells_are_compared_with_limits_that_part_thousands() -> 
     assert count(*few)["status"] == "final"
     slipped = [row.replace("|251.000|", "|25.100|") + "|N" for row in BRAZIL]
     assert count(*slipped)["status"] == "held"
+
+
+def flagged(*pair: str, more: tuple[str, ...] = ()) -> str:
+    """Status of percentages alone: neutrophils and lymphocytes as ``value flag``, with the usual ranges of adults."""
+    told = [
+        f"{name}|{value}|%|{limits}|{flag}"
+        for name, limits, (value, flag) in zip(
+            ("770-8^N^LN", "736-9^L^LN"), ("40-75", "20-45"), (one.split() for one in pair), strict=True
+        )
+    ]
+    return str(count(WBC, *told, PLT, *more)["status"])
+
+
+@pytest.mark.parametrize(
+    ("pair", "status"),
+    [
+        (("35 N", "55 N"), "held"),  # 55 and 35 that stand in each other's row, whose flags did not move
+        (("22 N", "68 N"), "held"),
+        (("18 H", "78 L"), "held"),  # 78 high, 18 low
+        (("18 L", "78 H"), "final"),  # lymphocytosis, flagged so: nothing in the message tells
+        (("35 L", "55 H"), "final"),
+        (("39 N", "46 N"), "final"),  # at the limit of both ranges, rounded
+        (("35 L", "55 N"), "final"),  # one flag alone may follow another limit
+        (("55 N", "35 N"), "final"),
+    ],
+)
+def test_flags_of_each_others_values_tell_that_neutrophils_and_lymphocytes_are_exchanged(
+    pair: tuple[str, str], status: str
+) -> None:
+    assert flagged(*pair) == status
+
+
+def test_flags_that_contradict_other_values_as_well_tell_nothing() -> None:
+    """Of a system that writes N beside everything."""
+    assert flagged("35 N", "55 N", more=("5905-5^M^LN|20|%|3-10|N",)) == "final"

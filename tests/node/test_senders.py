@@ -120,6 +120,29 @@ def test_what_another_count_of_the_patient_says_again_is_used_while_the_sender_m
     assert rows(again) == rows(db)
 
 
+def test_more_lymphocytes_than_neutrophils_wait_for_the_senders_next_count(tmp_path: Path) -> None:
+    """4.2 to 6.0: 0.7, which 1 % of people have, or the first count of a sender whose rows are exchanged."""
+    first = cbc(900, lymphocytes=6.0, day=11)
+    db = world(tmp_path / "now", [*usual(40), first])
+
+    def state(db: Database) -> list[tuple[str, str]]:
+        return db.execute("SELECT status, reason_codes FROM blood_counts WHERE status <> 'final'").fetchall()
+
+    assert state(db) == [("preliminary", '["count-awaits-next"]')]
+    assert problems(db) == []
+    next_one = cbc(901, lymphocytes=1.8, day=12)
+    settle(db, [next_one])
+    assert state(db) == []
+    assert rows(world(tmp_path / "again", [next_one, first, *usual(40)])) == rows(db)
+    ahead = cbc(902, lymphocytes=1.8, day=11).replace(b"|||20260411100000\r", b"|||20991231\r")
+    assert state(world(tmp_path / "ahead", [*usual(40), first, ahead])) == [("preliminary", '["count-awaits-next"]')], (
+        "what is said to be of 2099 is no later count"
+    )
+    exchanged = [cbc(n, lymphocytes=8.0, day=11) for n in range(901, 905)]
+    told = world(tmp_path / "exchanged", [*usual(40), first, *exchanged])
+    assert [(status, json.loads(codes)) for status, codes in state(told)] == [("held", ["sender-exchanged"])] * 5
+
+
 def rows(db: Database) -> list[tuple[object, ...]]:
     return db.execute("SELECT patient, specimen, status, notes, nlr, plr FROM blood_counts ORDER BY 1, 2").fetchall()
 

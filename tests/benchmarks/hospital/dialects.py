@@ -35,6 +35,8 @@ class Row:
     flag: str | None = None
     text: str | None = None
     status: str | None = None
+    measured: float = 0.0
+    """What the analyser counted, from which it makes the plateletcrit, whatever the row says in the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ class Laboratory:
     percentages: bool = True
     absolutes: bool = True
     extra: Sequence[str] = ()
-    """Rows that say nothing of the count."""
+    """Rows beside the count; ``{mpv}`` and ``{pct}`` are volume and share of its platelets."""
     slips: Sequence[str] = ()
     """Wrong units that its tables have."""
     number_of: Callable[[float, str, bool], str] = field(default=lambda value, cell, percent: f"{value:.4g}")
@@ -83,7 +85,9 @@ class Laboratory:
         """The results of a count."""
         total = blood.leukocytes
         cells = CELLS if self.absolutes else ("leukocytes", "platelets")
-        found = [Row(cell=cell, percent=False, value=getattr(blood, cell)) for cell in cells]
+        found = [
+            Row(cell=cell, percent=False, value=getattr(blood, cell), measured=getattr(blood, cell)) for cell in cells
+        ]
         if self.percentages:
             found += [Row(cell=cell, percent=True, value=100 * getattr(blood, cell) / total) for cell in PERCENTAGES]
         return found
@@ -103,7 +107,11 @@ class Laboratory:
             lines.append(self._obx(place, row, count.status))
             if row.cell == "platelets" and not row.percent:
                 lines += [f"NTE|{n}|L|{text}" for n, text in enumerate(count.remarks, start=1)]
-        lines += [f"OBX|{90 + n}|NM|{text}|||||{count.status}" for n, text in enumerate(self.extra)]
+        platelets = next(row.measured for row in count.rows if row.cell == "platelets")
+        volume = min(max(10.0 * (250 / platelets) ** 0.1, 7.0), 13.0)
+        shown = {"mpv": f"{volume:.1f}", "pct": f"{platelets * volume / 10_000:.2f}"}
+        extra = [text.format(**shown) for text in self.extra]
+        lines += [f"OBX|{90 + n}|NM|{text}|||||{count.status}" for n, text in enumerate(extra)]
         if self.version >= "2.5":
             condition = f"|||||||{count.condition}" if count.condition else ""
             lines.append(f"SPM|1|{order}||BLD^Blood^HL70487|||||||||||||{taken}{condition}")
@@ -166,7 +174,7 @@ LABORATORIES = {
         | _names("{}^LN", PERCENT_NAMES, (
             "770-8^Neutrophile", "736-9^Lymphozyten", "5905-5^Monozyten", "713-8^Eosinophile", "706-2^Basophile")),
         number_of=_point, slips=("/nL", "T/L", "/uL", "10*6/L"),
-        extra=("718-7^Hämoglobin^LN||13.8|g/dL", "32623-1^MPV^LN||10.1|fL", "PCT^Plättchenkrit^L||0.25|%"),
+        extra=("718-7^Hämoglobin^LN||13.8|g/dL", "32623-1^MPV^LN||{mpv}|fL", "PCT^Plättchenkrit^L||{pct}|%"),
     ),
     "US": Laboratory(
         country="US", sender="BEAKER|US", version="2.3", charset="", codec="ascii",
@@ -190,7 +198,7 @@ LABORATORIES = {
             "NEU%^中性粒细胞百分比", "LYM%^淋巴细胞百分比", "MON%^单核细胞百分比", "EOS%^嗜酸性粒细胞百分比",
             "BAS%^嗜碱性粒细胞百分比")),
         number_of=_point, slips=("/uL", "10^12/L", "10^6/L"),
-        extra=("PCT^血小板比积^L||0.25|%", "P-LCR^大型血小板比率^L||28.1|%", "HIS^WBC Histogram. Total^99MRC||121|"),
+        extra=("PCT^血小板比积^L||{pct}|%", "P-LCR^大型血小板比率^L||28.1|%", "HIS^WBC Histogram. Total^99MRC||121|"),
     ),
     "BR": Laboratory(
         country="BR", sender="LABHOSP|BR", version="2.3.1", charset="8859/1", codec="latin-1",

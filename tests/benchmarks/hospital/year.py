@@ -349,11 +349,13 @@ class _Course:
         for row in sent.rows:
             if row.cell == "platelets":
                 row.value *= self.random.uniform(0.15, 0.7)
+                row.measured = row.value
         self._unfit(replace(sent, remarks=[CLUMPED[self.patient.country]]), known, "clumped platelets")
 
     def _spoilt_tube(self, sent: Count, known: Specimen, blood: Blood) -> None:
         for row in sent.rows:
             row.value *= self.random.uniform(0.4, 0.9) if row.cell in ("platelets", "lymphocytes") else 1
+            row.measured = row.value
         by_code = self.laboratory.version >= "2.5" and self.random.random() < 0.5
         self._unfit(
             replace(sent, condition="CLOT^Clotted^HL70493")

@@ -54,6 +54,9 @@ from here on, which 0.5 % of people are below (Fest)."""
 MOST_REVERSED = 0.02
 """Share of a sender's patients who may have such ratios: 0.3 % of people have. One of several analysers that exchanges
 its rows makes more."""
+FEW_REVERSED = 2
+"""Patients who may have them whatever the share is: of 60, two have by chance at one sender of seventy, three at one of a
+thousand."""
 REVERSED_NLR = 0.75
 """Fewer than 2.5 % of people over 45 have an NLR below 0.83 (Fest); exchanged, most have one below this."""
 NLR_LIMIT_SD = 3.0
@@ -259,7 +262,7 @@ def are_few_reversed(counts: Iterable[tuple[str, Judged]], norm: Norm) -> bool:
         Its norm, with the spells.
     """
     odd = {person for person, one in counts if _perhaps_exchanged(one, norm) and not _in_spell(one, norm)}
-    return len(odd) <= max(1.0, MOST_REVERSED * norm.persons)
+    return len(odd) <= max(FEW_REVERSED, MOST_REVERSED * norm.persons)
 
 
 def _in_spell(count: Judged, norm: Norm) -> bool:

@@ -315,6 +315,9 @@ def test_a_sender_of_whom_more_patients_than_in_health_look_exchanged_is_not_bel
     norm = replace(NO_COUNTS, persons=100)
     assert not are_few_reversed([*usual, *odd], norm)
     assert are_few_reversed([*usual, *odd[:2]], norm)
+    small = replace(NO_COUNTS, persons=60)
+    assert are_few_reversed([*usual[:58], *odd[:2]], small)
+    assert not are_few_reversed([*usual[:57], *odd[:3]], small)
     spell = replace(norm, exchanged=((DAY, DAY),))
     assert are_few_reversed([*usual, *odd], spell), "what is held as a spell is no sign of another analyser"
     assert unlike_sender(reversed_count(1.8, 4.0), replace(norm, few_reversed=False)) is not None

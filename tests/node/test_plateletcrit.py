@@ -81,6 +81,7 @@ def test_platelets_that_it_does_not_are_held(value: str, crit: str, expected: st
     [
         ("250", "PCT^PCT^L|2.5|%"),  # mL/L, said to be %
         ("250", "PCT^PCT^L|0.025|%"),
+        ("550", "PCT^PCT^L|0.10|%"),  # both usual: nobody knows which is right, and the ratio is none that is rare
         ("60", "PCT^PCT^L|0.12|%"),  # 20 fL: strange, and no slip
         ("250", "PCT^PCT^L|<0.01|%"),
     ],
@@ -91,9 +92,10 @@ def test_a_plateletcrit_that_is_itself_odd_holds_nothing(value: str, crit: str) 
 
 
 def test_a_plateletcrit_does_not_explain_lymphocytes_that_nothing_confirms() -> None:
-    """Platelets are so, and the PLR is far off for the lymphocytes: 250 / 0.25 = 1,000."""
-    rows = (WBC, NEU, "731-0^L^LN|0.25|10*9/L", "777-3^P^LN|250|10*9/L", "PCT^PCT^L|0.25|%")
-    assert verdict(*rows) in ("lymphocytes below", "plr above")
+    """450 / 0.5 = 900: for the lymphocytes, which a second measurement (leukocytes × 7.1 %) confirms or nothing does."""
+    rows = (WBC, NEU, "731-0^L^LN|0.5|10*9/L", "777-3^P^LN|450|10*9/L", "PCT^PCT^L|0.43|%")
+    assert verdict(*rows) == "plr above"
+    assert verdict(*rows, "736-9^L^LN|7.1|%") == "used"
 
 
 def test_two_plateletcrits_say_nothing() -> None:

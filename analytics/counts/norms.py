@@ -55,8 +55,8 @@ MOST_REVERSED = 0.02
 """Share of a sender's patients who may have such ratios: 0.3 % of people have. One of several analysers that exchanges
 its rows makes more."""
 FEW_REVERSED = 2
-"""Patients who may have them whatever the share is: of 60, two have by chance at one sender of seventy, three at one of a
-thousand."""
+"""Patients who may have them whatever the share is: of 60, two have by chance at one sender of seventy, three at one of
+a thousand."""
 REVERSED_NLR = 0.75
 """Fewer than 2.5 % of people over 45 have an NLR below 0.83 (Fest); exchanged, most have one below this."""
 NLR_LIMIT_SD = 3.0

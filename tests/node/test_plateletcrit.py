@@ -92,7 +92,7 @@ def test_a_plateletcrit_that_is_itself_odd_holds_nothing(value: str, crit: str) 
 
 
 def test_a_plateletcrit_does_not_explain_lymphocytes_that_nothing_confirms() -> None:
-    """450 / 0.5 = 900: for the lymphocytes, which a second measurement (leukocytes × 7.1 %) confirms or nothing does."""
+    """450 / 0.5 = 900: for the lymphocytes, which leukocytes × 7.1 % confirm or nothing does."""
     rows = (WBC, NEU, "731-0^L^LN|0.5|10*9/L", "777-3^P^LN|450|10*9/L", "PCT^PCT^L|0.43|%")
     assert verdict(*rows) == "plr above"
     assert verdict(*rows, "736-9^L^LN|7.1|%") == "used"

@@ -15,7 +15,8 @@ from node.crowding import gives_way, longest_silent
 from node.dicom import dimse
 from node.dicom.association import Association
 from node.dicom.commitment import Report, RequestSink, heard_now, report_now
-from node.dicom.intake import Intake, Peer, Sink
+from node.dicom.cut_off import CutOff
+from node.dicom.intake import MAX_NAME_CHARS, Intake, Peer, Sink
 from node.dicom.kept import EventSink
 from node.dicom.recorder import Recorder
 from node.dicom.refusals import NO_ASSOCIATION, REJECTED, TOO_MANY, Refusals
@@ -250,6 +251,17 @@ class Acceptor:
     def ended(self, peer: Peer, refused: tuple[RefusedContext, ...], *, aborted: bool) -> None:
         """An association with these refused contexts has ended, in order or by the sender's abort."""
         self._refusals.ended(Sender(address=peer.address, calling_ae=peer.calling_ae), refused, aborted=aborted)
+
+    def cut_off(self, peer: Peer, request: dimse.Command) -> None:
+        """Of the object of a C-STORE no more will come."""
+        log.warning("an object came in part only", peer=peer.address, calling_ae=peer.calling_ae)
+        self._refusals.cut_off(
+            CutOff(
+                sender=Sender(address=peer.address, calling_ae=peer.calling_ae),
+                sop_class_uid=request.text(dimse.AFFECTED_CLASS)[:MAX_NAME_CHARS],
+                sop_instance_uid=request.text(dimse.AFFECTED_INSTANCE)[:MAX_NAME_CHARS],
+            )
+        )
 
     def _turn_away(self, address: str, *, code: str, reason: str) -> None:
         log.warning("connection refused", peer=address, reason=reason)

@@ -84,6 +84,9 @@ class Services(Protocol):
     def ended(self, peer: Peer, refused: tuple[RefusedContext, ...], *, aborted: bool) -> None:
         """An association with these refused contexts has ended, in order or by the sender's abort."""
 
+    def cut_off(self, peer: Peer, request: dimse.Command) -> None:
+        """Of the object of a C-STORE no more will come."""
+
 
 @dataclass
 class _Message:
@@ -209,8 +212,7 @@ class Association:
             outcome = f"cut, {error}"
             self._ended(aborted=True)
         finally:
-            if self._message is not None and self._message.sink is not None:
-                self._message.sink.discard()
+            self._discard()
         log.info(
             "association ended",
             **who,
@@ -219,6 +221,15 @@ class Association:
             refused=self._refused,
             seconds=round(monotonic() - began, 1),
         )
+
+    def _discard(self) -> None:
+        """Leave nothing of a message that did not come to its end; an object among them is missed until it comes."""
+        message = self._message
+        if message is None or message.sink is None:
+            return
+        message.sink.discard()
+        if message.command is not None and message.command.field == dimse.C_STORE_RQ:
+            self._services.cut_off(self._peer, message.command)
 
     def _broken_off(self, why: str) -> None:
         """Count an association that this node ends: what the sender still had for it does not arrive."""

@@ -17,6 +17,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 from node.clock import now
+from node.dicom.cut_off import CutOff, list_cut_off, store_cut_off
 from node.dicom.recorder import Recorder
 from node.dicom.refused_contexts import (
     ContextCount,
@@ -28,7 +29,7 @@ from node.dicom.refused_contexts import (
 )
 from node.errors import StoreError
 from node.store.database import writing
-from node.store.refusals import Count, Refusal, add_counts, gather, settle, store_counts
+from node.store.refusals import MAX_PENDING, Count, Refusal, add_counts, gather, settle, store_counts
 
 PAUSE_S = 1.0
 """Pause between two times of writing."""
@@ -58,13 +59,19 @@ class _Gathered:
     contexts: dict[RefusedContext, ContextCount] = field(default_factory=dict)
     taken: dict[tuple[Sender, str], datetime] = field(default_factory=dict)
     ended: dict[Sender, datetime] = field(default_factory=dict)
+    cut_off: dict[CutOff, Count] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.counts or self.let_in or self.contexts or self.taken or self.ended)
+        return bool(self.counts or self.let_in or self.contexts or self.taken or self.ended or self.cut_off)
 
     def add(self, later: "_Gathered") -> None:
         """What was gathered after it."""
         add_counts(self.counts, later.counts)
+        for one, count in later.cut_off.items():
+            known = self.cut_off.setdefault(one, count)
+            if known is not count:
+                known.times += count.times
+                known.last_at = count.last_at
         for context, number in later.contexts.items():
             before = self.contexts.setdefault(context, number)
             if before is not number:
@@ -132,6 +139,17 @@ class Refusals:
                 self._gathered.ended[sender] = moment
         self._news.set()
 
+    def cut_off(self, one: CutOff) -> None:
+        """Count an object that came in part only."""
+        moment = now()
+        with self._lock:
+            known = self._gathered.cut_off
+            if one in known or len(known) < MAX_PENDING:
+                count = known.setdefault(one, Count(times=0, first_at=moment, last_at=moment))
+                count.times += 1
+                count.last_at = moment
+        self._news.set()
+
     def _count(self, refused: RefusedContext, *, times: int, aborted: int, moment: datetime) -> None:
         contexts = self._gathered.contexts
         if refused in contexts or len(contexts) < MAX_PENDING_CONTEXTS:
@@ -174,18 +192,21 @@ def _store_all(db: Database, gathered: _Gathered, *, at: datetime) -> None:
     store_contexts(db, gathered.contexts, at=at)
     settle_contexts(db, gathered.taken, gathered.ended)
     store_counts(db, gathered.counts, at=at)
+    store_cut_off(db, gathered.cut_off, at=at)
     for (address, calling_ae), moment in gathered.let_in.items():
         settle(db, SETTLED_BY_ENTRY, address=address, calling_ae=calling_ae, at=moment)
 
 
 def list_refusals(db: Database) -> list[dict[str, object]]:
-    """All that is kept, the latest first; ``settled_at``: since then the same peer was let in, or the class taken."""
+    """All that is kept, the latest first; ``settled_at``: since then the same peer was let in, the class was taken, or
+    the object came whole."""
     found = [
         *db.query(
             "SELECT peer_address, calling_ae, called_ae, code, reason, times, first_at, last_at, settled_at "
             "FROM state_refusal ORDER BY last_at DESC, peer_address, calling_ae"
         ),
         *list_contexts(db),
+        *list_cut_off(db),
     ]
     return sorted(found, key=lambda row: str(row["last_at"]), reverse=True)
 
@@ -194,4 +215,5 @@ def forget_refusals(db: Database) -> int:
     """Begin to count anew; returns how many rows there were."""
     with writing(db):
         gone = db.execute("DELETE FROM state_refusal RETURNING 1").fetchall()
+        gone += db.execute("DELETE FROM state_cut_off RETURNING 1").fetchall()
         return len(gone) + len(db.execute("DELETE FROM state_refused_context RETURNING 1").fetchall())

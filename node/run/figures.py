@@ -141,7 +141,8 @@ FIGURES = (
     Figure(
         name="refusals",
         help="Connections and objects that were refused within a month, by kind",
-        sql="SELECT code, sum(times) FROM state_refusal GROUP BY code",
+        sql="SELECT code, sum(times) FROM state_refusal GROUP BY code "
+        "UNION ALL SELECT 'object-cut-off', times FROM (SELECT sum(times) AS times FROM state_cut_off) WHERE times > 0",
         labels=("code",),
     ),
     Figure(

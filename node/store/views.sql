@@ -391,6 +391,14 @@ FROM (SELECT *, row_number() OVER (PARTITION BY peer_address, calling_ae ORDER B
       FROM state_refused_context WHERE problem = 1 AND settled_at IS NULL ORDER BY nearness)
 GROUP BY peer_address, calling_ae
 UNION ALL
+SELECT 'receive', 'peer ' || c.peer_address, 'object-cut-off',
+       json_array(json_object('code', 'object-cut-off', 'values', json_object(
+           'calling', c.calling_ae, 'objects', count(*), 'last', replace(substr(max(c.last_at), 1, 19), 'T', ' ')))), NULL, NULL
+FROM state_cut_off AS c
+WHERE NOT EXISTS (SELECT 1 FROM fact_object AS o JOIN fact_object_receipt AS r USING (object_id)
+                  WHERE o.sop_instance_uid = c.sop_instance_uid AND r.receipt_id > c.after_receipt)
+GROUP BY c.peer_address, c.calling_ae
+UNION ALL
 SELECT DISTINCT 'index', 'study ' || s.study_instance_uid, 'unidentified',
        json_array(json_object('code',
            iif(EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.study_instance_uid = s.study_instance_uid

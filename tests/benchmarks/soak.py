@@ -69,7 +69,7 @@ CAUSES = {
     },
     "clock": {"clock-ahead"},
     "full": {"not-stored"},
-    "cut": {"no-association", "broken-off"},
+    "cut": {"no-association", "broken-off", "object-cut-off"},
 }  # fmt: skip
 """Codes in ``problems`` by what brings them about."""
 

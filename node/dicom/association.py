@@ -15,7 +15,7 @@ import structlog
 
 from node.dicom import dimse, upper_layer
 from node.dicom.commitment import WELL_KNOWN_INSTANCE, Report, encoded
-from node.dicom.contexts import STORAGE_COMMITMENT, VERIFICATION, transfer_syntaxes
+from node.dicom.contexts import STORAGE_COMMITMENT, VERIFICATION, in_private_alone, transfer_syntaxes
 from node.dicom.intake import Answer, Peer, Sink
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.dicom.refusals import BROKEN_OFF, NO_ASSOCIATION, NOT_STORED, NOTHING_TAKEN, REJECTED, TOO_MANY
@@ -241,11 +241,7 @@ class Association:
 
     def _converse(self, request: AssociationRequest) -> str:
         """Answer the request and then every message; returns how it ended."""
-        accept = self._settings.accept
-        self._contexts, items = upper_layer.negotiate(
-            request.proposals,
-            lambda one: transfer_syntaxes(one.abstract_syntax, accept=accept, proposed=one.transfer_syntaxes),
-        )
+        self._contexts, items = upper_layer.negotiate(request.proposals, self._taken_of(request))
         self._refused_contexts = self._services.negotiated(self._peer, request.proposals, self._contexts)
         if self._contexts:
             self._services.let_in(self._peer)
@@ -274,6 +270,16 @@ class Association:
                 return ABORTED
             else:
                 raise ProtocolError(f"a PDU of type {kind} in the middle of an association")
+
+    def _taken_of(self, request: AssociationRequest) -> Callable[[Proposal], tuple[str, ...]]:
+        """Says of each proposal which transfer syntaxes are taken."""
+        private = in_private_alone((one.abstract_syntax, one.transfer_syntaxes) for one in request.proposals)
+        return lambda one: transfer_syntaxes(
+            one.abstract_syntax,
+            accept=self._settings.accept,
+            proposed=one.transfer_syntaxes,
+            private=one.abstract_syntax in private,
+        )
 
     def _next(self) -> tuple[int, int]:
         """Kind and length of the next PDU."""

@@ -4,7 +4,7 @@ A study brings more than the MR images that are measured; what is not measured i
 study does not fail at the sender: many end with the first object that is not taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from analytics.vbq.header import MR_IMAGES
 from node.dicom.part10 import UID_TEXT
@@ -119,7 +119,23 @@ def uid_name(text: str) -> str:
     return NEWER_NAMES.get(text) or UID(text).name
 
 
-def transfer_syntaxes(sop_class_uid: str, *, accept: Accept, proposed: Sequence[str] = ()) -> tuple[str, ...]:
+def in_private_alone(proposals: Iterable[tuple[str, Sequence[str]]]) -> frozenset[str]:
+    """SOP classes that are proposed in no transfer syntax of the standard: they come so, or not at all.
+
+    Parameters
+    ----------
+    proposals
+        SOP class and transfer syntaxes of each presentation context.
+    """
+    offered: dict[str, list[str]] = {}
+    for sop_class_uid, syntaxes in proposals:
+        offered.setdefault(sop_class_uid, []).extend(syntaxes)
+    return frozenset(uid for uid, syntaxes in offered.items() if all(map(is_private_syntax, syntaxes)))
+
+
+def transfer_syntaxes(
+    sop_class_uid: str, *, accept: Accept, proposed: Sequence[str] = (), private: bool = False
+) -> tuple[str, ...]:
     """The transfer syntaxes taken of a SOP class, the preferred one first; none when the class is not taken.
 
     Parameters
@@ -130,10 +146,14 @@ def transfer_syntaxes(sop_class_uid: str, *, accept: Accept, proposed: Sequence[
     proposed
         Those that the other side proposes. With ``"all"`` one of the standard that is newer than this software, or of
         which it decodes nothing, is taken after the others: what cannot be decoded is kept all the same.
+    private
+        Whether private ones are taken, too. Not where the class is proposed in others as well: the sender would make
+        the image legible for who takes those alone.
     """
     if accept == "all" and _is_storage(sop_class_uid):
         known = UNCOMPRESSED + LOSSLESS + LOSSY
-        return known + tuple(name for name in proposed if name not in known and _stores(name))
+        others = (name for name in proposed if name not in known)
+        return known + tuple(name for name in others if _stores(name) or (private and is_private_syntax(name)))
     if sop_class_uid in MR_IMAGES:
         return UNCOMPRESSED + LOSSLESS
     if sop_class_uid in (VERIFICATION, STORAGE_COMMITMENT):
@@ -150,6 +170,11 @@ def _is_storage(sop_class_uid: str) -> bool:
     if sop_class_uid.startswith(_STANDARD):
         return sop_class_uid.startswith(_STANDARD_STORAGE) or sop_class_uid in STORAGE_ELSEWHERE
     return UID_TEXT.fullmatch(sop_class_uid) is not None
+
+
+def is_private_syntax(transfer_syntax_uid: str) -> bool:
+    """Of a manufacturer: nothing says how a data set is written in it."""
+    return not transfer_syntax_uid.startswith(_STANDARD) and UID_TEXT.fullmatch(transfer_syntax_uid) is not None
 
 
 def _stores(transfer_syntax_uid: str) -> bool:

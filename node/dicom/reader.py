@@ -29,13 +29,13 @@ from analytics.reasons import Reason
 from analytics.vbq.header import ImageHeader
 from node.dicom.codestreams import coded_with_loss
 from node.dicom.content import content_faults
-from node.dicom.contexts import LOSSLESS, LOSSY
+from node.dicom.contexts import LOSSLESS, LOSSY, is_private_syntax
 from node.dicom.contrast import OfContrast, of_contrast
 from node.dicom.elements import Elements, clean, items_of, sequence_of, text_of, texts_of, value_of
 from node.dicom.frames import PER_FRAME, SHARED, Frame, frames_of
 from node.dicom.header import MAX_FRAMES, Header, Slice
 from node.dicom.native_pixels import made_native
-from node.dicom.part10 import require_bounded
+from node.dicom.part10 import read_identity, require_bounded
 from node.dicom.rejection import Rejection, rejection_of
 from node.dicom.twice import MOST, UpToPixels, first_of
 from node.errors import DicomReadError
@@ -77,9 +77,16 @@ def read_header(path: Path) -> Header:
         There is no such file.
     """
     noted = UpToPixels()
-    dataset = _read(path, stop_when=noted)
+    try:
+        dataset = _read(path, stop_when=noted)
+        with _quiet():
+            header = _header(dataset, path)
+    except DicomReadError as error:
+        syntax = _syntax(path)
+        if not is_private_syntax(syntax):
+            raise
+        raise DicomReadError(Reason("syntax-not-read", {"syntax": syntax})) from error
     with _quiet():
-        header = _header(dataset, path)
         if noted.repeated and not _means_one_thing(dataset, path, header, noted.repeated):
             names = [keyword_for_tag(tag) or str(tag) for tag in sorted(noted.repeated)]
             raise DicomReadError(Reason("elements-twice", {"elements": tuple(names[:MOST])}))
@@ -352,6 +359,14 @@ def _read(path: Path, *, stop_when: UpToPixels | None = None) -> Dataset:
                 return read_partial(file, stop_when=stop_when)
         except InvalidDicomError as error:
             raise DicomReadError(Reason("not-part-10")) from error
+
+
+def _syntax(path: Path) -> str:
+    """The transfer syntax by File Meta Information; empty where that cannot be read."""
+    try:
+        return read_identity(path).transfer_syntax_uid
+    except DicomReadError:
+        return ""
 
 
 def _quiet() -> warnings.catch_warnings:

@@ -5,22 +5,27 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import (
     JPEG2000,
     BasicTextSRStorage,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEGLSNearLossless,
     MRImageStorage,
     SegmentationStorage,
     generate_uid,
 )
 from pynetdicom import AE
+from pynetdicom.presentation import build_context
 
 from node.clock import now
 from node.dicom import refusals
 from node.dicom.reader import read_slices
 from node.dicom.refusals import list_refusals
 from node.dicom.stack import read_stacks
+from node.errors import DicomReadError
 from node.measure.study import study_images
 from node.steps.index import catalogue_studies, index_objects
 from node.store.archive import Archive
@@ -157,4 +162,58 @@ def test_who_offers_the_same_class_in_several_ways_is_no_problem(tmp_path: Path)
         entity.associate("127.0.0.1", settings.dicom.port).release()
         assert eventually(lambda: rows(settings, REFUSED) != [])
     assert [row[1:5] for row in rows(settings, REFUSED)] == [(JPEG_2000_MR, 1, 0, 0)]
+    assert rows(settings, SHOWN) == []
+
+
+GE = "1.2.840.113619.5.2"
+"""Private transfer syntax of GE: implicit, with pixels in big endian."""
+
+
+def implicit(image: Dataset, *, little_endian: bool) -> bytes:
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = little_endian, True
+    write_dataset(buffer, image)
+    return buffer.getvalue()
+
+
+def test_what_is_offered_in_a_private_transfer_syntax_alone_is_kept_and_never_measured(tmp_path: Path):
+    settings = settings_for(tmp_path / "data")
+    legible, illegible = (implicit(mr_image(), little_endian=one) for one in (True, False))
+    with receiver(settings), raw_association(settings.dicom.port, syntax=GE) as sender:
+        assert sender.store(legible, uid=str(mr_image().SOPInstanceUID)) == 0
+        assert sender.store(illegible, uid="1.2.826.0.1.3680043.8.498.5") == 0
+    assert rows(settings, "SELECT DISTINCT transfer_syntax_uid FROM fact_object") == [(GE,)]
+    db, archive = open_database(settings.storage.folder), Archive(settings.storage.folder)
+    index_objects(db, archive)
+    first, second = db.execute("SELECT sha256 FROM fact_object ORDER BY object_id").fetchall()
+    # Both are there byte for byte, and what DCMTK and pydicom make of the first is a matter of its header alone.
+    assert archive.path(first[0]).read_bytes().endswith(legible)
+    assert archive.path(second[0]).read_bytes().endswith(illegible)
+    with pytest.raises(DicomReadError, match=f"the pixels are in {GE}, which nothing here decodes"):
+        read_slices(archive.path(first[0]), [None])
+    assert db.execute("SELECT source, code, detail FROM problems WHERE step = 'index'").fetchall() == [
+        (
+            f"object {second[0][:12]}",
+            "unreadable",
+            f"nothing says how it is written: its transfer syntax {GE} is a manufacturer's own",
+        )
+    ]
+    db.close()
+
+
+@pytest.mark.parametrize("accept", ["all", "study"])
+def test_a_private_transfer_syntax_beside_others_is_not_taken_and_no_problem(tmp_path: Path, accept: str):
+    """Its sender would send what nobody here can read, where it may write the image otherwise."""
+    settings = settings_for(tmp_path / "data", accept=accept)
+    with receiver(settings):
+        for offered, taken in (
+            ([[GE], [ExplicitVRLittleEndian]], ExplicitVRLittleEndian),
+            ([[GE, ImplicitVRLittleEndian]], ImplicitVRLittleEndian),
+        ):
+            entity = AE(ae_title="PACS")
+            entity.requested_contexts = [build_context(MRImageStorage, syntaxes) for syntaxes in offered]
+            one = entity.associate("127.0.0.1", settings.dicom.port)
+            assert [context.transfer_syntax for context in one.accepted_contexts] == [[taken]]
+            one.release()
+        assert eventually(lambda: rows(settings, REFUSED) != [])
     assert rows(settings, SHOWN) == []

@@ -1,6 +1,6 @@
 """The automatic measurement: what goes in, and what comes out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,10 @@ class SagittalImage:
     orientation: tuple[float, float, float, float, float, float]
 
 
+T2At = Callable[[SagittalImage], SagittalImage | None]
+"""The slice of a T2 of the same examination in the place of a T1 slice; ``None``: there is none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Beside:
     """What stands beside the score and is not validated here (:mod:`analytics.vbq.beside`); ratios without unit.
@@ -49,6 +53,14 @@ class Beside:
     s1: RoiSignal | None
     s1_vbq: float | None
     ebq: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FluidOnT2:
+    """Share of the circle of fluid that is fluid by a T2, 0 to 1: moved by a pixel to the worst and the best side."""
+
+    worst: float
+    best: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +84,8 @@ class AutomaticMeasurement:
         By name (``L1`` … ``L5``, ``S1``, ``canal``): (n, 2) row and column of a closed outline in native pixels.
     beside
         What stands beside the score; ``None`` without one.
+    fluid_on_t2
+        What the T2 of the same examination says of the circle of fluid; ``None`` without one that shows the same.
     """
 
     status: MeasurementStatus
@@ -82,3 +96,4 @@ class AutomaticMeasurement:
     levels_confidence: float | None
     outlines: Mapping[str, NDArray[np.float64]]
     beside: Beside | None = None
+    fluid_on_t2: FluidOnT2 | None = None

@@ -63,3 +63,5 @@ class ImageHeader:
     """Lossy Image Compression Ratio, the product of all that are given; ``None`` where it is not said."""
     burned_in: str | None = None
     """Burned In Annotation."""
+    frame_of_reference_uid: str | None = None
+    """Series of one have their places in the same coordinates."""

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from analytics.reasons import Reason
 from analytics.records import CSF, LEVELS, MeasurementStatus, VbqScore
 from analytics.vbq import appearance, csf, disease, fractures, networks, quality, uncertainty
-from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.automatic import AutomaticMeasurement, FluidOnT2, SagittalImage, T2At
 from analytics.vbq.beside import beside_the_score
 from analytics.vbq.bodies import BodyCircle, body_circles
 from analytics.vbq.csf import FluidCircle
+from analytics.vbq.fluid_t2 import NO_FLUID, PURE_ON_T2, fluid_on_t2
 from analytics.vbq.grid import MAX_EXTENT_MM, MIN_EXTENT_MM, Grid, native_circle, normalised, resampled, to_grid
 from analytics.vbq.levels import LEVEL_INDEX, SURE, Levels, name_levels, up_of
 from analytics.vbq.morphology import dilated
@@ -56,6 +57,8 @@ DULL = 0.1
 """Spread of the signals of a slice over the usual one of its stack; 0.5 and more at either end of five real stacks."""
 FOCAL_CIRCLE = 0.10
 """Largest share of a circle that may be focal; above it a person must look."""
+SETTLED_BY_T2 = frozenset({"fluid-like-roots", "fluid-or-dark-layer"})
+"""Codes of doubts that a T2 lifts where it shows fluid in the circle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,9 @@ class Scored:
     fluid: FluidCircle
 
 
-def measure_stack(images: Sequence[SagittalImage], *, t1_stated: bool = True) -> AutomaticMeasurement:
+def measure_stack(
+    images: Sequence[SagittalImage], *, t1_stated: bool = True, t2_at: T2At | None = None
+) -> AutomaticMeasurement:
     """Measure VBQ on the mid-sagittal slice of a stack.
 
     Parameters
@@ -88,6 +93,8 @@ def measure_stack(images: Sequence[SagittalImage], *, t1_stated: bool = True) ->
         Sagittal slices of one stack, in any order; one slice is enough.
     t1_stated
         The headers say that this is T1 without fat saturation and contrast. Otherwise the image has to show it.
+    t2_at
+        Asked once, for the slice that is measured. Without one nothing is other than on T1 alone.
 
     Returns
     -------
@@ -111,7 +118,8 @@ def measure_stack(images: Sequence[SagittalImage], *, t1_stated: bool = True) ->
     if against := appearance.not_t1(best.grid, best.spine, scored.score):
         return _rejected(against, best)
     neighbours = [other for other in seen if other is not best and _next_to(best, other, usable)]
-    found = _judged(best, scored, neighbours, t1_stated=t1_stated)
+    on_t2 = _on_t2(best, scored, t2_at(best.image) if t2_at else None)
+    found = _judged(best, scored, neighbours, t1_stated=t1_stated, on_t2=on_t2)
     if repeated := _repeated([image for index, image in usable.items() if index not in dull]):
         found = _doubted(found, Reason("slices-repeated", {"slices": repeated}))
     blank = len(dull) + sum(_unusable(image) == Reason("image-empty") for image in images)
@@ -227,26 +235,56 @@ def _score(seen: SeenSlice) -> Scored:
 
 def _fluid(seen: SeenSlice) -> tuple[FluidCircle, Grid]:
     grid = to_grid(seen.image, csf.FLUID_MM)
-    body = seen.spine.bodies[LEVEL_INDEX["L3"]]
-    centre = grid.from_native(seen.grid.to_native(np.array([body.centre])))[0]
-    only_the_canal = np.where(dilated(seen.spine.canal, 2), seen.probability[CANAL], 0.0)
-    canal = resampled(only_the_canal, seen.grid, grid)
-    view = csf.fluid_view(grid, canal, float(centre[0]))
+    centre, canal = _l3_and_canal(seen, grid)
+    view = csf.fluid_view(grid, canal, centre[0])
     if view is None:
         raise ScoreError(Reason("no-canal-at-l3"))
     radius_px = _fluid_radius_px(seen.image)
-    rows_mm, columns_mm = seen.image.spacing_mm[:: -1 if grid.transposed else 1]
     circle = csf.fluid_circle(
         view,
         networks.fluid(view.planes()),
-        centre=(float(centre[0]), float(centre[1])),
+        centre=centre,
         up=up_of(seen.spine, "L3"),
-        reach_px=(radius_px * rows_mm / grid.spacing_mm, radius_px * columns_mm / grid.spacing_mm),
+        reach_px=_fluid_reach_px(seen.image, grid),
         mean_at=lambda row, column: circle_mean(seen.image.signal, native_circle(grid, row, column, radius_px)),
     )
     if circle is None:
         raise ScoreError(Reason("no-room-in-canal"))
     return circle, grid
+
+
+def _l3_and_canal(seen: SeenSlice, grid: Grid) -> tuple[tuple[float, float], NDArray[np.float64]]:
+    """Centre of L3, and the probability of the canal, on a grid of the same slice."""
+    body = seen.spine.bodies[LEVEL_INDEX["L3"]]
+    centre = grid.from_native(seen.grid.to_native(np.array([body.centre])))[0]
+    only_the_canal = np.where(dilated(seen.spine.canal, 2), seen.probability[CANAL], 0.0)
+    return (float(centre[0]), float(centre[1])), resampled(only_the_canal, seen.grid, grid)
+
+
+def _fluid_reach_px(image: SagittalImage, grid: Grid) -> tuple[float, float]:
+    """Half of the rows and of the columns of a grid that the circle of fluid covers."""
+    radius_px = _fluid_radius_px(image)
+    rows_mm, columns_mm = image.spacing_mm[:: -1 if grid.transposed else 1]
+    return radius_px * rows_mm / grid.spacing_mm, radius_px * columns_mm / grid.spacing_mm
+
+
+def _on_t2(seen: SeenSlice, scored: Scored, t2: SagittalImage | None) -> FluidOnT2 | None:
+    """What a T2 in the same place says of the circle of fluid; ``None``: there is none, or it does not fit."""
+    if t2 is None or _unusable(t2):
+        return None
+    grid = to_grid(seen.image, csf.FLUID_MM)
+    centre, canal = _l3_and_canal(seen, grid)
+    return fluid_on_t2(
+        t2,
+        seen.image,
+        fine=grid,
+        canal=canal,
+        coarse=seen.grid,
+        probability=seen.probability[CANAL],
+        centre=centre,
+        circle=(scored.fluid.row, scored.fluid.column),
+        reach_px=_fluid_reach_px(seen.image, grid),
+    )
 
 
 def _fluid_radius_px(image: SagittalImage) -> float:
@@ -255,7 +293,7 @@ def _fluid_radius_px(image: SagittalImage) -> float:
 
 
 def _judged(
-    best: SeenSlice, scored: Scored, neighbours: Sequence[SeenSlice], *, t1_stated: bool
+    best: SeenSlice, scored: Scored, neighbours: Sequence[SeenSlice], *, t1_stated: bool, on_t2: FluidOnT2 | None
 ) -> AutomaticMeasurement:
     confidence, level_doubts = _levels_with(best, neighbours)
     of_neighbours = [value for value in (_vbq_or_none(other) for other in neighbours) if value is not None]
@@ -272,17 +310,31 @@ def _judged(
     spread = uncertainty.vbq_sd(best.image, scored.score, scored.fluid, of_neighbours)
     if spread > uncertainty.TOO_WIDE * scored.score.vbq_mean:
         doubts.append(Reason("score-uncertain", {"half_width": 1.96 * spread}))
+    doubts, notes = with_t2(doubts, on_t2)
     review = bool(doubts) or confidence < SURE
     return AutomaticMeasurement(
         status=MeasurementStatus.REVIEW if review else MeasurementStatus.MEASURED,
-        reasons=tuple(doubts),
+        reasons=(*doubts, *notes),
         slice_index=best.index,
         score=scored.score,
         vbq_sd=spread,
         levels_confidence=confidence,
         outlines=outlines(best.grid, best.spine),
         beside=beside_the_score(best.image, best.grid, best.spine, scored.score),
+        fluid_on_t2=on_t2,
     )
+
+
+def with_t2(doubts: Sequence[Reason], on_t2: FluidOnT2 | None) -> tuple[list[Reason], list[Reason]]:
+    """What is doubted once a T2 was looked at, and what is said of it."""
+    if on_t2 is None:
+        return list(doubts), []
+    if on_t2.best < NO_FLUID:
+        return [*doubts, Reason("fluid-dark-on-t2", {"share": on_t2.best})], []
+    left = [one for one in doubts if one.code not in SETTLED_BY_T2]
+    if on_t2.worst < PURE_ON_T2 or len(left) == len(doubts):
+        return list(doubts), []
+    return left, [Reason("fluid-bright-on-t2", {"share": on_t2.worst})]
 
 
 def _levels_with(best: SeenSlice, neighbours: Sequence[SeenSlice]) -> tuple[float, list[Reason]]:

@@ -30,6 +30,8 @@ from analytics.vbq.told import (
 )
 from analytics.vbq.weighting import perhaps_gradient_echo, t1_weighted
 
+MIN_T2_TR_MS, MIN_T2_TE_MS = 1500.0, 70.0
+"""From these times on a spin echo is T2-weighted: proton density has TE of 10 to 50 ms."""
 SAGITTAL_COSINE = 0.8
 """A slice normal within 37° of the patient's left-right axis makes a series sagittal: scoliosis and careless
 positioning stay far below it, axial and coronal series far above."""
@@ -163,6 +165,22 @@ def candidates(verdicts: Mapping[str, Verdict]) -> list[str]:
     late = after_contrast(verdicts).keys() | maybe_after_contrast(verdicts).keys()
     found = [uid for uid, verdict in verdicts.items() if verdict.sagittal_t1 or verdict.image_decides]
     return sorted(found, key=lambda uid: (verdicts[uid].image_decides, uid in late, *_rank(uid, verdicts[uid])))
+
+
+def fluid_series(verdicts: Mapping[str, Verdict]) -> list[str]:
+    """The sagittal T2 series of a study that show where fluid is, those with the most slices first.
+
+    Spin echoes by their times, without fat saturation, inversion or a contrast agent, of no other part of the body, and
+    without a doubt about their pixels: nobody compared others with readers.
+    """
+    found = [uid for uid, verdict in verdicts.items() if _shows_fluid(verdict)]
+    return sorted(found, key=lambda uid: (-verdicts[uid].slices, uid))
+
+
+def _shows_fluid(verdict: Verdict) -> bool:
+    against = {one.reason.code for one in verdict.criteria if one.holds is False and not one.silent}
+    tr, te = verdict.protocol.repetition_time_ms or 0.0, verdict.protocol.echo_time_ms or 0.0
+    return against == {"not-t1-weighted"} and not verdict.doubts and tr >= MIN_T2_TR_MS and te >= MIN_T2_TE_MS
 
 
 def after_contrast(verdicts: Mapping[str, Verdict]) -> dict[str, int]:

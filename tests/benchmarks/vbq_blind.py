@@ -3,8 +3,8 @@
 Run by hand: ``python -m tests.benchmarks.vbq_blind --data FOLDER --out FOLDER [--sealed] [--jobs N]``.
 ``tests/readings/blind/README.md`` says how slices were chosen, read and sealed. The sealed set is evaluated once per
 version of the measurement: its figures go to ``tests/readings/blind/evaluations.jsonl``, and a version that is there is
-not evaluated again. Slice by slice only the open set is written and drawn (``interval.svg``, the picture of the model
-card).
+not evaluated again. Each T1 is measured beside its T2, as the node does where an examination has both. Slice by slice
+only the open set is written and drawn (``interval.svg``, the picture of the model card).
 """
 
 import json
@@ -21,7 +21,20 @@ from analytics.records import CSF, MeasurementStatus
 from analytics.training.data import PAIR_SPACING_MM, sagittal
 from analytics.vbq.measure import measure_stack
 from analytics.vbq.version import AUTOMATIC_VERSION
-from tests.benchmarks.vbq_pairs import Row, Rows, as_row, each, parser_of, reading_vbq, rms, t1, table, version, write
+from tests.benchmarks.vbq_pairs import (
+    Row,
+    Rows,
+    as_row,
+    each,
+    parser_of,
+    reading_vbq,
+    rms,
+    t1,
+    t2,
+    table,
+    version,
+    write,
+)
 
 BLIND = Path(__file__).parents[1] / "readings" / "blind"
 EVALUATIONS = BLIND / "evaluations.jsonl"
@@ -50,10 +63,10 @@ def readings(number: str) -> list[Row]:
 
 
 def measured(task: Task) -> Row:
-    """A slice's measurement beside the scores of its readers."""
-    signal = t1(task.data, task.number)
+    """A slice's measurement beside the scores of its readers, who saw the T1 alone."""
+    signal, other = t1(task.data, task.number), sagittal(t2(task.data, task.number), PAIR_SPACING_MM)
     read = readings(task.number)
-    return as_row(measure_stack([sagittal(signal, PAIR_SPACING_MM)])) | {
+    return as_row(measure_stack([sagittal(signal, PAIR_SPACING_MM)], t2_at=lambda _: other)) | {
         "number": task.number,
         "readers": [reading_vbq(signal, one) for one in read],
         "sure": [bool(one["csf_sure"]) for one in read],

@@ -37,6 +37,11 @@ def t1(data: Path, number: str) -> NDArray[np.float64]:
     return read_png(data / PAIRS / f"{number}_t1.png")
 
 
+def t2(data: Path, number: str) -> NDArray[np.float64]:
+    """The T2 of a pair, on the pixels of its T1."""
+    return read_png(data / PAIRS / f"{number}_t2.png")
+
+
 def readings() -> dict[str, tuple[Reading, ...]]:
     """The readings of each T1 that was read by eye, by the number of the pair; no network was shown these."""
     return {

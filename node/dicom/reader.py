@@ -425,6 +425,7 @@ def _image_header(dataset: Elements, contrast: OfContrast) -> ImageHeader:
         conversion_type=text_of(dataset, "ConversionType"),
         lossy_ratio=_lossy_ratio(dataset),
         burned_in=text_of(dataset, "BurnedInAnnotation"),
+        frame_of_reference_uid=text_of(dataset, "FrameOfReferenceUID"),
     )
 
 

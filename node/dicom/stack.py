@@ -48,6 +48,11 @@ class StoredImage:
     content: str
     header: Header
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a person must look at it before it is used."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -139,6 +144,36 @@ def read_stacks(
         )
         for group in kept
     ]
+
+
+def read_slice_beside(
+    images: Iterable[StoredImage],
+    near: SagittalImage,
+    read: ReadSlices,
+    *,
+    within_mm: float,
+    foreign: Collection[ImageHeader] = (),
+) -> tuple[SagittalImage, Place] | None:
+    """The slice of a series that is parallel to a slice of another and nearest to it, along the normal of that.
+
+    Both have their places in the same coordinates. ``None`` where none lies within ``within_mm``, or where it cannot be
+    read.
+    """
+    normal = np.cross(near.orientation[:3], near.orientation[3:])
+    given = [one for one in _slices(images, foreign) if one is not None]
+    away = {one.file: abs(float((one.position_mm - near.position_mm) @ normal)) for one in given}
+    fitting = [
+        one
+        for one in given
+        if away[one.file] <= within_mm
+        and abs(float(one.axes[2] @ normal)) >= PARALLEL_COSINE
+        and one.size[0] * one.size[1] <= MAX_STACK_PIXELS
+    ]
+    if not fitting:
+        return None
+    nearest = min(fitting, key=lambda one: (round(away[one.file], 1), one.order))
+    pixels, _ = _pixels([nearest], read)
+    return (_image(nearest, pixels[nearest.file]), nearest.place) if pixels else None
 
 
 def _apart(images: int) -> tuple[Reason, ...]:

@@ -16,11 +16,20 @@ from numpy.typing import NDArray
 
 from analytics.reasons import Reason
 from analytics.records import MeasurementStatus, VbqScore
-from analytics.vbq.automatic import AutomaticMeasurement, Beside, SagittalImage
-from analytics.vbq.series import MINIMUM_SLICES, Verdict, after_contrast, candidates, judge, maybe_after_contrast
+from analytics.vbq.automatic import AutomaticMeasurement, Beside, SagittalImage, T2At
+from analytics.vbq.series import (
+    MINIMUM_SLICES,
+    Verdict,
+    after_contrast,
+    candidates,
+    fluid_series,
+    judge,
+    maybe_after_contrast,
+)
 from node.dicom.stack import Place, Stack, StoredImage, read_stacks
 from node.errors import DecodingError
 from node.measure.decoding import read_slices
+from node.measure.t2 import USUAL_THICKNESS_MM, Images, T2Slices, T2Used
 from node.store.failures import in_words, tried
 
 AUTO = "auto"
@@ -33,7 +42,9 @@ log = structlog.get_logger()
 class Measure(Protocol):
     """:func:`analytics.vbq.measure.measure_stack`, or another measurement with the same contract."""
 
-    def __call__(self, images: Sequence[SagittalImage], *, t1_stated: bool = True) -> AutomaticMeasurement: ...
+    def __call__(
+        self, images: Sequence[SagittalImage], *, t1_stated: bool = True, t2_at: T2At | None = None
+    ) -> AutomaticMeasurement: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +72,7 @@ class SeriesMeasurement:
     image: SagittalImage | None = None
     outlines: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     beside: Beside | None = None
+    t2: T2Used | None = None
     error: Exception | None = None
     """What was raised where the software failed on the series, which is then rejected."""
 
@@ -90,6 +102,33 @@ def doubts_of_order(series: Mapping[str, StudySeries]) -> dict[str, Reason]:
     return {one.uid: doubts[one.uid] for one in in_order(series) if one.uid in doubts}
 
 
+def t2_beside(series: Mapping[str, StudySeries], t1: StudySeries) -> list[StudySeries]:
+    """The T2 series of a study that may say where the fluid of a T1 series is: of its study and Frame of Reference."""
+    frame = _frame_of_reference(t1)
+    found = [series[uid] for uid in fluid_series({uid: one.verdict for uid, one in series.items() if uid != t1.uid})]
+    return [
+        one
+        for one in found
+        if frame
+        and _frame_of_reference(one) == frame
+        and one.studies == t1.studies
+        # What was taken back or compressed with loss speaks for nothing, even where a person may still look at it.
+        and not any(image.in_doubt or image.header.lossy for image in one.images)
+    ]
+
+
+def beside_candidates(series: Mapping[str, StudySeries]) -> list[StudySeries]:
+    """The T2 series that the measurement of a study looks at."""
+    found = {one.uid: one for t1 in in_order(series) for one in t2_beside(series, t1)}
+    return [found[uid] for uid in sorted(found)]
+
+
+def _frame_of_reference(series: StudySeries) -> str | None:
+    """Of all its images; ``None`` where they do not say, or not the same."""
+    given = {image.frame_of_reference_uid for stored in series.images for image in stored.header.images}
+    return given.pop() if len(given) == 1 else None
+
+
 def measure_study(
     series: Mapping[str, StudySeries], measure: Measure, *, picked: bool = False
 ) -> Iterator[SeriesMeasurement]:
@@ -100,7 +139,7 @@ def measure_study(
     """
     doubts = doubts_of_order(series)
     for one in in_order(series):
-        tries = tried(partial(measure_series, one, measure, picked=picked))
+        tries = tried(partial(measure_series, one, measure, picked=picked, beside=t2_beside(series, one)))
         result = tries.result() if tries.error is None else _failed(one, tries.error)
         if one.uid in doubts:
             result = doubted(result, (doubts[one.uid],))
@@ -109,13 +148,18 @@ def measure_study(
             return
 
 
-def measure_series(series: StudySeries, measure: Measure, *, picked: bool = False) -> SeriesMeasurement:
-    """Measure one series; where it holds several stacks, the one that comes out best. ``picked``: as above."""
+def measure_series(
+    series: StudySeries, measure: Measure, *, picked: bool = False, beside: Sequence[StudySeries] = ()
+) -> SeriesMeasurement:
+    """Measure one series; where it holds several stacks, the one that comes out best. ``picked``: as above.
+
+    ``beside``: T2 series of the same place, as :func:`t2_beside` gives them.
+    """
     stacks = read_stacks(series.images, read_slices, foreign=series.verdict.foreign)
     if not any(stack.images for stack in stacks):
         why = tuple(doubt for stack in stacks[:1] for doubt in stack.doubts)
         return _rejected(series, Reason("no-image-placed"), *why)
-    results = [_measure_stack(series, stack, measure) for stack in stacks if stack.images]
+    results = [_measure_stack(series, stack, measure, beside) for stack in stacks if stack.images]
     if few := _few(series):
         results = [replace(one, reasons=(*one.reasons, *few)) if picked else doubted(one, few) for one in results]
     best = min(results, key=lambda result: SEVERITY[result.status])
@@ -126,8 +170,14 @@ def measure_series(series: StudySeries, measure: Measure, *, picked: bool = Fals
     return best
 
 
-def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> SeriesMeasurement:
-    found = measure(stack.images, t1_stated=series.verdict.weighting_stated)
+def _measure_stack(
+    series: StudySeries, stack: Stack, measure: Measure, beside: Sequence[StudySeries]
+) -> SeriesMeasurement:
+    asked = T2Slices(
+        {one.uid: Images(stored=one.images, foreign=one.verdict.foreign) for one in beside},
+        within_mm=(series.verdict.protocol.slice_thickness_mm or USUAL_THICKNESS_MM) / 2,
+    )
+    found = measure(stack.images, t1_stated=series.verdict.weighting_stated, t2_at=asked if beside else None)
     at = found.slice_index
     result = SeriesMeasurement(
         series_uid=series.uid,
@@ -140,6 +190,7 @@ def _measure_stack(series: StudySeries, stack: Stack, measure: Measure) -> Serie
         image=None if at is None else stack.images[at],
         outlines=found.outlines,
         beside=found.beside,
+        t2=asked.used(found.fluid_on_t2),
     )
     return doubted(result, (*stack.doubts, *series.verdict.doubts))
 

@@ -21,7 +21,7 @@ from node.dicom.reader import read_header
 from node.dicom.stack import StoredImage
 from node.errors import DicomReadError, InputError
 from node.measure.automatic import Measure, SeriesMeasurement, StudySeries, doubted, in_order, measure_study, series_of
-from node.measure.rois import beside_json
+from node.measure.rois import beside_json, t2_json
 from node.store.failures import in_words, tried
 
 Progress = Callable[[int, int], None]
@@ -198,6 +198,7 @@ def to_json_dict(series: StudySeries, result: SeriesMeasurement) -> dict[str, ob
             "segmental_vbq": segmental(score) if score else {},
             **beside_json(result.beside),
         },
+        **t2_json(result.t2),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from analytics.records import Circle, RoiSignal
 from analytics.vbq.automatic import Beside
+from node.measure.t2 import T2Used
 
 SLICE = "slice"
 """InstanceNumber of the image, 1-based."""
@@ -29,6 +30,20 @@ def beside_json(beside: Beside | None) -> dict[str, object]:
         None if s1 is None else {**asdict(s1.circle), "radius_mm": s1.radius_mm, "mean": s1.mean, "pixels": s1.pixels}
     )
     return {"s1_vbq": beside.s1_vbq, "s1": circle, "ebq": dict(beside.ebq)}
+
+
+def t2_json(t2: T2Used | None) -> dict[str, object]:
+    """The T2 that was looked at, and the share of the circle of fluid that is fluid by it; nothing without one."""
+    if t2 is None:
+        return {}
+    return {
+        "t2": {
+            "series_instance_uid": t2.series_uid,
+            "sop_instance_uid": t2.place.sop_instance_uid,
+            "frame_number": t2.place.frame_number,
+            "fluid": [round(t2.fluid.worst, 3), round(t2.fluid.best, 3)],
+        }
+    }
 
 
 def roi_json(circle: Circle, signal: RoiSignal | None) -> dict[str, float]:

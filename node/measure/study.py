@@ -18,7 +18,7 @@ from node.clock import from_text
 from node.dicom.header import header_from_json
 from node.dicom.rejection import PATIENT_SAFETY, WRONG_WORKLIST_ENTRY
 from node.dicom.stack import StoredImage
-from node.measure.automatic import StudySeries, doubts_of_order, in_order, series_of
+from node.measure.automatic import StudySeries, beside_candidates, doubts_of_order, in_order, series_of
 from node.store.archive import Archive
 from node.store.failures import tried
 
@@ -52,6 +52,11 @@ class ReceivedImage(StoredImage):
     received_at: str
     rejected: str | None = None
     """Code of the note by which a PACS has taken it back."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """A note has taken it back."""
+        return self.rejected is not None
 
     @property
     def withdrawn(self) -> bool:
@@ -117,6 +122,8 @@ def inputs_hash(series: Mapping[str, StudySeries]) -> str | None:
     if not candidates:
         return None
     images = content_hash(image for one in candidates for image in one.images)
+    if beside := [image for one in beside_candidates(series) for image in one.images]:
+        images = hashlib.sha256(f"{images} {content_hash(beside)}".encode("ascii")).hexdigest()
     doubts = doubts_of_order(series)
     if not doubts:
         return images

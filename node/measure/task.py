@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from analytics.vbq.version import AUTOMATIC_NAME, AUTOMATIC_VERSION
-from node.measure.automatic import AUTO, Measure, SeriesMeasurement, in_order, measure_study
+from node.measure.automatic import (
+    AUTO,
+    Measure,
+    SeriesMeasurement,
+    StudySeries,
+    beside_candidates,
+    in_order,
+    measure_study,
+)
 from node.measure.decoding import pixels_sha256
-from node.measure.rois import beside_json, roi_json
+from node.measure.rois import beside_json, roi_json, t2_json
 from node.measure.study import ImageRow, received, versions
 from node.store.failures import in_words, tried
 from node.store.reasons import loaded, stored
@@ -104,7 +112,11 @@ def looked_at(task: StudyTask) -> set[str]:
     """SHA-256 of the images whose pixels :func:`do` may look at; of the others the headers are enough."""
     images = [image for image in received(task.images, Path) if not image.withdrawn]
     found = versions(images, task.study_uid, quiet_s=task.quiet_s)
-    return {str(image.path) for series in found.values() for one in in_order(series) for image in one.images}
+    return {str(image.path) for series in found.values() for one in _looked_at(series) for image in one.images}
+
+
+def _looked_at(series: Mapping[str, StudySeries]) -> list[StudySeries]:
+    return [*in_order(series), *beside_candidates(series)]
 
 
 def _measured(task: StudyTask, measure: Measure, path: Callable[[str], Path]) -> StudyOutcome:
@@ -148,7 +160,7 @@ def _row(result: SeriesMeasurement, inputs: str, *, current: bool) -> Row:
         "vbq_sd": result.vbq_sd,
         "levels_confidence": result.levels_confidence,
         "rois": json.dumps({name: roi_json(roi.circle, roi) for name, roi in sorted(signals.items())}),
-        "beside": json.dumps(beside_json(result.beside)),
+        "beside": json.dumps(beside_json(result.beside) | t2_json(result.t2)),
         "algorithm_name": AUTOMATIC_NAME,
         "algorithm_version": AUTOMATIC_VERSION,
     }

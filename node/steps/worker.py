@@ -14,7 +14,7 @@ from time import monotonic
 import structlog
 from sqlite_utils import Database
 
-from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage, T2At
 from node.clock import now
 from node.memory import Freed
 from node.people.imports import derive_imports
@@ -136,11 +136,13 @@ def run_pending(
     return sum(done.values())
 
 
-def measure_stack(images: Sequence[SagittalImage], *, t1_stated: bool = True) -> AutomaticMeasurement:
+def measure_stack(
+    images: Sequence[SagittalImage], *, t1_stated: bool = True, t2_at: T2At | None = None
+) -> AutomaticMeasurement:
     """:func:`analytics.vbq.measure.measure_stack`; its networks are loaded when the first series comes."""
     from analytics.vbq import measure
 
-    return measure.measure_stack(images, t1_stated=t1_stated)
+    return measure.measure_stack(images, t1_stated=t1_stated, t2_at=t2_at)
 
 
 def _derives_again(db: Database, done: int) -> bool:

@@ -26,7 +26,8 @@ CREATE TABLE measurements (
     reason_codes TEXT, vbq_mean REAL, vbq_median REAL, vbq_sd REAL, levels_confidence REAL, l1_signal REAL, l2_signal REAL,
     l3_signal REAL, l4_signal REAL, csf_signal REAL, rois TEXT, algorithm_name TEXT, algorithm_version TEXT,
     study_instance_uid TEXT, patient_authority TEXT, patient_id TEXT, study_date TEXT, scanner_stratum TEXT,
-    approved_algorithm TEXT, current INTEGER, in_effect INTEGER, segmental_vbq TEXT, s1_vbq REAL, ebq TEXT, reading_id INTEGER REFERENCES readings (reading_id),
+    approved_algorithm TEXT, current INTEGER, in_effect INTEGER, segmental_vbq TEXT, s1_vbq REAL, ebq TEXT,
+    t2_series_instance_uid TEXT, fluid_on_t2 TEXT, reading_id INTEGER REFERENCES readings (reading_id),
     measured_at TEXT
 );
 CREATE INDEX measurements_series_instance_uid ON measurements (series_instance_uid);

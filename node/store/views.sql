@@ -58,6 +58,8 @@ SELECT m.series_instance_uid, m.sop_instance_uid, m.instance_number, m.frame_num
        iif(m.vbq_mean IS NULL, NULL, (SELECT json_group_object(r.key, (r.value ->> '$.mean') / (m.rois ->> '$.CSF.mean'))
                                       FROM json_each(m.rois) AS r WHERE r.key <> 'CSF')) AS segmental_vbq,
        m.beside ->> '$.s1_vbq' AS s1_vbq, m.beside -> '$.ebq' AS ebq,
+       -- Where fluid is, by a T2 of the examination.
+       m.beside ->> '$.t2.series_instance_uid' AS t2_series_instance_uid, m.beside -> '$.t2.fluid' AS fluid_on_t2,
        m.algorithm_name, m.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
        s.scanner_stratum,
        (SELECT r.approves FROM fact_reading AS r WHERE r.reading_id = m.reading_id) AS approved_algorithm,
@@ -86,6 +88,7 @@ SELECT k.series_instance_uid, k.sop_instance_uid, k.instance_number, k.frame_num
        iif(k.vbq_mean IS NULL, NULL, (SELECT json_group_object(r.key, (r.value ->> '$.mean') / (k.rois ->> '$.CSF.mean'))
                                       FROM json_each(k.rois) AS r WHERE r.key <> 'CSF')),
        k.beside ->> '$.s1_vbq', k.beside -> '$.ebq',
+       k.beside ->> '$.t2.series_instance_uid', k.beside -> '$.t2.fluid',
        k.algorithm_name, k.algorithm_version, s.study_instance_uid, s.patient_authority, s.patient_id, s.study_date,
        s.scanner_stratum, NULL, 0, 0,
        k.series_instance_uid || '/' || k.algorithm_name || '-' || k.algorithm_version || '-' || substr(k.instances_sha256, 1, 12),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage, T2At
 from node.backfill.worker import main
 from tests.node.known_circles import KnownCircles
 from tests.node.world import CIRCLES
@@ -20,14 +20,16 @@ DEADLY, ENDLESS, DEADLY_ONCE = 99, 98, 97
 SLOW_S = float(os.environ.get("BACKFILL_CHILD_S", "0"))
 
 
-def measure(images: Sequence[SagittalImage], *, t1_stated: bool = True) -> AutomaticMeasurement:
+def measure(
+    images: Sequence[SagittalImage], *, t1_stated: bool = True, t2_at: T2At | None = None
+) -> AutomaticMeasurement:
     first = max(image.signal[0, 0] for image in images)
     once = Path(os.environ.get("BACKFILL_CHILD_FOLDER") or sys.argv[1]) / "once"
     if first == DEADLY or (first == DEADLY_ONCE and not once.exists()):
         once.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(3600 if first == ENDLESS else SLOW_S)
-    return KnownCircles(CIRCLES)(images, t1_stated=t1_stated)
+    return KnownCircles(CIRCLES)(images, t1_stated=t1_stated, t2_at=t2_at)
 
 
 if __name__ == "__main__":

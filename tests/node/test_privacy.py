@@ -29,7 +29,7 @@ import sys
 import analytics.vbq.measure
 from node import cli
 
-def fault(images, *, t1_stated=True):
+def fault(images, *, t1_stated=True, t2_at=None):
     raise {error}
 
 analytics.vbq.measure.measure_stack = fault

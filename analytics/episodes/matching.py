@@ -138,11 +138,9 @@ class _Day:
         """The local date of the operation."""
         return self.operation.planned_at.astimezone(self.zone).date()
 
-    def order(self, taken_on: date | None) -> int:
-        """What is looked at first: after the day, on earlier days, on the day itself, undated."""
-        if taken_on is None:
-            return 0
-        return 3 if taken_on > self.on else 2 if taken_on < self.on else 1
+    def is_other_day(self, taken_on: date | None) -> bool:
+        """What is looked at first, newest first; then what is of the day itself and, last by its date, undated."""
+        return taken_on is not None and taken_on != self.on
 
     def started(self, taken_at: datetime | None) -> bool:
         """Whether the operation had begun by its plan; never known without both times of day."""
@@ -169,7 +167,9 @@ def _latest_mri(day: _Day, mris: Sequence[Mri]) -> tuple[Mri | None, list[Reason
         return None, [Reason("no-mri")]
     reasons: list[Reason] = []
     newest_first = sorted(
-        mris, key=lambda mri: (day.order(mri.study_date), mri.study_date or date.min, mri.series_uid), reverse=True
+        mris,
+        key=lambda mri: (day.is_other_day(mri.study_date), mri.study_date or date.min, mri.series_uid),
+        reverse=True,
     )
     for mri in newest_first:
         if (why := _misplaced_mri(day, mri) or _unusable_mri(mri)) is not None:
@@ -213,7 +213,7 @@ def _latest_count(day: _Day, counts: Sequence[BloodCount]) -> tuple[BloodCount |
     newest_first = sorted(
         counts,
         key=lambda count: (
-            day.order(_taken_on(count, day.zone)),
+            day.is_other_day(_taken_on(count, day.zone)),
             count.taken_at.timestamp() if count.taken_at else 0.0,
             count.specimen,
         ),

@@ -1,15 +1,13 @@
-"""Before means before: times of series, descriptions and stages, from DICOM and HL7 down to the link."""
+"""Before means before: times, dates and descriptions of series as the headers have them."""
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlite_utils import Database
 
-from analytics.episodes.matching import match
-from analytics.records import BloodCount, MeasurementStatus, Mri, Operation, ResultStatus
 from node.dicom.header import header_to_json
 from node.dicom.reader import read_header
 from node.hl7.times import read_time
@@ -20,7 +18,6 @@ from node.store.database import open_database
 from tests.node.dicom_samples import NOON, mr_image, receive, stack, write_file
 
 VIENNA = ZoneInfo("Europe/Vienna")
-START = datetime(2026, 3, 10, 10, tzinfo=VIENNA)
 
 
 @pytest.fixture
@@ -128,86 +125,6 @@ def test_no_name_of_an_image_is_stored(db: Database, tmp_path: Path) -> None:
     assert not [one for one in ("hinterhuber", "kunigunde", "山田", "太郎") if one in told.casefold()]
     (names,) = db.execute("SELECT names FROM derived_series_names").fetchone()
     assert names.count("LATIN") == 1 and names.count("CJK") == 1
-
-
-# ---- the choice ----------------------------------------------------------------------------------------------------
-def operation(start: datetime | None = START, booking: str = "1") -> Operation:
-    return Operation(
-        booking=booking,
-        planned_at=start or datetime(2026, 3, 10, tzinfo=VIENNA),
-        date_only=start is None,
-        cancelled=False,
-    )
-
-
-def mri(uid: str, day: date, at: datetime | None = None, *, postoperative: bool = False) -> Mri:
-    return Mri(
-        series_uid=uid,
-        study_date=day,
-        status=MeasurementStatus.MEASURED,
-        vbq=3.0,
-        taken_at=at,
-        postoperative=postoperative,
-    )
-
-
-def count(moment: datetime, *, date_only: bool = False) -> BloodCount:
-    return BloodCount(
-        specimen=moment.isoformat(), taken_at=moment, date_only=date_only, status=ResultStatus.FINAL, nlr=2.0, plr=150.0
-    )
-
-
-def codes(found: object) -> list[str]:
-    return [one.code for one in found.reasons if not one.code.startswith("no-")]
-
-
-def test_the_mri_of_the_evening_and_postop_never_go_before_the_good_one() -> None:
-    day = START.date()
-    good = mri("1.1", date(2026, 2, 10))
-    for later in (
-        mri("1.2", day, START.replace(hour=18), postoperative=True),
-        mri("1.2", day, START.replace(hour=18)),
-        mri("1.2", day),
-        mri("1.2", day, START.replace(hour=8)),
-        mri("1.2", date(2026, 3, 8), postoperative=True),
-    ):
-        assert match(operation(), [later, good], [], zone=VIENNA).mri is good
-
-
-@pytest.mark.parametrize(
-    ("at", "taken", "reasons"),
-    [
-        (START.replace(hour=8), True, []), (START.replace(hour=18), False, ["mri-after-start"]),
-        (None, True, ["mri-of-the-day"]),
-    ],
-)  # fmt: skip
-def test_an_mri_of_the_day_counts_unless_something_says_that_it_was_after(
-    at: datetime | None, taken: bool, reasons: list[str]
-) -> None:
-    found = match(operation(), [mri("1.2", START.date(), at)], [], zone=VIENNA)
-    assert (found.mri is not None, codes(found)) == (taken, reasons)
-
-
-def test_a_count_of_the_day_counts_when_nothing_says_that_it_was_after_and_that_is_told() -> None:
-    evening, morning, before = (START.replace(hour=18), START.replace(hour=8), datetime(2026, 3, 9, 8, tzinfo=VIENNA))
-    assert codes(match(operation(None), [], [count(evening)], zone=VIENNA)) == ["blood-count-of-the-day"]
-    assert match(operation(None), [], [count(evening)], zone=VIENNA).blood_count is not None
-    assert codes(match(operation(), [], [count(morning)], zone=VIENNA)) == []
-    assert match(operation(), [], [count(evening)], zone=VIENNA).blood_count is None
-    for late in (evening, morning):
-        found = match(operation(None), [], [count(late), count(before)], zone=VIENNA).blood_count
-        assert found is not None and found.taken_at == before
-
-
-def test_of_a_staged_operation_the_count_after_the_first_stage_is_passed_over() -> None:
-    first = operation(datetime(2026, 3, 3, 8, tzinfo=VIENNA), booking="0")
-    after, before = count(datetime(2026, 3, 4, 7, tzinfo=VIENNA)), count(datetime(2026, 3, 2, 7, tzinfo=VIENNA))
-    found = match(operation(), [], [after, before], zone=VIENNA, earlier=[first])
-    assert found.blood_count is before and codes(found) == ["blood-count-after-earlier-operation"]
-    assert match(operation(), [], [after], zone=VIENNA, earlier=[first]).blood_count is None
-    assert match(first, [], [after, before], zone=VIENNA, earlier=[operation()]).blood_count is before
-    morning = count(datetime(2026, 3, 3, 7, tzinfo=VIENNA))
-    assert match(operation(), [], [morning], zone=VIENNA, earlier=[first]).blood_count is morning
 
 
 def test_a_date_without_a_time_is_that_date_here_whatever_its_offset() -> None:

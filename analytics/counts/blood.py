@@ -315,14 +315,14 @@ def _differential(reader: _Reader, methods: Collection[Method]) -> _Differential
 def _choose_differential(reader: _Reader) -> tuple[_Differential, list[Reason]]:
     """One method for both cells: the automated count where it is complete, never a mixture with the manual one."""
     choices = [_differential(reader, methods) for methods in METHOD_CHOICES]
-    complete = [(one, methods) for one, methods in zip(choices, METHOD_CHOICES, strict=True) if one.ratio_pair]
-    if not complete:
+    chosen = next((one for one in choices if one.ratio_pair), None)
+    if chosen is None:
         sides = [
             any(getattr(one, name).value is not None for one in choices) for name in ("neutrophils", "lymphocytes")
         ]
         notes = [Reason("methods-not-mixed")] if all(sides) else []
         return next((one for one in choices[1:] if one.lymphocytes.value is not None), choices[1]), notes
-    chosen, methods = complete[0]
+    methods = chosen.methods
     manual = any(result.method == "manual" and result.value is not None for result in reader.results)
     notes = _other_values(reader, methods)
     if manual and "manual" not in methods:
@@ -438,14 +438,15 @@ def _beside(
 
 def _index(index: Index, cells: Mapping[Cell, _Cell]) -> tuple[float | None, list[Reason]]:
     """The value of an index from absolute counts, or why there is none."""
-    upper = [cells[name] for name in index.upper]
-    lower = [cells[name] for name in index.lower]
-    for name, cell in zip((*index.upper, *index.lower), (*upper, *lower), strict=True):
+    values: dict[Cell, float] = {}
+    for name in (*index.upper, *index.lower):
+        cell = cells[name]
         if cell.value is None:
             return None, [Reason("no-ratio", {"ratio": index.shown, "why": cell.reason})]
         if cell.value == 0:
             return None, [Reason("ratio-of-zero", {"ratio": index.shown, "analyte": name})]
-    return prod(cell.value or 0.0 for cell in upper) / prod(cell.value or 0.0 for cell in lower), []
+        values[name] = cell.value
+    return prod(values[name] for name in index.upper) / prod(values[name] for name in index.lower), []
 
 
 def _told(result: Result) -> dict[str, Value]:
@@ -468,14 +469,15 @@ def _basis(differential: _Differential) -> Basis | None:
 
 
 def _ratio(name: str, numerator: _Cell, denominator: _Cell) -> tuple[float | None, list[Reason]]:
+    values: list[float] = []
     for cell in (numerator, denominator):
         if cell.value is None:
             return None, [Reason("no-ratio", {"ratio": name, "why": cell.reason})]
         if cell.value == 0:
             return None, [Reason("ratio-of-zero", {"ratio": name, "analyte": cell.sources[0].analyte})]
-    if numerator.value is None or denominator.value is None:
-        return None, []
-    return numerator.value / denominator.value, []
+        values.append(cell.value)
+    upper, lower = values
+    return upper / lower, []
 
 
 def _nlr(reader: _Reader, differential: _Differential) -> tuple[float | None, list[Reason]]:
@@ -509,9 +511,8 @@ def _monocytes_percent(reader: _Reader, differential: _Differential) -> float | 
 def _quantities(
     reader: _Reader, differential: _Differential, platelets: _Cell, *, nlr: float | None, plr: float | None
 ) -> Quantities:
-    counted: dict[Cell, float | None] = {
-        cell: found.value for cell, found in zip(DIFFERENTIAL, differential.counted, strict=True)
-    }
+    neutrophils, lymphocytes = differential.counted
+    counted: dict[Cell, float | None] = {"neutrophils": neutrophils.value, "lymphocytes": lymphocytes.value}
     percent: dict[Cell, float | None] = {
         "neutrophils": differential.neutrophils_percent.value,
         "lymphocytes": differential.lymphocytes_percent.value,

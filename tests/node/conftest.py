@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from sqlite_utils.utils import sqlite3
 
 from node.clock import now, to_text
+from node.nightly import night
+from node.nightly.sections.section import Figure
 from node.settings import Settings
 from node.store import database
 from node.store.database import open_database
@@ -54,6 +57,26 @@ def _databases_are_copied(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
         migrate(path, pseudonym_key=pseudonym_key)
 
     monkeypatch.setattr(database, "migrate", made)
+
+
+@pytest.fixture(scope="session")
+def drawn() -> dict[bytes, tuple[Figure, ...]]:
+    """Pictures of cohorts, by the cohort."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _pictures_are_drawn_once(monkeypatch: pytest.MonkeyPatch, drawn: dict[bytes, tuple[Figure, ...]]) -> None:
+    """Most nights of the tests are of the one cohort: its pictures take half a second of processor time."""
+    draw = night._draw
+
+    def once(cohort: pd.DataFrame) -> Iterator[Figure]:
+        key = cohort.to_csv().encode()
+        if key not in drawn:
+            drawn[key] = tuple(draw(cohort))
+        yield from drawn[key]
+
+    monkeypatch.setattr(night, "_draw", once)
 
 
 @pytest.fixture

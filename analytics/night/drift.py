@@ -60,7 +60,7 @@ FEWEST = 20
 STEPS = (0.05, 0.1, 0.2)
 """Sizes of a step that are looked for, in VBQ units; the middle one is half a standard deviation of the paper's VBQ."""
 
-EVIDENCE_LIMIT = 1750.0
+EVIDENCE_LIMIT = 3000.0
 """Evidence beyond which it is an alarm."""
 
 PERHAPS_LIMIT = 1300.0

@@ -1,7 +1,7 @@
 """The slices of a series in their order along the spine's sides, and those of the same place in a T2 beside it."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,14 @@ class Placed:
 
 def slices_of(db: Database, series_uid: str) -> list[Placed]:
     """All slices of a series whose files are here, from one side to the other."""
+    return list(_placed(tuple(db.execute(IMAGES, [series_uid]).fetchall())))
+
+
+# A page asks for each slice by itself, and none of them is found without the headers of all.
+@lru_cache(maxsize=8)
+def _placed(rows: tuple[tuple[str, int | None, str], ...]) -> tuple[Placed, ...]:
     found = []
-    for sha256, number, headers in db.execute(IMAGES, [series_uid]).fetchall():
+    for sha256, number, headers in rows:
         header = header_from_json(headers)
         for frame, image in enumerate(header.images, start=1):
             found.append(
@@ -68,7 +74,9 @@ def slices_of(db: Database, series_uid: str) -> list[Placed]:
                     image=image,
                 )
             )
-    return sorted(found, key=lambda one: (round(one.along_mm, 1), one.instance_number or 0, one.frame_number or 0))
+    return tuple(
+        sorted(found, key=lambda one: (round(one.along_mm, 1), one.instance_number or 0, one.frame_number or 0))
+    )
 
 
 def find_series(db: Database, public: str) -> str | None:

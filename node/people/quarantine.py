@@ -45,7 +45,8 @@ BY_HAND = ""
 
 QUARANTINED = f"""
 SELECT {public_id_sql("o.sha256")} AS id, p.reasons,
-       (SELECT min(r.received_at) FROM fact_object_receipt AS r WHERE r.object_id = o.object_id) AS received_at,
+       (SELECT r.received_at FROM fact_object_receipt AS r WHERE r.object_id = o.object_id
+        ORDER BY r.receipt_id LIMIT 1) AS received_at,
        (SELECT r.calling_ae FROM fact_object_receipt AS r WHERE r.object_id = o.object_id
         ORDER BY r.receipt_id LIMIT 1) AS calling_ae,
        o.size_bytes, o.sop_class_uid, o.sop_instance_uid, o.transfer_syntax_uid, o.sha256, o.object_id

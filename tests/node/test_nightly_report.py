@@ -234,6 +234,12 @@ def test_who_waits_for_a_person_and_who_waits_for_nobody(tmp_path: Path) -> None
             ("1.2.4", "2026-02-27T00:01:00.000000+00:00"),
         ):
             put_unread_series(db, uid, received)
+        # It came again while the clock was behind.
+        db.execute(
+            "INSERT INTO fact_object_receipt (object_id, received_at, calling_ae, peer_address) "
+            "SELECT object_id, '2026-02-01T00:00:00.000000+00:00', '', '' FROM derived_instance "
+            "WHERE series_instance_uid = '1.2.4'"
+        )
         db.execute("UPDATE derived_link SET exclusion_reasons = ? WHERE episode = 'E2'", [stored([_too_young(45)])])
         note_problem(
             db, "interpret", "message", "1", "odd", [Reason("procedure-unknown", {"procedure": "of Mr Secret"})]

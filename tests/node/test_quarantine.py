@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,13 @@ from pydicom.dataset import Dataset
 
 from analytics.reasons import Reason
 from node import cli
-from node.clock import now
+from node.clock import now, to_text
 from node.dicom.header import Header
 from node.errors import DicomReadError
 from node.operate.rebuild import rebuild
 from node.people.quarantine import mirror
 from node.steps import index
-from tests.node.dicom_samples import dcmtk, encode, mr_image, receiver, settings_for, stack
+from tests.node.dicom_samples import NOON, dcmtk, encode, mr_image, receiver, settings_for, stack
 from tests.node.raw_sender import raw_association
 from tests.node.world import World
 
@@ -73,6 +74,11 @@ def test_kept_with_the_reason_and_taken_in_once_it_is_corrected(
     assert call(config, monkeypatch, "list", "--json") == 0
     (listed,) = json.loads(capsys.readouterr().out)
     assert (listed["id"], listed["reason"], listed["calling_ae"]) == (name, "StudyInstanceUID is missing", "PACS")
+    # By its first receipt, though it came again while the clock was behind.
+    world.receive(without_study(), at=NOON - timedelta(days=9))
+    assert call(config, monkeypatch, "list", "--json") == 0
+    (again,) = json.loads(capsys.readouterr().out)
+    assert again["received_at"] == listed["received_at"] == to_text(NOON)
     assert call(config, monkeypatch, "show", name) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["file"] == str(copy)

@@ -93,8 +93,10 @@ def _series(db: Database, night: date, zone: ZoneInfo, remind_after_days: int) -
     rows = db.execute(
         "SELECT s.series_instance_uid, s.state FROM series AS s "
         "WHERE s.state IN ('waiting for a measurement', 'review') AND "
-        "(SELECT min(r.received_at) FROM derived_instance AS i JOIN fact_object_receipt AS r USING (object_id) "
-        " WHERE i.series_instance_uid = s.series_instance_uid) < ? ORDER BY s.series_instance_uid",
+        # By the first receipt: a later one may say an earlier time (clock that was ahead).
+        "(SELECT r.received_at FROM derived_instance AS i JOIN fact_object_receipt AS r USING (object_id) "
+        " WHERE i.series_instance_uid = s.series_instance_uid ORDER BY r.receipt_id LIMIT 1) < ? "
+        "ORDER BY s.series_instance_uid",
         [to_text(before)],
     )
     return [Waiting(what=f"series {uid}", why=f"{state} for more than {remind_after_days} days") for uid, state in rows]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from node.clock import now
-from node.commands.shell import AsJson, Config, open_node, out, print_json, print_table
+from node.commands.shell import AsJson, Config, note, open_node, out, print_json, print_table
 from node.errors import InputError
 from node.run.program import read_settings
 
@@ -64,9 +64,11 @@ def users_add(
 @users_app.command("password")
 def users_password(name: Name, password_stdin: FromInput = False, config: Config = None) -> None:
     """Give an account another password; its sessions end."""
-    from node.people.users import set_password
+    from node.people.users import require_user, set_password
 
-    db, _ = open_node(read_settings(config), action="users password", subject=name)
+    db, _ = open_node(read_settings(config))
+    require_user(db, name)
+    note(db, "users password", name)
     set_password(db, name, _password(from_input=password_stdin), now=now())
     out.print(f"the password of {name} is another now", markup=False, highlight=False)
 
@@ -74,9 +76,11 @@ def users_password(name: Name, password_stdin: FromInput = False, config: Config
 @users_app.command("disable")
 def users_disable(name: Name, config: Config = None) -> None:
     """Let nobody log in with an account any more; its readings and decisions stay."""
-    from node.people.users import disable_user
+    from node.people.users import disable_user, require_user
 
-    db, _ = open_node(read_settings(config), action="users disable", subject=name)
+    db, _ = open_node(read_settings(config))
+    require_user(db, name)
+    note(db, "users disable", name)
     disable_user(db, name, now=now())
     out.print(f"{name} may not log in any more", markup=False, highlight=False)
 

@@ -96,6 +96,12 @@ def add_user(db: Database, name: str, *, roles: Iterable[str], password: str | N
         )
 
 
+def require_user(db: Database, name: str) -> None:
+    """Raise an :class:`InputError` where there is no account of this name."""
+    if not db.execute("SELECT 1 FROM state_user WHERE name = ?", [name]).fetchone():
+        raise InputError(f"there is no account {name!r}; `vbq-node users list` shows them")
+
+
 def set_password(db: Database, name: str, password: str, *, now: datetime) -> None:
     """Give an account another password; whoever is logged in with it is logged out.
 
@@ -139,12 +145,11 @@ def _hash(password: str) -> str:
 
 
 def _change(db: Database, name: str, change: str, values: dict[str, object], now: datetime) -> None:
-    done = db.execute(
+    require_user(db, name)
+    db.execute(
         f"UPDATE state_user SET {change}, changed_at = :now WHERE name = :name",  # two constant texts
         {**values, "name": name, "now": to_text(now)},
     )
-    if not done.rowcount:
-        raise InputError(f"there is no account {name!r}; `vbq-node users list` shows them")
     db.execute("DELETE FROM state_session WHERE name = ?", [name])
 
 

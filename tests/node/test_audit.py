@@ -1,5 +1,6 @@
 """The audit: every look and decision is in it, and a row that was altered or cut off is found."""
 
+import io
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 from node import cli
+from node.clock import now
 from node.errors import InputError
 from node.operate.audit import verify
 from node.operate.backup import back_up
@@ -23,6 +25,7 @@ from node.outgoing import queue
 from node.outgoing.audit import AUDIT
 from node.outgoing.audit_message import audit_message, syslog_frame
 from node.outgoing.delivery import send_due
+from node.people.users import add_user
 from node.settings import Audit, Backup, ClientTls, Settings, Storage, Syslog
 from node.store.audit import newest_seal, note, note_settings
 from node.store.database import DATABASE_NAME, open_database
@@ -132,6 +135,22 @@ def test_what_people_do_and_look_at_by_commands_is_in_it(
     assert re.fullmatch("[0-9a-f]{12}", rows[1]["subject"])
     with closing(opened(settings)) as db:
         assert verify(db, []).faults == ()
+
+
+def test_a_name_that_was_typed_and_is_no_account_is_not_in_it(
+    settings: Settings, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be a patient's, or the password itself."""
+    with closing(opened(settings)) as db:
+        add_user(db, "mary", roles=["reader"], password="a long enough password", now=now())
+    for name in ("Doe^Jane 1234", "mary"):
+        for command in (["disable"], ["password", "--password-stdin"]):
+            monkeypatch.setattr(sys, "stdin", io.StringIO("another long password\n"))
+            assert call(monkeypatch, "users", command[0], name, *command[1:], "--config", config) == (name != "mary")
+    assert "there is no account 'Doe^Jane 1234'" in capsys.readouterr().err
+    with closing(opened(settings)) as db:
+        noted = db.execute("SELECT action, subject FROM record_audit WHERE action LIKE 'users %'").fetchall()
+    assert noted == [("users disable", "mary"), ("users password", "mary")]
 
 
 def test_other_settings_are_noted_once(settings: Settings) -> None:

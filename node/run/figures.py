@@ -218,10 +218,14 @@ def of_the_machine(settings: Settings, *, now: datetime) -> Iterator[Metric]:
     expiry = GaugeMetricFamily(
         PREFIX + "certificate_expiry_timestamp_seconds", "When the certificate ends", labels=["setting"]
     )
+    readable = GaugeMetricFamily(
+        PREFIX + "certificate_readable", "Whether the certificate file is there and can be read", labels=["setting"]
+    )
     for certificate in certificates(settings):
+        readable.add_metric([certificate.setting], certificate.ends_at is not None)
         if certificate.ends_at is not None:
             expiry.add_metric([certificate.setting], certificate.ends_at.timestamp())
-    yield expiry
+    yield from (expiry, readable)
 
 
 def of_backups(db: Database, settings: Settings, *, now: datetime) -> Iterator[Metric]:

@@ -4,11 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from node.run.figures import FIGURES, PREFIX
+from node.run.figures import FIGURES, PREFIX, of_the_machine
 from node.run.metrics import serve_metrics
 from node.settings import Dicom, DicomTls, Metrics, Settings, Storage
 from node.store.database import insert, open_database
@@ -88,6 +89,18 @@ def text(tmp_path: Path, certificates: Certificates) -> str:
         return scrape(settings.metrics.port)
 
 
+def test_a_certificate_that_is_gone_is_told(tmp_path: Path) -> None:
+    tls = DicomTls(certificate=tmp_path / "gone.pem", key=tmp_path / "gone.key")
+    settings = Settings(storage=Storage(folder=tmp_path), dicom=Dicom(tls=tls))
+    told = {
+        (one.name, one.labels["setting"]): one.value
+        for family in of_the_machine(settings, now=datetime.now(UTC))
+        for one in family.samples
+        if "certificate" in one.name
+    }
+    assert told == {(f"{PREFIX}certificate_readable", "dicom.tls.certificate"): 0}
+
+
 def asked(content: str) -> set[str]:
     return set(re.findall(rf"{PREFIX}\w+", content))
 
@@ -124,6 +137,7 @@ def test_names_say_the_unit_and_nothing_of_a_patient(text: str) -> None:
     # 2026-03-01T08:00Z by date(1): 1772352000
     assert 'vbq_node_last_object_received_timestamp_seconds{calling_ae="PACS"} 1.772352e+09' in text
     assert 'setting="dicom.tls.certificate"' in text
+    assert f'{PREFIX}certificate_readable{{setting="dicom.tls.certificate"}} 1.0' in text
     for bucket, number in (("2.0", 0), ("5.0", 1), ("+Inf", 1)):
         assert f'vbq_node_measurement_duration_seconds_bucket{{le="{bucket}"}} {number}.0' in text
 

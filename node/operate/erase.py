@@ -133,7 +133,7 @@ class _Begun:
 
     def note(self, data: Path) -> None:
         """Keep it in the data folder until the erasure is done; not readable for others."""
-        write_whole(data / UNFINISHED, json.dumps(asdict(self)).encode())
+        write_whole(data / UNFINISHED, json.dumps(asdict(self)).encode(), durable=True)
 
 
 @dataclass(frozen=True, kw_only=True)

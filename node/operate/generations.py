@@ -135,7 +135,7 @@ def prepare(folder: Path, *, node: str, sealed_for: str) -> None:
             f"{folder} holds something else than backups; name an empty folder, or one that is not there yet"
         )
     else:
-        write_whole(folder / ABOUT, json.dumps(wanted, indent=2).encode())
+        write_whole(folder / ABOUT, json.dumps(wanted, indent=2).encode(), durable=True)
     for shelves in (ARCHIVE_FOLDER, FILES):
         for number in range(256):
             (folder / shelves / f"{number:02x}").mkdir(parents=True, exist_ok=True)

@@ -186,7 +186,7 @@ def _kept_rows(path: Path) -> dict[str, int]:
 
 
 def _note(folder: Path, noted: dict[str, object]) -> None:
-    write_whole(folder / UNFINISHED, json.dumps(noted).encode())
+    write_whole(folder / UNFINISHED, json.dumps(noted).encode(), durable=True)
 
 
 def _bring_back(copy: Path, path: Path) -> None:

@@ -59,7 +59,7 @@ def _filed(batch: Batch, item: Item, body: bytes, folder: Path) -> Outcome:
         "SELECT identifier FROM record_result WHERE result_id = ?", [rendered.result_of(item)]
     ).fetchone()
     try:
-        write_whole(folder / f"{name}.json", body)
+        write_whole(folder / f"{name}.json", body, durable=True)
     except OSError as error:
         raise UnreachableError(f"nothing can be written to {folder}: {error.strerror or error}") from error
     return rendered.kept(batch, NAME, item, how="file", detail="")

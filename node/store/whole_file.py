@@ -4,10 +4,16 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write a file beside its place and move it there: a kill leaves what was there before.
 
     A device or a pipe (/dev/stdout) is written to and never replaced.
+
+    Parameters
+    ----------
+    durable
+        Whether it must outlive a loss of power once this has returned: what the database takes for done, or cannot tell
+        again. What is made again (a picture, a report) need not, nor what is written every few seconds.
 
     Raises
     ------
@@ -20,8 +26,22 @@ def write_whole(path: Path, content: bytes) -> None:
     path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
+        if durable:
+            _sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

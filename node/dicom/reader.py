@@ -57,7 +57,7 @@ LOSSY_DERIVATION = "113040"
 """Lossy Compression, of DCM (PS3.16, CID 7203)."""
 
 OF_PIXELS = (
-    "SpecificCharacterSet", "NumberOfFrames", "PlanarConfiguration", "BitsAllocated", "HighBit", "PixelRepresentation",
+    "SpecificCharacterSet", "NumberOfFrames", "PlanarConfiguration", "BitsAllocated", "PixelRepresentation",
     "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence",
 )  # fmt: skip
 """What is read with the pixels, beside what a header tells; and how its texts are."""

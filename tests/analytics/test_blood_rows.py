@@ -1,6 +1,7 @@
 """What a blood count is made of when its rows are of several methods, parts, scales and worths. By hand."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -93,6 +94,47 @@ def test_the_lymphocytes_are_confirmed_by_their_percentage() -> None:
     """17.5 % of 8.0 are 1.4."""
     assert count(*COUNT, row("lymphocytes%", 17.5)).confirmed
     assert not count(*COUNT).confirmed
+
+
+def test_count_and_percentage_agree_in_both_cells_unless_counted_by_hand() -> None:
+    """Of 8.0, 52.5 % are 4.2 and 17.5 % are 1.4; 60 % are 4.8, off by more than a tenth."""
+    both = (row("neutrophils%", 52.5), row("lymphocytes%", 17.5))
+    assert count(*COUNT, *both).forms_agree
+    assert not count(*COUNT, *both[1:]).forms_agree
+    assert not count(*COUNT, row("neutrophils%", 60.0), both[1]).forms_agree
+    by_hand = [replace(one, method="manual") for one in (NEUTROPHILS, LYMPHOCYTES, *both)]
+    assert not count(LEUKOCYTES, *by_hand, PLATELETS).forms_agree
+
+
+def test_platelets_are_confirmed_by_a_row_that_is() -> None:
+    confirmed = replace(PLATELETS, confirmed=True, code="2")
+    assert count(*COUNT, confirmed).platelets_confirmed
+    assert not count(*COUNT).platelets_confirmed
+    assert not count(*COUNT, replace(confirmed, value=420.0)).platelets_confirmed, "two values are none"
+
+
+@pytest.mark.parametrize(
+    ("sent_before", "after"),
+    [
+        ([timedelta(days=1)], False),
+        ([timedelta(days=1, seconds=1)], True),
+        ([timedelta(days=1, seconds=1), timedelta(hours=20)], False),
+        ([None, timedelta(days=2)], True),
+        ([None], False),
+    ],
+)
+def test_a_specimen_of_days_after_all_its_messages_is_told(sent_before: list[timedelta | None], after: bool) -> None:
+    said = [
+        SpecimenResults(
+            specimen="S", taken_at=TAKEN, date_only=False, results=COUNT, tie_break=str(number),
+            sent_at=None if before is None else TAKEN - before,
+        )
+        for number, before in enumerate(sent_before)
+    ]  # fmt: skip
+    (one,) = combine(said)
+    assert one.after_message is after
+    (undated,) = combine([replace(message, taken_at=None) for message in said])
+    assert not undated.after_message
 
 
 # ---- numerators and denominators -----------------------------------------------------------------------------------

@@ -220,6 +220,19 @@ def test_of_what_nothing_puts_in_order_the_greater_name_is_taken() -> None:
     assert (pair and pair.mri, pair and pair.blood_count) == (mris[1], counts[1])
 
 
+def test_a_provisional_pair_has_the_latest_mri_also_where_another_is_nearer() -> None:
+    """Of two counts as near to it the later one; what has no date is passed over."""
+    first, last = imaged("1.9", date(2026, 2, 10)), imaged("1.1", date(2026, 3, 2))
+    same_day, before, after = (
+        replace(count(datetime(2026, month, day, 8, tzinfo=VIENNA)), specimen=name)
+        for month, day, name in ((2, 10, "Z"), (2, 27, "Y"), (3, 5, "A"))
+    )
+    mris, counts = [mri(None, uid="1.8"), first, last], [same_day, before, after]
+    pair = provisional_pair(mris, [replace(before, taken_at=None), *counts], zone=VIENNA)
+    assert pair is not None
+    assert (pair.mri, pair.blood_count, pair.days_apart) == (last, after, 3)
+
+
 def test_both_ratios_and_the_score_must_be_there() -> None:
     specimen, series = count(START - timedelta(days=1)), imaged("1.2", DAY - timedelta(days=1))
     for without in (replace(specimen, nlr=None), replace(specimen, plr=None)):

@@ -262,6 +262,7 @@ def test_which_differential_is_used_is_told_where_a_manual_one_is_there() -> Non
         ((NEUTROPHILS, LYMPHOCYTES), 3.0, []),
         ((NEUTROPHILS, MANUAL[1]), 2.1, ["manual-differential"]),
         ((AUTOMATED[0], LYMPHOCYTES), 3.0, []),
+        ((*MANUAL, NEUTROPHILS), 3.0, ["manual-differential"]),
     ):
         one = count(*rows, PLATELETS)
         assert (one.nlr, codes(one)) == (pytest.approx(nlr), told)

@@ -593,10 +593,11 @@ UNION ALL
 SELECT 'link', 'sender ' || coalesce(m.sender, ''), 'sender-without-counts',
        json_array(json_object('code', 'sender-without-counts', 'values', json_object(
            'patients', count(DISTINCT e.authority || '|' || e.patient_id), 'example', coalesce((SELECT group_concat(n.value ->> 'words', '; ') FROM json_each((
-               SELECT min(b.notes) FROM derived_blood_count AS b JOIN derived_identifier AS i USING (person)
-               JOIN derived_extract AS x ON x.authority = i.authority AND x.patient_id = i.patient_id AND x.kind = 'specimen'
-               JOIN derived_message AS y ON y.frame_id = x.frame_id AND y.position = x.position
-               WHERE y.sender IS m.sender)) AS n),
+               -- Its patients first: counts and specimens of one joined would be their product.
+               SELECT min(b.notes) FROM derived_blood_count AS b WHERE b.person IN (
+                   SELECT i.person FROM derived_message AS y JOIN derived_extract AS x USING (frame_id, position)
+                   JOIN derived_identifier AS i USING (authority, patient_id)
+                   WHERE x.kind = 'specimen' AND y.sender IS m.sender))) AS n),
            (SELECT parts ->> '$' FROM state_words WHERE kind = 'term' AND key = 'no row is understood'), 'no row is understood')))),
        NULL, NULL
 -- The senders one by one, by their index: of those with counts, which are most, no message is looked at.

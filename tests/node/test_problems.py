@@ -159,3 +159,48 @@ def test_another_language_is_that_of_all_words_from_the_next_start_on(
     use_language("en")
     with closing(open_database(tmp_path, create=True)) as db:
         assert shown(db) == before
+
+
+def test_the_work_grows_with_the_counts_of_a_sender_not_with_their_square(db: Database) -> None:
+    """Three patients of whom no count has a ratio, each with so many; then with four times as many."""
+    specimens = 60
+
+    def steps() -> int:
+        taken = [0]
+
+        def step() -> int:
+            taken[0] += 1
+            return 0
+
+        db.conn.set_progress_handler(step, 100)
+        db.execute("SELECT * FROM problems WHERE code = 'sender-without-counts'").fetchall()
+        db.conn.set_progress_handler(None, 0)
+        return taken[0]
+
+    def add(first: int, last: int) -> None:
+        for patient in ("1", "2", "3"):
+            for number in range(first, last):
+                frame = db.execute(
+                    "INSERT INTO fact_frame (sha256, raw) VALUES (?, x'00') RETURNING frame_id", [f"{patient}.{number}"]
+                ).fetchone()[0]
+                db.execute(
+                    "INSERT INTO derived_message (frame_id, position, sender, status, reasons) "
+                    "VALUES (?, 0, 'LAB', 'used', '[]')", [frame],
+                )  # fmt: skip
+                db.execute(
+                    "INSERT INTO derived_extract (frame_id, position, item, kind, authority, patient_id, content) "
+                    "VALUES (?, 0, 0, 'specimen', 'H', ?, '{}')", [frame, patient],
+                )  # fmt: skip
+                db.execute(
+                    "INSERT INTO derived_blood_count (person, specimen, date_only, status, notes) "
+                    "VALUES (?, ?, 0, 'final', '[]')", [f"H|{patient}", str(number)],
+                )  # fmt: skip
+
+    with writing(db):
+        for patient in ("1", "2", "3"):
+            db.execute("INSERT INTO derived_identifier VALUES ('H', ?, ?)", [patient, f"H|{patient}"])
+        add(0, specimens)
+    few = steps()
+    with writing(db):
+        add(specimens, 4 * specimens)
+    assert steps() < 8 * few

@@ -321,18 +321,22 @@ def _choose_differential(reader: _Reader) -> tuple[_Differential, list[Reason]]:
             any(getattr(one, name).value is not None for one in choices) for name in ("neutrophils", "lymphocytes")
         ]
         notes = [Reason("methods-not-mixed")] if all(sides) else []
-        return next((one for one in choices[1:] if one.lymphocytes.value is not None), choices[1]), notes
+        # Of two methods that contradict each other the next is no way out.
+        told = (one for one in choices[1:] if one.lymphocytes.value is not None or one.lymphocytes.contradicted)
+        return next(told, choices[1]), notes
     methods = chosen.methods
     manual = any(result.method == "manual" and result.value is not None for result in reader.results)
-    notes = _other_values(reader, methods)
+    notes = [] if manual and "manual" in methods else _other_values(reader, methods)
     if manual and "manual" not in methods:
         return chosen, [*notes, Reason("manual-differential-unused")]
     return chosen, [*notes, Reason("manual-differential")] if "manual" in methods and manual else notes
 
 
 def _other_values(reader: _Reader, methods: Collection[Method]) -> list[Reason]:
-    """Whether a result that does not say its method contradicts the chosen ones."""
-    if "unknown" in methods or "manual" in methods:
+    """Whether automated results, and those that do not say their method, contradict each other where the differential
+    is made of one kind alone."""
+    kinds: tuple[Method, ...] = ("automated", "unknown")
+    if set(kinds) <= set(methods):
         return []
     quantities: list[tuple[Analyte, Scale]] = [
         (analyte, scale) for analyte in ("neutrophils", "lymphocytes") for scale in ("absolute", "percent")
@@ -340,7 +344,7 @@ def _other_values(reader: _Reader, methods: Collection[Method]) -> list[Reason]:
     return [
         Reason("cell-conflict", {"analyte": analyte, "unit": UNITS[scale]})
         for analyte, scale in quantities
-        for values in [[reader.cell(analyte, scale, [method]).value for method in (*methods, "unknown")]]
+        for values in [[reader.cell(analyte, scale, [method]).value for method in kinds]]
         if None not in values and differ([value for value in values if value is not None])
     ]
 
@@ -357,7 +361,8 @@ def _count(specimen: Specimen) -> CombinedCount | None:
     impossible = contradictions(found)
     unused, doubts = _doubtful(reader.results, complete=nlr is not None and plr is not None)
     warnings = [*oddities(found), *unused]
-    said = [*(cell.reason for cell in (*differential.counted, platelets, leukocytes)), *notes]
+    pair = (differential.neutrophils, differential.lymphocytes)
+    said = [*(cell.reason for cell in (*differential.counted, *pair, platelets, leukocytes)), *notes]
     doubts += [reason for reason in said if reason is not None and _is_conflict(reason)]
     used = [*_sources(differential), *platelets.sources]
     held = bool(doubts or impossible or specimen.contested)

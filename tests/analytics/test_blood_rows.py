@@ -455,3 +455,29 @@ def test_a_count_of_nothing_usable_takes_the_status_of_what_was_sent() -> None:
     assert bands.status is ResultStatus.PRELIMINARY, "bands alone are used for nothing, and known"
     corrected = count(row("bands", 0.3, status="C"), row("platelets", None, status="X"))
     assert corrected.status is ResultStatus.CORRECTED
+
+
+# ---- methods that contradict each other ------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (row("lymphocytes", 1.4, "automated"), row("lymphocytes", 2.8)),
+        (row("lymphocytes%", 20.0, "automated"), row("lymphocytes%", 40.0), row("leukocytes", 7.0)),
+        (row("neutrophils", 4.2, "automated"), row("neutrophils", 6.2), row("lymphocytes", 1.4)),
+        (row("neutrophils", 4.2, "automated"), row("lymphocytes", 1.4, "automated"), row("lymphocytes", 2.8)),
+    ],
+)
+def test_an_automated_value_is_not_outvoted_by_one_that_does_not_say_its_method(rows: tuple[Result, ...]) -> None:
+    """One of the two is wrong, and nothing tells which: a person looks at it."""
+    one = count(*rows, PLATELETS)
+    assert one.status is ResultStatus.HELD
+    assert "cell-conflict" in codes(one)
+
+
+def test_what_was_counted_by_hand_may_differ_from_the_analyser() -> None:
+    """Manual rows make their own differential; automated neutrophils alone beside them are no doubt."""
+    by_hand = (row("neutrophils", 6.2, "manual"), row("lymphocytes", 1.4, "manual"))
+    one = count(*by_hand, row("neutrophils", 4.2, "automated"), PLATELETS)
+    assert (one.status, one.indices["nlr"]) == (ResultStatus.FINAL, pytest.approx(6.2 / 1.4))
+    same = count(row("neutrophils", 4.2, "automated"), row("neutrophils", 4.2), LYMPHOCYTES, PLATELETS)
+    assert (same.status, same.indices["nlr"]) == (ResultStatus.FINAL, pytest.approx(3.0))

@@ -144,9 +144,10 @@ def test_what_it_is_told_wrongly_changes_nothing(tmp_path: Path) -> None:
 
 def test_nobody_else_can_change_what_was_installed_and_everybody_can_run_it(tmp_path: Path) -> None:
     for umask in (0o000, 0o077):
-        machine = Machine(tmp_path / str(umask))
-        before = os.umask(umask)
+        before = os.umask(0o022)
         try:
+            machine = Machine(tmp_path / str(umask))
+            os.umask(umask)
             assert machine.install("--upgrade", "opt").returncode == 0
         finally:
             os.umask(before)

@@ -48,9 +48,9 @@ LEAST_BETWEEN = 5
 """Counts of others between two of a patient, from which on they tell that it was not the sender,"""
 MOST_ODD_BETWEEN = 0.2
 """and the share of them that may be as odd: one of several analysers that is wrong makes more."""
-LEAST_NLR_OF_ONE_FORM = 0.65
+LEAST_NLR_OF_ONE_FORM = 0.75
 """Where cells are told once (percentages alone), nothing in the message would tell of exchanged ones: they are doubted
-from here on, which 0.5 % of people are below (Fest)."""
+from here on. Of healthy people 0.7 % are below, by the median and the limits of Fest."""
 MOST_REVERSED = 0.02
 """Share of a sender's patients who may have such ratios: 0.3 % of people have. One of several analysers that exchanges
 its rows makes more."""

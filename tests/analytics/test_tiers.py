@@ -114,3 +114,44 @@ def test_without_error_the_odds_are_the_tier(vbq: float, nlr: float, plr: float)
     cuts = Cuts(method="institutional", n=0, vbq=3.0, nlr=4.0, plr=250.0, ratios="any")
     odds = tier_odds(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts, errors=Errors(vbq=0.0))
     assert odds.of(tier(vbq=vbq, nlr=nlr, plr=plr, cuts=cuts)) == 1
+
+
+# By a table of the normal distribution: Φ(ln(247/260)/0.2) = 0.398795, Φ(ln(3.77/3.6)/0.2) = 0.591228 and
+# Φ(ln(0.8/0.9)/0.2) = 0.277959. The error of VBQ is 0, so that a high one is flagged as often as a ratio is high.
+@pytest.mark.parametrize(
+    ("errors", "flagged"),
+    [
+        ({"ln_plr": 0.2, "correlation": 0.5}, 1 - 0.3987953332),
+        ({"ln_plr": 0.2}, 1 - 0.3987953332),
+        ({"ln_nlr": 0.2, "ln_plr": 0.2}, 1 - 0.5912283086 * 0.3987953332),
+    ],
+)
+def test_the_error_of_a_ratio_may_be_known_for_one_alone(errors: dict[str, float], flagged: float) -> None:
+    odds = tier_odds(vbq=3.05, nlr=3.6, plr=260.0, cuts=ANY, errors=Errors(vbq=0.0, **errors))
+    assert odds.flagged == pytest.approx(flagged, abs=1e-9)
+
+
+def test_the_error_of_nlr_alone_tells_where_both_ratios_have_to_be_high() -> None:
+    errors = Errors(vbq=0.0, ln_nlr=0.2, correlation=0.5)
+    odds = tier_odds(vbq=3.05, nlr=3.6, plr=260.0, cuts=BOTH, errors=errors)
+    assert odds.flagged == pytest.approx(1 - 0.5912283086, abs=1e-9)
+
+
+def test_a_ratio_below_one_is_a_ratio_like_others() -> None:
+    cuts = institutional_cuts(3.02, 0.8, 247.0, "any")
+    odds = tier_odds(vbq=3.05, nlr=0.9, plr=100.0, cuts=cuts, errors=Errors(vbq=0.0, ln_nlr=0.2))
+    assert odds.flagged == pytest.approx(1 - 0.2779590876, abs=1e-9)
+
+
+@pytest.mark.parametrize(("correlation", "low"), [(0.5, 1 / 3), (-0.5, 1 / 6), (0.99, 0.47747329317779397)])
+def test_ratios_at_their_cuts_are_both_low_as_often_as_a_quadrant_says(correlation: float, low: float) -> None:
+    """Sheppard's formula: 1/4 + arcsin(ρ) / 2π."""
+    errors = Errors(vbq=0.0, ln_nlr=0.2, ln_plr=0.15, correlation=correlation)
+    odds = tier_odds(vbq=3.05, nlr=3.77, plr=247.0, cuts=ANY, errors=errors)
+    assert odds.flagged == pytest.approx(1 - low, abs=1e-9)
+
+
+def test_a_ratio_far_above_its_cut_is_never_low() -> None:
+    """ln(90 / 3.77) is 16 standard errors of 0.2."""
+    errors = Errors(vbq=0.0, ln_nlr=0.2, ln_plr=0.15, correlation=0.5)
+    assert tier_odds(vbq=3.05, nlr=90.0, plr=100.0, cuts=ANY, errors=errors).flagged == pytest.approx(1, abs=1e-9)

@@ -121,8 +121,8 @@ def test_what_another_count_of_the_patient_says_again_is_used_while_the_sender_m
 
 
 def test_more_lymphocytes_than_neutrophils_wait_for_the_senders_next_count(tmp_path: Path) -> None:
-    """4.2 to 6.0: 0.7, which 1 % of people have, or the first count of a sender whose rows are exchanged."""
-    first = cbc(900, lymphocytes=6.0, day=11)
+    """4.2 to 5.4: 0.78, which 1 % of people have, or the first count of a sender whose rows are exchanged."""
+    first = cbc(900, lymphocytes=5.4, day=11)
     db = world(tmp_path / "now", [*usual(40), first])
 
     def state(db: Database) -> list[tuple[str, str]]:

@@ -186,7 +186,7 @@ def _compare_unparted(one: SignedName, other: SignedName) -> Relation:
         return "same"
     if family:
         return "family"
-    return "given" if given else "family" if family else "different"
+    return "given" if given else "different"
 
 
 def _alike(ours: Sequence[tuple[str, ...]], theirs: Sequence[tuple[str, ...]]) -> bool:

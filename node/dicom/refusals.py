@@ -67,11 +67,7 @@ class _Gathered:
     def add(self, later: "_Gathered") -> None:
         """What was gathered after it."""
         add_counts(self.counts, later.counts)
-        for one, count in later.cut_off.items():
-            known = self.cut_off.setdefault(one, count)
-            if known is not count:
-                known.times += count.times
-                known.last_at = count.last_at
+        add_counts(self.cut_off, later.cut_off)
         for context, number in later.contexts.items():
             before = self.contexts.setdefault(context, number)
             if before is not number:

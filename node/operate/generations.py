@@ -27,7 +27,7 @@ from node.operate.parts import Entry, Part, split
 from node.operate.sealing import Written
 from node.store.archive import ARCHIVE_FOLDER
 from node.store.private import make_folder
-from node.store.whole_file import write_whole
+from node.store.whole_file import sync_folder, write_whole
 
 FORMAT = 1
 ABOUT = "backup.json"
@@ -178,16 +178,8 @@ def publish(folder: Path, name: str, manifest: Manifest) -> Generation:
     (begun / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
     os.sync()
     begun.rename(final)
-    _sync(final.parent)
+    sync_folder(final.parent)
     return Generation(name=name, folder=final, manifest=manifest)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sealed(manifest: Manifest) -> str:
@@ -282,7 +274,7 @@ def prune(folder: Path, *, keep: int) -> list[str]:
             candidates -= {entry.stored for entry in _entries(parts, common)}
     for name in going:
         (place / name).rename(place / f".{name}{GONE}")
-    _sync(place)
+    sync_folder(place)
     for stored in candidates:
         (folder / stored).unlink(missing_ok=True)
     for path in place.glob(f".*{GONE}"):

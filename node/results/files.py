@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from node.store.private import FOLDER_MODE
+from node.store.whole_file import sync_folder
 
 RESULTS_FOLDER = "results"
 FILE_MODE = 0o440
@@ -38,13 +39,5 @@ class ResultFiles:
             os.fsync(file.fileno())
         temporary.replace(final)
         for folder in (final.parent, self._root, self._root.parent):
-            _sync(folder)
+            sync_folder(folder)
         return sha256
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import mkstemp
 
 from node.errors import StoreError
+from node.store.whole_file import sync_folder
 
 ARCHIVE_FOLDER = "dicom"
 INCOMING_FOLDER = "incoming"
@@ -93,8 +94,8 @@ class Archive:
         self._incoming.mkdir(parents=True, exist_ok=True)
         for shelf in self.shelves():
             (self._root / shelf).mkdir(exist_ok=True)
-        _sync_folder(self._root)
-        _sync_folder(self._root.parent)
+        sync_folder(self._root)
+        sync_folder(self._root.parent)
         for leftover in self.leftovers():
             leftover.unlink()
 
@@ -182,7 +183,7 @@ class Archive:
         OSError
             The disk fails.
         """
-        _sync_folder(self.path(sha256).parent)
+        sync_folder(self.path(sha256).parent)
 
     def leftovers(self) -> list[Path]:
         """Files in ``incoming/``; while nobody receives, those that an interrupted receiver left there."""
@@ -320,11 +321,3 @@ def _is_whole(final: Path, dataset_bytes: int) -> bool:
     except FileNotFoundError:
         return False
     return len(start) == GROUP_END and size == GROUP_END + int.from_bytes(start[-4:], "little") + dataset_bytes
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

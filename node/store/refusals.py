@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from sqlite_utils import Database
 
@@ -17,6 +18,7 @@ MAX_ROWS = 500
 KEPT_FOR = timedelta(days=30)
 """How long a row is kept after it was last seen."""
 OTHERS = "(others)"
+Counted = TypeVar("Counted")
 
 UPSERT = """
 INSERT INTO state_refusal (peer_address, calling_ae, called_ae, reason, code, times, first_at, last_at)
@@ -59,10 +61,10 @@ def gather(counts: dict[Refusal, Count], refusal: Refusal, moment: datetime) -> 
     count.last_at = moment
 
 
-def add_counts(counts: dict[Refusal, Count], later: Mapping[Refusal, Count]) -> None:
+def add_counts(counts: dict[Counted, Count], later: Mapping[Counted, Count]) -> None:
     """Add what was counted after it."""
-    for refusal, count in later.items():
-        known = counts.setdefault(refusal, count)
+    for one, count in later.items():
+        known = counts.setdefault(one, count)
         if known is not count:
             known.times += count.times
             known.last_at = count.last_at

@@ -40,7 +40,10 @@ from node.demo.messages import (
 from node.demo.phantom import Matrix, PhantomSpec, draw_series
 from node.demo.senders import MailServer, MllpSender, Peer
 from tests.node.dicom_samples import mr_image, stack, write_file
+from tests.node.raw_sender import ABORT, raw_association, store_request
+from tests.node.test_corrections import again
 from tests.node.test_outgoing import FIND, Remote
+from tests.node.test_rejections import note
 from tests.node.world import CIRCLES, painted
 
 NIGHTS = ("2026-11-20", "2026-11-21")
@@ -56,6 +59,7 @@ FACTS = Facts(
     diagnoses=[("M48.06", "Spinal stenosis, lumbar region")],
 )  # fmt: skip
 STUDIES = {"Anna": "1.2.826.0.1.3680043.8.498.41", "Bert": "1.2.826.0.1.3680043.8.498.42"}
+CORRECTED = "1.2.826.0.1.3680043.8.498.44"
 UNSENT = {"Anna": "1.2.826.0.1.3680043.8.498.41.9"}
 COMMON = {"IssuerOfPatientID": AUTHORITY, "StudyDate": "20261102"}
 
@@ -68,10 +72,11 @@ class OldNode:
         self.dicom, self.hl7, metrics = (free_port() for _ in range(3))
         self.config = folder / "node.toml"
         protocol = "protocol = 'EK 12/2026'\n" if "protocol" in settings_of(checkout) else ""
+        accepted = "study" if takes_back(checkout) else "mr"
         self.config.write_text(
             f"[site]\nname = 'Golden'\ntime_zone = 'Europe/Vienna'\n{protocol}[storage]\nfolder = '{self.data}'\n"
             f"[hl7]\nport = {self.hl7}\n[metrics]\nport = {metrics}\n"
-            f"[dicom]\nport = {self.dicom}\nquiet_s = {QUIET_S}\naccept = 'mr'\n{settings}"
+            f"[dicom]\nport = {self.dicom}\nquiet_s = {QUIET_S}\naccept = '{accepted}'\n{settings}"
         )
 
     def command(self, *arguments: str, stdin: str | None = None, codes: Sequence[int] = (0,)) -> str:
@@ -109,13 +114,14 @@ class OldNode:
                 raise SystemExit(self.command("status"))
             sleep(0.2)
 
-    def send(self, *images: Dataset) -> None:
+    def send(self, *images: Dataset, calling: str = "STORESCU") -> None:
         """Send images with DCMTK, one association."""
         with tempfile.TemporaryDirectory() as place:
             paths = [str(write_file(Path(place) / f"{n:03d}.dcm", image)) for n, image in enumerate(images)]
             subprocess.run(
-                ["storescu", "127.0.0.1", str(self.dicom), *paths], check=True, capture_output=True, timeout=60
-            )
+                ["storescu", "-aet", calling, "127.0.0.1", str(self.dicom), *paths],
+                check=True, capture_output=True, timeout=60,
+            )  # fmt: skip
 
 
 def main(checkout: Path, target: Path) -> None:
@@ -140,6 +146,8 @@ def main(checkout: Path, target: Path) -> None:
             play(node, Path(place))
             if decides:
                 decide(node, Path(place))
+            if takes_back(checkout):
+                take_back(node)
         node.command("nightly", "--date", NIGHTS[0])
         node.command("thresholds", "retire", "1", "--by", "golden")
         node.command("nightly", "--date", NIGHTS[1])
@@ -204,6 +212,26 @@ def decide(node: OldNode, place: Path) -> None:
     node.command("hold", f"{AUTHORITY}|{CARL.number}", "--by", "golden", "--why", "dispute")
     node.command("erase", f"{AUTHORITY}|{EMIL.number}", "--by", "golden", "--why", "consent withdrawn", codes=(0, 3))
     node.command("backup", "make", str(place / "backups"))
+    node.settle()
+
+
+def take_back(node: OldNode) -> None:
+    """What is taken back and corrected, and an image of which a part came only: kept since schema 29."""
+    series = [{"StudyInstanceUID": f"{CORRECTED}.{n}", "SeriesInstanceUID": f"{CORRECTED}.{n}.1"} for n in range(1, 4)]
+    corrected, withdrawn, rejected = (stack(6, **COMMON, **one, PatientID=CARL.number) for one in series)
+    for images in (corrected, withdrawn, rejected):
+        node.send(*images, calling="MODALITY")
+    node.settle()
+    for images, one in zip((corrected, withdrawn), series, strict=False):
+        node.send(*again(images, **COMMON, **one, PatientID=BERT.number), calling="PACS")
+    node.send(note(rejected, "113037"), calling="MODALITY")
+    node.settle()
+    for n in (1, 2):
+        node.command("study", "use-newest", f"{CORRECTED}.{n}", "--by", "golden")
+    node.command("study", "withdraw", f"{CORRECTED}.2", "--by", "golden")
+    content = store_request(mr_image(seed=101, Rows=256, Columns=256, PixelData=b"\1\2" * 256 * 256))
+    with raw_association(node.dicom) as sender:
+        sender.socket.sendall(content[: content.rfind(b"\x04\x00\x00\x00", 0, len(content) // 2)] + ABORT)
     node.settle()
 
 
@@ -302,6 +330,11 @@ def pack(node: OldNode, target: Path) -> None:
 def settings_of(checkout: Path) -> str:
     """The settings of a commit, as it lists them."""
     return (checkout / "conf/node.toml").read_text(encoding="utf-8")
+
+
+def takes_back(checkout: Path) -> bool:
+    """Whether a commit keeps what a person decides about studies, and objects that were cut off."""
+    return (checkout / "node/store/migrations/0029_cut_off.sql").exists()
 
 
 def free_port() -> int:

@@ -61,6 +61,11 @@ def store_request(image: Dataset | bytes, *, uid: str | None = None, sop_class: 
     return b"".join(parts)
 
 
+def whole_pdus(content: bytes, stop: int) -> bytes:
+    """The P-DATA-TF PDUs that begin before ``stop``, without the last of them."""
+    return content[: content.rfind(b"\x04\x00\x00\x00", 0, stop)]
+
+
 class RawSender:
     """A connection to a receiver."""
 
@@ -86,6 +91,10 @@ class RawSender:
         """Send bytes and return the PDU that is answered."""
         self.socket.sendall(content)
         return self.answer()
+
+    def reset(self) -> None:
+        """Have the connection end with RST once it is closed."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def store(self, image: Dataset | bytes, *, uid: str | None = None) -> int | None:
         """C-STORE; the status, or ``None`` when there was no answer."""

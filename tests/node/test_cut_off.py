@@ -16,7 +16,7 @@ from node.settings import Settings
 from node.store.database import open_database, writing
 from node.store.refusals import Count
 from tests.node.dicom_samples import mr_image, receive, receiver, settings_for
-from tests.node.raw_sender import ABORT, RELEASE, raw_association, store_request
+from tests.node.raw_sender import ABORT, RELEASE, raw_association, store_request, whole_pdus
 from tests.node.receiver_world import association, rows
 from tests.node.world import World
 from tests.waiting import eventually
@@ -43,13 +43,13 @@ def cut(settings: Settings, how: str) -> None:
     """Send half of the object, and end."""
     content = store_request(BIG)
     with raw_association(settings.dicom.port) as sender:
-        sender.socket.sendall(content[: content.rfind(b"\x04\x00\x00\x00", 0, len(content) // 2)])
+        sender.socket.sendall(whole_pdus(content, len(content) // 2))
         if how == "abort":
             sender.socket.sendall(ABORT)
         elif how == "release":
             assert sender.say(RELEASE)[:1] == b"\x06"
         elif how == "reset":
-            sender.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SOL_SOCKET, SO_LINGER: on, 0 s
+            sender.reset()
         elif how == "silence":
             sender.answer()
 

@@ -38,6 +38,7 @@ from tests.node.raw_sender import (
     association_request,
     raw_association,
     store_request,
+    whole_pdus,
 )
 from tests.node.receiver_world import assert_stored, association, files, rows
 from tests.node.test_dicom_listener import settings
@@ -101,16 +102,15 @@ def test_an_object_that_ends_in_the_middle_leaves_nothing(settings: Settings, ho
         with raw_association(settings.dicom.port) as sender:
             # At the end of a PDU where the association is to go on in order, else anywhere.
             stop = int(len(content) * share)
-            if how in {"abort", "release"}:
-                stop = content.rfind(b"\x04\x00\x00\x00", 0, max(stop, 400))
-            sender.socket.sendall(content[:stop])
+            in_order = how in {"abort", "release"}
+            sender.socket.sendall(whole_pdus(content, max(stop, 400)) if in_order else content[:stop])
             assert how == "cut" or eventually(lambda: share < 0.01 or len(incoming(settings)) == 1)
             if how == "abort":
                 sender.socket.sendall(ABORT)
             elif how == "release":
                 assert sender.say(RELEASE)[:1] == b"\x06"
             elif how == "reset":
-                sender.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SOL_SOCKET, SO_LINGER: on, 0 s
+                sender.reset()
         assert eventually(lambda: incoming(settings) == [])
         with association(settings) as other:
             assert other.send_c_store(mr_image(seed=5)).Status == 0

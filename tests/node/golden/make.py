@@ -40,7 +40,7 @@ from node.demo.messages import (
 from node.demo.phantom import Matrix, PhantomSpec, draw_series
 from node.demo.senders import MailServer, MllpSender, Peer
 from tests.node.dicom_samples import mr_image, stack, write_file
-from tests.node.raw_sender import ABORT, raw_association, store_request
+from tests.node.raw_sender import ABORT, raw_association, store_request, whole_pdus
 from tests.node.test_corrections import again
 from tests.node.test_outgoing import FIND, Remote
 from tests.node.test_rejections import note
@@ -231,7 +231,7 @@ def take_back(node: OldNode) -> None:
     node.command("study", "withdraw", f"{CORRECTED}.2", "--by", "golden")
     content = store_request(mr_image(seed=101, Rows=256, Columns=256, PixelData=b"\1\2" * 256 * 256))
     with raw_association(node.dicom) as sender:
-        sender.socket.sendall(content[: content.rfind(b"\x04\x00\x00\x00", 0, len(content) // 2)] + ABORT)
+        sender.socket.sendall(whole_pdus(content, len(content) // 2) + ABORT)
     node.settle()
 
 

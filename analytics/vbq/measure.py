@@ -74,12 +74,27 @@ class SeenSlice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FluidPlace:
+    """Where the fluid at L3 is sought.
+
+    ``grid`` is the slice on the grid of the fluid; on it lie ``canal`` (its probability) and ``centre`` (of L3), and a
+    circle of fluid covers ``reach_px`` to either side, of its rows and of its columns.
+    """
+
+    grid: Grid
+    canal: NDArray[np.float64]
+    centre: tuple[float, float]
+    reach_px: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Circles and score on one slice."""
+    """Circles and score on one slice, and where its fluid was sought."""
 
     score: VbqScore
     bodies: dict[str, BodyCircle]
     fluid: FluidCircle
+    place: FluidPlace
 
 
 def measure_stack(
@@ -223,67 +238,66 @@ def _score(seen: SeenSlice) -> Scored:
     if missing := [name for name, circle in bodies.items() if circle is None]:
         raise ScoreError(Reason("no-room-in-bodies", {"levels": tuple(missing)}))
     placed = {name: circle for name, circle in bodies.items() if circle is not None}
-    fluid, grid = _fluid(seen)
+    place = _fluid_place(seen)
+    fluid = _fluid(seen, place)
     spacing = max(seen.image.spacing_mm)
     circles = {
         name: native_circle(seen.grid, circle.row, circle.column, circle.radius_mm / spacing)
         for name, circle in placed.items()
     }
-    circles[CSF] = native_circle(grid, fluid.row, fluid.column, _fluid_radius_px(seen.image))
-    return Scored(score=score(seen.image.signal, circles, spacing_mm=seen.image.spacing_mm), bodies=placed, fluid=fluid)
+    circles[CSF] = native_circle(place.grid, fluid.row, fluid.column, _fluid_radius_px(seen.image))
+    found = score(seen.image.signal, circles, spacing_mm=seen.image.spacing_mm)
+    return Scored(score=found, bodies=placed, fluid=fluid, place=place)
 
 
-def _fluid(seen: SeenSlice) -> tuple[FluidCircle, Grid]:
-    grid = to_grid(seen.image, csf.FLUID_MM)
-    centre, canal = _l3_and_canal(seen, grid)
-    view = csf.fluid_view(grid, canal, centre[0])
+def _fluid(seen: SeenSlice, place: FluidPlace) -> FluidCircle:
+    view = csf.fluid_view(place.grid, place.canal, place.centre[0])
     if view is None:
         raise ScoreError(Reason("no-canal-at-l3"))
     radius_px = _fluid_radius_px(seen.image)
     circle = csf.fluid_circle(
         view,
         networks.fluid(view.planes()),
-        centre=centre,
+        centre=place.centre,
         up=up_of(seen.spine, "L3"),
-        reach_px=_fluid_reach_px(seen.image, grid),
-        mean_at=lambda row, column: circle_mean(seen.image.signal, native_circle(grid, row, column, radius_px)),
+        reach_px=place.reach_px,
+        mean_at=lambda row, column: circle_mean(seen.image.signal, native_circle(place.grid, row, column, radius_px)),
     )
     if circle is None:
         raise ScoreError(Reason("no-room-in-canal"))
-    return circle, grid
+    return circle
 
 
-def _l3_and_canal(seen: SeenSlice, grid: Grid) -> tuple[tuple[float, float], NDArray[np.float64]]:
-    """Centre of L3, and the probability of the canal, on a grid of the same slice."""
+def _fluid_place(seen: SeenSlice) -> FluidPlace:
+    grid = to_grid(seen.image, csf.FLUID_MM)
     body = seen.spine.bodies[LEVEL_INDEX["L3"]]
     centre = grid.from_native(seen.grid.to_native(np.array([body.centre])))[0]
     only_the_canal = np.where(dilated(seen.spine.canal, 2), seen.probability[CANAL], 0.0)
-    return (float(centre[0]), float(centre[1])), resampled(only_the_canal, seen.grid, grid)
-
-
-def _fluid_reach_px(image: SagittalImage, grid: Grid) -> tuple[float, float]:
-    """Half of the rows and of the columns of a grid that the circle of fluid covers."""
-    radius_px = _fluid_radius_px(image)
-    rows_mm, columns_mm = image.spacing_mm[:: -1 if grid.transposed else 1]
-    return radius_px * rows_mm / grid.spacing_mm, radius_px * columns_mm / grid.spacing_mm
+    radius_px = _fluid_radius_px(seen.image)
+    rows_mm, columns_mm = seen.image.spacing_mm[:: -1 if grid.transposed else 1]
+    return FluidPlace(
+        grid=grid,
+        canal=resampled(only_the_canal, seen.grid, grid),
+        centre=(float(centre[0]), float(centre[1])),
+        reach_px=(radius_px * rows_mm / grid.spacing_mm, radius_px * columns_mm / grid.spacing_mm),
+    )
 
 
 def _on_t2(seen: SeenSlice, scored: Scored, t2: SagittalImage | None) -> FluidOnT2 | None:
     """What a T2 in the same place says of the circle of fluid; ``None``: there is none, or it does not fit."""
     if t2 is None or _unusable(t2):
         return None
-    grid = to_grid(seen.image, csf.FLUID_MM)
-    centre, canal = _l3_and_canal(seen, grid)
+    place = scored.place
     return fluid_on_t2(
         t2,
         seen.image,
-        fine=grid,
-        canal=canal,
+        fine=place.grid,
+        canal=place.canal,
         coarse=seen.grid,
         probability=seen.probability[CANAL],
-        centre=centre,
+        centre=place.centre,
         circle=(scored.fluid.row, scored.fluid.column),
-        reach_px=_fluid_reach_px(seen.image, grid),
+        reach_px=place.reach_px,
     )
 
 

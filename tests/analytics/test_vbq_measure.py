@@ -7,7 +7,8 @@ from analytics.records import CSF, LEVELS, Circle, RoiSignal, VbqScore
 from analytics.vbq.automatic import SagittalImage
 from analytics.vbq.bodies import BodyCircle
 from analytics.vbq.csf import FluidCircle
-from analytics.vbq.measure import Scored, doubts_of_circles
+from analytics.vbq.grid import to_grid
+from analytics.vbq.measure import FluidPlace, Scored, doubts_of_circles
 
 PURE = {"purity": 0.97, "behind": 1.3, "depth_mm": 5.0}
 IN_A_LAYER = {"purity": 0.90, "behind": 1.2, "depth_mm": 4.5, "uneven": 0.045}
@@ -26,17 +27,19 @@ def doubts(
         )
         for at, (name, mean, sd) in enumerate([*((name, 100.0, 0.0) for name in LEVELS), (CSF, 40.0, 40.0 * uneven)])
     }
-    scored = Scored(
-        score=VbqScore(vbq_mean=2.5, vbq_median=2.5, rois=rois),
-        bodies={name: BodyCircle(row=0, column=0, radius_mm=7, focal_share=focal_share) for name in ("L1",)},
-        fluid=FluidCircle(row=0, column=0, radius_mm=1.8, **{"other": 0.0, "elsewhere": 0.0, **PURE, **fluid}),
-    )
     # Second differences of ± a are 4 a, and 2.45 times the noise.
     amplitude = noise * 40.0 * 6**0.5 / 4 / 1.4826
     image = SagittalImage(
         signal=100 + amplitude * np.tile([1.0, -1.0], (80, 20)), spacing_mm=(spacing_mm, 0.9), position_mm=(0, 0, 0),
         orientation=(0, 1, 0, 0, 0, -1),
     )  # fmt: skip
+    grid = to_grid(image)
+    scored = Scored(
+        score=VbqScore(vbq_mean=2.5, vbq_median=2.5, rois=rois),
+        bodies={name: BodyCircle(row=0, column=0, radius_mm=7, focal_share=focal_share) for name in ("L1",)},
+        fluid=FluidCircle(row=0, column=0, radius_mm=1.8, **{"other": 0.0, "elsewhere": 0.0, **PURE, **fluid}),
+        place=FluidPlace(grid=grid, canal=np.ones(grid.signal.shape), centre=(0.0, 0.0), reach_px=(2.0, 2.0)),
+    )
     return [one.code for one in doubts_of_circles(scored, image)]
 
 

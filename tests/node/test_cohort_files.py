@@ -259,6 +259,7 @@ EXPORTS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], Callable[[str],
     "three who are neither": (lambda t: with_cell("sex", *["divers"] * 3)(recoded("sex_male", "männl.", "weibl.",
                               "sex")(t)), str, 117, ["value-not-yes-or-no"] * 3),
     "weekdays": (each("surgery_date", lambda day: f"Mi {day[8:]}.{day[5:7]}.{day[:4]}"), str, 120, []),
+    "units in the cells": (lambda t: each("age", "{} years".format)(each("bmi", "{} kg/m²".format)(t)), str, 120, []),
     "a day that is none": (with_cell("cbc_date", "9999-12-31", "1900-01-01"), str, 120, []),
 }  # fmt: skip
 
@@ -280,6 +281,8 @@ def test_a_table_as_a_clinic_exports_it(name: str, good: pd.DataFrame, tmp_path:
 NO_COLUMNS = {
     "a day of birth": ("age", lambda age: f"{2024 - int(age)}-03-05", "column-not-numbers"),
     "a number and its error": ("vbq", lambda vbq: f"{vbq} ± 0.12", "column-not-numbers"),
+    "units of two kinds": ("bmi", lambda bmi: f"{bmi} kg/m2" if bmi < "25" else f"{bmi} lb/in2", "column-not-numbers"),
+    "a unit that is not known": ("age", lambda age: f"{age} moons", "column-not-numbers"),
     "a cross may be a tick": ("smoking", lambda one: "×" if one == "1" else "", "column-coding-unclear"),
 }
 
@@ -449,3 +452,33 @@ def test_missing_values_by_variable_and_who_is_left_out() -> None:
     used = given[[row.eligible for row in rows]]
     assert report["variables"]["bmi"]["analysed"]["median"] == pytest.approx(used["bmi"].median())
     assert report["variables"]["smoking"]["analysed"]["percent_yes"] == pytest.approx(100 * used["smoking"].mean())
+
+
+COUNTS_WITH_UNITS = {
+    "10^9/L": ("{} 10^9/L", 1),
+    "per µL": ("{}/µL", 1000),
+    "thousands": ("{} ×10³/µl", 1),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS_WITH_UNITS)
+def test_counts_whose_cells_name_their_unit_are_read_in_it(name: str, good: pd.DataFrame, tmp_path: Path) -> None:
+    write, factor = COUNTS_WITH_UNITS[name]
+    path = tmp_path / "cohort.csv"
+    given = pd.read_csv(FORMATS / GOOD, dtype=str)
+    for column in ("neutrophils", "lymphocytes", "platelets"):
+        given = each(column, lambda cell: write.format(f"{float(cell) * factor:g}"))(given)
+    given.drop(columns=["nlr", "plr"]).to_csv(path, index=False)
+    table = read_cohort(path)[1]
+    found = pd.DataFrame([row.checked.values for row in table.rows])
+    for column in ("neutrophils", "lymphocytes", "platelets"):
+        assert found[column].to_numpy() == pytest.approx(good[column].to_numpy(), rel=1e-5)
+
+
+def test_cells_in_another_unit_than_their_column_says_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cohort.csv"
+    given = each("platelets", lambda cell: f"{float(cell) * 1000:.0f}/µL")(pd.read_csv(FORMATS / GOOD, dtype=str))
+    given.rename(columns={"platelets": "platelets (10^9/L)"}).to_csv(path, index=False)
+    understood = preview(path).understood
+    assert understood is not None
+    assert codes(understood.doubts) == ["column-not-numbers"]

@@ -17,7 +17,7 @@ from node.people.files.mapping import OPEN, ColumnPart, FilePart
 from node.people.files.mapping import Mapping as FileMapping
 from node.people.files.numbers import Marks, marks, plain
 from node.people.files.raw import RawRow, RawTable
-from node.people.files.values import Become, Source, answers, days, diagnoses, numbers, prepared
+from node.people.files.values import Become, Source, answers, days, diagnoses, numbers, prepared, without_unit
 from node.people.files.vocabulary import load_vocabulary, word
 
 NEEDED = ("id", "vbq", "age", "sex_male", "smoking", "diabetes", "diagnosis", "bmi")
@@ -256,6 +256,9 @@ def _converted(
         for name, (index, meant) in assigned.items()
     }  # fmt: skip
     kinds = {one.name: one.kind for one in COHORT} | {"leukocytes": "number"}
+    units = {name: meant.unit for name, (_, meant) in assigned.items()}
+    for name in [name for name in sources if kinds[name] == "number"]:
+        sources[name], units[name] = _without_units(sources[name], units[name])
     written: dict[str, Marks] = {
         name: marks(plain(cell) for cell in prepared(one)) for name, one in sources.items() if kinds[name] == "number"
     }
@@ -263,7 +266,7 @@ def _converted(
     orders = frozenset[Order]().union(*(stated_orders(prepared(one)) for one in dated))
     found: dict[str, TableColumn] = {}
     for name, source in sources.items():
-        factored = _factor(name, assigned[name][1].unit, source.part)
+        factored = _factor(name, units[name], source.part)
         scale = factored if isinstance(factored, Fraction) else Fraction(1)
         others = [one for other, one in written.items() if other != name]
         make: Mapping[str, Callable[[], Become]] = {
@@ -273,8 +276,17 @@ def _converted(
             "date": partial(days, source, orders),
         }
         become = make[kinds[name]]() if kinds[name] in make else Become(cells=_texts(source, kinds[name]))
-        found[name] = _column(name, source, become, assigned[name][1].unit, factored)
+        found[name] = _column(name, source, become, units[name], factored)
     return _of_percentages(found)
+
+
+def _without_units(source: Source, unit: str) -> tuple[Source, str]:
+    """A column of numbers whose cells all name one known unit, as if its name did; one that contradicts it stays."""
+    stated, cells = without_unit(prepared(source))
+    known = factor(source.column, stated) if stated else None
+    if known is None or (unit and factor(source.column, unit) != known):
+        return source, unit
+    return replace(source, cells=cells), unit or stated
 
 
 def _texts(source: Source, kind: str) -> list[str]:

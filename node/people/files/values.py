@@ -39,6 +39,8 @@ FIRST_DAY, LAST_DAY = "1900-01-01", "2200"
 _ISO = re.compile(r"\d{4}-\d\d-\d\d")
 _DECIMALS = re.compile(r"(?<=^\d)[.,]0+$")
 """What spreadsheets put behind a 1 or a 0."""
+_WITH_UNIT = re.compile(r"([+\-−]?\d[\d.,'’ ]*?)\s*([^\W\d_].*|[%‰/×].*|(?<=\s)10[\^*⁹³⁶eE].*)")
+"""A number with something behind it that may be a unit."""
 _ICD = re.compile(r"([A-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?)\b")
 
 
@@ -73,6 +75,19 @@ def prepared(source: Source) -> list[str]:
     labelled = {code for code, label in source.labels.items() if word(label) in words}
     cells = ["" if cell.strip() in labelled or word(cell) in words else cell.strip() for cell in source.cells]
     return missing_codes(cells, source.part.missing) if source.part and source.part.missing else cells
+
+
+def without_unit(cells: Sequence[str]) -> tuple[str, list[str]]:
+    """The unit that stands behind the number in every cell that is not blank, and the cells without it.
+
+    Empty where there is none, or not the same in all; the cells are then as they were.
+    """
+    found = [_WITH_UNIT.fullmatch(cell) for cell in cells if cell]
+    units = {match[2] for match in found if match}
+    if len(units) != 1 or None in found:
+        return "", list(cells)
+    (unit,) = units
+    return unit, [cell.removesuffix(unit).strip() for cell in cells]
 
 
 def numbers(source: Source, others: Sequence[Marks], factor: Fraction) -> Become:

@@ -8,21 +8,23 @@ import re
 from collections.abc import Sequence
 
 LUMBAR_WORDS = (
-    r"lumb", r"(?<![a-z])lomb", r"lomber", r"lendenw", r"(?<![a-z])l[\s_/-]*s?[\s_/-]*spine",
+    r"(?<!co)lumb", r"(?<![a-z])lomb", r"lomber", r"lendenw", r"(?<![a-z])l[\s_/-]*s?[\s_/-]*spine",
     r"(?<![a-z])l(?:ws|wk|ss)(?![a-z])",
-    r"l(?:ä|ae?)ndrygg", r"korsrygg", r"l(?:æ|ae)nde(?:ryg|hv)", r"lann(?:e|er)(?:ranka|rangan|ranga)", r"nimme",
+    r"l(?:ä|ae?)nd(?:rygg|kot)", r"korsrygg", r"l(?:æ|ae)nde(?:ryg|hv)",
+    r"lann(?:e|er)(?:ranka|rangan|ranga)", r"nimme",
     r"l[eę]?d[zź]?wiow", r"bedern", r"driekov", r"[aá]gy[eé]ki", r"jostas", r"juosmen", r"slabinsk", r"ledven",
     r"поясн", r"люмб", r"поперек", r"(?<!\w)пк?оп(?!\w)", r"лумб", r"кръст", r"οσφ[υύ]", r"ομσ[σς]",
     r"kr[eę]g\w*\s+l[\s/-]*s?(?![a-z])",
     # l-s, ls beside the spine, levels, thoracolumbar; the spine as a whole has stations without it
     r"(?<![a-z])l[/-]s(?![a-z])", r"(?<![a-z])ls[\s_-]+(?:column|p[aá]te|gerinc|hrbt|spine|rachi|wervel|kr[eę]g|kicm)",
-    r"(?:column|p[aá]te[rř]\w*|gerinc|hrbtenica|rachi\w*|kr[eę]g\w*)[\s_-]+ls(?![a-z])",
-    r"(?<![a-z])l\s?[1-5]\s?[-/–]\s?[ls]?\s?[1-5](?!\d)", r"(?<![a-z])t[/-]?l[\s_/-]*spine",
+    r"(?:spine|column|p[aá]te[rř]\w*|gerinc|hrbtenica|rachi\w*|kr[eę]g\w*)[\s_-]+ls(?![a-z])",
+    r"(?<![a-z])l\s?[1-5]\s?[-/–]\s?[ls]?\s?[1-5](?!\d)", r"(?<![a-z])l\s?5\s?s\s?1(?!\d)",
+    r"(?<![a-z])t[/-]?l[\s_/-]*spine",
     r"腰", r"เอว", r"요추", r"요천추", r"מותני", r"קטני", r"قطني", r"کمری", r"thắt lưng", r"that lung",
 )  # fmt: skip
 OTHER_WORDS = (
     # neck and chest of the spine
-    r"(?<![a-z])[ct][\s_/-]*spine", r"cerv", r"servi[ck]", r"thora[ck]", r"tora[ck]", r"(?<![a-z])[hb]ws(?![a-z])",
+    r"(?<![a-z])[ct][\s_/-]*spine", r"cerv", r"servi[ck]", r"thora[ck]", r"tor[aá][ck]", r"(?<![a-z])[hb]ws(?![a-z])",
     r"halsw", r"halsrygg", r"br[oöy]strygg", r"brustw", r"szyjn", r"piersiow", r"kr[cč]n(?:í|i)", r"hrudn", r"nyaki",
     r"h[aá]ti(?![a-z])", r"kaularan", r"rintaran", r"(?<![a-z])dorsal", r"boyun", r"шейн", r"шийн", r"грудн",
     r"αυχεν", r"θωρακ", r"[颈頸頚]", r"胸", r"경추", r"흉추",

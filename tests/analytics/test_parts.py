@@ -13,11 +13,13 @@ LUMBAR = [
     "lomber MR", "腰椎MRI", "腰骶椎", "요추 MRI", "MRI 腰椎 平扫", "Lumbale wervelkolom",
     "RM rachide L-S", "MR LS páteře", "MR LS-columna", "MR hrbtenica LS", "MRI LWK", "MRI ΟΜΣΣ", "LSS MRI", "TL SPINE",
     "Rug L1-S1", "MR lülisamba nimmeosa", "MRI กระดูกสันหลังส่วนเอว",
+    "MR ländkotpelare", "MR Spine LS", "MRI L5S1",
 ]  # fmt: skip
 OTHER = [
     "MRI C-spine", "HWS", "BWS", "颈椎", "頸椎MRI", "胸椎", "경추", "흉추", "IRM rachis cervical", "RM rachide dorsale",
     "МРТ шейного отдела", "МРТ головного мозга", "MR szyjny", "MRT Schädel", "IRM genou", "RM ginocchio", "MRT Knie",
     "MR Hüfte", "MRT Becken", "膝関節", "頭部MRI", "腹部", "МРТ коленного сустава", "RM cerebral", "Prostata MR",
+    "RM columna torácica",
 ]  # fmt: skip
 NEITHER = [
     "MR",
@@ -34,6 +36,7 @@ NEITHER = [
     "Wirbelsäule",
     "",
     "shipment",
+    "columbia",
     "dors",
 ]
 

@@ -39,8 +39,9 @@ TITLES = frozenset((
 """Titles and particles: left out, unless nothing else is there."""
 
 SOUNDS = (
-    ("ae", "a"), ("oe", "o"), ("ue", "u"), ("ph", "f"), ("th", "t"), ("dh", "d"), ("kh", "h"), ("gh", "g"), ("ck", "k"),
-    ("x", "ks"), ("q", "k"), ("c", "k"), ("w", "v"), ("y", "i"), ("j", "i"), ("z", "s"),
+    ("ae", "a"), ("oe", "o"), ("qu", "kv"), ("ue", "u"), ("dj", "d"), ("ph", "f"), ("th", "t"),
+    ("dh", "d"), ("kh", "h"), ("gh", "g"), ("ck", "k"), ("x", "ks"), ("q", "k"), ("c", "k"), ("w", "v"),
+    ("y", "i"), ("j", "i"), ("z", "s"),
 )  # fmt: skip
 """Spellings of one sound in Latin letters, applied in this order."""
 
@@ -116,9 +117,17 @@ def _signed(name: PersonName, key: bytes) -> list[SignedName]:
 
 def _words(text: str) -> list[str]:
     """The words of a part of a name in lower case, without titles."""
-    plain = unicodedata.normalize("NFKC", text).casefold().replace("'", "").replace("’", "")
+    plain = unicodedata.normalize("NFKC", _mended(text)).casefold().replace("'", "").replace("’", "")
     words = [word for word in re.split(r"[\W\d_]+", plain) if word][:MOST]
     return [word for word in words if word not in TITLES] or words
+
+
+def _mended(text: str) -> str:
+    """A name of which UTF-8 was read as Latin-1 on the way (``MÃ¼ller``), as it was; every other one as it is."""
+    try:
+        return text if text.isascii() else text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 @lru_cache(maxsize=4096)

@@ -4,11 +4,19 @@ A number of this kind identifies no patient, as an empty one does; a name or a b
 letters and digits only, in lower case and without accents, so that ``N/A`` and ``n.a.`` are the same.
 """
 
+import re
 import unicodedata
 from collections.abc import Collection
 from datetime import date
 
-NUMBERS = frozenset((
+
+def folded(text: str) -> str:
+    """Letters and digits in lower case, without accents."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return unicodedata.normalize("NFC", "".join(sign for sign in decomposed if sign.isalnum()))
+
+
+NUMBERS = frozenset(map(folded, (
     "unknown", "unknownpatient", "unkn", "unk", "notfound", "notknown", "nomatch", "none", "null", "nil", "nan", "na",
     "nd", "notavailable", "notapplicable", "notassigned", "unassigned", "undefined", "missing", "empty", "blank",
     "anonymous", "anonymized", "anonymised", "anonym", "anon", "deidentified", "noid", "nopid", "nopatientid",
@@ -22,14 +30,23 @@ NUMBERS = frozenset((
     "desconocida", "ninguno", "desconhecido", "sconosciuto", "sconosciuta", "ignoto", "onbekend", "okand", "ukjent",
     "ukendt",
     "tuntematon", "nieznany", "neznamy", "ismeretlen", "necunoscut", "bilinmiyor", "неизвестно", "неизвестный",
+    "nomrn", "noread", "sansnumero", "sansipp", "unidentified", "newborn", "trauma", "doe",
+    "nichtzugeordnet", "nichtvergeben", "ohnenummer", "keinenummer", "keineangabe", "desconhecida",
+    "desconegut", "desconeguda", "nieznana", "neznama", "nepoznat", "nepoznata", "neznan", "neznana",
+    "necunoscuta", "okant", "oþekktur", "oþekkt", "tundmatu", "nezinomas", "nezinams", "kimliksiz", "khongro",
+    "khongten", "khongxacđinh", "vodanh", "tidakdiketahui", "tanpanama", "αγνωστος", "αγνωστη", "неизвестен",
+    "неизвестна", "неизвестная", "невідомий", "невідома", "невідомо", "непознат", "непозната", "مجهول",
+    "مجهولة", "مجهولالهوية", "مجهولةالهوية", "غيرمعروف", "غيرمعروفة", "ناشناس", "אלמוני", "אלמונית", "לאידוע",
+    "不明者", "身元不明", "氏名不詳", "未登録", "未登録患者", "미확인", "무명", "무명남", "무명녀", "불명",
+    "신원미상", "临时", "急诊", "没有",
     "未知", "不明",
-    "不詳", "不详", "无名氏", "無名氏", "匿名", "미상",
-))  # fmt: skip
+    "不詳", "不详", "无名氏", "無名氏", "匿名", "미상", "ไม่ทราบชื่อ", "bilinmeyen",
+)))  # fmt: skip
 """As systems of several languages write them; the setting ``identity.placeholders`` adds a site's own."""
 
 NAMES = frozenset((
     *NUMBERS - {"phantom", "default", "temp", "id", "mrn", "pid", "error", "test", "demo", "na", "nan", "nil", "nd",
-    "anon", "tba", "neu", "pool", "extern", "control", "qc"},
+    "anon", "tba", "neu", "pool", "extern", "control", "qc", "临时", "急诊", "没有"},
     "noname", "nameless", "unnamed", "namenlos", "unidentified", "doe", "xxx", "xx", "mustermann", "trauma",
 ))  # fmt: skip
 
@@ -41,16 +58,11 @@ EARLIEST_BIRTH = date(1900, 1, 2)
 operated on was born then."""
 
 
-def folded(text: str) -> str:
-    """Letters and digits in lower case, without accents."""
-    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    return unicodedata.normalize("NFC", "".join(sign for sign in decomposed if sign.isalnum()))
-
-
 def stands_for_nobody(number: str, more: Collection[str] = ()) -> bool:
-    """Whether a patient number is none: of the list or of ``more``, without a letter or digit, or one sign repeated."""
+    """Whether a patient number is none: of a list, below zero, without a letter or digit, or one sign repeated."""
     plain = folded(number)
-    if not plain or plain in NUMBERS or plain in {folded(one) for one in more}:
+    listed = plain in NUMBERS or plain in {folded(one) for one in more}
+    if not plain or listed or re.fullmatch(r"-\d+", number.strip()):
         return True
     return len(set(plain)) == 1 and (plain[0] in "0x" or len(plain) > LONGEST_REAL_RUN)
 

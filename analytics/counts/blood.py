@@ -221,7 +221,7 @@ class _Reader:
         if not segmented.sources:
             return total
         if not self.has("bands", METHODS):
-            unnamed = [result for result in self.results if (result.analyte, result.scale) == ("unnamed", scale)]
+            unnamed = [result for result in self.results if result.scale == scale and _may_be_bands(result)]
             return _perhaps_without_bands(segmented, unnamed)
         bands = self.cell("bands", scale, methods)
         if segmented.value is None or bands.value is None:
@@ -244,6 +244,13 @@ class _Reader:
     def leukocytes(self) -> _Cell:
         """Leukocytes; how they were counted does not matter for a differential."""
         return self.cell("leukocytes", "absolute")
+
+
+def _may_be_bands(result: Result) -> bool:
+    """Whether a row that nothing names, or that names some of the leukocytes only, may be the bands."""
+    return result.analyte == "unnamed" or (
+        result.analyte == "leukocytes" and result.scale == "percent" and result.unclear
+    )
 
 
 def _perhaps_without_bands(segmented: _Cell, unnamed: Sequence[Result]) -> _Cell:

@@ -131,7 +131,7 @@ def _booked(segments: Sequence[Segment], schedule: Segment, procedures: Procedur
     standing: list[Service] = []
     taken_back: list[Service] = []
     for one in segments:
-        if one.name not in ("AIS", "PR1") or not one.raw(3):
+        if not _names_a_service(one):
             continue
         service, is_ais = _service(one), one.name == "AIS"
         back = is_ais and (all_taken_back or one.text(2).upper() == "D" or _is_cancelled(one, 10, procedures.cancelled))
@@ -148,6 +148,13 @@ def _booked(segments: Sequence[Segment], schedule: Segment, procedures: Procedur
         texts=tuple(one for one in (*reasons, *notes) if one),
         kinds=tuple(reasons[1:]),
     )
+
+
+def _names_a_service(segment: Segment) -> bool:
+    """Whether a segment is one of a service, with a code or, where there is none, its description (PR1-4)."""
+    if segment.name == "PR1":
+        return bool(segment.raw(3) or segment.raw(4))
+    return segment.name == "AIS" and bool(segment.raw(3))
 
 
 def _service(segment: Segment) -> Service:

@@ -27,11 +27,12 @@ DIFFERENTIAL: frozenset[Analyte] = NEUTROPHILS | {"lymphocytes", "monocytes", "u
 PLATELETS: frozenset[Analyte] = frozenset({"platelets"})
 
 _CLAUSES = re.compile(
-    r"[.;!?\n]+(?=\s|$|[^\x00-\x7f])|[。；！？]| - |\b(?:but|however|aber|jedoch|mais|pero|mas)\b|但是?"
+    r"[.;!\n]+(?=\s|$|[^\x00-\x7f])|[。；！？]| - |\b(?:but|however|aber|jedoch|mais|pero|mas)\b|但是?"
 )
-_LIST = re.compile(
-    r"[,/、，]|\b(?:or|nor|and|oder|und|ou|et|y|o|e|lub|ani|nebo|eller|ve|veya|dan|atau|hay|и|или)\b|及|或|和|または|や"
-)
+_LIST = re.compile(r"[,/、，]|\b(?:and|und|et|y|e|oraz|og|och|ja|ve|dan|va|и|та|και)\b|和|と")
+"""Between the parts of a list, of which a denial need not be one of all; "or" and "nor" carry it on."""
+_AHEAD = re.compile(r"\w[^:(]*[:(]")
+"""What stands before a colon or a bracket is about itself."""
 _REACH = 40
 """Signs between a denial and what it denies, at most."""
 _COLLECTORS_COMMENT = 39
@@ -66,6 +67,10 @@ class Denial(Table):
 
     before: Words
     behind: Words
+    unsure: Words
+    """That a doubt is not excluded."""
+    of_the_count: Words
+    """What a denial in front of a doubt may deny in its place: that cells were counted, because of it."""
 
 
 class Flags(Table):
@@ -168,9 +173,11 @@ def _stated(kind: Kind, clause: str, doubts: Doubts) -> bool:
 
 def _denied(clause: str, match: re.Match[str], doubts: Doubts) -> bool:
     before, behind = doubts.denial.before.searched, doubts.denial.behind.searched
+    if doubts.denial.unsure.found(clause):
+        return False
     front, back = clause[: match.start()], clause[match.end() :]
     said = behind.search(back) if behind else None
-    if said and said.start() <= _REACH and not doubts.any.search(back[: said.start()]):
+    if said and said.start() <= _REACH and not _is_elsewhere(back[: said.start()], doubts):
         return True
     for denial in before.finditer(front) if before else ():
         between = front[denial.end() :]
@@ -179,8 +186,15 @@ def _denied(clause: str, match: re.Match[str], doubts: Doubts) -> bool:
     return False
 
 
+def _is_elsewhere(between: str, doubts: Doubts) -> bool:
+    """Whether a denial behind a doubt is of another one: with a doubt of its own, or in another part of a list."""
+    return doubts.any.search(between) is not None or _LIST.search(between) is not None
+
+
 def _reaches(between: str, doubts: Doubts) -> bool:
     """Whether a denial still holds after these words: up to a comma, and beyond it over a list of doubts alone."""
+    if _AHEAD.search(between) or doubts.denial.of_the_count.found(between):
+        return False
     first, *rest = _LIST.split(between)
     if not rest:
         return True

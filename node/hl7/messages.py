@@ -32,14 +32,21 @@ CHARSETS = {
     "8859": "iso8859-1",
     "KSX1001": "euc_kr",
     "EUCKR": "euc_kr",
+    "KSC5601": "cp949",
+    "KSC56011987": "cp949",
     "MS949": "cp949",
     "CP949": "cp949",
     "SHIFTJIS": "shift_jis",
     "SJIS": "shift_jis",
+    "MS932": "cp932",
+    "CP932": "cp932",
+    "WINDOWS31J": "cp932",
     "EUCJP": "euc_jp",
     "GB231280": "gb18030",
     "CP936": "gb18030",
     "TIS620": "tis_620",
+    "WINDOWS874": "cp874",
+    "CP874": "cp874",
     "KOI8R": "koi8_r",
     "KOI8U": "koi8_u",
     "ISOIR100": "iso8859-1",
@@ -57,6 +64,8 @@ CHARSETS = {
 
 NO_RULES: Mapping[str, str] = MappingProxyType({})
 """Codecs by sender, where the site has set none."""
+ONE_BYTE = re.compile(r"ascii|iso8859-\d+|cp125\d")
+"""Sets of which no text, by its letters, is UTF-8 by chance."""
 JAPANESE_ESCAPE = re.compile(rb"\x1b\$(?:[@B]|\([@D])")
 """The switch to a set of kanji: bytes that are ASCII throughout and Japanese all the same."""
 GLUED = re.compile(r"(?=(?:PID|PD1|PV1|PV2|NK1|ORC|OBR|OBX|NTE|SPM|SCH|RGS|AIS|AIP|AIL|DG1|PR1|MRG|EVN|TQ1)\|)")
@@ -176,9 +185,10 @@ def read_header(line: str) -> Header:
 def codec_of(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO_RULES) -> str:
     """The Python codec of a frame.
 
-    By its byte order mark, else the rule for its sender (``APPLICATION|FACILITY``), else MSH-18, else UTF-8 where it
-    fits, else GB 18030 where all that is not ASCII comes in pairs as Chinese text has them, else the default (a
-    default other than Latin-1 is the site's word, and goes before Chinese).
+    By its byte order mark, else the rule for its sender (``APPLICATION|FACILITY``), else MSH-18 (but UTF-8 under the
+    name of a set of one byte, left by an engine on the way, is UTF-8), else UTF-8 where it fits, else GB 18030 where
+    all that is not ASCII comes in pairs as Chinese text has them, else the default (a default other than Latin-1 is
+    the site's word, and goes before Chinese).
 
     Raises
     ------
@@ -195,17 +205,26 @@ def codec_of(raw: bytes, default_charset: str, by_sender: Mapping[str, str] = NO
         if name.encode(ruled, errors="replace") == sender.encode("latin-1"):
             return ruled
     declared = [one.strip() for one in fields[17].split(delimiters[1:2] or "~") if one.strip()]
-    return _declared_codec(declared) if declared else _undeclared_codec(raw, default_charset)
+    if not declared:
+        return _undeclared_codec(raw, default_charset)
+    codec = _declared_codec(declared)
+    return "utf-8" if ONE_BYTE.fullmatch(codec) and not raw.isascii() and _is_utf_8(raw) else codec
 
 
 def _undeclared_codec(raw: bytes, default_charset: str) -> str:
     if JAPANESE_ESCAPE.search(raw):
         return JAPANESE
+    if _is_utf_8(raw):
+        return "utf-8"
+    return "gb18030" if default_charset == "latin-1" and _looks_chinese(raw) else default_charset
+
+
+def _is_utf_8(raw: bytes) -> bool:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
-        return "gb18030" if default_charset == "latin-1" and _looks_chinese(raw) else default_charset
-    return "utf-8"
+        return False
+    return True
 
 
 def _declared_codec(names: Sequence[str]) -> str:

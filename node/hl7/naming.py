@@ -1,7 +1,7 @@
 """What a result is by OBX-3: its codes and names against ``conf/analytes.toml``."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import get_args
@@ -13,6 +13,7 @@ from node.hl7.catalogue import Analytes, Term, Words, code_key
 from node.hl7.words import fold
 
 LOINC = re.compile(r"\d{1,5}-\d")
+_OVER = re.compile(r"[/:÷]")
 _CODED_COMPONENTS = 6
 _MAX_REMEMBERED = 300
 """Longest OBX-3, in characters, whose meaning is cached."""
@@ -116,7 +117,7 @@ def _identified(components: tuple[str, ...], analytes: Analytes) -> Identity | N
     if not kinds or (other and not coded_other and not meaning.coded):
         return None if other else _unknown(parts, analytes)
     share = parts.have(analytes.share)
-    if share and not meaning.by_loinc and (len(kinds) > 1 or kinds & {"platelets", "leukocytes"}):
+    if not meaning.by_loinc and _is_another_quantity(kinds, parts.texts, analytes, share=share):
         return None
     scales = meaning.scales(parts, analytes, share=share)
     return Identity(
@@ -127,6 +128,13 @@ def _identified(components: tuple[str, ...], analytes: Analytes) -> Identity | N
         certain=bool(meaning.by_loinc or meaning.by_name or set(parts.names) <= {parts.first}),
         secondary=any(term.secondary for term in meaning.coded),
     )
+
+
+def _is_another_quantity(kinds: Collection[Analyte], texts: Iterable[str], analytes: Analytes, *, share: bool) -> bool:
+    """Whether it is a share of what is counted itself, or one kind of cell over another, in whatever language."""
+    if share and (len(kinds) > 1 or "platelets" in kinds or "leukocytes" in kinds):
+        return True
+    return any(_OVER.search(text) and len(_kinds_in_names([text], analytes)) > 1 for text in texts)
 
 
 def is_foreign(components: list[str], analytes: Analytes) -> bool:

@@ -54,6 +54,8 @@ CELLS_PER_UL = 1e-3
 LEAST_WITH_FRACTION = 100.0
 """Cells per µL, from which on a calculated count may be sent with one or two decimals; three are a thousands sign."""
 WHOLE = 1e-6
+MOST_OF_A_SHARE = 100.0
+"""A percentage above it is none."""
 NO_RULES = Sender()
 
 
@@ -86,7 +88,7 @@ def read_result(
     reading, unit = _looked_closer(obx, reading, unit, unit_sent=bool(spellings), rules=rules, analytes=analytes)
     if unit is None and not spellings:
         unit = _unit_not_sent(obx, identity, reading, rules, analytes)
-    unclear = identity.conflict is None and (unit is None or reading.value is None)
+    unclear = identity.conflict is None and _is_unclear(identity, unit, reading.value)
     doubt = (
         identity.conflict
         or _other_unit(obx, identity.analyte, reading.value, unit, rules)
@@ -111,6 +113,18 @@ def read_result(
         order=panel.number,
         run=obx.text(4)[:_NAME_LENGTH],
     )
+
+
+def _is_unclear(identity: Identity, unit: Unit | None, value: float | None) -> bool:
+    """Whether another row of the quantity stands for this one.
+
+    The unit or the number is not known, or the row names platelets or leukocytes and tells of a share of them: large
+    ones, or how their sizes spread. A code of theirs with a percentage is the count itself in a wrong unit.
+    """
+    if unit is None or value is None:
+        return True
+    named = identity.scale != "absolute" and identity.analyte in ("platelets", "leukocytes")
+    return named and isinstance(unit, Percent) and value <= MOST_OF_A_SHARE
 
 
 def _status(obx: Segment, panel: Panel, rules: Sender) -> str:
@@ -441,7 +455,7 @@ def _scaled(
         doubt = doubt or _implausible_count(identity.analyte, value)
     elif identity.analyte in ("platelets", "leukocytes"):
         doubt = doubt or Reason("percentage-of-what-is-counted")
-    elif value > 100:
+    elif value > MOST_OF_A_SHARE:
         doubt = doubt or Reason("percentage-above-100")
     return scale, Reading(value=None, reason=doubt, doubtful=True) if doubt else Reading(value=value)
 

@@ -11,7 +11,7 @@ from node.hl7.catalogue import Units
 CELLS_PER_L = 1e9
 """Counts are kept in 10⁹/L."""
 
-_POWER = re.compile(r"[x*]?\(?10(?:exp|[*^exs+.'´’`ˆ˄~&(\[])*\+?0?(\d{1,2})[)\]]?|(?:1(?:\.0)?)?e\+?0?(\d{1,2})")
+_POWER = re.compile(r"[x*]?\(?10(?:exp|[*^exs+.'´’`ˆ˄~&?(\[])*\+?0?(\d{1,2})[)\]]?|(?:x?1(?:\.0)?|x)?e\+?0?(\d{1,2})")
 _EXPONENTS = (2, 3, 4, 6, 9)
 _NUMBER = re.compile(r"\+?\d+(\.\d*)?|\.\d+")
 _FLAGGED = re.compile(r"(\S+?)\s*(?:\((?:HH?|LL?|N)\)|(?<=[\s\d])(?:HH?|LL?|N)|[↑↓])")
@@ -19,8 +19,8 @@ _FLAGGED = re.compile(r"(\S+?)\s*(?:\((?:HH?|LL?|N)\)|(?<=[\s\d])(?:HH?|LL?|N)|[
 _DECIMAL_COMMA = re.compile(r"\+?\d+,\d+")
 _PARTED = re.compile(r"([1-9]\d{0,2})((?:[ \u00a0\u2009\u202f'’]\d{3})+)|[1-9]\d?(?:,\d\d)+,\d{3}")
 """A number whose thousands are parted by blanks or apostrophes, which are never decimal points, or as in India."""
-_FULL_WIDTH = {code: code - 0xFEE0 for code in (*range(0xFF10, 0xFF1A), *map(ord, "．，＋－＜＞"))}
-"""Digits and signs as East Asian systems write them beside their letters."""
+_FULL_WIDTH = {code: code - 0xFEE0 for code in (*range(0xFF10, 0xFF1A), *map(ord, "．，＋－＜＞"))} | {0x066B: "."}
+"""Digits and signs as East Asian systems write them beside their letters, and the Arabic decimal point."""
 _CENSORED = re.compile(r"\s*(?:[<>≤≥]=?|&lt;|&gt;)")
 
 
@@ -52,7 +52,8 @@ def read_unit(spellings: list[str], units: Units) -> Unit | None:
 def canonical(unit: str) -> str:
     """A unit without blanks and typographic variants; lower case but for the single letter G."""
     text = unicodedata.normalize("NFKC", unit.replace("´", "'")).replace("\u00c2", "")
-    text = text.replace("μ", "u").replace("µ", "u").replace("×", "x")
+    text = text.replace("μ", "u").replace("µ", "u").replace("×", "x").replace("−", "-")
+    text = re.sub(r"[χхХ](?=\s*10|E\d)", "x", text)
     # A sign that was lost on the way: of the volumes only µL and mm³ are not written in ASCII.
     text = re.sub(r"/\s*[?\ufffd]l$", "/ul", text, flags=re.IGNORECASE)
     text = re.sub(r"mm[?\ufffd]$", "mm3", text, flags=re.IGNORECASE)
@@ -62,7 +63,7 @@ def canonical(unit: str) -> str:
 
 
 def _one(spelling: str, units: Units) -> Unit | None:
-    text = canonical(spelling)
+    text = canonical(re.sub(r"^\[(.+/.+)]$", r"\1", spelling.strip()))
     if text in units.percent:
         return Percent()
     head, slash, tail = text.partition("/")
@@ -74,7 +75,7 @@ def _one(spelling: str, units: Units) -> Unit | None:
 
 
 def _multiplier(head: str, units: Units) -> float | None:
-    bare = units.without_cells(re.sub(r"[{}]", "", head))
+    bare = units.without_cells(re.sub(r"[{}[\]]", "", head))
     for text in (head, head.removeprefix("x"), head.removesuffix("."), bare):
         if text in units.multipliers:
             return units.multipliers[text]

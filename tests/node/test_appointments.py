@@ -179,6 +179,7 @@ def test_services_that_are_taken_back(kind: str, segments: list[str], event: str
         [ROOM, "NTE|1|L|L4-L5 laminectomy, left"],
         [ROOM, "OBX|1|TX|PROC^Procedure^L||Lumbar fusion L4-S1"],
         ["PR1|1||X^Case^L|L5S1 microdiscectomy"],
+        ["PR1|1|||L5S1 microdiscectomy"],
         [ROOM, "AIS|2|A|X^腰椎后路减压融合内固定术^L"],
         ["AIS|1|A|^^^22612^Arthrodesis lumbar^CPT|20260201073000"],
     ],

@@ -92,6 +92,11 @@ CHINESE = (
         (cbc(charset="8859/1"), "latin-1"),
         (cbc(charset="UNICODE UTF-8"), "utf-8"),
         (cbc(charset="8859/15"), "iso8859-15"),
+        (CHINESE[0].replace("GB 18030-2000", "8859/1"), "utf-8"),  # made UTF-8 on the way, but called as before
+        (cbc("NTE|1||gr\xfc\xdfe", charset="8859/1"), "latin-1"),
+        (cbc("NTE|1||検体", charset="MS932"), "cp932"),
+        (cbc("NTE|1||검체", charset="KSC5601"), "cp949"),
+        (cbc("NTE|1||ตัวอย่าง", charset="WINDOWS-874"), "cp874"),
         (cbc(), "utf-8-sig"),
     ],
 )

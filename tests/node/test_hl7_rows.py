@@ -62,6 +62,9 @@ def told(found: dict[str, Any]) -> dict[str, Any]:
         obx("n^Lymphocytes", "2,0"),
         obx("n^Platelet estimate", "adequate", ""),
         obx("a^Ferritin", "57", "ng/mL"),
+        obx("p^Trombocyten xyz", "24", "%"),  # a share of the platelets, of the leukocytes, in whatever words
+        obx("w^Bạch cầu xyz", "3", "%"),
+        obx("q^Нейтрофилы/лимфоциты", "2.0", ""),
     ],
 )
 def test_what_makes_no_number_holds_none(row: str) -> None:
@@ -138,6 +141,19 @@ def test_segmented_beside_a_row_that_nothing_names_are_not_all_neutrophils() -> 
     assert (found["nlr"], found["plr"]) == (None, pytest.approx(250 / 1.995))
     assert any("4711 Xyqz may be the bands" in note for note in found["notes"])
     assert any("4711 Xyqz" in problem and "analytes.toml" in problem for problem in shown["problems"])
+
+
+@pytest.mark.parametrize("value", ["24", "250"])
+def test_platelets_in_percent_are_none_and_more_than_a_hundred_hold_the_count(value: str) -> None:
+    alone = count(*COUNT[:2], COUNT[3], obx("p^Trombocyten", value, "%"))
+    assert (alone["status"], alone["platelets_10e9_per_l"]) == ("held", None)
+    beside = count(*COUNT, obx("p^Trombocyten", value, "%"))
+    assert beside["status"] == ("final" if value == "24" else "held")
+
+
+def test_segmented_beside_a_share_of_the_leukocytes_in_unknown_words_are_not_all_neutrophils() -> None:
+    found = count(*SEGMENTED, obx("4711^Leukocyten xyz", "10", "%"))
+    assert (found["nlr"], found["plr"]) == (None, pytest.approx(250 / 1.995))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,14 @@ UNITS = load_analytes().units
     [
         "10*9/L",
         "10^9/L",
+        "xE9/l",
+        "х10⁹/л",  # a Cyrillic х
+        "χ10³/μL",  # a Greek χ
+        "10⁹ L⁻¹",
+        "[10*3/uL]",
+        "ezer/µL",
+        "nghìn/µL",
+        "тис/мкл",
         "10E9/l",
         "x10S9/l",
         "X10 9/L",
@@ -126,7 +134,7 @@ def test_other_powers(spelling: str, factor: float) -> None:
     assert unit.factor == pytest.approx(factor)
 
 
-@pytest.mark.parametrize(("text", "value"), [("２．０", 2.0), ("２５０", 250.0), ("＋２", 2.0)])
+@pytest.mark.parametrize(("text", "value"), [("٤٫٢", 4.2), ("２．０", 2.0), ("２５０", 250.0), ("＋２", 2.0)])
 def test_numbers_in_full_width(text: str, value: float) -> None:
     assert read_number(text).value == value
     assert read_number("＜０．１").value is None

@@ -37,7 +37,9 @@ def relation(one: str, other: str) -> str:
         ("O'Brien^Sean", "OBRIEN^SEAN"),
         ("Maier^Eva~Huber^Eva", "Huber^Eva"), ("Stephan^Karl", "Stefan^Carl"), ("Alexander^Ivan", "Aleksandr^Ivan"),
         ("Nguyễn^Thị Hoa", "NGUYEN^HOA"), ("Kim^Young-Hee", "KIM^YOUNGHEE"), ("Kim^Young-Hee", "KIM YOUNG HEE"),
-        ("Mueller^Anna M.", "Mueller^Anna Maria"), ("THI HOA^NGUYEN", "Nguyen^Thi Hoa"),
+        ("Đorđević^Đorđe", "Djordjevic^Djordje"), ("Lindqvist^Britt-Marie", "Lindquist^Brittmarie"),
+        ("MÃ¼ller^JÃ¼rgen", "Müller^Jürgen"), ("Mueller^Anna M.", "Mueller^Anna Maria"),
+        ("THI HOA^NGUYEN", "Nguyen^Thi Hoa"),
     ],
 )  # fmt: skip
 def test_the_same(one: str, other: str) -> None:
@@ -86,6 +88,8 @@ def test_only_keyed_hashes_are_left_of_a_name() -> None:
     ["UNKNOWN", "0", "0000", "000000", "999999999", "123456789", "Notaufnahme", "EXTERN", "QC", "无", "N.N.",
     "NOTFOUND", "ANONYMOUS", "TEST", "N/A", ".", "-", "?",
      "XXXX", "n.a.", "Unbekannt", "ＵＮＫＮＯＷＮ", "不明", " ", "---",
+     "-1", "No MRN", "ΑΓΝΩΣΤΟΣ", "Невідомий", "Неизвестный", "KHÔNG RÕ", "BİLİNMEYEN",
+     "غير معروف", "ไม่ทราบชื่อ", "身元不明",
      "Not Found", "1111", "xxx-xxx", "inconnu", "SITE-DUMMY"],
 )  # fmt: skip
 def test_numbers_that_stand_for_nobody(number: str) -> None:

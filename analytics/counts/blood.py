@@ -3,10 +3,10 @@
 Counts are in 10⁹/L, shares in percent of the leukocytes.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from math import prod
 from typing import Literal
 
@@ -22,8 +22,9 @@ __all__ = ["CombinedCount", "Result", "SpecimenResults", "combine"]
 
 Basis = Literal["absolute", "derived", "percent"]
 
-METHODS: tuple[Method, ...] = ("automated", "unknown", "manual")
-METHOD_CHOICES: tuple[tuple[Method, ...], ...] = (
+Methods = tuple[Method, ...]
+METHODS: Methods = ("automated", "unknown", "manual")
+METHOD_CHOICES: tuple[Methods, ...] = (
     ("automated",),
     ("automated", "unknown"),
     ("manual",),
@@ -165,7 +166,7 @@ class _Quantity:
     results: list[Result] = field(default_factory=list)
     withdrawn: list[Result] = field(default_factory=list)
 
-    @property
+    @cached_property
     def has_primary(self) -> bool:
         """Whether a row that is no channel of its own gives the quantity, by whatever method."""
         return any(result.value is not None and not result.secondary for result in self.results)
@@ -179,14 +180,21 @@ class _Reader:
         self.withdrawn: list[Result] = []
         self._by_quantity: dict[tuple[Analyte, Scale], _Quantity] = {}
         # Each quantity is asked for many times: by each method, as a total and as a part.
+        self._cells: dict[tuple[Analyte, Scale, Methods], _Cell] = {}
         for result in results:
             gone = finality(result.status) == "withdrawn"
             (self.withdrawn if gone else self.results).append(result)
             quantity = self._by_quantity.setdefault((result.analyte, result.scale), _Quantity())
             (quantity.withdrawn if gone else quantity.results).append(result)
 
-    def cell(self, analyte: Analyte, scale: Scale, methods: Collection[Method] = METHODS) -> _Cell:
+    def cell(self, analyte: Analyte, scale: Scale, methods: Methods = METHODS) -> _Cell:
         """The one value of a quantity; two different values are none."""
+        asked = analyte, scale, methods
+        if asked not in self._cells:
+            self._cells[asked] = self._read(analyte, scale, methods)
+        return self._cells[asked]
+
+    def _read(self, analyte: Analyte, scale: Scale, methods: Methods) -> _Cell:
         quantity = self._by_quantity.get((analyte, scale))
         if quantity is None:
             return _not_reported(analyte, scale)
@@ -207,12 +215,12 @@ class _Reader:
             return _Cell(value=None, reason=Reason("cell-conflict", about), sources=sources)
         return _Cell(value=values[0], reason=None, sources=sources)
 
-    def has(self, analyte: Analyte, methods: Collection[Method]) -> bool:
+    def has(self, analyte: Analyte, methods: Methods) -> bool:
         """Whether any result line on the analyte is there, with or without a value, withdrawn or not."""
         lines = (*self.results, *self.withdrawn)
         return any(result.analyte == analyte and result.method in methods for result in lines)
 
-    def neutrophils(self, scale: Scale, methods: Collection[Method]) -> _Cell:
+    def neutrophils(self, scale: Scale, methods: Methods) -> _Cell:
         """Total neutrophils, else bands + segmented; segmented alone only where no bands are reported."""
         total = self.cell("neutrophils", scale, methods)
         segmented = self.cell("segmented", scale, methods)
@@ -237,7 +245,7 @@ class _Reader:
         reason = Reason("segmented-above-neutrophils")
         return _Cell(value=None, reason=reason, sources=total.sources + segmented.sources)
 
-    def lymphocytes(self, scale: Scale, methods: Collection[Method]) -> _Cell:
+    def lymphocytes(self, scale: Scale, methods: Methods) -> _Cell:
         """Lymphocytes by the same methods."""
         return self.cell("lymphocytes", scale, methods)
 
@@ -279,7 +287,7 @@ class _Differential:
     neutrophils_percent: _Cell
     lymphocytes_percent: _Cell
     counted: tuple[_Cell, _Cell]
-    methods: Collection[Method]
+    methods: Methods
     """How its cells were counted."""
 
     @property
@@ -305,7 +313,7 @@ def _derived(counted: _Cell, percent: _Cell, leukocytes: _Cell) -> _Cell:
     )
 
 
-def _differential(reader: _Reader, methods: Collection[Method]) -> _Differential:
+def _differential(reader: _Reader, methods: Methods) -> _Differential:
     leukocytes = reader.leukocytes()
     counted = (reader.neutrophils("absolute", methods), reader.lymphocytes("absolute", methods))
     percent = (reader.neutrophils("percent", methods), reader.lymphocytes("percent", methods))
@@ -321,8 +329,13 @@ def _differential(reader: _Reader, methods: Collection[Method]) -> _Differential
 
 def _choose_differential(reader: _Reader) -> tuple[_Differential, list[Reason]]:
     """One method for both cells: the automated count where it is complete, never a mixture with the manual one."""
-    choices = [_differential(reader, methods) for methods in METHOD_CHOICES]
-    chosen = next((one for one in choices if one.ratio_pair), None)
+    choices: list[_Differential] = []
+    chosen: _Differential | None = None
+    for methods in METHOD_CHOICES:
+        choices.append(_differential(reader, methods))
+        if choices[-1].ratio_pair:
+            chosen = choices[-1]
+            break
     if chosen is None:
         sides = [
             any(getattr(one, name).value is not None for one in choices) for name in ("neutrophils", "lymphocytes")
@@ -339,11 +352,12 @@ def _choose_differential(reader: _Reader) -> tuple[_Differential, list[Reason]]:
     return chosen, [*notes, Reason("manual-differential")] if "manual" in methods and manual else notes
 
 
-def _other_values(reader: _Reader, methods: Collection[Method]) -> list[Reason]:
+def _other_values(reader: _Reader, methods: Methods) -> list[Reason]:
     """Whether automated results, and those that do not say their method, contradict each other where the differential
     is made of one kind alone."""
-    kinds: tuple[Method, ...] = ("automated", "unknown")
-    if set(kinds) <= set(methods):
+    kinds: Methods = ("automated", "unknown")
+    there = {result.method for result in reader.results}
+    if set(kinds) <= set(methods) or not set(kinds) <= there:
         return []
     quantities: list[tuple[Analyte, Scale]] = [
         (analyte, scale) for analyte in ("neutrophils", "lymphocytes") for scale in ("absolute", "percent")
@@ -351,7 +365,7 @@ def _other_values(reader: _Reader, methods: Collection[Method]) -> list[Reason]:
     return [
         Reason("cell-conflict", {"analyte": analyte, "unit": UNITS[scale]})
         for analyte, scale in quantities
-        for values in [[reader.cell(analyte, scale, [method]).value for method in kinds]]
+        for values in [[reader.cell(analyte, scale, (method,)).value for method in kinds]]
         if None not in values and differ([value for value in values if value is not None])
     ]
 
@@ -432,7 +446,7 @@ def _beside(
     }
     others = [name for name in CELLS if name not in cells]
     # Of the same differential, or of one that does not say how it was made.
-    methods: set[Method] = {*differential.methods, "unknown"}
+    methods: Methods = (*differential.methods, "unknown")
     for name in others:
         counted, percent = reader.cell(name, "absolute", methods), reader.cell(name, "percent", methods)
         cells[name] = _derived(counted, percent, leukocytes)
@@ -507,7 +521,7 @@ def _monocytes_percent(reader: _Reader, differential: _Differential) -> float | 
     A value that the laboratory flagged as another one may stand in the wrong row: nothing is computed from it, but the
     lymphocytes are judged by it.
     """
-    methods: set[Method] = {*differential.methods, "unknown"}
+    methods: Methods = (*differential.methods, "unknown")
     cell = reader.cell("monocytes", "percent", methods)
     percent = cell.value
     if percent is None:
@@ -534,7 +548,7 @@ def _quantities(
         percent=percent,
         leukocytes=reader.leukocytes().value,
         monocytes_percent=_monocytes_percent(reader, differential),
-        monocytes=reader.cell("monocytes", "absolute", {*differential.methods, "unknown"}).value,
+        monocytes=reader.cell("monocytes", "absolute", (*differential.methods, "unknown")).value,
         platelets=platelets.value,
         indices={"nlr": nlr, "plr": plr},
     )

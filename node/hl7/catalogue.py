@@ -33,6 +33,10 @@ class Table(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def __hash__(self) -> int:
+        """By identity: the tables are read once and never change, so what they say can be remembered."""
+        return id(self)
+
 
 ATC = re.compile(r"[A-Z]\d\d[A-Z]{2}(\d\d)?")
 """An ATC code of a chemical subgroup or substance."""
@@ -165,10 +169,6 @@ class Analytes(Table):
     units: Units
     term: tuple[Term, ...]
     observation: tuple[ObservationTerm, ...]
-
-    def __hash__(self) -> int:
-        """By identity: the tables are read once and never change, so what they say can be remembered."""
-        return id(self)
 
     @cached_property
     def by_loinc(self) -> dict[str, Term]:

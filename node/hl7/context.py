@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -10,6 +9,7 @@ from analytics.counts.results import FINALITY
 from analytics.reasons import Reason
 from node.hl7.catalogue import Analytes, ObservationTerm
 from node.hl7.extracts import Diagnosis, Medication, MergeExtract, Observation, PatientExtract
+from node.hl7.remembered import remembered
 from node.hl7.segments import Delimiters, Segment, part, scan_segment
 from node.hl7.times import Moment, read_date, read_time
 from node.hl7.units import canonical, read_number
@@ -27,8 +27,6 @@ SEXES: dict[str, Literal["F", "M", "O"]] = {"F": "F", "M": "M", "O": "O"}
 
 _CODED_COMPONENTS = 6
 """Of OBX-3: code, name and system, and the alternate ones."""
-_MAX_REMEMBERED = 300
-"""Signs of an OBX-3 whose meaning is remembered, at most."""
 
 PatientNumber = tuple[str, str]
 """Assigning authority as the site names it, and the id as sent, leading zeros kept."""
@@ -131,20 +129,14 @@ def read_patient(
 
 
 def _observation_term(obx: Segment, analytes: Analytes) -> ObservationTerm | None:
-    named = obx.raw(3)
-    # A long one is searched anew each time, so that what is remembered stays small.
-    find = _remembered_term if len(named) <= _MAX_REMEMBERED else _term
-    return find(tuple(obx.components(3)[:_CODED_COMPONENTS]), analytes)
+    return _term(tuple(obx.components(3)[:_CODED_COMPONENTS]), analytes)
 
 
+@remembered
 def _term(components: tuple[str, ...], analytes: Analytes) -> ObservationTerm | None:
     code, name, _, other_code, other_name, *_ = [*(one.casefold() for one in components), *[""] * _CODED_COMPONENTS]
     names = [one for one in (name, other_name) if one] or [code]
     return next((term for term in analytes.observation if term.matches([code, other_code, other_name], names)), None)
-
-
-_remembered_term = lru_cache(maxsize=4096)(_term)
-"""A laboratory sends the same few hundred codes over and over."""
 
 
 def _observation(

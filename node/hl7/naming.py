@@ -3,20 +3,18 @@
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import get_args
 
 from analytics.columns import Analyte
 from analytics.counts.results import Method, Scale
 from analytics.reasons import Reason
 from node.hl7.catalogue import Analytes, Term, Words, code_key
+from node.hl7.remembered import remembered
 from node.hl7.words import fold
 
 LOINC = re.compile(r"\d{1,5}-\d")
 _OVER = re.compile(r"[/:÷]")
 _CODED_COMPONENTS = 6
-_MAX_REMEMBERED = 300
-"""Longest OBX-3, in characters, whose meaning is cached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +33,7 @@ class Identity:
 
 def identify(components: list[str], analytes: Analytes) -> Identity | None:
     """What a result is, from the components of OBX-3; ``None`` when it is not part of a blood count."""
-    told = tuple(components[:_CODED_COMPONENTS])
-    if sum(map(len, told)) > _MAX_REMEMBERED:
-        return _identified(told, analytes)
-    return _remembered(told, analytes)
+    return _identified(tuple(components[:_CODED_COMPONENTS]), analytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +100,7 @@ class _Meaning:
         return scales or ({"percent"} if share else set())
 
 
+@remembered
 def _identified(components: tuple[str, ...], analytes: Analytes) -> Identity | None:
     parts = _Parts.of(components, analytes)
     meaning = _Meaning.of(parts, analytes)
@@ -150,10 +146,6 @@ def _conflict(kinds: set[Analyte], scales: set[Scale], *, other: bool) -> Reason
         named = sorted(kinds | ({"another"} if other else set()))
         return Reason("code-and-name-disagree", {"kinds": tuple(named)})
     return Reason("code-and-name-disagree-on-scale") if len(scales) > 1 else None
-
-
-_remembered = lru_cache(maxsize=4096)(_identified)
-"""A laboratory sends the same few hundred codes over and over."""
 
 
 def _unknown(parts: _Parts, analytes: Analytes) -> Identity | None:

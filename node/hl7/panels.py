@@ -41,14 +41,14 @@ class Panel:
     comment: str = ""
     """What NTE says below OBR, before the first OBX."""
 
-    @property
+    @cached_property
     def number(self) -> str:
         """Filler order number, else the placer's, else that of ORC."""
         if self.order is None:
             return self.fallback_order
         return self.order.text(3) or self.order.text(2) or self.fallback_order
 
-    @property
+    @cached_property
     def cancelled(self) -> str:
         """Which field says that the order was cancelled, with its value; empty where none does."""
         told = (

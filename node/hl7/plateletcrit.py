@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from analytics.counts.results import Result, finality
 from analytics.reasons import Reason
-from node.hl7.catalogue import Analytes
+from node.hl7.catalogue import Analytes, Words
+from node.hl7.remembered import remembered
 from node.hl7.segments import Segment
 from node.hl7.units import canonical, read_number
 from node.hl7.words import fold
@@ -48,9 +49,7 @@ def compared(rows: Iterable[Row], analytes: Analytes) -> list[Result | None]:
 
 def _percent(obx: Segment, analytes: Analytes) -> tuple[float, float] | None:
     """Least and most that the plateletcrit may be, in %, as it was rounded; ``None`` of another row."""
-    names = [fold(one) for one in obx.components(3) if one]
-    words = analytes.plateletcrit
-    if not words.match(names, names, names) or words.denied(" ".join(names)):
+    if not _is_plateletcrit(tuple(obx.components(3)), analytes.plateletcrit):
         return None
     factor, text = PERCENT_OF.get(canonical(obx.raw(6))), obx.text(5).strip().replace(",", ".")
     value = read_number(text).value
@@ -62,6 +61,12 @@ def _percent(obx: Segment, analytes: Analytes) -> tuple[float, float] | None:
         return None
     half = 0.5 * 10.0 ** -len(text.partition(".")[2])
     return (value - half) * factor, (value + half) * factor
+
+
+@remembered
+def _is_plateletcrit(components: tuple[str, ...], words: Words) -> bool:
+    names = [fold(one) for one in components if one]
+    return words.match(names, names, names) and not words.denied(" ".join(names))
 
 
 def _judged(result: Result | None, least: float, most: float) -> Result | None:

@@ -10,10 +10,11 @@ from analytics.columns import Analyte
 from analytics.counts.results import Result, Scale, finality
 from analytics.plausible import RANGES
 from analytics.reasons import Reason
-from node.hl7.catalogue import Analytes
+from node.hl7.catalogue import Analytes, Words
 from node.hl7.doubts import load_doubts, read_marked
 from node.hl7.naming import Identity, identify, is_foreign
 from node.hl7.panels import Panel
+from node.hl7.remembered import remembered
 from node.hl7.segments import Segment
 from node.hl7.times import read_time
 from node.hl7.units import Count, Percent, Reading, Unit, read_number, read_unit
@@ -238,7 +239,13 @@ def not_blood(obx: Segment, panel: Panel, analytes: Analytes) -> bool:
     """Whether the codes or words say that it is of another material; what the specimen is says nothing else."""
     if panel.material and analytes.not_blood.match((), panel.material, [" ".join(panel.material)]):
         return True
-    return analytes.not_blood.found(f"{panel.words} {fold(' '.join([*obx.components(3), *obx.components(6)]))}")
+    return _names_other((panel.words, *obx.components(3), *obx.components(6)), analytes.not_blood)
+
+
+@remembered
+def _names_other(texts: tuple[str, ...], words: Words) -> bool:
+    folded, *others = texts
+    return words.found(f"{folded} {fold(' '.join(others))}")
 
 
 def _looked_closer(
@@ -364,9 +371,11 @@ def flags_exchanged(
 
 def _flagged(obx: Segment, result: Result, analytes: Analytes, rules: Sender, *, thousands: bool) -> _Flagged | None:
     flags = _place_flags(obx)
+    if result.value is None or len(flags) != 1:
+        return None
     unit = read_unit(_unit_spellings(obx), analytes.units)
     limits = _limits(obx, result.analyte, unit, rules, thousands=thousands)
-    if result.value is None or unit is None or limits is None or len(flags) != 1:
+    if unit is None or limits is None:
         return None
     value = result.value / unit.factor if isinstance(unit, Count) else result.value
     return _Flagged(value=value, flag=flags.pop(), limits=limits)

@@ -181,11 +181,11 @@ def _decoded(code: str, delimiters: Delimiters) -> str:
 
 def scan_segment(line: str, delimiters: Delimiters) -> Segment:
     """Read one segment by splitting it: for what a message has hundreds of (OBX), and to see what matters."""
-    values = line.split(delimiters.field)
+    values, sign = line.split(delimiters.field), delimiters.repetition
     return Segment(
         name=line[:_NAME_LENGTH],
         fields={
-            number: tuple(value.split(delimiters.repetition))
+            number: tuple(value.split(sign)) if sign in value else (value,)
             for number, value in enumerate(values[1:], start=1)
             if value
         },

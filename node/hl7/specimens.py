@@ -84,7 +84,10 @@ def _read_rows(
         observed = read_time(one.obx.text(14), zone)
         rows.append(_Row(obx=one.obx, result=result, observed=observed, doubts=tuple(against)))
     confirmed = compared(((row.obx, row.result) for row in rows), analytes)
-    rows = [replace(row, result=result) for row, result in zip(rows, confirmed, strict=True)]
+    rows = [
+        row if result is row.result else replace(row, result=result)
+        for row, result in zip(rows, confirmed, strict=True)
+    ]
     read = [(row.obx, row.result) for row in rows if row.result is not None]
     why = Reason("ranges-exchanged") if ranges_exchanged(read) else None
     if why is None and flags_exchanged(read, analytes, rules, thousands=thousands):

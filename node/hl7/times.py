@@ -32,6 +32,8 @@ def read_time(text: str, zone: ZoneInfo) -> Moment | None:
     it is that date here, whatever offset they add. Where only the date is understood, the time is that date. Hour 24
     is midnight of the next day. ``None`` when the text is no date or less precise than a day.
     """
+    if not text:
+        return None
     told = _DAY_FIRST.sub(r"\3\2\1", text.strip(), count=1)
     match = _FORM.fullmatch(told)
     if match is None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from analytics.reasons import Reason
 from node.hl7.catalogue import Units
+from node.hl7.remembered import remembered
 
 CELLS_PER_L = 1e9
 """Counts are kept in 10⁹/L."""
@@ -44,6 +45,11 @@ def read_unit(spellings: list[str], units: Units) -> Unit | None:
 
     ``spellings`` are the whole field and its parts: an unescaped ``10^9/L`` splits into components.
     """
+    return _meant(tuple(spellings), units)
+
+
+@remembered
+def _meant(spellings: tuple[str, ...], units: Units) -> Unit | None:
     read = {unit for spelling in spellings if (unit := _one(spelling, units)) is not None}
     return read.pop() if len(read) == 1 else None
 

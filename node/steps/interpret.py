@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from analytics.reasons import Reason
 from node.clock import to_text
-from node.hl7.extracts import MergeExtract, SpecimenExtract, UnmergeExtract
+from node.hl7.extracts import MergeExtract, UnmergeExtract
 from node.hl7.interpret import PROCEDURE_PROBLEMS, Interpretation, interpret_frame
 from node.hl7.unread import UNKNOWN_CODE, UNREAD
 from node.settings import Settings
@@ -175,12 +175,12 @@ def _message_row(frame_id: int, position: int, one: Interpretation) -> dict[str,
 
 def _store_extracts(db: Database, frame_id: int, position: int, one: Interpretation, key: bytes) -> bool:
     """Store what a message says and leave its patients pending; whether there is a merge among it."""
-    merged = False
-    for number, item in enumerate(one.items, start=1):
-        if item.patient is None:
-            continue
-        authority, patient_id = item.patient
-        row = {
+    told = [(number, item, item.patient) for number, item in enumerate(one.items, start=1) if item.patient is not None]
+    contents = [item.extract.model_dump(mode="json") for _, item, _ in told]
+    # All items of a patient state the same, and names take a hundred hashes.
+    stated = {one: stated_to_json(one, key) if one else None for one in {item.stated for _, item, _ in told}}
+    rows = [
+        {
             "frame_id": frame_id,
             "position": position,
             "item": number,
@@ -188,12 +188,15 @@ def _store_extracts(db: Database, frame_id: int, position: int, one: Interpretat
             "authority": authority,
             "patient_id": patient_id,
             "sent_at": to_text(one.sent_at) if one.sent_at else None,
-            "content": json.dumps(item.extract.model_dump(mode="json"), ensure_ascii=False),
-            "stated": stated_to_json(item.stated, key) if item.stated else None,
+            "content": json.dumps(content, ensure_ascii=False),
+            "stated": stated[item.stated],
         }
-        insert(db, "derived_extract", [row])
-        touch(db, authority, patient_id)
-        if isinstance(item.extract, SpecimenExtract):
-            touch_specimen(db, item.extract.specimen, item.extract.model_dump(mode="json")["taken_at"])
-        merged |= isinstance(item.extract, MergeExtract | UnmergeExtract)
-    return merged
+        for (number, item, (authority, patient_id)), content in zip(told, contents, strict=True)
+    ]
+    insert(db, "derived_extract", rows)
+    for patient in dict.fromkeys(patient for _, _, patient in told):
+        touch(db, *patient)
+    specimens = [content for content in contents if content["kind"] == "specimen"]
+    for specimen in dict.fromkeys((content["specimen"], content["taken_at"]) for content in specimens):
+        touch_specimen(db, *specimen)
+    return any(isinstance(item.extract, MergeExtract | UnmergeExtract) for _, item, _ in told)

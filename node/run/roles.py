@@ -16,6 +16,7 @@ from node import OF_PIXELS, hidden
 from node.clock import now
 from node.errors import NodeError
 from node.logs import withhold_values
+from node.memory import collect_seldom
 from node.run.notify import READY, STOPPING, BeatingEvent, tell
 from node.settings import Settings
 from node.store.audit import note_settings
@@ -119,6 +120,7 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
 
     def ready() -> None:
         works.set()
+        collect_seldom()
         log.info("ready", role=name)
         say(READY_LINE)
         if not supervised:

@@ -47,6 +47,9 @@ LONGEST_PAUSE_S = 5.0
 SNAPSHOT_SHARE = 0.1
 """The most of its time that the role spends on the snapshot: a large one is renewed less often than is set."""
 
+SNAPSHOT_LATE_S = 60.0
+"""How much later than it is due the snapshot is renewed while there is always more to derive, which goes first."""
+
 log = structlog.get_logger()
 
 
@@ -82,7 +85,7 @@ def _derive(db: Database, settings: Settings, stop: threading.Event, took: Calla
     longest_pause_s = min(LONGEST_PAUSE_S, settings.dicom.quiet_s / 20)
     settled: tuple[int, int] | None = None
     published: tuple[int, int] | None = None
-    round_at = publish_at = float("-inf")
+    round_at, publish_at = float("-inf"), monotonic()
     freed = Freed()
     while not stop.is_set():
         done = 0
@@ -94,7 +97,8 @@ def _derive(db: Database, settings: Settings, stop: threading.Event, took: Calla
                     mirror(db, archive, folder)
                     again = _derives_again(db, done)
                     # People see what was there before until everything is derived again.
-                    if not again and _changes(db) != published and monotonic() >= publish_at:
+                    due = publish_at + (SNAPSHOT_LATE_S if done else 0.0)
+                    if not again and _changes(db) != published and monotonic() >= due:
                         # The snapshot holds other connections' changes from before this round, and all of our own.
                         publish_at = _publish(db, settings)
                         published = before[0], _changes(db)[1]

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from node.hl7.interpret import Interpretation
 from node.operate.rebuild import rebuild
 from node.settings import Metrics, Settings, Storage
-from node.steps import interpret
+from node.steps import interpret, worker
 from node.steps.lock import deriving
 from node.steps.worker import run_pending, run_steps
 from node.store.archive import Archive
@@ -108,3 +108,31 @@ def test_the_snapshot_is_renewed_only_for_news_and_not_during_a_rebuild(tmp_path
         stop.set()
         steps.join(30)
     assert not steps.is_alive()
+
+
+def rounds_of(folder: Path, monkeypatch: pytest.MonkeyPatch, found: list[int]) -> list[str]:
+    """What the role does in rounds that find so much to derive, one after the other."""
+    told: list[str] = []
+    stop = threading.Event()
+
+    def derive(*_: object, **__: object) -> int:
+        told.append("derive")
+        if not found:
+            stop.set()
+        return found.pop(0) if found else 0
+
+    monkeypatch.setattr(worker, "run_pending", derive)
+    monkeypatch.setattr(worker, "publish", lambda *_: told.append("publish"))
+    run_steps(Settings(storage=Storage(folder=folder)), stop)
+    return told
+
+
+def test_what_waits_is_derived_before_the_snapshot_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rounds_of(tmp_path, monkeypatch, [1, 1]) == ["derive", "derive", "derive", "publish"]
+
+
+def test_with_always_more_to_derive_the_snapshot_is_renewed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "SNAPSHOT_LATE_S", 0.0)
+    assert rounds_of(tmp_path, monkeypatch, [1, 1])[:2] == ["derive", "publish"]

@@ -163,9 +163,9 @@ def _service(segment: Segment) -> Service:
 
 def _notes(segment: Segment) -> Iterable[str]:
     if segment.name == "NTE":
-        return [" ".join(segment.components(3))]
+        return [segment.lines(3)]
     if segment.name == "OBX":
-        return [" ".join([*segment.components(3)[1:2], *segment.components(5)])]
+        return [" ".join([*segment.components(3)[1:2], segment.lines(5)])]
     return []
 
 

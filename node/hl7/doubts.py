@@ -15,6 +15,7 @@ from analytics.counts.results import Result
 from analytics.reasons import Reason
 from node.conf import conf_path
 from node.hl7.catalogue import Table, Words, load_table
+from node.hl7.denials import Clause, Denial
 from node.hl7.panels import Observation, Panel
 from node.hl7.segments import Segment
 from node.hl7.units import Reading, read_number
@@ -26,15 +27,7 @@ NEUTROPHILS: frozenset[Analyte] = frozenset({"neutrophils", "segmented", "bands"
 DIFFERENTIAL: frozenset[Analyte] = NEUTROPHILS | {"lymphocytes", "monocytes", "unnamed"}
 PLATELETS: frozenset[Analyte] = frozenset({"platelets"})
 
-_CLAUSES = re.compile(
-    r"[.;!\n]+(?=\s|$|[^\x00-\x7f])|[。；！？]| - |\b(?:but|however|aber|jedoch|mais|pero|mas)\b|但是?"
-)
-_LIST = re.compile(r"[,/、，]|\b(?:and|und|et|y|e|oraz|og|och|ja|ve|dan|va|и|та|και)\b|和|と")
-"""Between the parts of a list, of which a denial need not be one of all; "or" and "nor" carry it on."""
-_AHEAD = re.compile(r"\w[^:(]*[:(]")
-"""What stands before a colon or a bracket is about itself."""
-_REACH = 40
-"""Signs between a denial and what it denies, at most."""
+_CLAUSES = re.compile(r"[.;!]+(?=\s|$|[^\x00-\x7f])|[。；！？]| - |\b(?:but|however|aber|jedoch|mais|pero|mas)\b|但是?")
 _COLLECTORS_COMMENT = 39
 """OBR-39; OBR-13 and OBR-31 are of the clinic and about the patient."""
 _DESCRIPTION = 14
@@ -60,17 +53,6 @@ class About(Table):
     platelets: Words
     differential: Words
     whole: Words
-
-
-class Denial(Table):
-    """Words that deny a doubt, in front of it and behind it."""
-
-    before: Words
-    behind: Words
-    unsure: Words
-    """That a doubt is not excluded."""
-    of_the_count: Words
-    """What a denial in front of a doubt may deny in its place: that cells were counted, because of it."""
 
 
 class Flags(Table):
@@ -107,6 +89,10 @@ class Doubts(Table):
     def any(self) -> re.Pattern[str]:
         """Any of the doubts; nearly every text has none."""
         return re.compile("|".join(one.searched.pattern for one in self.doubt if one.searched))
+
+    def clause(self, text: str) -> Clause:
+        """A folded clause of a comment."""
+        return Clause(text=text, denial=self.denial, doubt=self.any, cells=self.about.platelets)
 
 
 @lru_cache(maxsize=4)
@@ -154,54 +140,23 @@ def comment_doubts(text: str, analyte: Analyte | None, doubts: Doubts, *, whole:
         The comment is on everything of the specimen.
     """
     folded = fold(text)
-    if doubts.any.search(folded) is None:
+    if doubts.any.search(folded.replace("\n", " ")) is None:
         return []
     found = [
-        _doubt(kind, clause, analyte, doubts, whole=whole)
-        for clause in _CLAUSES.split(folded)
+        _doubt(kind, clause.flat, analyte, doubts, whole=whole)
+        for clause in (doubts.clause(part) for part in _CLAUSES.split(folded))
         for kind in doubts.doubt
-        if _stated(kind, clause, doubts)
+        if _stated(kind, clause)
     ]
     return list(dict.fromkeys(one for one in found if one is not None))
 
 
-def _stated(kind: Kind, clause: str, doubts: Doubts) -> bool:
-    if kind.searched is None or kind.denied(clause):
+def _stated(kind: Kind, clause: Clause) -> bool:
+    """Whether a clause states a doubt of a kind somewhere."""
+    if kind.searched is None:
         return False
-    return any(not _denied(clause, match, doubts) for match in kind.searched.finditer(clause))
-
-
-def _denied(clause: str, match: re.Match[str], doubts: Doubts) -> bool:
-    before, behind = doubts.denial.before.searched, doubts.denial.behind.searched
-    if doubts.denial.unsure.found(clause):
-        return False
-    front, back = clause[: match.start()], clause[match.end() :]
-    said = behind.search(back) if behind else None
-    if said and said.start() <= _REACH and not _is_elsewhere(back[: said.start()], doubts):
-        return True
-    for denial in before.finditer(front) if before else ():
-        between = front[denial.end() :]
-        if len(between) <= _REACH and _reaches(between, doubts):
-            return True
-    return False
-
-
-def _is_elsewhere(between: str, doubts: Doubts) -> bool:
-    """Whether a denial behind a doubt is of another one: with a doubt of its own, or in another part of a list."""
-    return doubts.any.search(between) is not None or _LIST.search(between) is not None
-
-
-def _reaches(between: str, doubts: Doubts) -> bool:
-    """Whether a denial still holds after these words: up to a comma, and beyond it over a list of doubts alone."""
-    if _AHEAD.search(between) or doubts.denial.of_the_count.found(between):
-        return False
-    first, *rest = _LIST.split(between)
-    if not rest:
-        return True
-    if doubts.any.search(first) is None:
-        return False
-    left = " ".join(doubts.any.sub(" ", part) for part in rest)
-    return re.search(r"\w", doubts.about.platelets.without(left)) is None
+    found = kind.searched.finditer(clause.flat)
+    return any(not kind.denied(clause.part_of(match)) and not clause.denies(match) for match in found)
 
 
 def _doubt(kind: Kind, clause: str, analyte: Analyte | None, doubts: Doubts, *, whole: bool) -> Doubt | None:
@@ -243,10 +198,10 @@ def row_doubts(
         found += only_of_blood_counts(against) if elsewhere else against
     if analyte is not None:
         found += _flagged(obx, analyte, doubts, only_out_of_range=only_out_of_range)
-    text = obx.text(5)
-    if text and not text.replace(".", "", 1).isdigit() and read_number(text).value is None:
+    told = obx.raw(5)
+    if told and not told.replace(".", "", 1).isdigit() and read_number(obx.text(5)).value is None:
         remark = analyte is None and doubts.remark.found(fold(" ".join(obx.components(3))))
-        found += comment_doubts(" ".join(obx.components(5)), analyte, doubts, whole=remark)
+        found += comment_doubts(obx.lines(5), analyte, doubts, whole=remark)
     return [*found, *_raised(obx, doubts)]
 
 

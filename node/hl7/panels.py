@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
-from node.hl7.segments import Delimiters, Segment, scan_segment, unescape
+from node.hl7.segments import Delimiters, Segment, scan_segment
 from node.hl7.times import Moment, read_time
 from node.hl7.words import fold
 
@@ -159,9 +159,5 @@ def _panel(run: _Run, delimiters: Delimiters) -> tuple[Panel, list[Observation]]
 
 
 def _comment(lines: Iterable[str], delimiters: Delimiters) -> str:
-    """The text of NTE segments that follow each other: often one sentence over several lines."""
-    return " ".join(
-        unescape(part.replace(delimiters.component, " "), delimiters).strip()
-        for line in lines
-        for part in scan_segment(line, delimiters).repetitions(3)
-    )
+    """The text of NTE segments that follow each other: sentences of their own, or one over several lines."""
+    return "\n".join(scan_segment(line, delimiters).lines(3) for line in lines)

@@ -90,6 +90,13 @@ class Segment:
             parts = [unescape(one, self.delimiters) for one in parts]
         return [one.strip() for one in parts]
 
+    def lines(self, field: int) -> str:
+        """A text of several lines: repetitions, and the line breaks of formatted text."""
+        sign = re.escape(self.delimiters.escape)
+        broken = re.compile(rf"{sign}\.(?:br|sp|ce)[^{sign}]*{sign}")
+        told = (broken.sub("\n", one).replace(self.delimiters.component, " ") for one in self.repetitions(field))
+        return "\n".join(unescape(one, self.delimiters).strip() for one in told)
+
 
 def part(repetition: str, delimiters: Delimiters, component: int = 1, subcomponent: int = 1) -> str:
     """One subcomponent of one repetition, unescaped and stripped; empty when it is not there."""

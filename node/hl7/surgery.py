@@ -33,6 +33,7 @@ LONGEST_TOGETHER = 10_000
 MOST_FURTHER = 20
 """Texts beside the services that are read, one after the other."""
 _AROUND = " \t-–*.:;,/()[]<>!#=_"
+_LEFT = re.compile(r"\bl [1-5](?![/0-9])(\s?-\s?[1-5])?\b")
 _REACH_OF_PURPOSE = 30
 """Signs between "for" and an operation, at most."""
 _SEVERAL_CODES = re.compile(r"[\s,;/+&]+")
@@ -346,7 +347,12 @@ def _in_words(clause: str, named: set[Level], groups: list[Group], words: Proced
         return None if words.elsewhere.found(clause) else "unclear"
     if "lumbar" not in at:
         return "other"
-    return "unclear" if words.is_for_operation(clause) else "operation"
+    return "unclear" if words.is_for_operation(clause) or _may_be_left(clause, words) else "operation"
+
+
+def _may_be_left(clause: str, words: ProcedureWords) -> bool:
+    """Whether L before a number may stand for the left side of another part of the body (``L 2 toe``)."""
+    return words.elsewhere.found(clause) and not words.levels(_LEFT.sub(" ", clause))
 
 
 def _repeated(levels: set[Level]) -> Understood:

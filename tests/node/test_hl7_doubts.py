@@ -234,6 +234,70 @@ def test_a_sentence_over_several_lines_is_one() -> None:
     assert ratios(*ROWS, "NTE|1|L|Many platelet", "NTE|2|L|clumps") == NO_PLR
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Platelet clumps present", "No blasts seen"],
+        ["No blasts seen", "Platelet clumps present"],
+        ["Blasten: keine", "Thrombozyten aggregiert"],
+        ["Agrégats plaquettaires", "Blastes absents"],
+        ["血小板聚集", "未见幼稚细胞"],
+        ["No haemolysis, platelet clumps on smear"],
+        ["Plaquettes", "agrégées"],
+    ],
+)
+def test_a_denial_of_another_line_or_statement_denies_nothing(lines: list[str]) -> None:
+    assert ratios(*ROWS, *(f"NTE|{number}|L|{line}" for number, line in enumerate(lines, start=1))) == NO_PLR
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Nie stwierdzono", "agregatów płytek"],
+        ["No fibrin strands", "or platelet clumps"],
+        ["Platelet clumps", "not seen"],
+        ["Smear shows no", "platelet clumps"],
+        ["No clots,", "platelet clumps or fibrin"],
+    ],
+)
+def test_a_denial_goes_on_where_its_sentence_does(lines: list[str]) -> None:
+    assert ratios(*ROWS, *(f"NTE|{number}|L|{line}" for number, line in enumerate(lines, start=1))) == BOTH
+
+
+STATED = (
+    "Platelet clumps present",
+    "Thrombozyten verklumpt",
+    "Агрегаты тромбоцитов",
+    "血小板凝集あり",
+    "Agregados plaquetarios",
+)
+BESIDE = (
+    "no blasts seen",
+    "Blasten: keine",
+    "blastes absents",
+    "бласты не обнаружены",
+    "芽球なし",
+    "WBC verified",
+    "no haemolysis",
+)
+
+
+@pytest.mark.parametrize("stated", STATED)
+def test_whatever_is_said_beside_it_a_doubt_stands(stated: str) -> None:
+    for text in (
+        first + gap + second
+        for gap in (", ", "; ", ". ", "\\.br\\")
+        for one in BESIDE
+        for first, second in ((stated, one), (one, stated))
+    ):
+        assert ratios(*ROWS, f"NTE|1|L|{text}") == NO_PLR, text
+
+
+def test_all_lines_of_a_text_result_are_read() -> None:
+    assert ratios(*ROWS, "OBX|9|TX|C^Comment||Smear reviewed~Platelets clumped||||||F") == NO_PLR
+    assert ratios(*ROWS, "OBX|9|FT|C^Comment||No blasts\\.br\\Platelets clumped||||||F") == NO_PLR
+
+
 def test_a_general_doubt_is_about_the_result_above_it() -> None:
     assert ratios(ROWS[0], ROWS[1], "NTE|1|L|result not reliable", ROWS[2]) == NEITHER, "PLR has lymphocytes as well"
     assert ratios(*ROWS, "NTE|1|L|result not reliable") == NO_PLR

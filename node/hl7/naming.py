@@ -56,7 +56,7 @@ class _Parts:
         loincs = [one for one in lowered if LOINC.fullmatch(one)]
         codes = [one for one in (lowered[0], lowered[1], lowered[3], lowered[4]) if one and one not in loincs]
         texts = [
-            analytes.denominator.without(re.sub(r"\[[^]]*]", " ", one).replace("_", " "))
+            re.sub(r"\s+", " ", analytes.denominator.without(re.sub(r"\[[^]]*]", " ", one).replace("_", " ")))
             for one in dict.fromkeys([*names, *codes])
         ]
         return cls(first=lowered[0], names=names, loincs=loincs, codes=codes, texts=texts)

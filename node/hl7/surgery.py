@@ -140,7 +140,7 @@ class ProcedureWords(Table):
         said = list(self.purpose.searched.finditer(before)) if self.purpose.searched else []
         if not said or len(before) - said[-1].end() > _REACH_OF_PURPOSE:
             return False
-        head = self.operative.without(self.lumbar.without(before[: said[0].start()]))
+        head = self.purpose.without(self.operative.without(self.lumbar.without(before[: said[-1].start()])))
         return re.search(r"[^\W\d_]{3,}", head) is not None
 
 
@@ -196,7 +196,7 @@ class Procedures(Table):
 
     def is_visit(self, service: "Service") -> bool:
         """Whether a service is a visit or an admission and names no operation."""
-        text, words = fold(service.text), self.words
+        text, words = _folded(service.text), self.words
         named = (words.visit.found(text), words.errand.found(text), words.is_admission(text))
         return any(named) and not words.is_operation(text)
 
@@ -259,18 +259,23 @@ def understand(
             break
         added = tuple(Service(codes=(), text=text[:LONGEST_TEXT]) for text in further[:count] if text)
         verdict = _remembered((*told, *added), procedures)
-    if verdict == "operation" and further and procedures.words.repeat.found(fold(further[0][:LONGEST_TEXT])):
+    if verdict == "operation" and further and procedures.words.repeat.found(_folded(further[0][:LONGEST_TEXT])):
         return "repeat"
-    called = [fold(kind[:LONGEST_TEXT]) for kind in kinds]
+    called = [_folded(kind[:LONGEST_TEXT]) for kind in kinds]
     if verdict in ("operation", "repeat") and any(map(procedures.words.is_called_otherwise, called)):
         return "unclear"
     return verdict
 
 
+def _folded(text: str) -> str:
+    """A text folded, with one blank between its words, as the tables have them."""
+    return re.sub(r"[^\S\n]+", " ", fold(text))
+
+
 def _understood(services: tuple[Service, ...], procedures: Procedures) -> Understood:
     words = procedures.words
     groups = _groups_of(services, procedures)
-    text = words.beside.without(fold("; ".join(one.text for one in services)[:LONGEST_TOGETHER]))
+    text = words.beside.without(_folded("; ".join(one.text for one in services)[:LONGEST_TOGETHER]))
     named = words.levels(text)
     levels = named | {group.level for group in groups if group.addon and group.level}
     coded = [_coded(group, named, levels) for group in groups if group.kind and not group.addon]

@@ -13,6 +13,8 @@ MAX_T1_TR_MS = 1200.0
 MAX_T1_TE_MS = 30.0
 """Limits beyond which a spin echo is proton-density or T2-weighted. Wide on purpose: a narrower accepted range only
 warns."""
+LEAST_TR_MS, LEAST_TE_MS = 100.0, 1.0
+"""Limits below which no spin echo makes a stack of the spine: headers that give less tell nothing (in seconds, say)."""
 GRADIENT_ECHO = re.compile(r"\*?(?:q?t?fl|t?fi|me|de|ci|ep|swi|psif|fm|rd|petra)\w*?[23]d")
 """How names of sequences of gradient echoes begin (one maker's), whatever Scanning Sequence says."""
 MIN_FLAIR_TI_MS = 400.0
@@ -40,17 +42,26 @@ def t1_weighted(images: Sequence[ImageHeader], texts: Sequence[str]) -> Criterio
         return Criterion(holds=False, reason=no_spin_echo)
     tr = consensus_number(image.repetition_time_ms for image in images)
     te = consensus_number(image.echo_time_ms for image in images)
-    times: dict[str, Value] = {"tr_ms": tr, "te_ms": te}
-    if (tr or 0.0) > MAX_T1_TR_MS or (te or 0.0) > MAX_T1_TE_MS:
-        limits: dict[str, Value] = {"max_tr_ms": MAX_T1_TR_MS, "max_te_ms": MAX_T1_TE_MS}
-        return Criterion(holds=False, reason=Reason("not-t1-weighted", {**times, **limits}))
-    if tr and te:
-        return Criterion(holds=True, reason=Reason("t1-weighted", times))
+    if (by_times := _by_times(tr, te)) is not None:
+        return by_times
     if any((image.repetition_time_ms and not tr) or (image.echo_time_ms and not te) for image in images):
         return Criterion(holds=False, reason=Reason("several-weightings"))
     if found := sorted({match.group() for text in texts for match in OTHER_WEIGHTING.finditer(text)}):
         return Criterion(holds=False, reason=Reason("described-as-other-weighting", {"found": tuple(found)}))
     return Criterion(holds=False, silent=True, reason=Reason("weighting-unknown"))
+
+
+def _by_times(tr_ms: float | None, te_ms: float | None) -> Criterion | None:
+    """What the times say; ``None`` where they are not given."""
+    times: dict[str, Value] = {"tr_ms": tr_ms, "te_ms": te_ms}
+    if (tr_ms or 0.0) > MAX_T1_TR_MS or (te_ms or 0.0) > MAX_T1_TE_MS:
+        limits: dict[str, Value] = {"max_tr_ms": MAX_T1_TR_MS, "max_te_ms": MAX_T1_TE_MS}
+        return Criterion(holds=False, reason=Reason("not-t1-weighted", {**times, **limits}))
+    if tr_ms is None or te_ms is None:
+        return None
+    if tr_ms < LEAST_TR_MS or te_ms < LEAST_TE_MS:
+        return Criterion(holds=False, silent=True, reason=Reason("times-of-no-spin-echo", times))
+    return Criterion(holds=True, reason=Reason("t1-weighted", times))
 
 
 def _no_spin_echo(images: Sequence[ImageHeader], texts: Sequence[str]) -> Reason | None:

@@ -392,10 +392,10 @@ def _image_header(dataset: Elements, contrast: OfContrast) -> ImageHeader:
         columns=_integer(dataset, "Columns"),
         samples_per_pixel=_integer(dataset, "SamplesPerPixel"),
         photometric=text_of(dataset, "PhotometricInterpretation"),
-        slice_thickness_mm=_number(dataset, "SliceThickness"),
+        slice_thickness_mm=_positive(dataset, "SliceThickness"),
         spacing_between_slices_mm=_number(dataset, "SpacingBetweenSlices"),
-        repetition_time_ms=_number(dataset, "RepetitionTime"),
-        echo_time_ms=_number(dataset, "EchoTime"),
+        repetition_time_ms=_positive(dataset, "RepetitionTime"),
+        echo_time_ms=_positive(dataset, "EchoTime"),
         inversion_time_ms=_number(dataset, "InversionTime"),
         echo_train_length=_number(dataset, "EchoTrainLength"),
         flip_angle_deg=_number(dataset, "FlipAngle"),
@@ -444,6 +444,12 @@ def _float(value: object) -> float:
 
 def _number(dataset: Elements, keyword: str) -> float | None:
     return value_of(dataset, keyword, _float)
+
+
+def _positive(dataset: Elements, keyword: str) -> float | None:
+    """A time or a length; headers that do not know it give 0 or −1."""
+    number = _number(dataset, keyword)
+    return number if number is None or number > 0 else None
 
 
 def _numbers(dataset: Elements, keyword: str) -> tuple[float, ...] | None:

@@ -359,6 +359,16 @@ def test_what_may_be_a_gradient_echo_waits_for_a_person(changes: dict[str, objec
     assert [one.code for one in verdict.doubts] == [code]
 
 
+@pytest.mark.parametrize(("tr_ms", "te_ms"), [(0.62, 0.0092), (620.0, 0.0092), (1.5, 9.2), (99.9, 9.2), (620.0, 0.9)])
+def test_times_that_no_spin_echo_has_leave_it_to_the_image(tr_ms: float, te_ms: float):
+    """In seconds, say: 15 slices of a spin echo of 10 ms take 150 ms at the least."""
+    verdict = judged(repetition_time_ms=tr_ms, echo_time_ms=te_ms)
+    assert not verdict.sagittal_t1
+    assert verdict.image_decides
+    assert "times-of-no-spin-echo" in [one.reason.code for one in verdict.criteria if one.holds is False]
+    assert judged(repetition_time_ms=100.0, echo_time_ms=1.0).sagittal_t1
+
+
 def test_one_image_with_the_flip_angle_of_a_gradient_echo_is_enough():
     images = stack(10)
     images[4] = replace(images[4], flip_angle_deg=20.0)

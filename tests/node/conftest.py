@@ -17,7 +17,7 @@ from node.store import database
 from node.store.database import open_database
 from node.store.migrate import alone, migrate
 from node.store.snapshot import publish
-from tests.node.golden_data import COMMITS, derive, unpack
+from tests.node.golden_data import FROM_THE_START, derive, unpack
 from tests.node.world import World
 
 MADE_BY_MIGRATIONS = ("test_migration", "test_outgoing_migration", "test_store", "test_upgrade")
@@ -90,7 +90,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def derived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
     """A small hospital with nights, readings and mails, all of it derived."""
-    golden = unpack(COMMITS[0], tmp_path_factory.mktemp("golden"))
+    golden = unpack(FROM_THE_START, tmp_path_factory.mktemp("golden"))
     settings = golden.settings()
     with closing(open_database(golden.folder, create=True)) as db:
         derive(db, settings)

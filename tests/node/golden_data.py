@@ -21,6 +21,8 @@ from node.store.derivation import finish
 
 GOLDEN = Path(__file__).with_name("golden")
 COMMITS = tuple(sorted(path.name.removesuffix(".tar.xz") for path in GOLDEN.glob("*.tar.xz")))
+FROM_THE_START = "4ec8441"
+"""Of schema 1: every migration is made on it."""
 KEPT = ("fact_", "record_", "state_")
 
 Rows = list[tuple[Any, ...]]

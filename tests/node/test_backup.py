@@ -35,7 +35,7 @@ from node.settings import Backup, Settings
 from node.store.archive import Archive
 from node.store.database import DATABASE_NAME, RESTORING, insert, open_database, writing
 from tests.node.dicom_samples import stack
-from tests.node.golden_data import COMMITS, derive, lines, unpack
+from tests.node.golden_data import FROM_THE_START, derive, lines, unpack
 from tests.node.world import World
 
 
@@ -73,7 +73,7 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_backup_comes_back_to_an_empty_folder_and_every_view_is_equal_after_a_rebuild(
     tmp_path: Path, beside: Path
 ) -> None:
-    golden = unpack(COMMITS[0], tmp_path)
+    golden = unpack(FROM_THE_START, tmp_path)
     settings = golden.settings()
     with closing(open_database(golden.folder, create=True)) as db:
         derive(db, settings)

@@ -732,6 +732,15 @@ class Settings(Section):
             )
         return self
 
+    def identity_of(self, sender: str) -> Identity:
+        """How the patient numbers of an HL7 sender (``APPLICATION|FACILITY``) are read."""
+        rules = self.hl7.senders.get(sender, Sender())
+        return (
+            self.identity.model_copy(update={"default_authority": rules.authority})
+            if rules.authority
+            else self.identity
+        )
+
 
 def load_settings(path: Path | None = None, *, only: Collection[str] | None = None) -> Settings:
     """Read a settings file.

@@ -107,10 +107,7 @@ def interpret_message(message: Message, settings: Settings) -> Interpretation:
         return _kept(header, None, "held", message.problem or Reason("message-without-header"))
     if too_long := _too_long(message):
         return _kept(header, None, "held", too_long)
-    rules = settings.hl7.senders.get(header.sender, Sender())
-    if rules.authority:
-        identity = settings.identity.model_copy(update={"default_authority": rules.authority})
-        settings = settings.model_copy(update={"identity": identity})
+    settings = settings.model_copy(update={"identity": settings.identity_of(header.sender)})
     sent = read_time(header.text(7), settings.site.zone)
     sent_at = sent.at if sent else None
     try:

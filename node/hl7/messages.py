@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from analytics.reasons import Reason
 from node.errors import MessageError
@@ -302,13 +303,20 @@ def split_headers(text: str) -> list[Message]:
     return [alone] if alone.header is not None else split_messages(text)
 
 
+_LINE_END = re.compile(r"(\r\n|\r|\n)")
+
+
 def _segments_apart(text: str) -> list[str]:
     """The lines of a text; of one that is a single line, the segments that its sender has sent without line ends."""
-    lines = re.split(r"\r\n|\r|\n", text)
+    lines = _LINE_END.split(text)[::2]
+    glued = _glued(lines)
+    return lines if glued is None else GLUED.split(glued)
+
+
+def _glued(lines: list[str]) -> str | None:
+    """The line that may hold all segments of a message."""
     sent = [line for line in lines if line.strip()]
-    if len(sent) != 1 or not sent[0].lstrip(" \t\ufeff").startswith("MSH"):
-        return lines
-    return GLUED.split(sent[0])
+    return sent[0] if len(sent) == 1 and sent[0].lstrip(" \t\ufeff").startswith("MSH") else None
 
 
 def _logical_lines(text: str) -> list[str]:
@@ -316,14 +324,45 @@ def _logical_lines(text: str) -> list[str]:
     for line in _segments_apart(text):
         if not line.strip():
             continue
-        stripped = line.lstrip(" \t\ufeff")
-        if _NAMED_OTHERWISE.match(stripped):
-            stripped = stripped[:3].upper() + stripped[3:]
+        stripped = _begun_as_segments_are(line)
         if SEGMENT_START.match(stripped) or not lines:
             lines.append([stripped])
         else:
             lines[-1].append(line)
     return ["\n".join(parts) for parts in lines]
+
+
+def _begun_as_segments_are(line: str) -> str:
+    stripped = line.lstrip(" \t\ufeff")
+    return stripped[:3].upper() + stripped[3:] if _NAMED_OTHERWISE.match(stripped) else stripped
+
+
+class Sent(NamedTuple):
+    """A segment of a frame as it is read, and the text that it is read from, line ends and all."""
+
+    read: str
+    text: str
+
+
+def as_sent(text: str) -> list[Sent]:
+    """The segments of a frame, those of batches too; their texts in a row are the frame's."""
+    parts = _LINE_END.split(text)
+    glued = _glued(parts[::2])
+    if glued is None:
+        pieces = list(zip(parts[::2], [*parts[1::2], ""], strict=True))
+    else:
+        before, _, after = text.partition(glued)
+        pieces = [(piece, "") for piece in (before, *GLUED.split(glued), after)]
+    found: list[tuple[list[str], list[str]]] = []
+    for line, end in pieces:
+        begun = _begun_as_segments_are(line)
+        if not found or (line.strip() and (SEGMENT_START.match(begun) or not found[-1][0])):
+            found.append(([begun] if line.strip() else [], [line, end]))
+        else:
+            read, sent = found[-1]
+            read += [line] if line.strip() else []
+            sent += [line, end]
+    return [Sent("\n".join(read), "".join(sent)) for read, sent in found]
 
 
 def _message(lines: list[str]) -> Message:

@@ -8,14 +8,17 @@ from collections.abc import Collection, Iterator
 
 from node.errors import MessageError
 from node.hl7.context import PatientNumber, patient_number
-from node.hl7.messages import BATCH_SEGMENTS, codec_of, decode, read_header
+from node.hl7.messages import BATCH_SEGMENTS, Sent, as_sent, codec_of, decode, read_header
 from node.hl7.segments import Delimiters, Segment, scan_segment
-from node.settings import Settings
+from node.operate.words import telling
+from node.settings import Identity, Settings
 
 NAMING = ("PID", "MRG")
 NAMES = {"PID": (5, 9), "MRG": (7,)}
 """Fields with names of the patient."""
-LINE_END = re.compile(r"(\r\n|\r|\n)")
+USUAL = Delimiters(field="|", component="^", repetition="~", escape="\\", subcomponent="&")
+"""Of a message whose header does not say."""
+SIGNS = re.compile(r"[A-Za-z0-9]+")
 
 
 def names_patient(raw: bytes, settings: Settings, numbers: Collection[PatientNumber]) -> bool:
@@ -28,23 +31,22 @@ def without_patient(raw: bytes, settings: Settings, numbers: Collection[PatientN
 
     Line ends and everything else stay as they were sent.
     """
-    if not any(number.encode(errors="replace") in _plain(raw) for _, number in numbers):
+    if not any(_stretch(number) in _plain(raw) for _, number in numbers):
         return raw
     try:
         text = decode(raw, settings.hl7.default_charset, settings.hl7.charsets)
         codec = codec_of(raw, settings.hl7.default_charset, settings.hl7.charsets)
     except MessageError:
         text, codec = raw.decode("latin-1"), "latin-1"
-    kept, changed = [], False
-    for message in messages_of(text):
-        left = _without(message, settings, numbers)
-        changed |= left != message
-        kept += left
-    if not changed:
+    kept: list[Sent] = []
+    messages = messages_of(text)
+    for message in messages:
+        kept += _without(message, settings, numbers)
+    if len(kept) == sum(map(len, messages)):
         return raw
-    if not any(line.lstrip(" \t\ufeff").startswith("MSH") for line in kept):
+    if not any(segment.read.startswith("MSH") for segment in kept):
         return None
-    return "".join(kept).encode(codec, errors="replace")
+    return "".join(segment.text for segment in kept).encode(codec, errors="replace")
 
 
 def _plain(raw: bytes) -> bytes:
@@ -52,41 +54,63 @@ def _plain(raw: bytes) -> bytes:
     return raw.replace(b"\0", b"")
 
 
-def messages_of(text: str) -> list[list[str]]:
-    """The lines of each message with their ends; headers and trailers of batches are messages of their own."""
-    parts = LINE_END.split(text)
-    lines = [line + end for line, end in zip(parts[::2], [*parts[1::2], ""], strict=True)]
-    found: list[list[str]] = [[]]
-    for line in lines:
-        begins = line.lstrip(" \t\ufeff\v")[:3]
-        if begins in ("MSH", *BATCH_SEGMENTS):
+def _stretch(number: str) -> bytes:
+    """The longest part of a number that is sent as it is, whatever the character set, and not escaped."""
+    return max(SIGNS.findall(number), key=len, default="").encode()
+
+
+def messages_of(text: str) -> list[list[Sent]]:
+    """The segments of each message; headers and trailers of batches are messages of their own."""
+    found: list[list[Sent]] = [[]]
+    for segment in as_sent(text):
+        if segment.read[:3] in ("MSH", *BATCH_SEGMENTS):
             found.append([])
-        found[-1].append(line)
+        found[-1].append(segment)
     return [one for one in found if one]
 
 
-def _without(lines: list[str], settings: Settings, numbers: Collection[PatientNumber]) -> list[str]:
-    header = lines[0].strip(" \t\ufeff\v\r\n")
-    if not header.startswith("MSH"):
-        return lines
+def _without(message: list[Sent], settings: Settings, numbers: Collection[PatientNumber]) -> list[Sent]:
+    head, patients = _grouped(message)
     try:
-        delimiters = read_header(header).delimiters
+        delimiters, identity = _rules(message, settings)
     except MessageError:
-        return [] if any(number in line for line in lines for _, number in numbers) else lines
-    head, patients = _grouped(lines)
+        # Nobody reads it: it goes as a whole where it says or may say something of the patient.
+        said = any(_is_of(group, USUAL, settings.identity, numbers) for group in (head, *patients))
+        return [] if said or _stands_in(message, numbers) else message
     if not patients:
-        return [] if _is_of(head, delimiters, settings, numbers) else lines
-    left = [group for group in patients if not _is_of(group, delimiters, settings, numbers)]
-    return [*head, *(line for group in left for line in group)] if left else []
+        return [] if _is_of(head, delimiters, identity, numbers) else message
+    left = [group for group in patients if not _is_of(group, delimiters, identity, numbers)]
+    return [*head, *(segment for group in left for segment in group)] if left else []
 
 
-def _grouped(lines: list[str]) -> tuple[list[str], list[list[str]]]:
-    """What stands before the first patient, and the lines of each."""
-    groups: list[list[str]] = [[]]
-    for line in lines:
-        if line.startswith("PID"):
+def _rules(message: list[Sent], settings: Settings) -> tuple[Delimiters, Identity]:
+    """How a message is read: its delimiters, and whose its numbers are.
+
+    Raises
+    ------
+    MessageError
+        It has no header, or none that can be read.
+    """
+    header = read_header(message[0].read)
+    return header.delimiters, settings.identity_of(header.sender)
+
+
+def _stands_in(message: list[Sent], numbers: Collection[PatientNumber]) -> bool:
+    """Whether a number stands alone in a message, and is long enough to be of this patient."""
+    text = "".join(segment.text for segment in message)
+    return any(
+        re.search(rf"(?<![0-9A-Za-z]){re.escape(number)}(?![0-9A-Za-z])", text)
+        for number in telling(number for _, number in numbers)
+    )
+
+
+def _grouped(message: list[Sent]) -> tuple[list[Sent], list[list[Sent]]]:
+    """What stands before the first patient, and the segments of each."""
+    groups: list[list[Sent]] = [[]]
+    for segment in message:
+        if segment.read.startswith("PID"):
             groups.append([])
-        groups[-1].append(line)
+        groups[-1].append(segment)
     return groups[0], groups[1:]
 
 
@@ -97,15 +121,15 @@ def names_of(raw: bytes, settings: Settings, numbers: Collection[PatientNumber])
     except MessageError:
         text = raw.decode("latin-1")
     found = set()
-    for lines in messages_of(text):
+    for message in messages_of(text):
         try:
-            delimiters = read_header(lines[0].strip(" \t\ufeff\v\r\n")).delimiters
+            delimiters, identity = _rules(message, settings)
         except MessageError:
             continue
-        head, patients = _grouped(lines)
+        head, patients = _grouped(message)
         for group in patients or [head]:
-            if _is_of(group, delimiters, settings, numbers):
-                found |= {name for line in group for name in _names(line.rstrip("\r\n"), delimiters)}
+            if _is_of(group, delimiters, identity, numbers):
+                found |= {name for segment in group for name in _names(segment.read, delimiters)}
     return found
 
 
@@ -116,20 +140,18 @@ def _names(line: str, delimiters: Delimiters) -> Iterator[str]:
             yield from (name.replace(delimiters.component, "^") for name in segment.repetitions(field))
 
 
-def _is_of(lines: list[str], delimiters: Delimiters, settings: Settings, numbers: Collection[PatientNumber]) -> bool:
-    for line in lines:
-        if line[:3] in NAMING:
-            segment = scan_segment(line.rstrip("\r\n"), delimiters)
-            if any(one in numbers for one in _numbers(segment, settings)):
-                return True
-    return False
+def _is_of(group: list[Sent], delimiters: Delimiters, identity: Identity, numbers: Collection[PatientNumber]) -> bool:
+    return any(
+        number in numbers
+        for segment in group
+        if segment.read[:3] in NAMING
+        for number in _numbers(scan_segment(segment.read, delimiters), identity)
+    )
 
 
-def _numbers(segment: Segment, settings: Settings) -> list[PatientNumber]:
+def _numbers(segment: Segment, identity: Identity) -> list[PatientNumber]:
     fields = (3, 2, 4) if segment.name == "PID" else (1, 4)
-    found = [patient_number(segment, field, settings.identity) for field in fields]
+    found = [patient_number(segment, field, identity) for field in fields]
     # Also what is no patient's number by its type, where it has the same digits.
-    alone = [
-        (settings.identity.default_authority, segment.text(field)) for field in fields if not segment.text(field, 4)
-    ]
+    alone = [(identity.default_authority, segment.text(field)) for field in fields if not segment.text(field, 4)]
     return [one for one in (*found, *alone) if one is not None and one[1]]

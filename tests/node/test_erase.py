@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pandas as pd
 import pytest
@@ -19,6 +20,8 @@ from sqlite_utils import Database
 from node.dicom.part10 import file_header
 from node.dicom.reconcile import reconcile
 from node.errors import InputError, StoreError
+from node.hl7.context import patient_number
+from node.hl7.messages import as_sent, read_frame, split_messages
 from node.operate import erase as module
 from node.operate.backup import back_up
 from node.operate.doctor import _erasure
@@ -27,7 +30,7 @@ from node.operate.frames import names_of, without_patient
 from node.operate.rebuild import rebuild
 from node.operate.restore import restore
 from node.operate.words import seeking
-from node.settings import Backup, Identity, Settings
+from node.settings import Backup, Hl7, Identity, Sender, Settings
 from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
@@ -434,6 +437,69 @@ def test_a_frame_loses_what_it_says_of_one_patient(raw: bytes, left: bytes | Non
         assert b"77" not in found
     else:
         assert (found or b"") == left
+
+
+ONE = b"MSH|^~\\&|LIS|LAB|||20260301||ORU^R01|1|P|2.5\r%b\rOBR|1\rOBX|1|NM|a\r"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        ONE % b" \tPID|1||77^^^LOCAL||A^B",
+        ONE % b"pid|1||77^^^LOCAL||A^B",
+        ONE % b"PID|1||\r77^^^LOCAL||A^B",
+        (ONE % b"PID|1||77^^^LOCAL||A^B").replace(b"\r", b""),
+    ],
+    ids=["behind blanks", "name in small letters", "a line end within", "no line ends"],
+)
+def test_a_message_goes_in_whatever_form_the_number_is_read_from_it(raw: bytes) -> None:
+    (message,) = read_frame(raw, "latin-1")
+    (pid,) = message.segments("PID")
+    assert patient_number(pid, 3, Identity()) == ("LOCAL", "77")
+    assert without_patient(raw, Settings(), [("LOCAL", "77")]) is None
+    assert names_of(raw, Settings(), [("LOCAL", "77")]) == {"A^B"}
+    assert without_patient(raw, Settings(), [("LOCAL", "7"), ("OTHER", "77")]) == raw
+
+
+def test_a_number_with_an_escaped_sign_is_found() -> None:
+    raw = ONE % b"PID|1||0012\\T\\3^^^LOCAL||A^B"
+    assert without_patient(raw, Settings(), [("LOCAL", "0012&3")]) is None
+
+
+@pytest.mark.parametrize("head", [b"", b"MSH|\r"], ids=["none", "one that cannot be read"])
+def test_a_message_without_a_header_goes_with_the_patient_of_its_segments(head: bytes) -> None:
+    raw = head + b"PID|1||77^^^LOCAL||A^B\rOBX|1|NM|a||2077\r"
+    assert without_patient(raw, Settings(), [("LOCAL", "77")]) is None
+    assert without_patient(raw, Settings(), [("LOCAL", "20")]) == raw
+
+
+def test_a_number_is_of_the_authority_that_the_rule_for_its_sender_says() -> None:
+    ruled = Settings(hl7=Hl7(senders={"LIS|LAB": Sender(authority="LAB")}))
+    raw = ONE % b"PID|1||0077||A^B"
+    assert without_patient(raw, ruled, [("LOCAL", "0077")]) == raw
+    assert without_patient(raw, ruled, [("LAB", "0077")]) is None
+
+
+def test_segments_as_sent_are_those_that_are_read() -> None:
+    pieces = (
+        "MSH|^~\\&|A|B|",
+        "PID|1||4^^^L",
+        "pid|1||5",
+        " \tOBX|1",
+        "BHS|^~\\&",
+        "words",
+        "  ",
+        "\ufeffMSH|^~\\&",
+        "\v",
+    )
+    ends = ("\r", "\n", "\r\n", "", "\r\r")
+    chosen = Random(5)  # any will do
+    for _ in range(3000):
+        text = "".join(chosen.choice(pieces) + chosen.choice(ends) for _ in range(chosen.randint(1, 7)))
+        sent = as_sent(text)
+        assert "".join(one.text for one in sent) == text
+        read = [line for message in split_messages(text) for line in message.lines]
+        assert [one.read for one in sent if one.read and one.read[:3] not in ("MSH", "BHS")] == read
 
 
 def test_two_upkeeps_at_once_are_refused(db: Database, settings: Settings) -> None:

@@ -13,11 +13,20 @@ import tomllib
 from collections.abc import Collection
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from analytics.reasons import SOURCE_LANGUAGE, load_language
 from node.errors import SettingsError
@@ -47,11 +56,23 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _what_it_says(cls, value: object, info: ValidationInfo) -> object:
+        """Neither is ``true`` the number 1 (``images_days = true`` removed after a day), nor ``~`` somebody's home."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        wanted = (annotation, *get_args(annotation))
+        if isinstance(value, bool) and bool not in wanted:
+            raise ValueError(f"{str(value).lower()} is neither a number nor a text")
+        if isinstance(value, str) and value.startswith("~") and Path in wanted:
+            raise ValueError(f"{value!r}: ~ stands for no folder here; write the path from the root on")
+        return value
+
 
 class Site(Section):
     """Who and where this node is."""
 
-    name: str = "site"
+    name: Annotated[str, Field(min_length=1)] = "site"
     time_zone: str = "UTC"
     language: str = SOURCE_LANGUAGE
     """Of the reasons' words: a shipped language, or a TOML file of one."""
@@ -65,7 +86,7 @@ class Site(Section):
         """What stands on every page, mail and object of a test system; empty elsewhere."""
         return TEST_SYSTEM if self.test_system else ""
 
-    @field_validator("protocol")
+    @field_validator("name", "protocol")
     @classmethod
     def _printable(cls, value: str) -> str:
         text = value.strip()
@@ -89,7 +110,7 @@ class Site(Section):
     def _known_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones
             raise ValueError(f"unknown time zone {value!r}; use an IANA name such as 'Europe/Vienna'") from error
         return value
 
@@ -127,12 +148,15 @@ class Backup(Section):
     alert_after_hours: Annotated[int, Field(ge=1)] = 36
 
 
+RetentionDays = Annotated[int, Field(ge=1, le=36_500)]
+
+
 class Retention(Section):
     """After how many days what is done with is removed, and what stays of a person of the cohort who is erased."""
 
-    images_days: Annotated[int, Field(ge=1)] | None = None
-    messages_days: Annotated[int, Field(ge=1)] | None = None
-    reports_days: Annotated[int, Field(ge=1)] | None = None
+    images_days: RetentionDays | None = None
+    messages_days: RetentionDays | None = None
+    reports_days: RetentionDays | None = None
     erased_from_fits: Literal["erased", "kept"] = "erased"
 
 
@@ -763,7 +787,7 @@ def load_settings(path: Path | None = None, *, only: Collection[str] | None = No
     if chosen is None:
         return Settings()
     try:
-        found = tomllib.loads(chosen.read_text(encoding="utf-8"))
+        found = tomllib.loads(chosen.read_text(encoding="utf-8-sig"))  # Windows' editors begin with a mark
         settings = Settings.model_validate(
             {name: table for name, table in found.items() if only is None or name in only}
         )
@@ -778,6 +802,12 @@ def load_settings(path: Path | None = None, *, only: Collection[str] | None = No
     backup = settings.backup
     if backup.folder is not None:
         backup = backup.model_copy(update={"folder": beside / backup.folder})
+    for name, receiver in settings.fhir.receivers.items():
+        if receiver.folder and receiver.folder.resolve().is_relative_to(storage.folder.resolve()):
+            raise SettingsError(
+                f"settings file {chosen}: fhir.receivers.{name}.folder lies in the data folder, where no "
+                "erasure finds it; name one beside it"
+            )
     return settings.model_copy(update={"storage": storage, "backup": backup})
 
 

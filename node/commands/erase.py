@@ -16,6 +16,14 @@ Patient = Annotated[
     str,
     typer.Argument(help="The patient number (AUTHORITY|NUMBER where not the default one), or a study id (P…)."),
 ]
+PatientOrItem = Annotated[
+    str,
+    typer.Argument(
+        metavar="patient",
+        help="The patient number (AUTHORITY|NUMBER where not the default one), or a study id (P…); or one thing that "
+        "an erasure has listed: 'message ID', 'series UID', 'object ID'.",
+    ),
+]
 By = Annotated[str, typer.Option("--by", callback=some_words, help="Who decides; it stays.")]
 Why = Annotated[
     str, typer.Option("--why", callback=some_words, help="The reason; it stays, so do not name the patient in it.")
@@ -23,12 +31,12 @@ Why = Annotated[
 
 
 @app.command()
-def erase(patient: Patient, by: By, why: Why, config: Config = None, as_json: AsJson = False) -> None:
+def erase(patient: PatientOrItem, by: By, why: Why, config: Config = None, as_json: AsJson = False) -> None:
     """Take a person out of the node: files, messages, readings, results, flags, mails, and all that was derived.
 
     Fits stay as numbers, without the person's row in what was fitted; of a report or mail that named the person stay
     subject and counts. A tombstone stays: who, when, why, how many of what, and hashes. Exit code 3: something is left
-    for a person to do (backups, tables and messages that still name the patient); it is listed.
+    for a person to do (backups, tables, and messages and images of others that name the patient); it is listed.
     """
     from node.operate.erase import erase as erase_person
 
@@ -37,6 +45,7 @@ def erase(patient: Patient, by: By, why: Why, config: Config = None, as_json: As
     done = erase_person(db, settings, patient, by=by, why=why, now=now())
     left = [
         *(f"still names the patient: {one}" for one in done.still),
+        *(f"others may have of the patient: {one}" for one in done.elsewhere),
         *(f"may still hold the patient: backup {one}" for one in done.backups),
         *([] if done.log_cut else [LOG_NOT_CUT]),
     ]

@@ -1,9 +1,9 @@
 """``vbq-node erase``: a person is taken out of everything, and a tombstone stays; also the legal hold against it."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +20,9 @@ from node.nightly.ledger import one_at_a_time
 from node.operate.backup import alone
 from node.operate.erased_rows import erase_rows, tombstone
 from node.operate.generations import ABOUT, GENERATIONS, generation, names
-from node.operate.person import Whole, find, not_indexed
-from node.operate.words import in_table, seeking, telling
+from node.operate.named import given_away, still_named
+from node.operate.person import Whole, find, items
+from node.operate.words import seeking
 from node.people.quarantine import FOLDER as QUARANTINE_FOLDER
 from node.people.quarantine import mirror
 from node.results.files import RESULTS_FOLDER, ResultFiles
@@ -56,6 +57,8 @@ class Erased:
     counts: dict[str, int]
     still: tuple[str, ...]
     """What still names the person and is left to a person: messages without the number, imported tables."""
+    elsewhere: tuple[str, ...]
+    """What others may have of the person: results, images, exports. They have to be told."""
     backups: tuple[str, ...]
     """Backups that still hold the person."""
     log_cut: bool
@@ -72,7 +75,8 @@ def erase(db: Database, settings: Settings, patient: str, *, by: str, why: str, 
     Parameters
     ----------
     patient
-        A patient number, ``AUTHORITY|NUMBER``, or a study id (P…).
+        A patient number, ``AUTHORITY|NUMBER``, or a study id (P…); or what an erasure has named because it is of others
+        by its number, or of nobody: ``message ID``, ``object ID``, ``series UID``. That alone goes then.
     by, why
         Who erases, and the reason; neither may name the patient.
 
@@ -102,17 +106,18 @@ def erase(db: Database, settings: Settings, patient: str, *, by: str, why: str, 
             raise
         _require_free(db, whole, by=by, why=why)
         _require_room(data)
+        elsewhere = tuple(given_away(db, settings, whole))
         with erasing(db):
             gone = erase_rows(db, settings, whole, now=now)
             # What is noted for the snapshots names whom it concerns: they are made whole.
             db.execute("DELETE FROM state_published")
             db.execute("DELETE FROM state_changed")
             key = pseudonym_key(db)
-            persons = [pseudonym(key, "X", person_key(*number)) for number in whole.numbers]
+            persons = [pseudonym(key, "X", one) for one in (*map(_key, whole.numbers), *whole.items)]
             insert(db, "fact_erasure", [tombstone(persons, gone, why=why, by=by, at=now)])
             begun = _Begun(
-                erased_at=to_text(now), numbers=whole.numbers, study_ids=whole.study_ids, words=whole.words,
-                result_files=tuple(gone.result_files), counts=gone.counts,
+                erased_at=to_text(now), numbers=whole.numbers, study_ids=(*whole.study_ids, *whole.items),
+                words=whole.words, result_files=tuple(gone.result_files), counts=gone.counts, elsewhere=elsewhere,
             )  # fmt: skip
             begun.note(data)
         done = _finish(db, settings, begun, now=now)
@@ -130,6 +135,7 @@ class _Begun:
     words: tuple[str, ...]
     result_files: tuple[str, ...]
     counts: dict[str, int]
+    elsewhere: tuple[str, ...]
 
     def note(self, data: Path) -> None:
         """Keep it in the data folder until the erasure is done; not readable for others."""
@@ -173,6 +179,7 @@ def _begun(data: Path) -> _Begun | None:
             words=tuple(found["words"]),
             result_files=tuple(found["result_files"]),
             counts=found["counts"],
+            elsewhere=tuple(found.get("elsewhere", ())),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -205,7 +212,8 @@ def _finish(db: Database, settings: Settings, begun: _Begun, *, now: datetime) -
     cut = _overwrite(db)
     done = Erased(
         counts=counts,
-        still=(*held, *_still_named(db, archive, begun)),
+        still=(*held, *still_named(db, archive, words=begun.words, study_ids=begun.study_ids)),
+        elsewhere=begun.elsewhere,
         backups=tuple(_backups(db, settings, now)),
         log_cut=cut,
     )
@@ -219,11 +227,14 @@ def erase_again(db: Database, settings: Settings, erasures: Sequence[Mapping[str
     for one in erasures:
         wanted = set(one["persons"])
         numbers = db.execute("SELECT authority, patient_id FROM derived_identifier").fetchall()
-        there = next((number for number in numbers if pseudonym(key, "X", person_key(*number)) in wanted), None)
+        known = itertools.chain(map(_key, numbers), items(db))
+        there = next((named for named in known if pseudonym(key, "X", named) in wanted), None)
         if there is not None:
-            erase(
-                db, settings, person_key(*there), by=one["erased_by"], why=one["why"], now=from_text(one["erased_at"])
-            )
+            erase(db, settings, there, by=one["erased_by"], why=one["why"], now=from_text(one["erased_at"]))
+
+
+def _key(number: PatientNumber) -> str:
+    return person_key(*number)
 
 
 def hold(
@@ -245,7 +256,7 @@ def hold(
 
 
 def _require_free(db: Database, whole: Whole, *, by: str, why: str) -> None:
-    for authority, patient_id in whole.numbers:
+    for authority, patient_id in whole.owners:
         row = db.execute(
             "SELECT decision, decided_by FROM fact_hold WHERE authority = ? AND patient_id = ? "
             "ORDER BY hold_id DESC LIMIT 1",
@@ -313,22 +324,6 @@ def _overwrite(db: Database) -> bool:
         if not busy or monotonic() > deadline:
             return not busy
         sleep(0.2)
-
-
-def _still_named(db: Database, archive: Archive, begun: _Begun) -> Iterator[str]:
-    """What is not of the person by its number, and names it all the same: a person has to look."""
-    pattern = seeking(telling(begun.words))
-    if pattern is not None:
-        for sha256, raw in db.execute("SELECT sha256, raw FROM fact_frame"):
-            if pattern.search(bytes(raw)):
-                yield f"message {public_id(sha256)}"
-        for _, sha256 in not_indexed(db):
-            with suppress(FileNotFoundError):
-                if pattern.search(archive.path(sha256).read_bytes()):
-                    yield f"object {public_id(sha256)}, which could not be read as an image"
-    for import_id, content in db.execute("SELECT import_id, content FROM fact_import"):
-        if in_table(bytes(content), (*begun.words, *begun.study_ids)):
-            yield f"imported table {import_id}"
 
 
 def _backups(db: Database, settings: Settings, now: datetime) -> Iterator[str]:

@@ -208,7 +208,11 @@ def _messages(db: Database, settings: Settings, whole: Whole, gone: Gone) -> Non
         sha256, raw = db.execute("SELECT sha256, raw FROM fact_frame WHERE frame_id = ?", [frame_id]).fetchone()
         forget_frame(db, frame_id, sha256)
         before = kept(db, "message", sha256)
-        if before is not None:
+        left: bytes | None = None
+        named: str | None = None
+        if whole.items:
+            db.execute("DELETE FROM fact_removal WHERE kind = 'message' AND key = ?", [sha256])
+        elif before is not None:
             left, named = _said_of_others(db, sha256, before, whole)
         else:
             left = without_patient(bytes(raw), settings, whole.numbers)

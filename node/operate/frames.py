@@ -133,6 +133,24 @@ def names_of(raw: bytes, settings: Settings, numbers: Collection[PatientNumber])
     return found
 
 
+def numbers_of(raw: bytes, settings: Settings) -> set[PatientNumber]:
+    """The numbers of all patients of whom a frame says something."""
+    try:
+        text = decode(raw, settings.hl7.default_charset, settings.hl7.charsets)
+    except MessageError:
+        text = raw.decode("latin-1")
+    found: set[PatientNumber] = set()
+    for message in messages_of(text):
+        try:
+            delimiters, identity = _rules(message, settings)
+        except MessageError:
+            delimiters, identity = USUAL, settings.identity
+        for segment in message:
+            if segment.read[:3] in NAMING:
+                found.update(_numbers(scan_segment(segment.read, delimiters), identity))
+    return found
+
+
 def _names(line: str, delimiters: Delimiters) -> Iterator[str]:
     if line[:3] in NAMING:
         segment = scan_segment(line, delimiters)

@@ -1,7 +1,7 @@
 """Who is to be erased, and all that is of that person: numbers, study ids, images, messages, words."""
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,12 +15,13 @@ from sqlite_utils import Database
 from node.dicom.twice import UpToPixels, first_of
 from node.errors import InputError
 from node.hl7.context import PatientNumber
-from node.operate.frames import names_of, names_patient
+from node.operate.frames import names_of, names_patient, numbers_of
 from node.operate.words import name_forms, seeking, telling
 from node.settings import Settings
 from node.store.archive import Archive
 from node.store.pending import person_key
 from node.store.pseudonym import pseudonym, pseudonym_key
+from node.store.public_id import public_id_sql
 from node.store.removed import names_one_of, removed_messages
 
 NOT_INDEXED = """
@@ -29,6 +30,9 @@ WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.obje
   AND NOT EXISTS (SELECT 1 FROM derived_superseded AS s WHERE s.object_id = o.object_id)
 ORDER BY o.object_id
 """
+
+MESSAGE, SERIES, OBJECT = "message ", "series ", "object "
+"""How something alone is named that is not of the person by its number, before its id."""
 
 IDENTIFYING: list[BaseTag | int] = [Tag(keyword) for keyword in ("PatientID", "IssuerOfPatientID", "PatientName")]
 
@@ -45,16 +49,24 @@ class Whole:
     frames: tuple[int, ...]
     words: tuple[str, ...]
     """What a search must not find afterwards: numbers, and names as they were sent."""
+    owners: tuple[PatientNumber, ...]
+    """Whose it is: a legal hold on one of them forbids that it goes."""
+    items: tuple[str, ...] = ()
+    """What was named in the place of a person, and goes as a whole, whoever else is in it."""
 
 
 def find(db: Database, archive: Archive, settings: Settings, patient: str) -> Whole:
     """The person of a patient number (``AUTHORITY|NUMBER``, or a number of the default authority) or study id (P…).
+
+    Or a message, series or object alone, by what it is called.
 
     Raises
     ------
     InputError
         Nothing is known of it.
     """
+    if patient.startswith((MESSAGE, SERIES, OBJECT)):
+        return _item(db, settings, patient)
     numbers = _numbers(db, settings, patient)
     without_text = {frame_id for frame_id, found in removed_messages(db).items() if names_one_of(found, numbers)}
     frames = tuple(
@@ -79,7 +91,59 @@ def find(db: Database, archive: Archive, settings: Settings, patient: str) -> Wh
         objects=tuple(sorted(objects.items())),
         frames=frames,
         words=words,
+        owners=numbers,
     )
+
+
+def _item(db: Database, settings: Settings, named: str) -> Whole:
+    kind, _, key = named.partition(" ")
+    frames: list[int] = []
+    objects: dict[int, str] = {}
+    owners: list[PatientNumber] = []
+    if kind == MESSAGE.strip():
+        rows = db.execute(f"SELECT frame_id, raw FROM fact_frame WHERE {public_id_sql('sha256')} = ?", [key]).fetchall()
+        frames = [frame_id for frame_id, _ in rows]
+        of_it = f"SELECT DISTINCT authority, patient_id FROM derived_extract WHERE frame_id IN ({_marks(frames)})"
+        owners = [*db.execute(of_it, frames).fetchall(), *(one for _, raw in rows for one in numbers_of(raw, settings))]
+    elif kind == SERIES.strip():
+        for table in ("derived_instance", "derived_superseded"):
+            objects |= dict(
+                db.execute(
+                    f"SELECT t.object_id, o.sha256 FROM {table} AS t JOIN fact_object AS o USING (object_id) "
+                    "WHERE t.series_instance_uid = ?",
+                    [key],
+                ).fetchall()
+            )
+    else:
+        with_id = f"SELECT object_id, sha256 FROM fact_object WHERE {public_id_sql('sha256')} = ?"
+        objects = dict(db.execute(with_id, [key]).fetchall())
+    if objects:
+        _corrections(db, objects)
+        of_it = (
+            "SELECT DISTINCT s.patient_authority, s.patient_id FROM derived_series AS s "
+            f"JOIN derived_instance AS i USING (series_instance_uid) WHERE i.object_id IN ({_marks(objects)})"
+        )
+        owners = list(db.execute(of_it, [*objects]).fetchall())
+    if not (frames or objects):
+        raise InputError(f"no {named} is known")
+    return Whole(
+        numbers=(), study_ids=(), objects=tuple(sorted(objects.items())), frames=tuple(frames), words=(),
+        owners=tuple((authority, number) for authority, number in owners if number is not None), items=(named,),
+    )  # fmt: skip
+
+
+def _marks(values: Sized) -> str:
+    return ", ".join("?" * len(values))
+
+
+def items(db: Database) -> Iterator[str]:
+    """Every message, object and series, as an erasure is told of it."""
+    for kind, sql in (
+        (MESSAGE, f"SELECT {public_id_sql('sha256')} FROM fact_frame"),
+        (OBJECT, f"SELECT {public_id_sql('sha256')} FROM fact_object"),
+        (SERIES, "SELECT series_instance_uid FROM derived_series"),
+    ):
+        yield from (f"{kind}{key}" for (key,) in db.execute(sql).fetchall())
 
 
 def _numbers(db: Database, settings: Settings, patient: str) -> tuple[PatientNumber, ...]:
@@ -132,11 +196,16 @@ def _objects(db: Database, archive: Archive, settings: Settings, numbers: tuple[
     for object_id, sha256 in not_indexed(db):
         if any(_names_one_of(said, settings, numbers) for said in _said(archive, sha256)):
             found[object_id] = sha256
+    _corrections(db, found)
+    return found
+
+
+def _corrections(db: Database, found: dict[int, str]) -> None:
+    """Add what was corrected by one of these objects, or corrects it."""
     for object_id, corrected_id in db.execute("SELECT object_id, corrected_id FROM fact_correction").fetchall():
         if object_id in found or corrected_id in found:
             for one in (object_id, corrected_id):
                 (found[one],) = db.execute("SELECT sha256 FROM fact_object WHERE object_id = ?", [one]).fetchone()
-    return found
 
 
 def _without_header(

@@ -4,7 +4,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 
 from node.errors import CohortError
@@ -30,6 +30,35 @@ def seeking(words: Collection[str]) -> re.Pattern[bytes] | None:
     """What finds the words in bytes, letters of ASCII in either case; ``None`` without words."""
     forms = {form for word in words for form in _forms(word)}
     return re.compile(b"|".join(sorted(forms)), re.IGNORECASE) if forms else None
+
+
+def spoken_forms(words: Iterable[str]) -> set[str]:
+    """Names as people write them in a text: family and given name in either order, parted by a blank or a comma."""
+    found = set()
+    for word in words:
+        family, _, rest = word.partition("^")
+        given = rest.partition("^")[0]
+        if family and given:
+            found |= {form.format(family, given) for form in ("{} {}", "{}, {}", "{},{}", "{1} {0}", "{1}^{0}")}
+    return found
+
+
+def finding(words: Collection[str]) -> Callable[[bytes], bool]:
+    """What says whether one of the words stands in bytes: :func:`seeking`, for very many of them that hold none."""
+    pattern = seeking(words)
+    needles = {one.lower() for word in words for codec in CODECS if (one := _encoded(word, codec))}
+
+    def found(content: bytes) -> bool:
+        low = content.lower()
+        return any(one in low for one in needles) and pattern is not None and bool(pattern.search(content))
+
+    return found
+
+
+def _encoded(word: str, codec: str) -> bytes:
+    with suppress(UnicodeEncodeError):
+        return word.encode(codec)
+    return b""
 
 
 def telling(words: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ import signal
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -370,6 +370,69 @@ def test_an_object_that_cannot_be_read_goes_when_number_and_name_stand_in_it_and
     done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
     assert [archive.path(sha256).exists() for sha256 in stored] == [False, True, True]
     assert done.still == (f"object {public_id(stored[1])}, which could not be read as an image",)
+
+
+@pytest.fixture
+def named_elsewhere(db: Database, folder: Path, settings: Settings) -> dict[str, str]:
+    """What names the person and is of another, or of nobody, by how an erasure calls it."""
+    stem = "1.2.826.0.1.3680043.8.498."
+    for number, said in enumerate(
+        [
+            {"PatientID": "0012399", "PatientName": "Roe^Jane", "ImageComments": "not bert test"},
+            {"PatientID": None, "PatientName": "Test^Bert"},
+            {"PatientID": "0012398", "PatientName": "Doe^Jim", "ImageComments": "bertram testing"},
+        ]
+    ):
+        uids = {
+            "SOPInstanceUID": f"{stem}{number}.1", "SeriesInstanceUID": f"{stem}{number}.2",
+            "StudyInstanceUID": f"{stem}{number}.3", "IssuerOfPatientID": "DEMO",
+        }  # fmt: skip
+        receive(folder, encode(mr_image(**said, **uids)), at=AT)
+    raw = frame("PID|1||0012399^^^DEMO||Roe^Jane\rNTE|1||of Test, Bert?", "", "ascii")
+    sha256 = hashlib.sha256(raw).hexdigest()
+    with writing(db):
+        insert(db, "fact_frame", [{"sha256": sha256, "raw": raw}])
+    run_pending(db, Archive(folder), settings, at=AT + timedelta(hours=1))
+    return {
+        f"message {public_id(sha256)}": "",
+        f"series {stem}0.2": ", in the header of 1 images",
+        f"series {stem}1.2": ", in the header of 1 images",
+    }
+
+
+def test_what_names_the_person_under_no_or_another_number_is_listed_and_goes_when_it_is_named(
+    db: Database, folder: Path, settings: Settings, named_elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    old = back_up(db, settings, tmp_path / "b").generation
+    done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    assert done.still == tuple(one + where for one, where in named_elsewhere.items())
+    before = views(db)
+    for one in named_elsewhere:
+        erase(db, settings, one, by="DPO", why="Art. 17", now=AT)
+        with pytest.raises(InputError, match=f"no {one} is known"):
+            erase(db, settings, one, by="DPO", why="Art. 17", now=AT)
+    words = (*BERT, "bert test", "Test, Bert")
+    assert found_in(folder, *words) == []
+    assert found_in(folder, "bertram testing") != []
+    after = views(db)
+    rebuild(db, Archive(folder), settings)
+    assert views(db) == after
+    assert set(after["links"]) == set(before["links"])
+    back_up(db, settings, tmp_path / "b")
+    there = settings.model_copy(update={"storage": settings.storage.model_copy(update={"folder": tmp_path / "new"})})
+    restore(tmp_path / "b", tmp_path / "new", name=old.name, settings=there)
+    assert found_in(tmp_path / "new", *words) == []
+
+
+def test_what_is_of_another_does_not_go_while_there_is_a_hold_on_that_one(
+    db: Database, settings: Settings, named_elsewhere: dict[str, str]
+) -> None:
+    hold(db, settings, "0012399", by="Court", why="case 4", release=False, now=AT)
+    message, of_another, of_nobody = named_elsewhere
+    for one in (message, of_another):
+        with pytest.raises(InputError, match="Court has put a legal hold"):
+            erase(db, settings, one, by="DPO", why="Art. 17", now=AT)
+    erase(db, settings, of_nobody, by="DPO", why="Art. 17", now=AT)
 
 
 @pytest.mark.parametrize("number", ["0012346", "7712346"])

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
+from node.operate.erase import erase
+from node.operate.named import given_away
+from node.operate.person import find
 from node.outgoing.delivery import Tally, send_due
 from node.outgoing.fhir import FHIR
 from node.outgoing.queue import register
@@ -25,6 +28,7 @@ from node.results.statements import CODES, statements
 from node.settings import FhirReceiver, ServerTls, Settings
 from node.steps.link import link_persons
 from node.steps.measure import measure_readings
+from node.store.audit import note
 from node.tls import server_context
 from tests.certificates import Certificates
 from tests.node.dicom_samples import NOON
@@ -272,6 +276,24 @@ def test_a_file_each_that_is_there_whole(measured: World, tmp_path: Path) -> Non
     assert "0012345" not in file.name
     assert json.loads(file.read_bytes())["type"] == "transaction"
     assert state(measured) == [("preliminary", "kept")]
+
+
+def test_an_erasure_lists_what_others_have_and_nothing_that_was_taken_back(measured: World, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    send(measured, folder=folder)
+    note(measured.db, name="root", address="", action="export", subject="Partner University", at=NOON)
+    settings = settings_of(measured, folder=folder)
+    whole = find(measured.db, measured.archive, settings, "HOSPITAL|0012345")
+    posted = settings_of(measured, url="https://fhir.hospital.example")
+    assert list(given_away(measured.db, posted, whole)) == ["1 results at record", "exports for Partner University"]
+    withdraw(measured.db, 1, why="wrong level", by="Dr. A", at=NOON)
+    send(measured, at=NOON + timedelta(hours=1), folder=folder)
+    assert list(given_away(measured.db, posted, whole)) == ["exports for Partner University"]
+    done = erase(measured.db, settings, "HOSPITAL|0012345", by="DPO", why="Art. 17", now=NOON)
+    files = {f"the file {file}" for file in folder.iterdir()}
+    assert len(files) == 2
+    assert {*done.elsewhere} == {*files, "exports for Partner University"}
 
 
 @pytest.mark.parametrize("wrong", [

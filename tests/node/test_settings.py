@@ -44,6 +44,18 @@ def test_a_relative_folder_is_relative_to_the_file(tmp_path: Path) -> None:
     [
         ("[dicom]\nprot = 1\n", "dicom.prot is not a setting"),
         ("[dicom]\nport = 70000\n", "dicom.port"),
+        ("[retention]\nimages_days = true\n", "retention.images_days: true is neither a number nor a text"),
+        ("[backup]\nkeep = true\n", "backup.keep: true is neither a number nor a text"),
+        ("[retention]\nreports_days = 99999999\n", "retention.reports_days"),
+        ("[storage]\nfolder = '~/data'\n", "storage.folder: '~/data': ~ stands for no folder here"),
+        ("[backup]\nfolder = '~/data'\n", "backup.folder: '~/data': ~ stands for no folder here"),
+        (
+            "[site]\nprotocol = 'EK'\n[fhir.receivers.a]\nfolder = '/srv/../srv/a'\n[storage]\nfolder = '/srv'\n",
+            "lies in the data folder",
+        ),
+        ('[site]\nname = "A\\nBcc: x"\n', "site.name: a line of printable characters"),
+        ("[site]\nname = ''\n", "site.name"),
+        ("[site]\ntime_zone = 'Europe'\n", "unknown time zone 'Europe'"),
         ("[site]\ntime_zone = 'Mars/Olympus'\n", "unknown time zone 'Mars/Olympus'"),
         ("[site]\nlanguage = 'klingon'\n", "unknown language 'klingon'"),
         ("[hl7]\ndefault_charset = 'klingon'\n", "unknown character set 'klingon'"),
@@ -70,6 +82,10 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, named: str) -> None
     with pytest.raises(SettingsError, match="settings file") as raised:
         load_settings(write(tmp_path, text))
     assert named in str(raised.value)
+
+
+def test_a_file_of_an_editor_of_windows_is_read(tmp_path: Path) -> None:
+    assert load_settings(write(tmp_path, "\ufeff[site]\r\nname = 'Ümit'\r\n")).site.name == "Ümit"
 
 
 def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ the word with each of its letters left out. Two words that share one of the latt
 (Garbe's symmetric deletion). Without the key nobody can tell which word a hash is of, and with it only by guessing.
 
 Folding makes the same of what is the same name: umlauts and their transliterations (Müller, Mueller, MULLER), accents,
-double letters, the spellings of one sound (Stephan, Stefan), full-width letters, titles. Names in different scripts
-cannot be compared, which is no contradiction.
+double letters, the spellings of one sound (Stephan, Stefan), full-width letters, simplified and traditional
+characters, titles. Names in different scripts cannot be compared, which is no contradiction.
 """
 
 import hashlib
@@ -47,8 +47,27 @@ SOUNDS = (
 
 LETTERS = str.maketrans({
     "ß": "ss", "ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "t", "ı": "i", "ħ": "h", "ŋ": "n",
-    "ə": "a", "ĸ": "k",
+    "ə": "a", "ĸ": "k", "ة": "ه", "ى": "ي", "ی": "ي", "ک": "ك", "ء": None,
 })  # fmt: skip
+
+VARIANTS = (
+    "陳陈張张劉刘黃黄趙赵吳吴楊杨孫孙馬马鄭郑謝谢韓韩馮冯鄧邓許许葉叶蔣蒋盧卢蘇苏呂吕賈贾鍾钟鐘钟龍龙萬万"
+    "蕭萧羅罗錢钱湯汤閻阎顧顾賀贺龔龚陸陆魯鲁韋韦鄒邹譚谭賴赖龐庞顏颜嚴严歐欧畢毕鄺邝莊庄費费項项閔闵饒饶"
+    "鮑鲍麥麦齊齐斉齐齋斋斎斋澤泽沢泽濱滨浜滨邊边邉边辺边國国廣广広广櫻樱桜樱髙高﨑崎恵惠眞真榮荣栄荣徳德"
+    "豊丰豐丰島岛嶋岛瀨濑瀬濑関关關关蔵藏壽寿靜静慶庆麗丽紅红華华偉伟軍军強强勝胜傑杰輝辉鳳凤蘭兰蓮莲貴贵"
+    "賢贤寶宝連连義义遠远進进業业達达飛飞鵬鹏鶴鹤銀银鈴铃錦锦鋒锋鋼钢鐵铁長长開开陽阳雲云雙双順顺風风鴻鸿"
+    "齡龄倫伦傳传儀仪兒儿剛刚劍剑勳勋單单園园圓圆堅坚壯壮夢梦嬌娇學学寧宁實实將将帥帅師师愛爱憲宪應应懷怀"
+    "揚扬曉晓書书會会東东棟栋楓枫樂乐樓楼橋桥權权歡欢漢汉潔洁潤润濤涛瀾澜煥焕煒炜燁烨爾尔獻献瑋玮瑩莹環环"
+    "瓊琼碩硕禮礼禎祯穎颖節节簡简紀纪純纯紹绍絲丝維维綱纲綺绮緒绪繼继聖圣聰聪聯联興兴蔭荫薩萨藍蓝蘊蕴衛卫"
+    "見见觀观計计訓训詩诗詠咏誠诚語语誼谊諾诺謙谦譽誉讓让貞贞財财資资賓宾躍跃軒轩輔辅農农邁迈釗钊鈞钧銘铭"
+    "銳锐鎮镇際际雋隽韻韵領领頤颐顯显馳驰駒驹駿骏騰腾鳴鸣鶯莺鷹鹰黨党"
+)
+"""Characters as another country or an old register writes them, each before the one that stands for both.
+
+Those usual in names, of the table of simplified characters (简化字总表) and the old forms in the Japanese 常用漢字表.
+"""
+
+ONE_OF_VARIANTS = dict(zip(map(ord, VARIANTS[::2]), VARIANTS[1::2], strict=True))
 
 SLIPS_FROM = 4
 """Letters from which on a word may differ by a slip; shorter ones would all be alike (Jan, Jon, Ian)."""
@@ -117,7 +136,8 @@ def _signed(name: PersonName, key: bytes) -> list[SignedName]:
 
 def _words(text: str) -> list[str]:
     """The words of a part of a name in lower case, without titles."""
-    plain = unicodedata.normalize("NFKC", _mended(text)).casefold().replace("'", "").replace("’", "")
+    whole = re.sub(r"\bm\.?ª", "maria", _mended(text).casefold())
+    plain = unicodedata.normalize("NFKC", whole).casefold().replace("'", "").replace("’", "")
     words = [word for word in re.split(r"[\W\d_]+", plain) if word][:MOST]
     return [word for word in words if word not in TITLES] or words
 
@@ -152,11 +172,13 @@ def _folded(word: str, script: str) -> str:
     if script == "KANA":
         return "".join(chr(ord(one) - 96) if "ァ" <= one <= "ヶ" else one for one in word)[:LONGEST]
     plain = "".join(one for one in unicodedata.normalize("NFKD", word) if not unicodedata.combining(one))
-    plain = unicodedata.normalize("NFC", plain.translate(LETTERS))
+    plain = unicodedata.normalize("NFC", plain.translate(LETTERS)).translate(ONE_OF_VARIANTS)
     if script == "LATIN":
         for spelling, sound in SOUNDS:
             plain = plain.replace(spelling, sound)
         plain = re.sub(r"(?<=\w)h$", "", plain)
+        # The most frequent given name of the world is spelt in a dozen ways.
+        plain = re.sub(r"^m[uo]h[ae]m+[ae]d$", "muhamad", plain)
     return re.sub(r"(.)\1+", r"\1", plain)[:LONGEST]
 
 

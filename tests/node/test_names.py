@@ -38,6 +38,8 @@ def relation(one: str, other: str) -> str:
         ("Maier^Eva~Huber^Eva", "Huber^Eva"), ("Stephan^Karl", "Stefan^Carl"), ("Alexander^Ivan", "Aleksandr^Ivan"),
         ("Nguyễn^Thị Hoa", "NGUYEN^HOA"), ("Kim^Young-Hee", "KIM^YOUNGHEE"), ("Kim^Young-Hee", "KIM YOUNG HEE"),
         ("Đorđević^Đorđe", "Djordjevic^Djordje"), ("Lindqvist^Britt-Marie", "Lindquist^Brittmarie"),
+        ("فاطمة^علي", "فاطمه^على"), ("陳^小紅", "陈^小红"), ("髙橋^惠子", "高橋^恵子"),
+        ("García^Mª del Carmen", "García^María"), ("Ali^Muhammad", "Ali^Mohamed"),
         ("MÃ¼ller^JÃ¼rgen", "Müller^Jürgen"), ("Mueller^Anna M.", "Mueller^Anna Maria"),
         ("THI HOA^NGUYEN", "Nguyen^Thi Hoa"),
     ],

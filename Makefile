@@ -39,7 +39,9 @@ types: install-dev
 imports: install-dev
 	$(BIN)/lint-imports
 
-# The tests start many processes; each would compile again where Python is told to write no bytecode.
+# The tests start many processes; each would compile again where Python is told to write no bytecode, and each worker
+# of pytest would rewrite the assertions of every file.
+unit: export PYTHONDONTWRITEBYTECODE =
 unit: install-dev
 	$(BIN)/python -m compileall -q -j 0 node analytics tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

@@ -72,6 +72,25 @@ class Measured:
 
 def overlay(image: SagittalImage, measured: Measured) -> bytes:
     """The picture as PNG, 1500 × 960 pixels; the same input gives the same bytes (with the same matplotlib)."""
+    buffer = BytesIO()
+    _drawn(image, measured).savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def overlay_pixels(image: SagittalImage, measured: Measured) -> NDArray[np.uint8]:
+    """The same as pixels, shape (rows, columns, 3)."""
+    return pixels(_drawn(image, measured))
+
+
+def pixels(figure: "Figure") -> NDArray[np.uint8]:
+    """A figure on an opaque ground as pixels, shape (rows, columns, 3): those of its PNG, which costs more than it."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="raw")
+    width, height = figure.canvas.get_width_height()
+    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4)[..., :3].copy()
+
+
+def _drawn(image: SagittalImage, measured: Measured) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, facecolor="white")
@@ -88,9 +107,7 @@ def overlay(image: SagittalImage, measured: Measured) -> bytes:
     if measured.beside and measured.beside.s1:
         _draw_faint_circle(axes, view, measured.beside.s1)
     _write(figure, measured)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return figure
 
 
 def small(image: SagittalImage, circles: Mapping[str, Circle]) -> bytes:

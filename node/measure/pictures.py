@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlite_utils import Database
 
 from analytics.records import Circle, MeasurementStatus, VbqScore
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
-from analytics.vbq.overlay import TWO_SIDED_95, Measured, overlay, small
+from analytics.vbq.overlay import TWO_SIDED_95, Measured, overlay, overlay_pixels, small
 from analytics.vbq.score import REGIONS, ScoreError, score
 from node.dicom.stack import StoredImage, read_stacks
 from node.errors import InputError, ReadingError
@@ -159,8 +161,10 @@ def draw(db: Database, archive: Archive, reading: StoredReading) -> bytes:
     return overlay(image, shown)
 
 
-def draw_result(path: Path, frame_number: int | None, circles: Mapping[str, Circle], shown: Measured) -> bytes:
-    """The picture of circles on the slice in a file as PNG, with the outlines that are found on it now.
+def draw_result(
+    path: Path, frame_number: int | None, circles: Mapping[str, Circle], shown: Measured
+) -> NDArray[np.uint8]:
+    """The picture of circles on the slice in a file as pixels (rows, columns, 3), with the outlines found on it now.
 
     Parameters
     ----------
@@ -179,7 +183,7 @@ def draw_result(path: Path, frame_number: int | None, circles: Mapping[str, Circ
         raise ReadingError("the slice is missing or does not say how it lies")
     found = score(image.signal, circles, spacing_mm=image.spacing_mm)
     seen = _seen(image)
-    return overlay(image, replace(shown, score=found, outlines=seen.outlines if seen else {}))
+    return overlay_pixels(image, replace(shown, score=found, outlines=seen.outlines if seen else {}))
 
 
 def draw_small(db: Database, archive: Archive, reading: StoredReading) -> bytes:

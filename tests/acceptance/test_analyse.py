@@ -12,6 +12,7 @@ import pytest
 from node.analysis.analyse import WRITTEN
 from node.analysis.pages import SUFFIXES
 from tests.acceptance.harness import vbq_node
+from tests.commands import command
 
 SCRIPT = Path(__file__).parent / "statistics_against_r.py"
 
@@ -59,7 +60,7 @@ def test_the_paper_s_analysis_twice_the_same(cohort200: Path, shared_data: Path,
     assert "200 rows: 0 refused, 0 excluded, 200 analysed" in said
     elsewhere = tmp_path / "copy.csv"
     shutil.copy(cohort200, elsewhere)
-    vbq_node("analyse", str(elsewhere), "--out", str(tmp_path / "two"))
+    command("analyse", str(elsewhere), "--out", str(tmp_path / "two"))
     files = everything(tmp_path / "one")
     assert files == everything(tmp_path / "two")
     assert {Path(name).stem for name in files} == set(WRITTEN) - NEED_MORE - OF_GAPS_AND_OUTCOMES
@@ -95,7 +96,7 @@ def test_the_paper_s_analysis_twice_the_same(cohort200: Path, shared_data: Path,
 
 
 def test_messy_rows_are_left_out_by_name_and_reason(shared_data: Path, tmp_path: Path) -> None:
-    said = vbq_node("analyse", str(shared_data / "statistics/inputs/messy201.csv"), "--out", str(tmp_path)).stdout
+    said = command("analyse", str(shared_data / "statistics/inputs/messy201.csv"), "--out", str(tmp_path)).stdout
     assert "201 rows: 1 refused, 15 excluded, 185 analysed" in said  # a blank NLR is computed from the counts
     assert "id S088: plr 2210 contradicts platelets 386 / lymphocytes 1.35" in said
     found = json.loads((tmp_path / "analysis.json").read_text())
@@ -118,7 +119,7 @@ def test_what_is_refused_is_said_and_no_older_table_stays(cohort200: Path, tmp_p
     for name in ("table2.csv", "coefficients.png"):
         (out / name).write_text("from another cohort")
     (out / "mine.txt").write_text("not of an analysis")
-    done = vbq_node("analyse", str(few), "--out", str(out), check=False)
+    done = command("analyse", str(few), "--out", str(out), check=False)
     assert done.returncode == 3
     assert "not given: multivariable model: insufficient: 40 complete rows, 80 are needed" in done.stdout
     names = {file.name for file in out.iterdir()}
@@ -135,14 +136,14 @@ def test_markers_are_judged_against_an_outcome_column(cohort200: Path, tmp_path:
     table = tmp_path / "cohort.csv"
     text = [f"{row},{a},{e}" for row, a, e in zip(rows, old, excluded, strict=True)]
     table.write_text("\n".join([f"{header},osteoporosis,eligible", *text]) + "\n")
-    said = vbq_node("analyse", str(table), "--out", str(tmp_path / "out"), "--outcome", "osteoporosis").stdout
+    said = command("analyse", str(table), "--out", str(tmp_path / "out"), "--outcome", "osteoporosis").stdout
     assert "id S007: not eligible by the table itself" in said
     found = json.loads((tmp_path / "out/analysis.json").read_text())["curves"]["vbq"]
     pairs = [(float(row.split(",")[1]), a) for row, a, e in zip(rows, old, excluded, strict=True) if e == "1"]
     won = [(x > y) + (x == y) / 2 for x, a in pairs if a for y, b in pairs if not b]
     assert found["auc"] == pytest.approx(sum(won) / len(won), rel=1e-12)
     assert found["circular"] is None
-    missing = vbq_node("analyse", str(cohort200), "--out", str(tmp_path), "--outcome", "dxa", check=False)
+    missing = command("analyse", str(cohort200), "--out", str(tmp_path), "--outcome", "dxa", check=False)
     assert missing.returncode == 1
     assert "no outcome column 'dxa'" in missing.stderr
 
@@ -156,7 +157,7 @@ def test_scanners_dates_and_readings_are_analysed_where_they_are_given(
     table.write_text("\n".join([f"{header},mri_date,scanner_stratum", *more]) + "\n")
     readings = shared_data / "statistics/inputs/readers60.csv"
     out = tmp_path / "out"
-    vbq_node("analyse", str(table), "--out", str(out), "--readings", str(readings))
+    command("analyse", str(table), "--out", str(out), "--readings", str(readings))
     names = {file.stem for file in out.iterdir()}
     assert names == set(WRITTEN) - {"bland_altman_automatic"} - OF_GAPS_AND_OUTCOMES
     found = json.loads((out / "analysis.json").read_text())
@@ -171,6 +172,6 @@ def test_scanners_dates_and_readings_are_analysed_where_they_are_given(
     assert [(one["name"], one["n"]) for one in found["scanners"]["strata"]] == [("A 1.5 T", 100), ("B 1.5 T", 100)]
     readings = tmp_path / "wrong.csv"
     readings.write_text("id,r1,r2\nS1,2.9,2,8\n")
-    said = vbq_node("analyse", str(table), "--out", str(out), "--readings", str(readings), check=False)
+    said = command("analyse", str(table), "--out", str(out), "--readings", str(readings), check=False)
     assert said.returncode == 1
     assert "line 2: 4 cells, the header has 3" in said.stderr

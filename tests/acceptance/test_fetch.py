@@ -1,28 +1,25 @@
 """``vbq-node fetch`` from a real PACS (Orthanc): by C-GET and C-MOVE, resumed after a kill, and what can go wrong."""
 
-import io
 import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
-from node import cli
 from node.clock import now
 from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import open_database
 from tests.acceptance.harness import Node, vbq_node
 from tests.acceptance.orthanc import AE_TITLE, Orthanc
+from tests.commands import command
 from tests.node.dicom_samples import mr_image, receiver, stack
 
 ROOT = "1.2.826.0.1.3680043.8.498."
@@ -85,23 +82,10 @@ def getting(tmp_path: Path, pacs: Orthanc) -> Node:
     return Node(tmp_path, _peer(pacs, retrieve="get"))
 
 
-def command(*arguments: str) -> tuple[int, str, str]:
-    """The command line in this process: exit code, standard output and error."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        patch.object(sys, "argv", ["vbq-node", *arguments]),
-        redirect_stdout(out),
-        redirect_stderr(err),
-        pytest.raises(SystemExit) as ended,
-    ):
-        cli.main()
-    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
-
-
 def fetch(node: Node, *arguments: str, exit_code: int = 0) -> dict[str, object]:
-    code, out, err = command("fetch", "--peer", "pacs", *arguments, "--json", "--config", str(node.config))
-    assert code == exit_code, out + err
-    answer = json.loads(out)
+    done = command("fetch", "--peer", "pacs", *arguments, "--json", "--config", node.config, check=False)
+    assert done.returncode == exit_code, done.stdout + done.stderr
+    answer = json.loads(done.stdout)
     assert isinstance(answer, dict)
     return answer
 
@@ -151,9 +135,9 @@ def test_lumbar_studies_of_a_period_are_got_once(getting: Node) -> None:
 
 def test_moved_to_a_running_node_and_only_what_is_missing(pacs_and_node: tuple[Orthanc, Node]) -> None:
     pacs, node = pacs_and_node
-    code, _, err = command("fetch", "--peer", "pacs", *PERIOD, "--config", str(node.config))
-    assert code == 1
-    assert f"127.0.0.1:{node.dicom_port} does not answer; start the node" in err
+    done = command("fetch", "--peer", "pacs", *PERIOD, "--config", node.config, check=False)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{node.dicom_port} does not answer; start the node" in done.stderr
     with receiver(node.settings):
         done = vbq_node("fetch", "--peer", "pacs", *PERIOD, "--config", str(node.config))
         assert "29 images came, 3 series are here now, 0 are not" in done.stdout
@@ -216,9 +200,9 @@ def test_what_the_node_cannot_keep_is_said_and_brought_later(getting: Node) -> N
     ],
 )
 def test_what_cannot_be_asked_for(getting: Node, arguments: tuple[str, ...], said: str) -> None:
-    code, _, err = command("fetch", *arguments, "--config", str(getting.config))
-    assert code == 1
-    assert said in err
+    done = command("fetch", *arguments, "--config", getting.config, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
 
 
 def test_a_pacs_that_does_not_know_where_to_move_to_is_named(pacs: Orthanc, tmp_path: Path) -> None:

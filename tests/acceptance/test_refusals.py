@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import Node, vbq_node
+from tests.commands import command
 
 
 def refused(*arguments: str, code: int) -> str:
-    done = vbq_node(*arguments, check=False)
+    done = (vbq_node if arguments[0] == "run" else command)(*arguments, check=False)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     lines = [line for line in done.stderr.splitlines() if line.startswith("vbq-node: ")]
@@ -52,11 +53,11 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_missing_mail_server_breaks_nothing(tmp_path: Path) -> None:
     node = Node(tmp_path, "[mail]\nport = 1\nrecipients = ['surgeon@site.invalid']\n")
-    vbq_node("migrate", "--config", str(node.config))
+    command("migrate", "--config", node.config)
     vbq_node("nightly", "--date", "2026-03-02", "--config", str(node.config))
     assert node.query("SELECT status, attempts FROM state_outgoing") == [{"status": "waiting", "attempts": 1}]
     assert node.query("SELECT mails, mails_sent FROM reports") == [{"mails": 1, "mails_sent": 0}]
-    sick = vbq_node("doctor", "--config", str(node.config), check=False)
+    sick = command("doctor", "--config", str(node.config), check=False)
     assert sick.returncode == 1
     assert "WRONG mail" in sick.stdout
 

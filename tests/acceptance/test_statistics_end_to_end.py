@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import Node, vbq_node
+from tests.commands import command
 
 
 def test_import_then_nightly_gives_the_coefficients_of_r(node: Node, shared_data: Path) -> None:
     cohort = shared_data / "statistics/inputs/cohort200.csv"
     expected = json.loads((shared_data / "statistics/expected/ols_cohort200.json").read_text())
     vbq_node("import", str(cohort), "--config", str(node.config))
-    again = vbq_node("import", str(cohort), "--config", str(node.config), "--json")
+    again = command("import", str(cohort), "--config", str(node.config), "--json")
     assert json.loads(again.stdout)["already_imported"] is True
     assert node.query("SELECT count(*) AS n FROM cohort WHERE eligible = 1") == [{"n": 200}]
     vbq_node("nightly", "--date", "2026-03-02", "--config", str(node.config))
@@ -30,16 +31,16 @@ def test_import_then_nightly_gives_the_coefficients_of_r(node: Node, shared_data
 
 
 def test_a_night_is_run_once_and_its_records_stay(node: Node, shared_data: Path) -> None:
-    vbq_node("import", str(shared_data / "statistics/inputs/cohort200.csv"), "--config", str(node.config))
-    vbq_node("nightly", "--date", "2026-03-02", "--config", str(node.config))
+    command("import", str(shared_data / "statistics/inputs/cohort200.csv"), "--config", str(node.config))
+    command("nightly", "--date", "2026-03-02", "--config", str(node.config))
     before = node.views()
-    vbq_node("nightly", "--date", "2026-03-02", "--config", str(node.config))
+    command("nightly", "--date", "2026-03-02", "--config", str(node.config))
     assert node.views() == before
 
 
 def test_a_dry_run_stores_nothing(node: Node, shared_data: Path) -> None:
-    vbq_node("import", str(shared_data / "statistics/inputs/cohort200.csv"), "--config", str(node.config))
+    command("import", str(shared_data / "statistics/inputs/cohort200.csv"), "--config", str(node.config))
     before = node.views()
-    shown = vbq_node("nightly", "--date", "2026-03-02", "--dry-run", "--config", str(node.config)).stdout
+    shown = command("nightly", "--date", "2026-03-02", "--dry-run", "--config", str(node.config)).stdout
     assert "0.52" in shown, "the adjusted R² of Table 2"
     assert node.views() == before

@@ -16,6 +16,7 @@ from node.run.supervisor import STOP_TIMEOUT_S
 from node.store.database import DATABASE_NAME, insert, open_database, writing
 from node.store.presence import presences
 from tests.acceptance.harness import Node, _descendants, vbq_node
+from tests.commands import command
 from tests.waiting import eventually
 
 WAIT_S = 90.0
@@ -131,7 +132,7 @@ def test_a_port_that_is_taken_ends_the_start_with_the_reason(node: Node) -> None
 
 def test_a_lost_database_beside_images_or_reports_is_never_made_new(node: Node) -> None:
     config = str(node.config)
-    vbq_node("migrate", "--config", config)
+    command("migrate", "--config", config)
     shelf = node.data / "dicom" / "ab"
     shelf.mkdir(parents=True)
     file = shelf / ("ab" * 32 + ".dcm")
@@ -139,19 +140,19 @@ def test_a_lost_database_beside_images_or_reports_is_never_made_new(node: Node) 
     lost = node.data / DATABASE_NAME
     for path in node.data.glob(f"{DATABASE_NAME}*"):
         path.rename(path.with_name(f"away-{path.name}"))
-    for command in (["run"], ["dicom"], ["hl7"], ["steps"], ["migrate"], ["nightly", "--watch"]):
-        done = vbq_node(*command, "--config", config, check=False)
-        assert done.returncode == 1, command
+    for words in (["run"], ["dicom"], ["hl7"], ["steps"], ["migrate"], ["nightly", "--watch"]):
+        done = vbq_node(*words, "--config", config, check=False)
+        assert done.returncode == 1, words
         assert "received images" in done.stderr
         assert "vbq-node migrate --new" in done.stderr
         assert not lost.exists()
     lost.write_bytes(b"")  # as of a disk that was full
-    assert "received images" in vbq_node("migrate", "--config", config, check=False).stderr
+    assert "received images" in command("migrate", "--config", config, check=False).stderr
     file.unlink()
     (node.data / "reports" / "2026-03-02").mkdir(parents=True)
     (node.data / "reports" / "2026-03-02" / "report.html").write_text("")
     assert "reports" in vbq_node("run", "--config", config, check=False).stderr
-    vbq_node("migrate", "--new", "--config", config)
+    command("migrate", "--new", "--config", config)
     assert node.query("SELECT count(*) AS n FROM fact_object") == [{"n": 0}]
 
 
@@ -166,12 +167,12 @@ def test_a_damaged_database_is_a_sentence(node: Node) -> None:
         for (root,) in roots:
             file.seek((root - 1) * size)
             file.write(b"\xff" * size)
-    for command in ("status", "nightly"):
-        done = vbq_node(command, "--config", str(node.config), check=False)
+    for name in ("status", "nightly"):
+        done = command(name, "--config", node.config, check=False)
         assert done.returncode == 1
         (line,) = done.stderr.strip().splitlines()
         assert line.startswith("vbq-node: the database is damaged: ")
-    doctor = vbq_node("doctor", "--config", str(node.config), check=False)
+    doctor = command("doctor", "--config", str(node.config), check=False)
     assert doctor.returncode == 1
     assert "WRONG database: " in doctor.stdout
     assert "is damaged (" in doctor.stdout

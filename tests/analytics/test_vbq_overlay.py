@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from analytics.records import Circle, MeasurementStatus, RoiSignal, VbqScore
 from analytics.vbq.automatic import Beside, SagittalImage
-from analytics.vbq.overlay import Measured, overlay
+from analytics.vbq.overlay import Measured, overlay, overlay_pixels
 
 ROWS, COLUMNS = 120, 90
 CIRCLES = {"L1": (20, 30, 6), "L2": (45, 30, 6), "L3": (70, 30, 6), "L4": (95, 30, 6), "CSF": (70, 60, 2)}
@@ -84,6 +84,12 @@ def test_the_same_measurement_is_the_same_file():
     one = measured(CIRCLES, OUTLINE, reasons=("echo time 25 ms is outside 8–20 ms",))
     assert overlay(image(), one) == overlay(image(), one)
     assert b"Software" not in overlay(image(), one)
+
+
+def test_its_pixels_are_those_of_the_file():
+    one = measured(CIRCLES, OUTLINE, reasons=("echo time 25 ms is outside 8–20 ms",))
+    assert overlay_pixels(image(), one).shape == (960, 1500, 3)
+    assert np.array_equal(np.rint(pixels(overlay(image(), one)) * 255), overlay_pixels(image(), one))
 
 
 def written(monkeypatch: pytest.MonkeyPatch, one: Measured) -> list[str]:

@@ -16,7 +16,6 @@ import pytest
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
-from node import cli
 from node.clock import now
 from node.errors import InputError
 from node.operate.audit import verify
@@ -30,6 +29,7 @@ from node.settings import Audit, Backup, ClientTls, Settings, Storage, Syslog
 from node.store.audit import newest_seal, note, note_settings
 from node.store.database import DATABASE_NAME, open_database
 from tests.certificates import Certificates
+from tests.commands import call
 from tests.ports import free_port
 
 AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -49,13 +49,6 @@ def config(tmp_path: Path, settings: Settings) -> Path:
     backup = f"[backup]\nfolder = '{settings.backup.folder}'\n"
     path.write_text(f"[storage]\nfolder = 'data'\n{backup}[logging]\nlevel = 'error'\n")
     return path
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["vbq-node", *(str(argument) for argument in arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 def tamper(settings: Settings, sql: str) -> None:

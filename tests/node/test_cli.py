@@ -17,6 +17,7 @@ from node.commands.man import pages
 from node.store import database
 from node.store.database import open_database
 from node.store.whole_file import write_whole
+from tests.commands import call
 from tests.readme import ROOT, commands
 
 HEADER = (
@@ -29,13 +30,6 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "node.toml"
     path.write_text("[logging]\nlevel = 'error'\n")
     return path
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["vbq-node", *(str(argument) for argument in arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 @pytest.mark.parametrize("question", [["status"], ["problems"], ["nightly"], ["rebuild"], ["thresholds", "list"]])

@@ -1,7 +1,6 @@
 """The same images again with another header: what came last holds where it may, else a person decides."""
 
 import json
-import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from datetime import datetime, timedelta
@@ -11,7 +10,6 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 
-from node import cli
 from node.clock import to_text
 from node.dicom.part10 import file_header
 from node.dicom.recorder import Receipt, Recorder
@@ -25,6 +23,7 @@ from node.steps.pending import pending
 from node.store import derivation
 from node.store.archive import Archive
 from node.store.database import insert, writing
+from tests.commands import call
 from tests.node.dicom_samples import NOON, encode, settings_for, stack
 from tests.node.world import World
 
@@ -179,11 +178,7 @@ def test_another_senders_correction_waits_for_a_person_and_is_said_once(world: W
         use_newest(world.db, "1.2.3", by="Dr. A", at=MUCH_LATER)
     config = world.folder.parent / "node.toml"
     config.write_text(f"[storage]\nfolder = '{world.folder}'\n")
-    arguments = ["vbq-node", "study", "use-newest", STUDY, "--by", "Dr. A", "--config", str(config)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
+    assert call(monkeypatch, "study", "use-newest", STUDY, "--by", "Dr. A", "--config", config) == 0
     settle(world)
     assert owners(world) == {SERIES: "999"}
     assert problems(world) == []

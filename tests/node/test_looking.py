@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import socket
-import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +15,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from node import cli
 from node import settings as module
 from node.clock import now, to_text
 from node.operate.certificates import SECRETS, certificates
@@ -27,6 +25,7 @@ from node.settings import Dicom, DicomTls, Mail, Metrics, Settings, Storage
 from node.store.database import insert, open_database
 from node.store.presence import present
 from tests.certificates import Certificates
+from tests.commands import call
 from tests.node.test_metrics import scrape
 from tests.ports import free_port
 
@@ -35,13 +34,6 @@ from tests.ports import free_port
 def settings(tmp_path: Path) -> Settings:
     open_database(tmp_path / "data", create=True).close()
     return Settings(storage=Storage(folder=tmp_path / "data"), metrics=Metrics(port=free_port()))
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["vbq-node", *(str(argument) for argument in arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 def finding(settings: Settings, check: str) -> tuple[bool, str]:

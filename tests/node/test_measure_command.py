@@ -11,6 +11,7 @@ import pytest
 from analytics.reasons import words
 from node.demo.dicom_study import data_sets
 from node.demo.hospital import open_hospital
+from tests.commands import command
 from tests.node.dicom_samples import mr_image, write_file
 
 
@@ -24,14 +25,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def vbq_node(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "node", "measure", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-
-
 def test_a_study_gives_one_line_a_series_and_a_picture(study: Path, tmp_path: Path):
     patient = open_hospital(1).patients[0]
-    done = vbq_node(study, "--json", "--overlay", tmp_path / "pictures")
+    words = [sys.executable, "-m", "node", "measure", study, "--json", "--overlay", tmp_path / "pictures"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 4
     found = {row["series_instance_uid"]: row for row in rows}
@@ -55,17 +52,17 @@ def test_a_table_for_a_person_and_an_exit_code_where_nothing_is_measured(study: 
     axial = sorted(study.iterdir())[-3:]
     notes = tmp_path / "notes.txt"
     notes.write_text("not an image")
-    done = vbq_node(*axial, notes)
+    done = command("measure", *axial, notes, check=False)
     assert done.returncode == 3
     assert "rejected" in done.stdout
     assert done.stderr == f"{notes}: not a DICOM Part 10 file\n"
 
 
 def test_without_an_image_it_says_so(tmp_path: Path):
-    done = vbq_node(tmp_path)
+    done = command("measure", tmp_path, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"vbq-node: there is no DICOM image among {tmp_path}\n"
-    missing = vbq_node(tmp_path / "nothing")
+    missing = command("measure", tmp_path / "nothing", check=False)
     assert missing.returncode == 1
     assert "there is no such file or folder" in missing.stderr
 

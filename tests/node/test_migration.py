@@ -28,6 +28,7 @@ from node.store import derivation, earlier, migrate, schema
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
 from node.store.snapshot import publish_unless_deriving, snapshot_path
+from tests.commands import command
 from tests.node.dicom_samples import mr_image, receive
 from tests.node.golden_data import COMMITS, derive, lines, read, schemas, shown, tables, unpack
 from tests.ports import free_port
@@ -492,16 +493,13 @@ def test_migrate_says_what_it_did_and_problems_answers_afterwards(tmp_path: Path
     config = tmp_path / "node.toml"
     config.write_text(f"[storage]\nfolder = '{golden.folder}'\n")
 
-    def node(*arguments: str) -> subprocess.CompletedProcess[str]:
-        call = [sys.executable, "-m", "node", *arguments, "--config", str(config)]
-        return subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
-
-    done = node("migrate")
+    call = [sys.executable, "-m", "node", "migrate", "--config", str(config)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "is current" in " ".join(done.stdout.split())
-    for command in ("problems", "refusals"):
-        assert node(command).returncode == 0, command
-    assert node("status").returncode == 3, "something in it waits for a person"
+    for name in ("problems", "refusals"):
+        assert command(name, "--config", config).returncode == 0, name
+    assert command("status", "--config", config, check=False).returncode == 3, "something in it waits for a person"
 
 
 def test_a_measurement_is_kept_once_however_often_it_is_forgotten(tmp_path: Path) -> None:

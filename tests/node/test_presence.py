@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 import pytest
 import time_machine
 
-from node import cli
 from node.errors import StoreError
 from node.nightly.restarts import report_restarts
 from node.operate.doctor import examine
@@ -26,6 +25,7 @@ from node.run.notify import BeatingEvent
 from node.settings import Mail, Metrics, Settings, Storage
 from node.store.database import open_database
 from node.store.presence import LONGEST_ROUNDS, USUAL_ROUND, WITHOUT_ROUNDS, Presence, presences, present
+from tests import commands
 from tests.node.test_metrics import scrape
 from tests.ports import free_ports
 from tests.readme import ROOT
@@ -109,11 +109,7 @@ def unsteady(tmp_path: Path) -> Settings:
 
 
 def call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *arguments: str) -> int:
-    config = settings.storage.folder.parent / "node.toml"
-    monkeypatch.setattr(sys, "argv", ["vbq-node", *arguments, "--config", str(config)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
+    return commands.call(monkeypatch, *arguments, "--config", settings.storage.folder.parent / "node.toml")
 
 
 def test_status_and_doctor_say_that_the_node_is_down_or_up_and_what_dies(

@@ -22,6 +22,7 @@ from node.settings import Settings, Storage, load_settings
 from node.store import private
 from node.store.database import open_database
 from node.store.snapshot import publish, share_research
+from tests.commands import command
 from tests.node.dicom_samples import write_file
 
 FAULTY = """
@@ -144,14 +145,13 @@ def test_a_harmless_cell_stays_as_it_is(value: object):
 
 def test_no_csv_file_of_the_analysis_begins_a_cell_with_a_formula(tmp_path: Path):
     cohort = tmp_path / "cohort.csv"
-    node = [sys.executable, "-m", "node", "analyse", str(cohort), "--out", str(tmp_path / "out")]
     history = open_hospital(1).history
     with cohort.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         rows = list(csv.reader(io.StringIO(history)))
         writer.writerow(rows[0])
         writer.writerows(["=HYPERLINK(1)" + row[0], *row[1:]] for row in rows[1:])
-    subprocess.run(node, check=True, capture_output=True, timeout=240)
+    command("analyse", cohort, "--out", tmp_path / "out")
     written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out").glob("*.csv")}
     assert any("'=HYPERLINK" in text for text in written.values())
     cells = [cell for text in written.values() for row in csv.reader(io.StringIO(text)) for cell in row]
@@ -162,9 +162,9 @@ def test_no_csv_file_of_the_analysis_begins_a_cell_with_a_formula(tmp_path: Path
 def test_whatever_the_umask_nothing_is_open_to_others(tmp_path: Path, umask: int):
     config = tmp_path / "node.toml"
     config.write_text("[storage]\nfolder = 'data'\n")
-    for command in ("migrate", "snapshot"):
+    for name in ("migrate", "snapshot"):
         done = subprocess.run(
-            [sys.executable, "-m", "node", command, "--config", str(config)],
+            [sys.executable, "-m", "node", name, "--config", str(config)],
             capture_output=True, text=True, check=False, umask=umask,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

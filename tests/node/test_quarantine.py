@@ -1,7 +1,6 @@
 """Quarantine: what cannot be taken in is kept, shown, and taken in after a fix, over rebuild as well."""
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,13 +9,13 @@ import pytest
 from pydicom.dataset import Dataset
 
 from analytics.reasons import Reason
-from node import cli
 from node.clock import now, to_text
 from node.dicom.header import Header
 from node.errors import DicomReadError
 from node.operate.rebuild import rebuild
 from node.people.quarantine import mirror
 from node.steps import index
+from tests import commands
 from tests.node.dicom_samples import NOON, dcmtk, encode, mr_image, receiver, settings_for, stack
 from tests.node.raw_sender import raw_association
 from tests.node.world import World
@@ -38,10 +37,7 @@ def config(world: World) -> Path:
 
 
 def call(config: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["vbq-node", "quarantine", *arguments, "--config", str(config)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
+    return commands.call(monkeypatch, "quarantine", *arguments, "--config", config)
 
 
 def without_study() -> Dataset:

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import sys
 import time
 from contextlib import ExitStack
 from datetime import timedelta
@@ -14,7 +13,6 @@ from pydicom.uid import MRImageStorage
 from pynetdicom import AE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
-from node import cli
 from node.clock import now
 from node.dicom import refusals
 from node.dicom.recorder import Recorder
@@ -23,6 +21,7 @@ from node.settings import Settings
 from node.store.database import open_database
 from node.store.refusals import MAX_ROWS, MAX_ROWS_OF_ADDRESS, Refusal
 from tests.certificates import Certificates
+from tests.commands import command
 from tests.node.dicom_samples import dcmtk, receiver, receiver_process, settings_for
 from tests.node.raw_sender import RawSender
 from tests.node.receiver_world import rows
@@ -151,19 +150,13 @@ def test_a_locked_database_costs_no_count(settings: Settings, monkeypatch: pytes
     assert rows(settings, "SELECT times FROM state_refusal") == [(2,)]
 
 
-def test_the_command_lists_and_forgets(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_the_command_lists_and_forgets(settings: Settings):
     config = settings.storage.folder.parent / "node.toml"
     config.write_text(f"[storage]\nfolder = '{settings.storage.folder}'\n")
     noted(settings.storage.folder, refusal(1), refusal(1), refusal(2))
 
     def call(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["vbq-node", "refusals", *arguments, "--config", str(config)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert not ended.value.code
-        return capsys.readouterr().out
+        return command("refusals", *arguments, "--config", config).stdout
 
     listed = json.loads(call("--json"))
     assert sorted((row["calling_ae"], row["times"], row["settled_at"]) for row in listed) == [

@@ -1,16 +1,13 @@
 """The picture as Secondary Capture, for every viewer: slice, circles, score, reasons and protocol in its pixels."""
 
-from io import BytesIO
-
 import numpy as np
 from highdicom.sc import SCImage
 from numpy.typing import NDArray
-from PIL import Image
 from pydicom.uid import RLELossless
 
 from analytics.reasons import words
 from analytics.records import Circle, MeasurementStatus
-from analytics.vbq.overlay import DOTS_PER_INCH, SIZE_INCHES, Measured
+from analytics.vbq.overlay import DOTS_PER_INCH, SIZE_INCHES, Measured, pixels
 from node.measure.pictures import draw_result
 from node.results.content import Result
 from node.results.dicom.circles import in_order, scored, signal_of
@@ -67,7 +64,7 @@ def _picture(result: Result) -> NDArray[np.uint8]:
         made_by=_made_by(result),
         printed=f"{before_all(result)}Protocol: {result.protocol}",
     )
-    return _pixels(draw_result(result.image, finding.frame_number, circles, shown))
+    return draw_result(result.image, finding.frame_number, circles, shown)
 
 
 def _status(result: Result) -> list[str]:
@@ -94,11 +91,4 @@ def _withdrawn(result: Result) -> NDArray[np.uint8]:
     lines = ["The VBQ that was reported of this series before does not hold.", *words(result.finding.reasons)]
     text = "\n".join(part for line in [*lines, "", printed(result)] for part in wrap(line, LINE_CHARACTERS) or [""])
     figure.text(0.05, 0.75, text, fontsize=12, va="top")
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    return _pixels(buffer.getvalue())
-
-
-def _pixels(png: bytes) -> NDArray[np.uint8]:
-    """Shape (rows, columns, 3)."""
-    return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
+    return pixels(figure)

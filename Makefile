@@ -34,7 +34,7 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 
 types: install-dev
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 imports: install-dev
 	$(BIN)/lint-imports

@@ -1,15 +1,22 @@
 """What every test leaves as it found it, and what holds for a run of the tests as a whole."""
 
+import fcntl
+import gc
 import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import structlog
 
 from tests.certificates import Certificates, make_certificates
+
+if TYPE_CHECKING:
+    from node.settings import Settings
+    from tests.node.web_world import MakeNode
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers share the cores; NumPy is not imported yet
 
@@ -47,9 +54,37 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
+@pytest.fixture(scope="session")
+def make_node(tmp_path_factory: pytest.TempPathFactory) -> "MakeNode":
+    """Makes a node with what the pages show, in a folder; derived once for all workers."""
+    from tests.node.web_world import fill, settings_in
+
+    own = tmp_path_factory.getbasetemp()
+    place = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    made = place / "node-of-the-pages"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            part = place / "node-of-the-pages.part"
+            fill(part)
+            part.rename(made)
+
+    def make(folder: Path) -> "Settings":
+        shutil.copytree(made, folder, dirs_exist_ok=True)
+        return settings_in(folder)
+
+    return make
+
+
 def in_ci() -> bool:
     """Whether nothing may be skipped for want of a tool or of the reference data."""
     return os.environ.get("CI", "").lower() in {"true", "1"}
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays until the end: thousands of tests need not be looked through each time for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

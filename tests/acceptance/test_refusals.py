@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from node.store.presence import supervisor_runs
 from tests.acceptance.harness import Node, vbq_node
 from tests.commands import command
 
@@ -34,14 +35,19 @@ def test_an_open_listener_without_an_allow_list(tmp_path: Path) -> None:
     assert "'allow' is empty" in refused("run", "--config", str(config), code=2)
 
 
-@pytest.mark.parametrize("name", ["dicom", "hl7", "metrics"])
-def test_a_taken_port(node: Node, name: str) -> None:
-    port = {"dicom": node.dicom_port, "hl7": node.hl7_port, "metrics": node.metrics_port}[name]
+@pytest.mark.parametrize(("name", "listens"), [("dicom", True), ("hl7", True), ("metrics", False), ("web", False)])
+def test_a_taken_port(node: Node, name: str, listens: bool) -> None:
+    """Also one that is taken by somebody who does not even listen, so only the node can tell."""
+    port = getattr(node.settings, name).port
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
-        other.listen()
+        if listens:
+            other.listen()
         line = refused("run", "--config", str(node.config), code=1)
     assert str(port) in line
+    if name == "hl7":
+        assert f"HL7 port 127.0.0.1:{port} cannot be opened" in line
+    assert not supervisor_runs(node.data)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

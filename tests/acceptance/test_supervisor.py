@@ -65,7 +65,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def test_a_role_that_dies_before_all_are_up_is_started_again(node: Node) -> None:
+def test_a_role_that_dies_before_all_are_up_is_started_again_and_a_second_node_is_refused(node: Node) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "node", "run", "--config", str(node.config)], stdout=subprocess.PIPE, text=True
     )
@@ -85,6 +85,9 @@ def test_a_role_that_dies_before_all_are_up_is_started_again(node: Node) -> None
         assert {one.name for one in presences(node.data) if one.running} == {
             "node", "dicom", "hl7", "steps", "outgoing", "nightly", "web",
         }  # fmt: skip
+        second = vbq_node("run", "--config", str(node.config), check=False)
+        assert second.returncode == 1
+        assert second.stderr.strip().endswith("stop it, or set another storage.folder")
     finally:
         process.terminate()
         assert process.wait(WAIT_S) == 0
@@ -113,21 +116,6 @@ def test_a_backlog_holds_up_neither_the_end_nor_what_follows_a_kill(node: Node) 
     for lock in ("dicom.lock", "steps.lock", "outgoing.lock"):
         with (node.data / lock).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def test_a_second_node_on_the_folder_is_refused_at_once(node: Node) -> None:
-    node.start(WAIT_S)
-    second = vbq_node("run", "--config", str(node.config), check=False)
-    assert second.returncode == 1
-    assert second.stderr.strip().endswith("stop it, or set another storage.folder")
-    assert node.stop() == 0
-
-
-def test_a_port_that_is_taken_ends_the_start_with_the_reason(node: Node) -> None:
-    with socket.create_server(("127.0.0.1", node.hl7_port)):
-        done = vbq_node("run", "--config", str(node.config), check=False)
-    assert done.returncode == 1
-    assert f"HL7 port 127.0.0.1:{node.hl7_port} cannot be opened" in done.stderr + done.stdout
 
 
 def test_a_lost_database_beside_images_or_reports_is_never_made_new(node: Node) -> None:

@@ -30,7 +30,7 @@ from node.store.database import open_database
 from node.store.public_id import public_id_of
 from tests.acceptance.whole_study import t1_series
 from tests.node.dicom_samples import receive
-from tests.node.web_world import PASSWORD, make_node, serving
+from tests.node.web_world import PASSWORD, MakeNode, serving
 from tests.ports import free_port
 
 OPTIONS = (
@@ -132,7 +132,7 @@ class Pages:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Settings]:
+def settings(make_node: MakeNode, tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Settings]:
     for tool in ("chromium", "chromedriver"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}: apt-get install chromium chromium-driver")

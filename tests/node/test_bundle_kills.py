@@ -21,21 +21,22 @@ PYTHON = """#!/bin/sh
 case "$2" in
 venv) mkdir -p "$3/bin"; cp "$0" "$3/bin/python";;
 pip) for last; do :; done
-    case "$last" in *.whl) d=$(dirname "$0"); cp wheels/program "$d/vbq-node"; cp wheels/version "$d/version";; esac;;
+    case "$last" in *.whl) d=${0%/*}; cp wheels/program "$d/vbq-node"; cp wheels/version "$d/version";; esac;;
 esac
 """
 PROGRAM = """#!/bin/sh
-cd "$(dirname "$0")"
+cd "${0%/*}"
+read -r number < version || :
 [ "$1" != upgrade ] || { [ -z "$FAULTS" ] || exit 1; cp version "$WORLD/database"; }
-echo "vbq-node $(cat version)"
+echo "vbq-node $number"
 """
 SYSTEMCTL = """#!/bin/sh
 verb=$1; shift
 case "$verb" in
 list-units) [ -n "$NOTHING" ] || sed 's/$/ loaded active running x/' "$WORLD/runs";;
 --quiet) grep -qx "$2" "$WORLD/runs";;
-stop) for one; do sed -i "/^$one\\$/d" "$WORLD/runs"; done;;
-start) for one; do echo "$one" >> "$WORLD/runs"; done;;
+stop) for one; do expressions="$expressions -e /^$one\\$/d"; done; sed -i $expressions "$WORLD/runs";;
+start) for one; do echo "$one"; done >> "$WORLD/runs";;
 esac
 """
 

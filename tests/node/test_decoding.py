@@ -91,6 +91,14 @@ def decoder() -> Iterator[Decoder]:
     one.close()
 
 
+@pytest.fixture(scope="module")
+def served() -> Iterator[Decoder]:
+    """One whose child has served others before."""
+    one = Decoder()
+    yield one
+    one.close()
+
+
 def bad_file(folder: Path) -> Path:
     return write_file(folder / "bad.dcm", images(BAD)[0])
 
@@ -99,7 +107,7 @@ def good_file(folder: Path) -> Path:
     return write_file(folder / "good.dcm", images(GOOD[0])[0])
 
 
-def test_the_child_gives_the_same_pixels_to_the_bit(decoder: Decoder, tmp_path: Path) -> None:
+def test_the_child_gives_the_same_pixels_to_the_bit(served: Decoder, tmp_path: Path) -> None:
     signed = mr_image(seed=5, PixelRepresentation=1, RescaleSlope=0.5, RescaleIntercept=-3)
     compressed = mr_image(seed=6)
     compressed.compress(RLELossless, generate_instance_uid=False)
@@ -109,7 +117,7 @@ def test_the_child_gives_the_same_pixels_to_the_bit(decoder: Decoder, tmp_path: 
         [(signed, [None]), (compressed, [None]), (several, frames), (several, [3, 1, 3]), (several, [2])]
     ):
         path = write_file(tmp_path / f"{number}.dcm", image)
-        here, there = read_slices(path, wanted), decoder.read_slices(path, wanted)
+        here, there = read_slices(path, wanted), served.read_slices(path, wanted)
         assert len(here) == len(there) == len(wanted)
         for one, other in zip(here, there, strict=True):
             assert one.spacing_mm == other.spacing_mm
@@ -126,15 +134,15 @@ def test_one_child_serves_all_requests(decoder: Decoder, tmp_path: Path) -> None
     assert decoder._child is child
 
 
-def test_what_cannot_be_read_is_said_as_without_a_child(decoder: Decoder, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_said_as_without_a_child(served: Decoder, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        decoder.read_slice(tmp_path / "nothing")
+        served.read_slice(tmp_path / "nothing")
     for content in (b"no DICOM", good_file(tmp_path).read_bytes()[:-100]):
         (path := tmp_path / "broken").write_bytes(content)
         with pytest.raises(DicomReadError) as here:
             read_slices(path, [None])
         with pytest.raises(DicomReadError) as there:
-            decoder.read_slice(path)
+            served.read_slice(path)
         assert str(here.value) == str(there.value)
 
 
@@ -231,14 +239,14 @@ def test_a_child_is_asked_only_where_there_is_something_to_decode(
 
 @pytest.mark.parametrize("cut", [0, 3, 140, -100])
 def test_a_broken_file_is_refused_in_the_same_words_here_and_by_the_child(
-    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch, cut: int
+    tmp_path: Path, served: Decoder, monkeypatch: pytest.MonkeyPatch, cut: int
 ) -> None:
-    monkeypatch.setattr(decoding, "decoder", lambda: decoder)
+    monkeypatch.setattr(decoding, "decoder", lambda: served)
     (path := tmp_path / "broken").write_bytes(good_file(tmp_path).read_bytes()[:cut])
     with pytest.raises(DicomReadError) as here:
         decoding.read_slice(path)
     with pytest.raises(DicomReadError) as there:
-        decoder.read_slice(path)
+        served.read_slice(path)
     assert str(here.value) == str(there.value)
 
 

@@ -39,12 +39,14 @@ def test_settings_are_those_of_a_node_on_loopback_with_ports_of_its_own(tmp_path
     assert {settings.dicom.host, settings.hl7.host, settings.metrics.host} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("role", ["dicom", "hl7", "metrics", "web"])
-def test_a_node_that_cannot_start_is_said_so_and_is_not_left_behind(tmp_path: Path, role: str) -> None:
-    """A port is taken by somebody who does not even listen, so only the node can tell."""
+def test_a_node_that_cannot_start_is_said_so_and_is_not_left_behind(tmp_path: Path) -> None:
+    """A port is taken by somebody who does not even listen, so only the node can tell.
+
+    Each of the ports: tests/acceptance/test_refusals.py.
+    """
     config = write_settings(tmp_path, mail_port=2525, time_zone="UTC", quiet_s=2.0)
     node = NodeProcess(config)
-    port = getattr(node.settings, role).port
+    port = node.settings.web.port
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         with pytest.raises(DemoError, match="did not come up"):

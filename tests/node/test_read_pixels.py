@@ -27,7 +27,7 @@ from node.store.public_id import public_id_of
 from node.web.worklist import Asker, items
 from tests.node.dicom_samples import NOON, receive
 from tests.node.reason_words import with_words
-from tests.node.web_world import Browser, make_node, serving
+from tests.node.web_world import Browser, MakeNode, serving
 from tests.node.world import CIRCLES, SERIES, World, painted
 
 STUDY = SERIES.removesuffix(".1")
@@ -216,7 +216,7 @@ def test_a_second_reader_lifts_a_doubt_on_the_same_pixels_alone(world: World, mo
     assert [(status, vbq) for status, vbq, _ in readings(world)][1:] == [("measured", FIRST)] * 2
 
 
-def test_the_pages_show_why_and_take_the_circles_again(tmp_path: Path):
+def test_the_pages_show_why_and_take_the_circles_again(tmp_path: Path, make_node: MakeNode):
     settings = make_node(tmp_path / "data")
     archive = Archive(settings.storage.folder)
 

@@ -21,7 +21,7 @@ from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import open_database
 from node.store.public_id import public_id_of
-from tests.node.web_world import PASSWORD, Answer, Browser, make_node, serving
+from tests.node.web_world import PASSWORD, Answer, Browser, MakeNode, serving
 
 TWO = Readers(number=2)
 
@@ -29,8 +29,8 @@ TWO = Readers(number=2)
 class Room:
     """A node with one whole series, its circles, and people who read it."""
 
-    def __init__(self, folder: Path, rule: Readers) -> None:
-        self.settings: Settings = make_node(folder).model_copy(update={"readers": rule})
+    def __init__(self, settings: Settings, rule: Readers) -> None:
+        self.settings = settings.model_copy(update={"readers": rule})
         with closing(self.db()) as db:
             add_user(db, "third", roles=["reader"], password=PASSWORD, now=now())
             self.uid, rois, self.number = db.execute(
@@ -80,8 +80,8 @@ def start_of(page: str) -> dict[str, Any]:
     return dict(json.loads(html.unescape(found[1])))
 
 
-def test_the_second_is_blinded_and_a_third_settles_what_differs(tmp_path: Path) -> None:
-    room = Room(tmp_path, Readers(number=2, max_difference=1e-6))
+def test_the_second_is_blinded_and_a_third_settles_what_differs(tmp_path: Path, make_node: MakeNode) -> None:
+    room = Room(make_node(tmp_path), Readers(number=2, max_difference=1e-6))
     automatic = f"{room.measured()['vbq_mean']:.2f}"
     with serving(room.settings):
         first, second, third = (room.browser(name) for name in ("reader", "second", "third"))
@@ -147,8 +147,8 @@ def test_the_second_is_blinded_and_a_third_settles_what_differs(tmp_path: Path) 
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Room:
-    return Room(tmp_path_factory.mktemp("room"), TWO)
+def shared(make_node: MakeNode, tmp_path_factory: pytest.TempPathFactory) -> Room:
+    return Room(make_node(tmp_path_factory.mktemp("room")), TWO)
 
 
 def give(room: Room, reader: str, reading: dict[str, Any], *, rule: Readers = TWO, hidden: bool = False) -> int:

@@ -23,12 +23,12 @@ from node.store import audit
 from node.store.archive import Archive
 from node.store.database import open_database
 from node.store.public_id import public_id_of
-from tests.node.web_world import PASSWORD, Browser, make_node, serving
+from tests.node.web_world import PASSWORD, Browser, MakeNode, serving
 from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def pages(make_node: MakeNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = make_node(tmp_path_factory.mktemp("web"))
     with serving(settings):
         yield settings
@@ -292,7 +292,9 @@ def test_pixels_are_those_that_were_measured(pages: Settings) -> None:
 
 
 # ---- what is settled -------------------------------------------------------------------------------------------------
-def test_a_reading_with_failed_checks_is_told_and_stored_only_when_confirmed(tmp_path: Path) -> None:
+def test_a_reading_with_failed_checks_is_told_and_stored_only_when_confirmed(
+    tmp_path: Path, make_node: MakeNode
+) -> None:
     settings = make_node(tmp_path)
     uid, circles, number = series_of(settings, "measured")
     path = f"/series/{public_id_of(uid)}"

@@ -18,7 +18,7 @@ from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import open_database
 from tests.node.dicom_samples import receive
-from tests.node.web_world import GAP, WHOLE, Browser, keep, make_node, serving, t1_of
+from tests.node.web_world import GAP, WHOLE, Browser, MakeNode, keep, serving, t1_of
 
 EVIL = "\"'><img src=x onerror=alert(1)>"
 SAID = str(escape("<img src=x onerror=alert(1)>"))
@@ -57,7 +57,7 @@ def _filled(line: str, field: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def spoilt(make_node: MakeNode, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = make_node(tmp_path_factory.mktemp("markup"))
     folder = settings.storage.folder
     today = now().astimezone(settings.site.zone).date()

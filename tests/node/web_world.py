@@ -4,7 +4,7 @@ import hashlib
 import http.client
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,15 +29,24 @@ WHOLE, GAP, ZEROS = "P01", "P03", "P11"
 """Patients: one whose series is measured, one in whose series a slice is missing, one whose count lost its zeros."""
 
 
-def make_node(folder: Path) -> Settings:
-    """Two examinations with bookings and counts, derived; accounts of every role under :data:`PASSWORD`."""
-    settings = Settings(
+MakeNode = Callable[[Path], Settings]
+"""Of the fixture ``make_node``: a node in a folder, as :func:`fill` makes it."""
+
+
+def settings_in(folder: Path) -> Settings:
+    """Those of a node whose data are in a folder; its pages have a port of their own."""
+    return Settings(
         site=Site(name="Test Hospital", time_zone="Europe/Vienna"),
         storage=Storage(folder=folder),
         dicom=Dicom(quiet_s=1),
         hl7=Hl7(),
         web=Web(port=free_port()),
     )
+
+
+def fill(folder: Path) -> None:
+    """Two examinations with bookings and counts, derived; accounts of every role under :data:`PASSWORD`."""
+    settings = settings_in(folder)
     today = now().astimezone(settings.site.zone).date()
     hospital = open_hospital(1, night=today)
     cast = {one.part.key: one for one in hospital.patients}
@@ -59,7 +68,6 @@ def make_node(folder: Path) -> Settings:
         add_user(db, role, roles=[role], password=PASSWORD, now=now())
     add_user(db, "second", roles=["reader"], password=PASSWORD, now=now())
     db.close()
-    return settings
 
 
 def t1_of(patient: Any) -> str:

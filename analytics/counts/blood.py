@@ -6,7 +6,7 @@ Counts are in 10⁹/L, shares in percent of the leukocytes.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache, cached_property
+from functools import cache
 from math import prod
 from typing import Literal
 
@@ -166,7 +166,7 @@ class _Quantity:
     results: list[Result] = field(default_factory=list)
     withdrawn: list[Result] = field(default_factory=list)
 
-    @cached_property
+    @property
     def has_primary(self) -> bool:
         """Whether a row that is no channel of its own gives the quantity, by whatever method."""
         return any(result.value is not None and not result.secondary for result in self.results)

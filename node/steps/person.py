@@ -42,15 +42,36 @@ ELSEWHERE = """
 SELECT DISTINCT o.content ->> '$.specimen', o.content ->> '$.taken_at', coalesce(o.sent_at, ''), f.sha256,
        o.position, o.item
 FROM derived_identifier AS i
-JOIN derived_extract AS e ON e.authority = i.authority AND e.patient_id = i.patient_id AND e.kind = 'specimen'
-JOIN derived_extract AS o ON o.kind = 'specimen' AND o.content ->> '$.specimen' = e.content ->> '$.specimen'
+CROSS JOIN derived_extract AS e INDEXED BY derived_extract_patient
+        ON e.authority = i.authority AND e.patient_id = i.patient_id AND e.kind = 'specimen'
+CROSS JOIN derived_extract AS o INDEXED BY derived_extract_specimen
+                          ON o.kind = 'specimen' AND o.content ->> '$.specimen' = e.content ->> '$.specimen'
                          AND o.content ->> '$.taken_at' IS e.content ->> '$.taken_at'
 JOIN derived_identifier AS p ON p.authority = o.authority AND p.patient_id = o.patient_id
 JOIN fact_frame AS f ON f.frame_id = o.frame_id
 WHERE i.person = ?1 AND p.person <> ?1
 ORDER BY 3, 4, 5, 6
 """
+"""From the person to the specimens: left to itself SQLite looks through those of everybody, for each person."""
 
+SERIES = """
+SELECT s.series_instance_uid, s.patient_authority || '|' || s.patient_id, s.study_date, s.began_at, s.postoperative,
+       s.birth_date, s.sex, n.names, s.scanner_stratum, s.rejections, s.fewer, s.chosen
+FROM derived_series AS s
+JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id
+LEFT JOIN derived_series_names AS n ON n.series_instance_uid = s.series_instance_uid
+WHERE i.person = ? AND s.withdrawn = 0
+AND NOT EXISTS (SELECT 1 FROM derived_shared_pixels AS p WHERE p.series_instance_uid = s.series_instance_uid)
+"""
+
+IN_EFFECT = """
+SELECT status, CASE ?1 WHEN 'mean' THEN vbq_mean ELSE vbq_median END, vbq_sd FROM measurements
+WHERE series_instance_uid = ?2 AND in_effect = 1
+"""
+"""Of one series at a time: joined to others, the view would be made in full, with all measurements that there are."""
+
+Measured = tuple[str | None, float | None, float | None]
+"""Status, VBQ and its standard deviation."""
 SpecimenKey = tuple[str, datetime | None]
 """Name and time of a specimen: laboratories use their numbers again."""
 
@@ -125,60 +146,12 @@ def read_person(db: Database, settings: Settings, key: str) -> Person:
             [key],
         )
     ]
-    form = "m.vbq_mean" if settings.measurement.form == "mean" else "m.vbq_median"
-    series = [
-        Series(
-            mri=Mri(
-                series_uid=uid,
-                study_date=date.fromisoformat(study_date) if study_date else None,
-                status=MeasurementStatus(status) if status else None,
-                vbq=vbq,
-                taken_at=from_text(began_at) if began_at else None,
-                postoperative=bool(postoperative),
-            ),
-            number=number,
-            signs=Signs(
-                birth_date=date.fromisoformat(birth_date) if birth_date else None,
-                sex=sex if sex in ("F", "M") else None,
-                names=names_of(json.loads(names or "[]")),
-            ),
-            scanner_stratum=stratum,
-            vbq_sd=vbq_sd,
-            doubts=(*loaded(rejections), *loaded(fewer)) if status == MeasurementStatus.REVIEW.value else (),
-        )
-        for (
-            uid,
-            number,
-            study_date,
-            began_at,
-            postoperative,
-            birth_date,
-            sex,
-            names,
-            stratum,
-            status,
-            vbq,
-            vbq_sd,
-            rejections,
-            fewer,
-        ) in db.execute(
-            "SELECT s.series_instance_uid, s.patient_authority || '|' || s.patient_id, s.study_date, s.began_at, "
-            f"s.postoperative, s.birth_date, s.sex, n.names, s.scanner_stratum, m.status, {form}, "
-            "m.vbq_sd, s.rejections, s.fewer "
-            "FROM derived_series AS s "
-            "JOIN derived_identifier AS i ON i.authority = s.patient_authority AND i.patient_id = s.patient_id "
-            "LEFT JOIN derived_series_names AS n ON n.series_instance_uid = s.series_instance_uid "
-            "LEFT JOIN measurements AS m ON m.series_instance_uid = s.series_instance_uid AND m.in_effect = 1"
-            " WHERE i.person = ? AND s.withdrawn = 0 AND (s.chosen = 1 OR m.status IS NOT NULL) "
-            "AND NOT EXISTS (SELECT 1 FROM derived_shared_pixels AS p "
-            "WHERE p.series_instance_uid = s.series_instance_uid)",
-            [key],
-        )
-    ]
+    form = settings.measurement.form
+    found = [_series(*row, measured=_in_effect(db, row[0], form)) for row in db.execute(SERIES, [key]).fetchall()]
     return Person(
         key=key,
         said=sorted(said, key=lambda one: one.order),
-        series=series,
+        series=[one for one in found if one is not None],
         approvals=_approvals(db, key),
         decisions=_decisions(db, key),
         elsewhere=_elsewhere(db, key),
@@ -210,6 +183,53 @@ def _said(
         sender=sender or "",
         source=source,
         signs=signs,
+    )
+
+
+def _in_effect(db: Database, uid: str, form: str) -> Measured:
+    """Of the measurement of a series that counts; nothing where it has none."""
+    found: Measured = db.execute(IN_EFFECT, [form, uid]).fetchone() or (None, None, None)
+    return found
+
+
+def _series(
+    uid: str,
+    number: str,
+    study_date: str | None,
+    began_at: str | None,
+    postoperative: int,
+    birth_date: str | None,
+    sex: str | None,
+    names: str | None,
+    stratum: str | None,
+    rejections: str,
+    fewer: str,
+    chosen: int,
+    *,
+    measured: Measured,
+) -> Series | None:
+    """A series as its row and its measurement tell it; ``None`` where it is neither to be measured nor was."""
+    status, vbq, vbq_sd = measured
+    if status is None and not chosen:
+        return None
+    return Series(
+        mri=Mri(
+            series_uid=uid,
+            study_date=date.fromisoformat(study_date) if study_date else None,
+            status=MeasurementStatus(status) if status else None,
+            vbq=vbq,
+            taken_at=from_text(began_at) if began_at else None,
+            postoperative=bool(postoperative),
+        ),
+        number=number,
+        signs=Signs(
+            birth_date=date.fromisoformat(birth_date) if birth_date else None,
+            sex=sex if sex in ("F", "M") else None,
+            names=names_of(json.loads(names or "[]")),
+        ),
+        scanner_stratum=stratum,
+        vbq_sd=vbq_sd,
+        doubts=(*loaded(rejections), *loaded(fewer)) if status == MeasurementStatus.REVIEW.value else (),
     )
 
 

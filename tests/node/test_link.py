@@ -26,6 +26,7 @@ from node.hl7.extracts import (
 from node.settings import Measurement, Settings, Site
 from node.steps.identity import resolve_merges
 from node.steps.link import link_persons
+from node.steps.person import read_person
 from node.store.database import insert, open_database, writing
 from node.store.pending import touch
 
@@ -412,3 +413,51 @@ def test_the_uncertainty_of_a_measurement_goes_with_it(db: Database) -> None:
     for name, sent_at, extract in STORY:
         receive(db, name, sent_at, extract)
     assert db.execute("SELECT vbq_sd FROM cohort").fetchone() == (0.061,)
+
+
+def add_others(db: Database, numbers: range) -> None:
+    """Patients with a specimen and a measured series each, about whom nothing is pending."""
+    with writing(db):
+        for number in map(str, numbers):
+            insert(db, "fact_frame", [{"frame_id": int(number), "sha256": f"{number:>064}", "raw": b"x"}])
+            row = {"frame_id": int(number), "position": 1, "item": 1, "kind": "specimen", "authority": "H"}
+            content = blood(utc(2, 20), 5.0).model_copy(update={"specimen": number}).model_dump_json()
+            insert(db, "derived_extract", [row | {"patient_id": number, "content": content}])
+            insert(db, "derived_identifier", [{"authority": "H", "patient_id": number, "person": f"H|{number}"}])
+            insert(db, "derived_person", [{"person": f"H|{number}", "pseudonym": number}])
+            series = {
+                "series_instance_uid": number, "study_instance_uid": number, "patient_authority": "H",
+                "patient_id": number, "instances": 1, "instances_sha256": "x", "role": "t1_sagittal", "chosen": 1,
+                "reasons": "[]", "protocol": "{}", "last_received_at": to_text(utc(2, 1)), "missing_slices": 0,
+                "completeness": "unverified", "completeness_reasons": "[]",
+            }  # fmt: skip
+            insert(db, "derived_series", [series])
+            measured = {
+                "series_instance_uid": number, "source": "auto", "instances_sha256": "x", "status": "measured",
+                "reasons": "[]", "vbq_mean": 3.0, "vbq_median": 3.0, "rois": "{}", "algorithm_name": "a",
+                "algorithm_version": "1",
+            }  # fmt: skip
+            insert(db, "derived_measurement", [measured])
+
+
+def test_what_a_patient_takes_does_not_grow_with_the_number_of_others(db: Database) -> None:
+    """Else to derive everybody takes the square of their number."""
+
+    def steps() -> int:
+        taken = [0]
+
+        def step() -> int:
+            taken[0] += 1
+            return 0
+
+        db.conn.set_progress_handler(step, 100)
+        read_person(db, SETTINGS, f"LOCAL|{NUMBER}")
+        db.conn.set_progress_handler(None, 0)
+        return taken[0]
+
+    for one in STORY:
+        receive(db, *one)
+    add_series(db, "1.2.3", date(2026, 2, 10))
+    alone = steps()
+    add_others(db, range(100, 400))
+    assert steps() <= alone + 1

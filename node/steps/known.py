@@ -14,7 +14,7 @@ from analytics.episodes.eligibility import body_mass_index, in_drug_window, plau
 from analytics.reasons import Reason
 from node.hl7.catalogue import Eligibility
 from node.hl7.extracts import PatientExtract
-from node.steps.person import Said
+from node.steps.person import Said, cancelled_visits
 
 OUTCOME_DAYS = 365
 """Days before or after the operation within which a bone density describes the patient who was operated on."""
@@ -30,13 +30,7 @@ class Known:
 
     @cached_property
     def _cancelled_visits(self) -> set[str]:
-        """The visits that were opened by mistake: the newest word on them is that they are cancelled."""
-        newest = {
-            one.extract.visit: one.extract.visit_event
-            for one in sorted(self.said, key=lambda one: one.order)
-            if isinstance(one.extract, PatientExtract) and one.extract.visit_event
-        }
-        return {visit for visit, event in newest.items() if event == "cancelled"}
+        return cancelled_visits(self.said)
 
     def _by(self, moment: datetime | None, day: date | None) -> bool:
         """Whether something observed (or, undated, sent) then was known by the end of that day."""

@@ -6,14 +6,14 @@ operation about that time. The order of arrival never matters.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from analytics.reasons import Reason
 from analytics.records import Operation
 from node.hl7.extracts import AppointmentExtract, Staff
-from node.steps.person import Said
+from node.steps.person import Said, cancelled_visits
 
 SAME_OPERATION = timedelta(days=90)
 """An admission this near to an operation that appointments or orders tell of is for that one."""
@@ -84,6 +84,7 @@ class _Booking:
 def fold_operations(said: Iterable[Said]) -> Operations:
     """Fold everything said about operations."""
     told: dict[str, list[Told]] = {"schedule": [], "order": [], "admission": []}
+    said = list(said)
     for one in said:
         if isinstance(one.extract, AppointmentExtract):
             told[one.extract.source].append((one, one.extract))
@@ -101,7 +102,7 @@ def fold_operations(said: Iterable[Said]) -> Operations:
             unplaced.append(Reason("operation-undated", {"booking": booking.name}))
         else:
             planned.append(folded)
-    admitted, done, revised = _admissions(told["admission"])
+    admitted, done, revised = _admissions(told["admission"], cancelled_visits(said))
     known = [one.operation.planned_at for one in planned]
     planned += [
         one for one in admitted if all(abs(one.operation.planned_at - moment) > SAME_OPERATION for moment in known)
@@ -212,10 +213,12 @@ def _appointments(told: Iterable[Told]) -> list[_Booking]:
     return sorted(bookings, key=lambda one: one.name)
 
 
-def _admissions(told: Iterable[Told]) -> tuple[list[PlannedOperation], list[datetime], list[datetime]]:
+def _admissions(
+    told: Iterable[Told], cancelled: Collection[str]
+) -> tuple[list[PlannedOperation], list[datetime], list[datetime]]:
     """Operations of admissions: those that were told of before their day, when others were done, and the repeats.
 
-    The newest message about a visit and a procedure holds.
+    The newest message about a visit and a procedure holds; nothing of a visit that is cancelled will be.
     """
     groups: dict[str, list[Told]] = {}
     for one in told:
@@ -229,6 +232,8 @@ def _admissions(told: Iterable[Told]) -> tuple[list[PlannedOperation], list[date
         folded = _fold(_Booking(name=name, schedule=group, orders=[])) if named else None
         if folded is None:
             continue
+        if group[0][1].placer in cancelled:
+            folded = replace(folded, operation=replace(folded.operation, cancelled=True))
         if named == "repeat":
             repeats += [] if folded.operation.cancelled else [folded.operation.planned_at]
         elif any(_is_ahead(one, extract) for one, extract in group):

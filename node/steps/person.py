@@ -100,6 +100,16 @@ class Said:
         return f"message {public_id(sha256)}.{position}"
 
 
+def cancelled_visits(said: Iterable[Said]) -> set[str]:
+    """The visits that were opened by mistake, or will not be: the newest word on them is that they are cancelled."""
+    newest = {
+        one.extract.visit: one.extract.visit_event
+        for one in sorted(said, key=lambda one: one.order)
+        if isinstance(one.extract, PatientExtract) and one.extract.visit_event
+    }
+    return {visit for visit, event in newest.items() if event == "cancelled"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Series:
     """A T1 series of the person with the measurement in effect."""

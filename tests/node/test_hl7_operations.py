@@ -126,6 +126,16 @@ def test_an_admission_tells_of_an_operation_until_it_is_cancelled(db: Database) 
     assert operations(db) == [("visit:V1/22612", "2026-04-21", 1)]
 
 
+@pytest.mark.parametrize(("opened", "event"), [("A05", "A38"), ("A14", "A27"), ("A01", "A11")])
+def test_nothing_of_a_visit_that_is_cancelled_will_be(db: Database, opened: str, event: str) -> None:
+    receive(db, [adt(opened, PR1.format("20260420"), at="20260401080000"), adt(event, at="20260402080000")])
+    assert [cancelled for _, _, cancelled in operations(db)] == [1]
+    receive(db, [adt("A04", at="20260403080000", visit="V2")])
+    assert [cancelled for _, _, cancelled in operations(db)] == [1]
+    receive(db, [adt(opened, PR1.format("20260420"), at="20260404080000")])
+    assert [cancelled for _, _, cancelled in operations(db)] == [0]
+
+
 def test_an_admission_is_no_second_operation_beside_the_appointment(db: Database) -> None:
     receive(db, [adt("A01", PR1.format("20260420"), at="20260401080000"), MOVED])
     assert operations(db) == [("A1/B1", "2026-04-27", 0)]

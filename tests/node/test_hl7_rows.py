@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.node.test_hl7_names import count, obx, read
+from node.hl7.report import interpretation_json
+from tests.node.test_hl7_names import HEAD, SETTINGS, count, obx, read
 
 COUNT = [
     obx("751-8^N^LN", "4.0"),
@@ -252,3 +253,33 @@ def test_counts_of_many_countries(rows: list[str]) -> None:
 def test_a_channel_is_used_where_there_is_nothing_else() -> None:
     found = count(obx("NEUT#&", "4.0"), obx("LYMPH#&", "2.0"), obx("PLT-O", "250"))
     assert (found["nlr"], found["plr"]) == (2.0, 125.0)
+
+
+BLOOD = """EDTA-Blut | Whole blood | Capillary blood | Sang total | Sangre venosa | Sangue intero EDTA | Krew żylna |
+Venózní krev | Alvadásgátolt vér | Sânge venos | Ολικό αίμα | Кровь с ЭДТА | Tam kan | Máu toàn phần |
+Darah vena | 全血 | 静脉血 | 末梢血 | 전혈 | دم وريدي | דם מלא | BLDV | Lavender top | Violettes Röhrchen"""
+OTHER_MATERIAL = """Urin | Orina | Mocz |
+Vizelet | Ούρα | Моча | Сеча | İdrar | Nước tiểu | Air kemih | 尿液 | 소변 | بول |
+שתן | ปัสสาวะ | CSF | Líquido cefalorraquídeo | Liquide céphalorachidien | Płyn mózgowo-rdzeniowy |
+Mozkomíšní mok | Beyin omurilik sıvısı | Dịch não tủy | 腦脊髓液 | 髄液 | 뇌척수액 | Gelenkpunktat |
+Líquido sinovial | Liquido sinoviale | Płyn stawowy | Eklem sıvısı | Dịch khớp | 关节液 | 관절액 |
+Синовиальная жидкость | Pleurapunktat | Liquido pleurico | Płyn opłucnowy | Plevral sıvı | 胸腔积液 |
+흉수 | Aszites | Asit sıvısı | 腹水 | 복수 | Knochenmark | Moelle osseuse | Szpik | Csontvelő |
+Kemik iliği | 骨髓 | 골수 | Fruchtwasser | Drainagesekret | Nabelschnurblut | Erythrozytenkonzentrat |
+Platelet concentrate"""
+
+
+def of_material(material: str, *, in_spm: bool) -> list[Any]:
+    order = f"OBR|1|P1|F1|T^Cells^L|||202603020830{'|' * 8}{'' if in_spm else '^' + material}"
+    specimen = [f"SPM|1|S1||X^{material}^L"] if in_spm else []
+    text = "\r".join([HEAD[0], HEAD[1], order, *COUNT, *specimen, ""])
+    (shown,) = interpretation_json(text.encode(), SETTINGS)
+    return [found["nlr"] for found in shown["cbcs"] if found["nlr"] is not None]
+
+
+@pytest.mark.parametrize("in_spm", [True, False], ids=["SPM-4", "OBR-15"])
+def test_cells_of_another_material_are_no_blood_count(*, in_spm: bool) -> None:
+    for material in BLOOD.split("|"):
+        assert of_material(material.strip(), in_spm=in_spm) == [2.0], material
+    for material in OTHER_MATERIAL.split("|"):
+        assert of_material(material.strip(), in_spm=in_spm) == [], material

@@ -22,7 +22,7 @@ no known code and no known word."""
 STUDY_KINDS: tuple[Kind, ...] = ("decompression", "fusion", "disc replacement", "interspinous")
 _WEIGHTIEST: tuple[Understood, ...] = ("repeat", "operation", "unclear")
 _CLAUSES = re.compile(r"[;,+\n]|\b(?:und|and|et|e|y|og|och)\b|、|；|，")
-_PARTS = re.compile(r"[;,+\n(]|、|；|，")
+_PARTS = re.compile(r"[;,+\n(]| [-–] |、|；|，")
 _EDITION = re.compile(r"(?:V|REV|REVISION|VERSION)?\d*|[\d\u3400-\u9fff]+")
 _LEAST_NAME = 3
 """Letters of a system's name, from which on it is known with an edition behind it."""

@@ -20,6 +20,7 @@ from node.store.archive import ARCHIVE_FOLDER, FILE_MODE
 from node.store.database import DATABASE_NAME, RESTORING, open_database
 from node.store.derivation import again_since
 from node.store.private import make_folder, require_owner
+from node.store.schema import newest
 
 ROOM_BYTES = 64 * 1024**2
 """Free space that a restored node needs beside what is restored, to be started."""
@@ -43,8 +44,8 @@ def verify(
         Something is missing, altered or cut off; the first such thing is named.
     """
     keys = identities(key)
-    newest = generation(folder, name)
-    chosen = [generation(folder, one) for one in names(folder)] if all_of_them else [newest]
+    last = generation(folder, name)
+    chosen = [generation(folder, one) for one in names(folder)] if all_of_them else [last]
     seen: set[str] = set()
     for one in chosen:
         entries = list(one.entries())
@@ -92,6 +93,11 @@ def restore(
     """
     chosen = generation(folder, name)
     keys = identities(key)
+    if chosen.manifest.schema > newest():
+        raise StoreError(
+            f"the backup {chosen.name} is of vbq-node {chosen.manifest.version} with schema {chosen.manifest.schema}, "
+            f"this version knows {newest()}: install that version and restore with it; nothing was done"
+        )
     _require_empty(data)
     make_folder(data)
     require_owner(data)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,12 @@ def combine(paths: Sequence[Path], *, signers: Collection[str] = ()) -> Combined
     twice = sorted(site for site, times in Counter(one.content.site for one in files).items() if times > 1)
     if twice:
         raise InputError(f"several files of one site would count its patients twice: {', '.join(twice)}")
+    for first, second in combinations(files, 2):
+        same = "are signed by one key" if first.fingerprint == second.fingerprint else _same_sums(first, second)
+        if same:
+            raise InputError(
+                f"the files of {first.content.site} and {second.content.site} {same}: their patients would count twice"
+            )
     forms = sorted({one.content.measurement.form for one in files})
     if len(forms) > 1:
         raise InputError(f"some sites give the mean form of VBQ, others the median form: {', '.join(forms)}")
@@ -113,6 +120,12 @@ def combine(paths: Sequence[Path], *, signers: Collection[str] = ()) -> Combined
     except ValueError as error:
         raise InputError(f"the sums cannot be pooled: {error}") from None
     return Combined(files=tuple(files), pool=found, software=f"vbq-node {version('vbq-node')}")
+
+
+def _same_sums(first: PoolFile, second: PoolFile) -> str | None:
+    """That a scanner's sums stand in both files: no two cohorts have the same to all digits."""
+    shared = [one.scanner for one in first.content.groups for other in second.content.groups if one.xx == other.xx]
+    return f"hold the same sums ({', '.join(shared)})" if shared else None
 
 
 def _hexadecimal(text: str) -> str:

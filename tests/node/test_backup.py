@@ -500,6 +500,15 @@ def test_a_killed_restore_is_refused_by_the_node_and_done_again(many: World, bes
     assert not (beside / "new" / RESTORING).exists()
 
 
+def test_a_backup_of_a_newer_version_is_not_brought_back_to_an_older_one(full: World, beside: Path) -> None:
+    one = backed_up(full, beside / "b").generation
+    newer = replace(one.manifest, schema=one.manifest.schema + 1, version="99.0")
+    (one.folder / "manifest.json").write_text(sealed(newer), encoding="utf-8")
+    with pytest.raises(StoreError, match=r"is of vbq-node 99\.0 with schema \d+, this version knows"):
+        restore(beside / "b", beside / "new")
+    assert not (beside / "new").exists()
+
+
 def test_a_list_that_names_a_file_outside_the_folder_is_refused(full: World, beside: Path) -> None:
     made = backed_up(full, beside / "b").generation
     content = part_of("", [replace(one, path="../../escaped") for one in made.entries()]).content

@@ -240,6 +240,18 @@ def test_what_is_no_pool_file(tmp_path: Path, text: str) -> None:
         combine([path])
 
 
+def test_a_site_under_two_names(nodes: dict[str, Node], files: list[Path], tmp_path: Path) -> None:
+    renamed = json.loads(files[0].read_text(encoding="utf-8"))["content"] | {"site": "A2"}
+    for name, key, why in (
+        ("same key", site_key(nodes["A"].settings.storage.folder), r"files of A and A2 are signed by one key"),
+        ("new key", site_key(tmp_path), r"files of A and A2 hold the same sums \(Avanto 1\.5 T\)"),
+    ):
+        path = tmp_path / f"{name}.json"
+        path.write_text(signed(renamed, key), encoding="utf-8")
+        with pytest.raises(InputError, match=why):
+            combine([*files, path])
+
+
 def test_a_site_twice_and_two_forms_of_the_score(files: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="twice"):
         combine([files[0], files[0]])

@@ -18,6 +18,7 @@ from pydicom import FileDataset, dcmread
 from pydicom.filereader import read_dataset, read_preamble
 from sqlite_utils import Database
 
+from node.backfill.cut_off import is_cut_off
 from node.dicom.intake import Intake, Peer
 from node.dicom.part10 import FileIdentity
 from node.dicom.recorder import Recorder
@@ -31,7 +32,10 @@ OWN_ADDRESS = "127.0.0.1"
 MODALITY = "MR"
 META_GROUP = 0x0002
 TAKEN, HERE, OTHER, UNREADABLE = "taken", "here already", "no MR image", "not readable"
+CUT_OFF = "cut off"
+"""To be tried again: it may be on its way still."""
 UNLISTED = "folders that cannot be listed"
+LINKS = "links to folders, not followed"
 
 log = structlog.get_logger()
 
@@ -95,6 +99,8 @@ class Folders:
                 continue
             for place, inner, names in os.walk(folder, onerror=partial(self._not_listed, folder)):
                 inner.sort()
+                if links := sum((Path(place) / name).is_symlink() for name in inner):
+                    self.counts[LINKS] += links
                 yield from (Path(place) / name for name in sorted(names))
 
     def _not_listed(self, folder: Path, error: OSError) -> None:
@@ -128,7 +134,10 @@ def _to_be_taken(db: Database, file: BinaryIO) -> FileIdentity | str:
     identity = _identity(file)
     if _known(db, identity):
         return HERE
-    return identity if str(_header(file).get("Modality", "")) == MODALITY else OTHER
+    header = _header(file)
+    if str(header.get("Modality", "")) != MODALITY:
+        return OTHER
+    return CUT_OFF if is_cut_off(file, header) else identity
 
 
 def _identity(file: BinaryIO) -> FileIdentity:

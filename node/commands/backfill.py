@@ -67,9 +67,9 @@ def backfill(
     """Measure all studies that have no measurement of this version, on all processors; a node may run beside it.
 
     It can be ended at any time, also by kill -9: the next run goes on. Exit code 3 when studies failed (`problems`
-    has them).
+    has them), or files of the folders end before their images do.
     """
-    from node.backfill.folders import Folders
+    from node.backfill.folders import CUT_OFF, Folders
     from node.backfill.local import LocalEngine
     from node.backfill.run import Backfill
 
@@ -104,7 +104,7 @@ def backfill(
     else:
         for line in (_in_words(result), *([_in_words(taken)] if taken else [])):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
-    if done.by_status[FAILED]:
+    if done.by_status[FAILED] or taken.get(CUT_OFF):
         raise typer.Exit(3)
 
 

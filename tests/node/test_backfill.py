@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from sqlite_utils import Database
 from typer.testing import CliRunner
 
@@ -339,6 +340,38 @@ def test_a_folder_as_archives_are(tmp_path: Path) -> None:
     world.index()
     indexed = {uid for (uid,) in world.rows("SELECT sop_instance_uid FROM derived_instance")}
     assert indexed == {image.SOPInstanceUID for image in images}
+    world.db.close()
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless], ids=["implicit", "explicit", "RLE"]
+)
+def test_a_file_that_is_still_being_copied_is_taken_when_it_is_whole(tmp_path: Path, syntax: str) -> None:
+    image = painted()[0]
+    if syntax == RLELossless:
+        image.compress(RLELossless)
+    image.file_meta.TransferSyntaxUID = syntax
+    raw = write_file(tmp_path / "whole", image).read_bytes()
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "around").symlink_to(there)
+    file = there / "1.dcm"
+    world = World(tmp_path / "node")
+
+    def taken(content: bytes) -> dict[str, int]:
+        file.write_bytes(content)
+        folders = Folders(world.settings, [there], threading.Event())
+        folders.start()
+        assert eventually(lambda: not folders.bringing())
+        return dict(folders.counts)
+
+    links = {"links to folders, not followed": 1}
+    pixels = raw.index(b"\xe0\x7f\x10\x00")
+    for end in (pixels - 30, pixels, pixels + 6, pixels + 500, len(raw) // 2 + pixels // 2, len(raw) - 9):
+        assert taken(raw[:end]) == {"cut off": 1, **links}, end
+    assert world.rows("SELECT count(*) FROM fact_object") == [(0,)]
+    assert taken(raw) == {"taken": 1, **links}
+    assert taken(raw) == {"here already": 1, **links}
     world.db.close()
 
 

@@ -62,13 +62,24 @@ def server_context(tls: ServerTls, name: str = "dicom.tls") -> ssl.SSLContext:
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     try:
-        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(tls.certificate, tls.key, password=no_passphrase)
         if tls.client_ca:
             context.load_verify_locations(tls.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:
         raise ListenError(f"TLS: {error.strerror or error}; check {name}.certificate, key and client_ca") from error
     return context
+
+
+def no_passphrase() -> str:
+    """In place of a question that OpenSSL would ask at the terminal, and wait for the answer.
+
+    Raises
+    ------
+    OSError
+        Always.
+    """
+    raise OSError("the key asks for a passphrase, and nobody is there to type it: store it without one")
 
 
 def client_context(tls: ClientTls) -> ssl.SSLContext:
@@ -89,7 +100,7 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
     try:
         context.load_verify_locations(tls.ca)
         if tls.certificate:
-            context.load_cert_chain(tls.certificate, tls.key)
+            context.load_cert_chain(tls.certificate, tls.key, password=no_passphrase)
     except OSError as error:
         raise UnreachableError(
             f"TLS: {error.strerror or error}; check ca, certificate and key of the peer's tls"

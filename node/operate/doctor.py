@@ -18,7 +18,7 @@ from node.clock import now
 from node.errors import PeerError, StoreError
 from node.operate.audit import folders_of, verify
 from node.operate.backup_state import backup_state
-from node.operate.certificates import certificates, secret_files
+from node.operate.certificates import certificates, misfits, secret_files
 from node.operate.erase import unfinished as unfinished_erasure
 from node.operate.status import presence_in_words
 from node.operate.upgrade import unfinished
@@ -292,13 +292,19 @@ def _receivers(settings: Settings) -> Iterator[Finding]:
 
 def _certificates(settings: Settings) -> Iterator[Finding]:
     for one in certificates(settings):
-        if one.ends_at is None:
+        if one.begins_at is None or one.ends_at is None:
             yield Finding(check=f"certificate {one.setting}", ok=False, detail=f"{one.path} cannot be read")
+            continue
+        if one.begins_at > now():
+            detail = f"begins on {one.begins_at:%Y-%m-%d}: nobody trusts it yet; or the clock is behind"
+            yield Finding(check=f"certificate {one.setting}", ok=False, detail=detail)
             continue
         left = one.ends_at - now()
         ends = f"ends on {one.ends_at:%Y-%m-%d}, in {left.days} days"
         detail = ends if left > timedelta() else f"ended on {one.ends_at:%Y-%m-%d}: nobody trusts it any more"
         yield Finding(check=f"certificate {one.setting}", ok=left > CERTIFICATE_LEFT, detail=detail)
+    for name, why in misfits(settings):
+        yield Finding(check=f"certificate {name}", ok=False, detail=why)
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:

@@ -3,18 +3,22 @@
 import select
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from pydicom.uid import MRImageStorage
 from pynetdicom import AE
 
 from node import tls
 from node.dicom.listener import run_receiver
 from node.errors import ListenError
+from node.operate.doctor import examine
 from node.settings import Settings
 from tests.certificates import Certificates
 from tests.node.dicom_samples import dcmtk, mr_image, receiver, receiver_process, rejection_of, settings_for, stack
@@ -187,11 +191,25 @@ def test_addresses_and_peers_hold_for_tls(tmp_path: Path, certificates: Certific
 def test_certificates_that_cannot_be_used_are_one_clear_line(tmp_path: Path, certificates: Certificates):
     good = over_tls(tmp_path / "data", certificates)
     assert good.dicom.tls is not None
-    for name in ("absent.key", "known.key", "ca.pem"):
+    locked = certificates.folder / "locked.key"
+    command = ["openssl", "rsa", "-aes128", "-passout", "pass:x", "-in", "node.key", "-out", "locked.key"]
+    subprocess.run(command, cwd=certificates.folder, check=True, capture_output=True)
+    locked.chmod(0o600)
+    for name in ("absent.key", "known.key", "ca.pem", "locked.key"):
         tls = good.dicom.tls.model_copy(update={"key": certificates.folder / name})
         bad = good.model_copy(update={"dicom": good.dicom.model_copy(update={"tls": tls})})
         with pytest.raises(ListenError, match=r"check dicom\.tls\.certificate, key and client_ca"):
             run_receiver(bad, threading.Event())
+        why = {
+            "absent.key": "cannot be read", "known.key": "known.key is of another certificate",
+            "ca.pem": "ca.pem cannot be used", "locked.key": "the key asks for a passphrase",
+        }[name]  # fmt: skip
+        assert [one.check for one in examine(bad) if not one.ok and why in one.detail]
+    assert [one.ok for one in examine(good) if one.check == "certificate dicom.tls.certificate"] == [False]  # 2 days
+    with time_machine.travel(datetime.now(UTC) - timedelta(days=1)):
+        (said,) = [one for one in examine(good) if one.check == "certificate dicom.tls.certificate"]
+    assert not said.ok
+    assert "nobody trusts it yet" in said.detail
 
 
 def test_established_associations_survive_the_handshake_time_out(

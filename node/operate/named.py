@@ -52,6 +52,10 @@ def still_named(db: Database, archive: Archive, *, words: Collection[str], study
             with suppress(FileNotFoundError):
                 if found(archive.path(sha256).read_bytes()):
                     yield f"{OBJECT}{public_id(sha256)}, which could not be read as an image"
+        for path in archive.leftovers():
+            with suppress(FileNotFoundError):
+                if found(path.read_bytes()):
+                    yield "an object that is being received, or was not to its end (the next start deletes it)"
     for import_id, content in db.execute("SELECT import_id, content FROM fact_import"):
         if in_table(bytes(content), (*words, *study_ids)):
             yield f"imported table {import_id}"

@@ -355,6 +355,7 @@ def test_an_object_that_cannot_be_read_goes_when_number_and_name_stand_in_it_and
     db: Database, folder: Path, settings: Settings
 ) -> None:
     archive = Archive(folder)
+    (folder / "dicom" / "incoming" / "1.part").write_bytes(b"0012346")
     stored = []
     for said in (b"0012346 Test^Bert", b"Test^Bert", b"7712346 Roe^Jane"):
         named = {"sop_class_uid": MR, "sop_instance_uid": "1.2.3", "transfer_syntax_uid": "1.2.840.10008.1.2.1"}
@@ -369,7 +370,10 @@ def test_an_object_that_cannot_be_read_goes_when_number_and_name_stand_in_it_and
     run_pending(db, archive, settings, at=AT)
     done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
     assert [archive.path(sha256).exists() for sha256 in stored] == [False, True, True]
-    assert done.still == (f"object {public_id(stored[1])}, which could not be read as an image",)
+    assert done.still == (
+        f"object {public_id(stored[1])}, which could not be read as an image",
+        "an object that is being received, or was not to its end (the next start deletes it)",
+    )
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ PatientOrItem = Annotated[
     typer.Argument(
         metavar="patient",
         help="The patient number (AUTHORITY|NUMBER where not the default one), or a study id (P…); or one thing that "
-        "an erasure has listed: 'message ID', 'series UID', 'object ID'.",
+        "an erasure has listed: 'message ID', 'series UID', 'object ID', 'imported table N'.",
     ),
 ]
 By = Annotated[str, typer.Option("--by", callback=some_words, help="Who decides; it stays.")]

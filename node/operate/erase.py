@@ -76,7 +76,8 @@ def erase(db: Database, settings: Settings, patient: str, *, by: str, why: str, 
     ----------
     patient
         A patient number, ``AUTHORITY|NUMBER``, or a study id (P…); or what an erasure has named because it is of others
-        by its number, or of nobody: ``message ID``, ``object ID``, ``series UID``. That alone goes then.
+        by its number, or of nobody: ``message ID``, ``object ID``, ``series UID``, ``imported table N``. That alone
+        goes then.
     by, why
         Who erases, and the reason; neither may name the patient.
 

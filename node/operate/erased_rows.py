@@ -23,6 +23,7 @@ from node.operate.frames import without_patient
 from node.operate.person import Whole
 from node.operate.words import seeking
 from node.outgoing.mail import without_content
+from node.people.imports import derive_again
 from node.settings import Settings
 from node.steps.identity import forget_unused_numbers, resolve_merges
 from node.steps.interpret import forget_frame
@@ -84,6 +85,8 @@ def erase_rows(db: Database, settings: Settings, whole: Whole, *, now: datetime)
     gone = Gone()
     _images(db, whole, gone)
     _messages(db, settings, whole, gone)
+    if whole.imports:
+        _imports(db, settings, whole, gone)
     for authority, patient_id in whole.numbers:
         for table in OF_NUMBERS:
             db.execute(f"DELETE FROM {table} WHERE authority = ? AND patient_id = ?", [authority, patient_id])
@@ -226,6 +229,21 @@ def _messages(db: Database, settings: Settings, whole: Whole, gone: Gone) -> Non
     gone.add("messages", len(whole.frames))
 
 
+def _imports(db: Database, settings: Settings, whole: Whole, gone: Gone) -> None:
+    """Imported tables as a whole; rows that no other table has leave what was fitted, too."""
+    ids = "SELECT id FROM derived_import_row"
+    before = {one for (one,) in db.execute(ids)}
+    for import_id in whole.imports:
+        (sha256,) = db.execute("SELECT sha256 FROM fact_import WHERE import_id = ?", [import_id]).fetchone()
+        for table in ("fact_import_mapping", "fact_import"):
+            db.execute(f"DELETE FROM {table} WHERE import_id = ?", [import_id])
+        gone.hashes.append(sha256)
+    gone.add("imported tables", len(whole.imports))
+    derive_again(db, site=settings.site.name)
+    left = before - {one for (one,) in db.execute(ids)}
+    _without_rows(db, settings, left, gone)
+
+
 def _said_of_others(db: Database, sha256: str, before: dict[str, Any], whole: Whole) -> tuple[bytes | None, str | None]:
     """The same of a frame whose text retention has removed: what had been read of it is all there is.
 
@@ -260,12 +278,17 @@ def _study_ids(db: Database, settings: Settings, whole: Whole, gone: Gone, *, no
             db.execute(f"DELETE FROM {table} WHERE unit_key = ?", [one])
         for table, column in IN_RECORDS:
             db.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", [one, ERASED])
-    if settings.retention.erased_from_fits == "erased":
-        _fits(db, whole.study_ids, gone)
-    else:
-        _fits_without_id(db, whole.study_ids, gone)
-    _exports(db, set(whole.study_ids))
+    _without_rows(db, settings, whole.study_ids, gone)
     _reports(db, whole, gone, now=now)
+
+
+def _without_rows(db: Database, settings: Settings, ids: Collection[str], gone: Gone) -> None:
+    """Take rows of the cohort out of what was fitted, or their ids, as the site has decided; and out of exports."""
+    if settings.retention.erased_from_fits == "erased":
+        _fits(db, ids, gone)
+    else:
+        _fits_without_id(db, ids, gone)
+    _exports(db, set(ids))
 
 
 def _fits(db: Database, study_ids: Iterable[str], gone: Gone) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from sqlite_utils import Database
 
-from node.operate.person import MESSAGE, OBJECT, SERIES, Whole, not_indexed
+from node.operate.person import MESSAGE, OBJECT, SERIES, TABLE, Whole, not_indexed
 from node.operate.words import finding, in_table, spoken_forms, telling
 from node.outgoing.fhir import NAME as FHIR
 from node.settings import Settings
@@ -58,7 +58,7 @@ def still_named(db: Database, archive: Archive, *, words: Collection[str], study
                     yield "an object that is being received, or was not to its end (the next start deletes it)"
     for import_id, content in db.execute("SELECT import_id, content FROM fact_import"):
         if in_table(bytes(content), (*words, *study_ids)):
-            yield f"imported table {import_id}"
+            yield f"{TABLE}{import_id}"
 
 
 def given_away(db: Database, settings: Settings, whole: Whole) -> Iterator[str]:

@@ -31,7 +31,7 @@ WHERE NOT EXISTS (SELECT 1 FROM derived_instance AS i WHERE i.object_id = o.obje
 ORDER BY o.object_id
 """
 
-MESSAGE, SERIES, OBJECT = "message ", "series ", "object "
+MESSAGE, SERIES, OBJECT, TABLE = "message ", "series ", "object ", "imported table "
 """How something alone is named that is not of the person by its number, before its id."""
 
 IDENTIFYING: list[BaseTag | int] = [Tag(keyword) for keyword in ("PatientID", "IssuerOfPatientID", "PatientName")]
@@ -51,6 +51,7 @@ class Whole:
     """What a search must not find afterwards: numbers, and names as they were sent."""
     owners: tuple[PatientNumber, ...]
     """Whose it is: a legal hold on one of them forbids that it goes."""
+    imports: tuple[int, ...] = ()
     items: tuple[str, ...] = ()
     """What was named in the place of a person, and goes as a whole, whoever else is in it."""
 
@@ -58,14 +59,14 @@ class Whole:
 def find(db: Database, archive: Archive, settings: Settings, patient: str) -> Whole:
     """The person of a patient number (``AUTHORITY|NUMBER``, or a number of the default authority) or study id (P…).
 
-    Or a message, series or object alone, by what it is called.
+    Or a message, series, object or imported table alone, by what it is called.
 
     Raises
     ------
     InputError
         Nothing is known of it.
     """
-    if patient.startswith((MESSAGE, SERIES, OBJECT)):
+    if patient.startswith((MESSAGE, SERIES, OBJECT, TABLE)):
         return _item(db, settings, patient)
     numbers = _numbers(db, settings, patient)
     without_text = {frame_id for frame_id, found in removed_messages(db).items() if names_one_of(found, numbers)}
@@ -96,8 +97,9 @@ def find(db: Database, archive: Archive, settings: Settings, patient: str) -> Wh
 
 
 def _item(db: Database, settings: Settings, named: str) -> Whole:
-    kind, _, key = named.partition(" ")
+    kind, _, key = named.rpartition(" ")
     frames: list[int] = []
+    imports: list[int] = []
     objects: dict[int, str] = {}
     owners: list[PatientNumber] = []
     if kind == MESSAGE.strip():
@@ -105,6 +107,9 @@ def _item(db: Database, settings: Settings, named: str) -> Whole:
         frames = [frame_id for frame_id, _ in rows]
         of_it = f"SELECT DISTINCT authority, patient_id FROM derived_extract WHERE frame_id IN ({_marks(frames)})"
         owners = [*db.execute(of_it, frames).fetchall(), *(one for _, raw in rows for one in numbers_of(raw, settings))]
+    elif kind == TABLE.strip():
+        rows = db.execute("SELECT import_id FROM fact_import WHERE CAST(import_id AS TEXT) = ?", [key]).fetchall()
+        imports = [import_id for (import_id,) in rows]
     elif kind == SERIES.strip():
         for table in ("derived_instance", "derived_superseded"):
             objects |= dict(
@@ -124,11 +129,12 @@ def _item(db: Database, settings: Settings, named: str) -> Whole:
             f"JOIN derived_instance AS i USING (series_instance_uid) WHERE i.object_id IN ({_marks(objects)})"
         )
         owners = list(db.execute(of_it, [*objects]).fetchall())
-    if not (frames or objects):
+    if not (frames or objects or imports):
         raise InputError(f"no {named} is known")
     return Whole(
         numbers=(), study_ids=(), objects=tuple(sorted(objects.items())), frames=tuple(frames), words=(),
-        owners=tuple((authority, number) for authority, number in owners if number is not None), items=(named,),
+        owners=tuple((authority, number) for authority, number in owners if number is not None),
+        imports=tuple(imports), items=(named,),
     )  # fmt: skip
 
 
@@ -137,11 +143,12 @@ def _marks(values: Sized) -> str:
 
 
 def items(db: Database) -> Iterator[str]:
-    """Every message, object and series, as an erasure is told of it."""
+    """Every message, object, series and imported table, as an erasure is told of it."""
     for kind, sql in (
         (MESSAGE, f"SELECT {public_id_sql('sha256')} FROM fact_frame"),
         (OBJECT, f"SELECT {public_id_sql('sha256')} FROM fact_object"),
         (SERIES, "SELECT series_instance_uid FROM derived_series"),
+        (TABLE, "SELECT import_id FROM fact_import"),
     ):
         yield from (f"{kind}{key}" for (key,) in db.execute(sql).fetchall())
 

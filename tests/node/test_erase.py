@@ -12,6 +12,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -30,7 +31,8 @@ from node.operate.frames import names_of, without_patient
 from node.operate.rebuild import rebuild
 from node.operate.restore import restore
 from node.operate.words import seeking
-from node.settings import Backup, Hl7, Identity, Sender, Settings
+from node.people.imports import import_cohort
+from node.settings import Backup, Hl7, Identity, Retention, Sender, Settings
 from node.steps.worker import run_pending
 from node.store.archive import Archive
 from node.store.database import insert, open_database, writing
@@ -349,6 +351,40 @@ def test_a_packed_table_with_a_row_of_the_person_is_named(db: Database, settings
         (import_id,) = db.execute("SELECT max(import_id) FROM fact_import").fetchone()
     done = erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
     assert done.still == (f"imported table {import_id}",)
+
+
+@pytest.mark.parametrize("kept", ["erased", "kept"])
+def test_a_row_that_was_imported_goes_with_its_table_when_a_corrected_one_is_there(
+    db: Database, folder: Path, settings: Settings, tmp_path: Path, kept: Literal["erased", "kept"]
+) -> None:
+    settings = settings.model_copy(update={"retention": Retention(erased_from_fits=kept)})
+    (content,) = db.execute("SELECT content FROM fact_import").fetchone()
+    head, *rows = content.decode().splitlines()
+    (row,) = [
+        one
+        for one in rows
+        if one.partition(",")[0] == db.execute("SELECT min(id) FROM derived_import_row").fetchone()[0]
+    ]
+    name = row.partition(",")[0]
+    corrected = tmp_path / "corrected.csv"
+    corrected.write_text("\n".join([head, *(one for one in rows if one != row)]) + "\n")
+    import_cohort(db, corrected, site=settings.site.name, now=AT)
+    before = views(db)["cohort"]
+    done = erase(db, settings, "imported table 1", by="DPO", why="Art. 17", now=AT)
+    assert done.counts["imported tables"] == 1
+    after = views(db)
+    gone = [line for line in before if line not in after["cohort"]]
+    assert [json.loads(line)["id"] for line in gone] == [name]
+    assert len(after["cohort"]) == len(before) - 1
+    assert found_in(folder, row) == []
+    for (snapshot,) in db.execute("SELECT snapshot FROM record_fit"):
+        ids = [line.partition(",")[0] for line in snapshot.splitlines()]
+        assert name not in ids
+        assert sum(one.startswith("erased-") for one in ids) == (kept == "kept")
+    rebuild(db, Archive(folder), settings)
+    assert views(db) == after
+    with pytest.raises(InputError, match="no imported table 1 is known"):
+        erase(db, settings, "imported table 1", by="DPO", why="Art. 17", now=AT)
 
 
 def test_an_object_that_cannot_be_read_goes_when_number_and_name_stand_in_it_and_is_named_with_one_of_them(

@@ -92,8 +92,10 @@ class Archive:
         connection.
         """
         self._incoming.mkdir(parents=True, exist_ok=True)
+        there = {entry.name for entry in os.scandir(self._root) if entry.is_dir()}
         for shelf in self.shelves():
-            (self._root / shelf).mkdir(exist_ok=True)
+            if shelf not in there:
+                (self._root / shelf).mkdir(exist_ok=True)
         sync_folder(self._root)
         sync_folder(self._root.parent)
         for leftover in self.leftovers():

@@ -38,6 +38,9 @@ def make(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder of the backups; without it backup.folder of the settings.")
     ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="The folder is empty although backups were made there: another disk, say.")
+    ] = False,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +55,7 @@ def make(
     place = _place(folder, settings)
     db, _ = open_node(settings, action="backup")
     with err.status("copying the database") as shown:
-        done = back_up(db, settings, place, progress=_progress(shown, "storing"))
+        done = back_up(db, settings, place, anew=anew, progress=_progress(shown, "storing"))
     one = done.generation
     lacking = len(one.manifest.lacking)
     if as_json:

@@ -27,6 +27,7 @@ from node import __version__
 from node.clock import now, to_text
 from node.errors import NodeError, StoreError
 from node.operate.generations import (
+    ABOUT,
     FILES,
     LIST,
     PARTS,
@@ -78,7 +79,12 @@ class BackedUp:
 
 
 def back_up(
-    db: Database, settings: Settings, folder: Path, *, progress: Callable[[int, int], None] | None = None
+    db: Database,
+    settings: Settings,
+    folder: Path,
+    *,
+    anew: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> BackedUp:
     """Back up everything to a folder, and note in the database how it went.
 
@@ -86,13 +92,16 @@ def back_up(
     ----------
     folder
         Of the backups; each call adds a generation.
+    anew
+        That the folder is empty although backups were made there is so on purpose: another disk, say.
     progress
         Called with how many files are done, of how many.
 
     Raises
     ------
     StoreError
-        Another backup is at work, the database is damaged, or the folder is not this node's.
+        Another backup is at work, the database is damaged, the folder is not this node's, or the backups that were made
+        there are gone.
     OSError
         A disk is full or fails; nothing half done is left under a name.
     """
@@ -103,6 +112,11 @@ def back_up(
         try:
             if folder.is_relative_to(data.resolve()):
                 raise StoreError(f"{folder} lies in the data folder and is lost with it; name one on another disk")
+            if not anew and not (folder / ABOUT).is_file() and _was_used(db, folder):
+                raise StoreError(
+                    f"the backups that were made in {folder} are not there: is its disk mounted? Where they are gone "
+                    "on purpose, begin with `vbq-node backup make --anew`"
+                )
             turn = backup_id % TURNS
             done = _back_up(db, settings.backup, data, folder, begun, turn, progress)
         except (NodeError, OSError, sqlite3.Error) as error:
@@ -113,6 +127,12 @@ def back_up(
         _note_end(db, backup_id, done, [Reason("backup-lacks", {"objects": lacking})] if lacking else [])
         log.info("backed up", files=done.generation.manifest.files, new=done.new_files, lacking=lacking)
         return done
+
+
+def _was_used(db: Database, folder: Path) -> bool:
+    return bool(
+        db.execute("SELECT 1 FROM state_backup WHERE folder = ? AND status = 'done' LIMIT 1", [str(folder)]).fetchone()
+    )
 
 
 @contextmanager

@@ -88,5 +88,6 @@ def _header(archive: Archive, sha256: str) -> bytes:
             content = file.read(HEADER_BYTES)
     except FileNotFoundError:
         return b""
-    ends = [at for tag in PIXELS if (at := content.find(tag)) >= 0]
-    return content[: min(ends)] if ends else content
+    # The last one: those before it are of an icon.
+    end = max(content.rfind(tag) for tag in PIXELS)
+    return content[:end] if end >= 0 else content

@@ -433,6 +433,22 @@ def test_a_disk_of_its_own_takes_backups_also_after_a_kill_at_the_very_beginning
     verify(beside / "b")
 
 
+def test_a_disk_that_is_not_mounted_is_said_and_nothing_is_stored_below_it(full: World, beside: Path) -> None:
+    mount = beside / "mount"
+    backed_up(full, mount)
+    mount.rename(beside / "disk")
+    mount.mkdir()
+    with pytest.raises(StoreError, match="is its disk mounted"):
+        backed_up(full, mount)
+    assert list(mount.iterdir()) == []
+    assert [code for (code,) in full.rows("SELECT code FROM problems")] == ["backup-failed"]
+    back_up(full.db, full.settings, mount, anew=True)
+    shutil.rmtree(mount)
+    (beside / "disk").rename(mount)
+    assert backed_up(full, mount).new_files == 0
+    assert full.rows("SELECT code FROM problems") == []
+
+
 def test_folders_that_are_not_for_this_backup_are_refused(full: World, beside: Path, tmp_path: Path) -> None:
     (beside / "else").mkdir()
     (beside / "else" / "thesis.doc").write_text("")

@@ -55,6 +55,15 @@ print(*({"pydicom", "rich", "pygments"} & sys.modules.keys()))
     assert done.stdout.split() == []
 
 
+def test_a_process_ends_without_a_search_for_garbage_among_all_that_it_had() -> None:
+    # What is registered before is called after (atexit): it sees what the interpreter's own last search will look at.
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(len(gc.get_objects()) < gc.get_freeze_count())); import node"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_measuring_files_for_a_script_loads_neither_a_bar_nor_what_decodes_pixels(tmp_path: Path) -> None:
     write_file(tmp_path / "image.dcm", mr_image(seed=1))
     code = f"""

@@ -60,6 +60,9 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Check folder, disk, database, ports, peers, mail and time zone; nothing is changed."""
+    folder = settings.storage.folder
+    if os.path.lexists(folder) and not folder.is_dir():
+        return [Finding(check="data folder", ok=False, detail=f"{folder} is no folder: a file, or a link to nothing")]
     return [
         _folder(settings.storage.folder),
         _disk(settings.storage),

@@ -99,6 +99,17 @@ def test_a_database_that_others_could_read_is_closed_and_the_doctor_names_an_ope
     assert (mode(folder / "node.db"), mode(folder)) == (0o640, 0o755)
 
 
+@pytest.mark.parametrize("what", ["file", "link to nothing"])
+def test_the_doctor_names_what_stands_in_the_place_of_the_folder(tmp_path: Path, what: str):
+    place = tmp_path / "data"
+    if what == "file":
+        place.write_text("")
+    else:
+        place.symlink_to(tmp_path / "gone" / "disk")
+    (one,) = examine(Settings.model_validate({"storage": {"folder": place}}))
+    assert (one.check, one.ok) == ("data folder", False)
+
+
 def test_another_user_than_the_owner_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "data"
     open_database(folder, create=True).close()

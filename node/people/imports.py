@@ -102,12 +102,14 @@ def import_cohort(db: Database, path: Path, *, site: str, now: datetime, mapping
     Raises
     ------
     CohortError
-        The file as a whole cannot be read; nothing is stored.
+        The file as a whole cannot be read, or was erased; nothing is stored.
     """
     content, table = read_cohort(path, mapping=mapping)
     # The same file with another mapping is another import.
     digest = hashlib.sha256(content + (b"\0" + mapping.encode() if mapping else b"")).hexdigest()
     with writing(db):
+        if erased_at := _erased_at(db, digest):
+            raise of_table(path, Reason("import-erased", {"date": erased_at[:10]}))
         if _underived(db):
             _derive_all(db, site=site)
         known = db.execute("SELECT import_id FROM fact_import WHERE sha256 = ?", [digest]).fetchone()
@@ -128,6 +130,13 @@ def import_cohort(db: Database, path: Path, *, site: str, now: datetime, mapping
         "cohort imported", import_id=import_id, rows=summary.rows, eligible=summary.eligible, refused=table.refused
     )
     return summary
+
+
+def _erased_at(db: Database, digest: str) -> str | None:
+    row = db.execute(
+        "SELECT max(e.erased_at) FROM fact_erasure AS e, json_each(e.hashes) AS h WHERE h.value = ?", [digest]
+    ).fetchone()
+    return None if row[0] is None else str(row[0])
 
 
 def read_cohort(path: Path, *, mapping: str = "") -> tuple[bytes, CohortTable]:

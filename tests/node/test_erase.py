@@ -20,7 +20,7 @@ from sqlite_utils import Database
 
 from node.dicom.part10 import file_header
 from node.dicom.reconcile import reconcile
-from node.errors import InputError, StoreError
+from node.errors import CohortError, InputError, StoreError
 from node.hl7.context import patient_number
 from node.hl7.messages import as_sent, read_frame, split_messages
 from node.operate import erase as module
@@ -383,6 +383,10 @@ def test_a_row_that_was_imported_goes_with_its_table_when_a_corrected_one_is_the
         assert sum(one.startswith("erased-") for one in ids) == (kept == "kept")
     rebuild(db, Archive(folder), settings)
     assert views(db) == after
+    again = tmp_path / "again.csv"
+    again.write_bytes(content)
+    with pytest.raises(CohortError, match="it was erased on 2026-12-01"):
+        import_cohort(db, again, site=settings.site.name, now=AT)
     with pytest.raises(InputError, match="no imported table 1 is known"):
         erase(db, settings, "imported table 1", by="DPO", why="Art. 17", now=AT)
 

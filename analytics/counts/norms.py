@@ -78,9 +78,9 @@ MOST_MONOCYTES_PERCENT = 18.0
 LEUKOCYTES_FACTOR = 3.0
 """Leukocytes nearer to the usual than this have no power of ten amiss."""
 USUAL_PLATELETS_10E9_PER_L = 240.0
-PLATELETS_FACTOR = 6.25
-"""Platelets of those who are operated are within this factor of the usual: from 1,500 × 10⁹/L on they are reduced
-first, below 40 some are given. A slip leaves it."""
+PLATELETS_FACTOR = 5.4
+"""Platelets of those who are operated are within this factor of the usual (44 to 1,300 × 10⁹/L): from 1,500 on they are
+reduced first, below 50 some are given. A slip leaves it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -460,8 +460,11 @@ def _whole_differential(found: Quantities, leukocytes: float) -> bool:
     neutrophils, lymphocytes, monocytes = *(found.percent[cell] for cell in DIFFERENTIAL), found.monocytes_percent
     if neutrophils is None or lymphocytes is None or monocytes is None or monocytes > MOST_MONOCYTES_PERCENT:
         return False
-    if not LEAST_OF_THREE_PERCENT <= neutrophils + lymphocytes + monocytes <= MAX_PERCENT_SUM or _usual(lymphocytes):
+    together = neutrophils + lymphocytes + monocytes
+    if not LEAST_OF_THREE_PERCENT <= together <= MAX_PERCENT_SUM or _usual(lymphocytes):
         return False
+    if lymphocytes < USUAL_LYMPHOCYTES_PERCENT[0] and together + 9 * lymphocytes <= MAX_PERCENT_SUM:
+        return False  # they may be a tenth of what they were: the gap to 100 % has room for the rest
     apart = log(leukocytes / USUAL_LEUKOCYTES_10E9_PER_L)
     many = lymphocytes > USUAL_LYMPHOCYTES_PERCENT[1]
     return abs(apart) <= log(LEUKOCYTES_FACTOR) or (many and apart > 0)

@@ -78,9 +78,11 @@ def test_a_unit_error_of_three_weeks_is_found_from_the_first_patient_on() -> Non
         (0.18, 240, ("lymphocytes", "below")),
         (18.0, 240, ("lymphocytes", "above")),
         (1.8, 2400, ("plr", "above")),
-        (3.0, 1450, None),  # thrombocythaemia
+        (3.0, 1250, None),  # thrombocythaemia
+        (3.0, 1470, ("platelets", "above")),  # 147, tenfold
         (4.0, 1600, ("platelets", "above")),  # 160, tenfold
-        (0.9, 42, None),
+        (0.9, 46, None),
+        (1.1, 42, ("platelets", "below")),  # 420, a tenth of it
         (1.1, 31, ("platelets", "below")),  # 310, a tenth of it: the PLR of 28 alone would pass
         (1.8, 24, ("plr", "below")),  # 10⁴/µL taken for 10⁹/L
     ],
@@ -268,6 +270,8 @@ def percents(leukocytes: float, neutrophils: float, lymphocytes: float, monocyte
     [
         (percents(5.0, 85.0, 5.0, 7.0), True),  # lymphopenia: nothing is missing from 100 %
         (percents(30.0, 13.0, 83.0, 3.0), True),  # chronic lymphocytic leukaemia
+        (percents(8.0, 95.5, 0.6, 3.0), True),  # ten times as many would be more than 100 %
+        (percents(13.1, 89.7, 0.6, 3.5), False),  # 6 % with a point misplaced: beside 0.8 % of others, 99.9 %
         (percents(6.5, 60.0, 3.0, 8.0), False),  # 30 % with a point misplaced leave a gap
         (percents(0.65, 60.0, 30.0, 8.0), False),  # leukocytes with a point misplaced
         (percents(0.65, 85.0, 5.0, 7.0), False),  # the leukocytes are off as well

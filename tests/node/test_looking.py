@@ -40,6 +40,19 @@ def finding(settings: Settings, check: str) -> tuple[bool, str]:
     return next((one.ok, one.detail) for one in examine(settings) if one.check == check)
 
 
+def certificate_of(path: Path, begins_at: datetime, ends_at: datetime) -> Path:
+    """A certificate that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
+    path.write_bytes(
+        x509.CertificateBuilder()
+        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(begins_at).not_valid_after(ends_at)
+        .sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )  # fmt: skip
+    return path
+
+
 def test_status_ends_with_3_when_something_needs_a_person_and_shows_local_times(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,15 +90,21 @@ def test_a_role_that_is_down_needs_a_person_and_is_not_ready(settings: Settings)
             assert scrape(settings.metrics.port, "/healthz") == "ok\n"
 
 
-def test_the_doctor_says_when_a_certificate_ends(settings: Settings, certificates: Certificates) -> None:
-    pem = certificates.folder / "node.pem"
-    tls = DicomTls(certificate=pem, key=certificates.folder / "node.key", client_ca=certificates.folder / "absent.pem")
+def test_the_doctor_says_when_a_certificate_ends(settings: Settings, tmp_path: Path) -> None:
+    begins = now().replace(microsecond=0)
+    ends = begins + timedelta(days=60)
+    pem = certificate_of(tmp_path / "node.pem", begins, ends)
+    tls = DicomTls(certificate=pem, key=tmp_path / "absent.key", client_ca=tmp_path / "absent.pem")
     settings = settings.model_copy(update={"dicom": Dicom(tls=tls)})
-    ends = x509.load_pem_x509_certificate(pem.read_bytes()).not_valid_after_utc
-    # The tests' certificates are for two days.
-    assert finding(settings, "certificate dicom.tls.certificate") == (False, f"ends on {ends:%Y-%m-%d}, in 1 days")
-    with time_machine.travel(ends - timedelta(days=22)):
-        assert finding(settings, "certificate dicom.tls.certificate")[0]
+    for left, ok, said in [
+        (22, True, "in 22 days"),
+        (21, False, "in 21 days"),
+        (0, False, "any more"),
+        (61, False, "yet"),
+    ]:
+        with time_machine.travel(ends - timedelta(days=left), tick=False):
+            found, detail = finding(settings, "certificate dicom.tls.certificate")
+            assert (found, said in detail) == (ok, True), detail
     assert finding(settings, "certificate dicom.tls.client_ca")[1].endswith("absent.pem cannot be read")
 
 
@@ -126,15 +145,7 @@ def test_each_thing_that_is_wrong_with_settings_and_machine_is_found(
     settings: Settings, tmp_path: Path, certificates: Certificates
 ) -> None:
     free_mb = shutil.disk_usage(tmp_path).free // 1_000_000
-    ended = tmp_path / "ended.pem"
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
-    ended.write_bytes(
-        x509.CertificateBuilder()
-        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-        .not_valid_before(datetime(2024, 1, 1)).not_valid_after(datetime(2025, 1, 1))
-        .sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    )  # fmt: skip
+    ended = certificate_of(tmp_path / "ended.pem", datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
     busy = free_port()
     with socket.create_server(("127.0.0.1", busy)):
         wrong = settings.model_copy(

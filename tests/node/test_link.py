@@ -29,6 +29,7 @@ from node.steps.link import link_persons
 from node.steps.person import read_person
 from node.store.database import insert, open_database, writing
 from node.store.pending import touch
+from tests.progress import steps_of
 
 SETTINGS = Settings(site=Site(time_zone="Europe/Vienna"))
 NUMBER = "00123"
@@ -444,16 +445,7 @@ def test_what_a_patient_takes_does_not_grow_with_the_number_of_others(db: Databa
     """Else to derive everybody takes the square of their number."""
 
     def steps() -> int:
-        taken = [0]
-
-        def step() -> int:
-            taken[0] += 1
-            return 0
-
-        db.conn.set_progress_handler(step, 100)
-        read_person(db, SETTINGS, f"LOCAL|{NUMBER}")
-        db.conn.set_progress_handler(None, 0)
-        return taken[0]
+        return steps_of(db, lambda: read_person(db, SETTINGS, f"LOCAL|{NUMBER}"))
 
     for one in STORY:
         receive(db, *one)

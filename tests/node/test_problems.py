@@ -14,6 +14,7 @@ from node.store import wording
 from node.store.database import open_database, writing
 from node.store.migrate import VIEWS_FILE
 from node.store.problems import forget_problems, note_problem
+from tests.progress import steps_of
 
 SHA256 = "3fa2bc91d0e4" + "5" * 52
 MISSING = Reason("file-missing")
@@ -166,16 +167,9 @@ def test_the_work_grows_with_the_counts_of_a_sender_not_with_their_square(db: Da
     specimens = 60
 
     def steps() -> int:
-        taken = [0]
-
-        def step() -> int:
-            taken[0] += 1
-            return 0
-
-        db.conn.set_progress_handler(step, 100)
-        db.execute("SELECT * FROM problems WHERE code = 'sender-without-counts'").fetchall()
-        db.conn.set_progress_handler(None, 0)
-        return taken[0]
+        return steps_of(
+            db, lambda: db.execute("SELECT * FROM problems WHERE code = 'sender-without-counts'").fetchall()
+        )
 
     def add(first: int, last: int) -> None:
         for patient in ("1", "2", "3"):

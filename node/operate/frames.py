@@ -33,11 +33,7 @@ def without_patient(raw: bytes, settings: Settings, numbers: Collection[PatientN
     """
     if not any(_stretch(number) in _plain(raw) for _, number in numbers):
         return raw
-    try:
-        text = decode(raw, settings.hl7.default_charset, settings.hl7.charsets)
-        codec = codec_of(raw, settings.hl7.default_charset, settings.hl7.charsets)
-    except MessageError:
-        text, codec = raw.decode("latin-1"), "latin-1"
+    text, codec = _read(raw, settings)
     kept: list[Sent] = []
     messages = messages_of(text)
     for message in messages:
@@ -47,6 +43,15 @@ def without_patient(raw: bytes, settings: Settings, numbers: Collection[PatientN
     if not any(segment.read.startswith("MSH") for segment in kept):
         return None
     return "".join(segment.text for segment in kept).encode(codec, errors="replace")
+
+
+def _read(raw: bytes, settings: Settings) -> tuple[str, str]:
+    """The text of a frame and its codec; each byte a letter where nobody can read it."""
+    try:
+        text = decode(raw, settings.hl7.default_charset, settings.hl7.charsets)
+        return text, codec_of(raw, settings.hl7.default_charset, settings.hl7.charsets)
+    except MessageError:
+        return raw.decode("latin-1"), "latin-1"
 
 
 def _plain(raw: bytes) -> bytes:
@@ -116,10 +121,7 @@ def _grouped(message: list[Sent]) -> tuple[list[Sent], list[list[Sent]]]:
 
 def names_of(raw: bytes, settings: Settings, numbers: Collection[PatientNumber]) -> set[str]:
     """The names of the patient in a frame, components parted by ``^``; none of others in it."""
-    try:
-        text = decode(raw, settings.hl7.default_charset, settings.hl7.charsets)
-    except MessageError:
-        text = raw.decode("latin-1")
+    text, _ = _read(raw, settings)
     found = set()
     for message in messages_of(text):
         try:
@@ -135,10 +137,7 @@ def names_of(raw: bytes, settings: Settings, numbers: Collection[PatientNumber])
 
 def numbers_of(raw: bytes, settings: Settings) -> set[PatientNumber]:
     """The numbers of all patients of whom a frame says something."""
-    try:
-        text = decode(raw, settings.hl7.default_charset, settings.hl7.charsets)
-    except MessageError:
-        text = raw.decode("latin-1")
+    text, _ = _read(raw, settings)
     found: set[PatientNumber] = set()
     for message in messages_of(text):
         try:

@@ -47,7 +47,7 @@ NUMBERS = frozenset(map(folded, (
 NAMES = frozenset((
     *NUMBERS - {"phantom", "default", "temp", "id", "mrn", "pid", "error", "test", "demo", "na", "nan", "nil", "nd",
     "anon", "tba", "neu", "pool", "extern", "control", "qc", "临时", "急诊", "没有"},
-    "noname", "nameless", "unnamed", "namenlos", "unidentified", "doe", "xxx", "xx", "mustermann", "trauma",
+    "noname", "nameless", "unnamed", "namenlos", "xxx", "xx", "mustermann",
 ))  # fmt: skip
 
 LONGEST_REAL_RUN = 3

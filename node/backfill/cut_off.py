@@ -4,10 +4,17 @@ import os
 from typing import BinaryIO, Literal
 
 from pydicom import FileDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRColorImageStorage,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
 
-IMAGES = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.3")
-"""MR Image Storage, Enhanced MR, Enhanced MR Color: none without pixels."""
+from analytics.vbq.header import MR_IMAGES
+
+IMAGES = (*MR_IMAGES, EnhancedMRColorImageStorage)
+"""SOP classes of MR that are never without pixels."""
 PIXELS = (0x7FE0, (0x0008, 0x0009, 0x0010))
 ITEM, END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 UNDEFINED = 0xFFFFFFFF

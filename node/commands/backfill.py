@@ -1,7 +1,6 @@
 """The back-fill: measures an archive, with as many processes as there are, or on a cluster."""
 
 import os
-import signal
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,6 +12,7 @@ import typer
 
 from node.clock import now
 from node.commands.shell import AsJson, Config, err, open_node, out, print_json
+from node.ending import set_when_asked_to_end
 from node.errors import InputError
 from node.run.program import read_settings
 
@@ -79,8 +79,7 @@ def backfill(
     settings = read_settings(config)
     db, archive = open_node(settings, create=True)
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    set_when_asked_to_end(stop)
     taking = Folders(settings, folders, stop) if folders else None
     cluster = _cluster(scheduler, settings.storage.folder, seen_at, tls) if scheduler else None
     engine = cluster or LocalEngine(processes or len(os.sched_getaffinity(0)), settings.storage.folder)

@@ -14,11 +14,11 @@ from node.demo.pacs import DemoPacs
 from node.demo.play import PACS_FOLDER, RECORD_FOLDER
 from node.demo.senders import Record
 from node.demo.stage import NodeProcess
+from node.ending import ASKED_TO_END, set_when_asked_to_end
 from node.people.readings import withdraw
 from node.people.users import ROLES, add_user
 from node.store.database import open_database
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DOUBTFUL = """
 SELECT r.reading_id, r.reader FROM fact_reading AS r JOIN derived_measurement AS m USING (series_instance_uid)
 WHERE m.reading_id IS NULL AND m.current = 1 AND m.status <> 'measured'
@@ -41,8 +41,7 @@ def serve(config: Path, console: Console) -> None:
         for reading_id, reader in db.execute(DOUBTFUL).fetchall():
             withdraw(db, reading_id=reading_id, reader=reader, why="left for who looks around", now=now())
     stop = threading.Event()
-    for one in ENDING:
-        signal.signal(one, lambda *_: stop.set())
+    set_when_asked_to_end(stop, {*ASKED_TO_END, signal.SIGHUP})
     with ExitStack() as stack:
         for receiver in settings.hl7.receivers.values():
             stack.enter_context(Record(config.parent / RECORD_FOLDER, port=receiver.port))

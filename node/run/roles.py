@@ -1,7 +1,6 @@
 """The roles of a node, each one process: dicom, hl7, steps, outgoing, nightly, web."""
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import structlog
 
 from node import OF_PIXELS, hidden
 from node.clock import now
+from node.ending import set_when_asked_to_end
 from node.errors import NodeError
 from node.logs import withhold_values
 from node.memory import collect_seldom
@@ -106,8 +106,7 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
     """
     withhold_values()
     stop = BeatingEvent()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    set_when_asked_to_end(stop)
     if supervised:
         threading.Thread(target=_stop_at_end_of_input, args=[stop], daemon=True).start()
     works = threading.Event()

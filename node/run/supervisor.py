@@ -6,7 +6,6 @@ away.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from time import monotonic
 
 import structlog
 
+from node.ending import set_when_asked_to_end
 from node.errors import StoreError
 from node.run.roles import READY_LINE, REFUSED_LINE, ROLES, STOP_PATIENCE_S
 from node.run.supervised import command
@@ -69,8 +69,7 @@ def supervise(config: Path | None, folder: Path, *, announce: Callable[[], None]
         Another node runs on this folder.
     """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    set_when_asked_to_end(stop)
     with _alone(folder) as inherited, present(folder, SUPERVISOR):
         children = [_start(name, config, inherited) for name in ROLES]
         try:

@@ -38,7 +38,7 @@ _PREOPERATIVE = re.compile(
 
 def is_postoperative(descriptions: Iterable[str | None]) -> bool:
     """Whether one of the descriptions says so, and does not name the time before an operation as well."""
-    return any(_says_so(text) for text in descriptions if text)
+    return any(_says_so(text) for text in set(descriptions) if text)
 
 
 def _says_so(text: str) -> bool:

@@ -294,7 +294,7 @@ def _fat_saturation(images: Sequence[ImageHeader], texts: Sequence[str]) -> Crit
 
 
 def _contrast(images: Sequence[ImageHeader], texts: Sequence[str], told_at: Mapping[str, Contrast]) -> Criterion:
-    said = most(map(_said, images))
+    said = most(map(contrast_of, {_said(image) for image in images}))
     if said is Contrast.GIVEN:
         return Criterion(holds=False, reason=Reason("contrast-agent-given"))
     if found := sorted({word for text in texts for word in words_of_contrast(text)}):
@@ -306,8 +306,8 @@ def _contrast(images: Sequence[ImageHeader], texts: Sequence[str], told_at: Mapp
     return Criterion(holds=True, reason=Reason("no-contrast-agent"))
 
 
-def _said(image: ImageHeader) -> Contrast:
-    return contrast_of(((AGENT, image.contrast_agent or ""), *image.contrast_elements))
+def _said(image: ImageHeader) -> tuple[tuple[str, str], ...]:
+    return ((AGENT, image.contrast_agent or ""), *image.contrast_elements)
 
 
 def _contrast_denied(images: Sequence[ImageHeader], texts: Sequence[str], told_at: Mapping[str, Contrast]) -> bool:
@@ -323,7 +323,10 @@ def _agents(image: ImageHeader) -> list[str]:
 
 def _told(images: Sequence[ImageHeader]) -> dict[str, Contrast]:
     """What texts beside the description of the series tell of a contrast agent, by where they stand."""
-    pairs = [(where, Contrast(value)) for image in images for where, value in image.contrast_told]
+    # The images of a series tell the same: each pair once, in the order in which it comes first.
+    pairs = [
+        (where, Contrast(value)) for where, value in dict.fromkeys(p for image in images for p in image.contrast_told)
+    ]
     pairs += [("study description", said) for text in _texts(images, "study_description") if (said := told(text))]
     if any(image.series_description for image in images):
         for text in _texts(images, "protocol_name"):

@@ -7,6 +7,7 @@ other, and images that cannot be read. Every one that is left out is said.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +120,12 @@ def read_stacks(
     Further stacks are given only where they have at least half as many slices as the largest. One of which no image can
     be read says so and holds none. Without any sagittal slice the list is empty.
     """
-    given = _slices(images, foreign)
-    if len(given) > MAX_SLICES:
-        about: dict[str, Value] = {"slices": len(given), "limit": MAX_SLICES}
+    images = list(images)
+    count = sum(image not in foreign for stored in images for image in stored.header.images)
+    if count > MAX_SLICES:
+        about: dict[str, Value] = {"slices": count, "limit": MAX_SLICES}
         return [Stack(images=(), places=(), doubts=(Reason("too-many-slices", about),))]
+    given = _slices(images, foreign)
     slices = [one for one in given if isinstance(one, _Slice)]
     unplaced = len(given) - len(slices)
     groups = [group for group in _groups(slices) if abs(group[0].axes[2, 0]) >= SAGITTAL_COSINE]
@@ -204,10 +207,8 @@ def _placed(path: Path, place: Place, image: ImageHeader, *, lossy: bool) -> _Sl
         return None
     if not position or len(position) != 3 or not direction or len(direction) != 6:
         return None
-    across, down = np.array(direction[:3]), np.array(direction[3:])
-    normal = np.cross(across, down)
-    # Unit vectors at right angles; a zeroed, skewed or scaled orientation gives other lengths.
-    if any(abs(float(np.linalg.norm(vector)) - 1) > 0.01 for vector in (across, down, normal)):
+    axes = _axes(direction)
+    if axes is None:
         return None
     return _Slice(
         path=path,
@@ -215,9 +216,21 @@ def _placed(path: Path, place: Place, image: ImageHeader, *, lossy: bool) -> _Sl
         size=(image.rows, image.columns),
         spacing_mm=(spacing[0], spacing[1]),
         position_mm=np.array(position),
-        axes=np.stack([across, down, normal]),
+        axes=axes,
         lossy=lossy,
     )
+
+
+@lru_cache(maxsize=1024)
+def _axes(direction: tuple[float, ...]) -> NDArray[np.float64] | None:
+    """As of a slice; the images of a series lie in few directions. ``None`` where they are no unit vectors at right
+    angles: a zeroed, skewed or scaled orientation gives other lengths."""
+    across, down = np.array(direction[:3]), np.array(direction[3:])
+    axes = np.stack([across, down, np.cross(across, down)])
+    if any(abs(float(np.linalg.norm(vector)) - 1) > 0.01 for vector in axes):
+        return None
+    axes.setflags(write=False)
+    return axes
 
 
 def _groups(slices: Iterable[_Slice]) -> list[list[_Slice]]:

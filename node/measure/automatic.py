@@ -38,6 +38,9 @@ SEVERITY = {MeasurementStatus.MEASURED: 0, MeasurementStatus.REVIEW: 1, Measurem
 
 log = structlog.get_logger()
 
+_Where = tuple[str, frozenset[str]]
+"""Frame of Reference and studies of a series."""
+
 
 class Measure(Protocol):
     """:func:`analytics.vbq.measure.measure_stack`, or another measurement with the same contract."""
@@ -102,25 +105,34 @@ def doubts_of_order(series: Mapping[str, StudySeries]) -> dict[str, Reason]:
     return {one.uid: doubts[one.uid] for one in in_order(series) if one.uid in doubts}
 
 
-def t2_beside(series: Mapping[str, StudySeries], t1: StudySeries) -> list[StudySeries]:
-    """The T2 series of a study that may say where the fluid of a T1 series is: of its study and Frame of Reference."""
-    frame = _frame_of_reference(t1)
-    found = [series[uid] for uid in fluid_series({uid: one.verdict for uid, one in series.items() if uid != t1.uid})]
-    return [
-        one
-        for one in found
-        if frame
-        and _frame_of_reference(one) == frame
-        and one.studies == t1.studies
+def t2_by_place(series: Mapping[str, StudySeries]) -> dict[_Where, list[StudySeries]]:
+    """The T2 series of a study that may say where the fluid of a T1 series is, by where they lie; no T1 is one."""
+    found: dict[_Where, list[StudySeries]] = {}
+    for uid in fluid_series({uid: one.verdict for uid, one in series.items()}):
+        one, where = series[uid], _where(series[uid])
         # What was taken back or compressed with loss speaks for nothing, even where a person may still look at it.
-        and not any(image.in_doubt or image.header.lossy for image in one.images)
-    ]
+        if where is not None and not any(image.in_doubt or image.header.lossy for image in one.images):
+            found.setdefault(where, []).append(one)
+    return found
+
+
+def t2_beside(by_place: Mapping[_Where, Sequence[StudySeries]], t1: StudySeries) -> Sequence[StudySeries]:
+    """Those of :func:`t2_by_place` that are of the study and Frame of Reference of a T1 series."""
+    where = _where(t1)
+    return () if where is None else by_place.get(where, ())
 
 
 def beside_candidates(series: Mapping[str, StudySeries]) -> list[StudySeries]:
     """The T2 series that the measurement of a study looks at."""
-    found = {one.uid: one for t1 in in_order(series) for one in t2_beside(series, t1)}
+    by_place = t2_by_place(series)
+    places = {where for t1 in in_order(series) if (where := _where(t1)) is not None} if by_place else set()
+    found = {one.uid: one for where in places for one in by_place.get(where, ())}
     return [found[uid] for uid in sorted(found)]
+
+
+def _where(series: StudySeries) -> _Where | None:
+    frame = _frame_of_reference(series)
+    return (frame, series.studies) if frame else None
 
 
 def _frame_of_reference(series: StudySeries) -> str | None:
@@ -137,9 +149,9 @@ def measure_study(
     ``picked``: a person named the files. A few slices are then what was wanted; otherwise they are what arrived of
     more, and such a series waits for a person.
     """
-    doubts = doubts_of_order(series)
+    doubts, fluid = doubts_of_order(series), t2_by_place(series)
     for one in in_order(series):
-        tries = tried(partial(measure_series, one, measure, picked=picked, beside=t2_beside(series, one)))
+        tries = tried(partial(measure_series, one, measure, picked=picked, beside=t2_beside(fluid, one)))
         result = tries.result() if tries.error is None else _failed(one, tries.error)
         if one.uid in doubts:
             result = doubted(result, (doubts[one.uid],))

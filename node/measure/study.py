@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sqlite_utils import Database
 
@@ -30,16 +30,31 @@ FIRST_RECEIVED = (
 )
 """When the object of ``i`` came: with its first receipt; a later one may say an earlier time (clock that was ahead)."""
 
-# Every image of every series that has an image in the study, of whatever study that image says it is.
+MOST_STUDIES = 10
+"""So many studies of one series are looked at together: a merge or a split leaves two or three. Of a sender that gives
+all its series one UID, every study would read the images of all."""
+
+PLACES = """
+SELECT DISTINCT series_instance_uid, study_instance_uid FROM derived_instance
+WHERE series_instance_uid IN (SELECT series_instance_uid FROM derived_instance WHERE study_instance_uid = ?)
+ORDER BY 1, 2
+"""
 STUDY_IMAGES = f"""
 SELECT o.sha256, i.headers,
        coalesce(i.known_since, {FIRST_RECEIVED}),
        coalesce((SELECT earlier.sha256 FROM fact_object AS earlier WHERE earlier.object_id = i.content_of), o.sha256),
        i.rejected
 FROM derived_instance AS i JOIN fact_object AS o USING (object_id)
-WHERE i.series_instance_uid IN (SELECT series_instance_uid FROM derived_instance WHERE study_instance_uid = ?)
-ORDER BY o.sha256
+WHERE {{}} ORDER BY o.sha256
 """
+OF_SERIES = STUDY_IMAGES.format("i.series_instance_uid IN (SELECT value FROM json_each(:series))")
+OF_STUDIES = STUDY_IMAGES.format(
+    "i.study_instance_uid IN (SELECT value FROM json_each(:studies)) AND "
+    "i.series_instance_uid || ' ' || i.study_instance_uid IN (SELECT value FROM json_each(:places))"
+)
+
+
+Image = TypeVar("Image", bound=StoredImage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +90,25 @@ class ImageRow(NamedTuple):
 
 
 def image_rows(db: Database, study_uid: str) -> tuple[ImageRow, ...]:
-    """All images of all series of a study, in an order that does not depend on how they came."""
-    return tuple(ImageRow(*row) for row in db.execute(STUDY_IMAGES, [study_uid]).fetchall())
+    """All images of all series of a study, in an order that does not depend on how they came.
+
+    Those of a series that say that they are of other studies as well, of the first :data:`MOST_STUDIES` of these.
+    """
+    studies: dict[str, list[str]] = defaultdict(list)
+    for series, study in db.execute(PLACES, [study_uid]):
+        studies[series].append(study)
+    if all(len(found) <= MOST_STUDIES for found in studies.values()):
+        rows = db.execute(OF_SERIES, {"series": json.dumps(list(studies))})
+    else:
+        kept = {uid: {*found[:MOST_STUDIES], study_uid} for uid, found in studies.items()}
+        rows = db.execute(
+            OF_STUDIES,
+            {
+                "studies": json.dumps(sorted({one for found in kept.values() for one in found})),
+                "places": json.dumps([f"{uid} {one}" for uid, found in kept.items() for one in found]),
+            },
+        )
+    return tuple(ImageRow(*row) for row in rows.fetchall())
 
 
 def received(rows: Iterable[ImageRow], path: Callable[[str], Path]) -> list[ReceivedImage]:
@@ -98,14 +130,20 @@ def study_images(db: Database, archive: Archive, study_uid: str) -> list[Receive
     return received(image_rows(db, study_uid), archive.path)
 
 
+def images_of(images: Iterable[Image]) -> dict[str, list[Image]]:
+    """The images of each series, by its UID."""
+    found: dict[str, list[Image]] = defaultdict(list)
+    for image in images:
+        found[image.header.series_instance_uid].append(image)
+    return found
+
+
 def by_series(
     images: Iterable[StoredImage], *, left_out: MutableMapping[str, Exception] | None = None
 ) -> dict[str, StudySeries]:
     """The series of these images, by UID; one on which the judgement fails is left out, with what was raised."""
-    found: dict[str, list[StoredImage]] = defaultdict(list)
-    for image in images:
-        found[image.header.series_instance_uid].append(image)
-    judged = {uid: tried(partial(series_of, uid, members)) for uid, members in sorted(found.items())}
+    found = sorted(images_of(images).items())
+    judged = {uid: tried(partial(series_of, uid, members)) for uid, members in found}
     if left_out is not None:
         left_out.update({uid: one.error for uid, one in judged.items() if one.error is not None})
     return {uid: one.result() for uid, one in judged.items() if one.error is None}

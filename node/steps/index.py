@@ -25,7 +25,16 @@ from node.dicom.reader import read_header
 from node.dicom.rejection import MAX_INSTANCES, Rejection
 from node.errors import DicomReadError
 from node.measure.automatic import StudySeries, doubts_of_order, in_order
-from node.measure.study import FIRST_RECEIVED, ReceivedImage, by_series, content_hash, inputs_hash, study_images
+from node.measure.study import (
+    FIRST_RECEIVED,
+    MOST_STUDIES,
+    ReceivedImage,
+    by_series,
+    content_hash,
+    images_of,
+    inputs_hash,
+    study_images,
+)
 from node.names import SignedName, compare, sign
 from node.people.quarantine import CORRECTED, OWN_RESULT
 from node.placeholders import known_birth_date
@@ -274,6 +283,7 @@ def _catalogue(db: Database, settings: Settings, uid: str) -> None:
         note_rejections(db, uid, settings.dicom)
     images = study_images(db, Archive(settings.storage.folder), uid)
     received_at = {image.content: image.received_at for image in images}
+    members = images_of(images)
     failed: dict[str, Exception] = {}
     series = by_series((image for image in images if not image.withdrawn), left_out=failed)
     withdrawn = by_series(
@@ -282,25 +292,24 @@ def _catalogue(db: Database, settings: Settings, uid: str) -> None:
     if failed and not series:
         raise next(iter(failed.values()))
     patient = _patient(uid, series.values(), settings, contested_with=contested_with(db, uid))
-    candidates = [one.uid for one in in_order(series)]
+    candidates = {one.uid: place for place, one in enumerate(in_order(series))}
     inputs, doubts = inputs_hash(series), doubts_of_order(series)
     with writing(db):
         _store_problems(db, uid, series.values(), patient, images, settings)
         _store_claims(db, settings, uid, series.values(), patient)
-        for one in series.values():
+        for one in filter(_has_row, series.values()):
             take_away(db, one.uid)
             row = _row(one, patient, candidates, doubts, settings) | {
                 "inputs_sha256": inputs if one.uid in candidates else None
             }
             newest = max(received_at[image.content] for image in one.images)
-            insert(
-                db, "derived_series", [row | _taken_back(one, images) | _completeness(db, one, last_received_at=newest)]
-            )
+            taken_back = _taken_back(members[one.uid])
+            insert(db, "derived_series", [row | taken_back | _completeness(db, one, last_received_at=newest)])
             if patient.names and len(one.studies) == 1:
                 names = json.dumps(names_to_list(patient.names), separators=(",", ":"))
                 insert(db, "derived_series_names", [{"series_instance_uid": one.uid, "names": names}])
-        for one in withdrawn.values():
-            _store_withdrawn(db, settings, uid, one, images)
+        for one in filter(_has_row, withdrawn.values()):
+            _store_withdrawn(db, settings, uid, one, members[one.uid])
         for series_uid, error in failed.items():
             take_away(db, series_uid)
             note_failure(db, "catalogue", Unit("series", series_uid), error)
@@ -314,19 +323,23 @@ def _catalogue(db: Database, settings: Settings, uid: str) -> None:
             touch(db, patient.authority, patient.patient_id)
 
 
-def _taken_back(one: StudySeries, images: Iterable[ReceivedImage], *, withdrawn: bool = False) -> dict[str, str | int]:
-    members = [image for image in images if image.header.series_instance_uid == one.uid]
+def _has_row(one: StudySeries) -> bool:
+    """Whether its row is that of the study by which it is looked at; of many studies it is that of the first."""
+    return len(one.studies) <= MOST_STUDIES
+
+
+def _taken_back(members: Iterable[ReceivedImage], *, withdrawn: bool = False) -> dict[str, str | int]:
     return {"rejections": stored(reasons_of(members)), "withdrawn": int(withdrawn)}
 
 
 def _store_withdrawn(
-    db: Database, settings: Settings, study_uid: str, one: StudySeries, images: Sequence[ReceivedImage]
+    db: Database, settings: Settings, study_uid: str, one: StudySeries, members: Sequence[ReceivedImage]
 ) -> None:
     """The row of a series of which every image is taken back: shown with the reason, measured and linked never."""
     take_away(db, one.uid)
     owner = _patient(study_uid, [one], settings)
-    newest = max(image.received_at for image in images if image.header.series_instance_uid == one.uid)
-    row = _row(one, owner, [], {}, settings) | {"inputs_sha256": None} | _taken_back(one, images, withdrawn=True)
+    newest = max(image.received_at for image in members)
+    row = _row(one, owner, {}, {}, settings) | {"inputs_sha256": None} | _taken_back(members, withdrawn=True)
     why = [Criterion(holds=False, reason=reason) for reason in loaded(str(row["rejections"]))]
     row["reasons"] = stored_verdict([*why, *one.verdict.ranked])
     insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest) | {"fewer": "[]"}])
@@ -343,10 +356,10 @@ def _store_claims(
         if not patient.withheld and len(one.studies) == 1:
             continue
         reason = Reason("mri-of-several-patients") if patient.withheld else Reason("mri-of-several-studies")
-        for header in (image.header for image in one.images if image.header.image.modality == "MR"):
-            if (number := _number(header, settings)) is None:
-                continue
-            owner = settings.identity.authority(header.issuer), number
+        headers = [image.header for image in one.images if image.header.image.modality == "MR"]
+        numbers = dict.fromkeys((header.issuer, _number(header, settings)) for header in headers)
+        owners = [(settings.identity.authority(issuer), number) for issuer, number in numbers if number is not None]
+        for owner in owners:
             db.execute("INSERT OR IGNORE INTO derived_claim VALUES (?, ?, ?, ?)", [study_uid, *owner, stored([reason])])
     for authority, patient_id in db.execute(
         "SELECT authority, patient_id FROM derived_claim WHERE study_instance_uid = ?", [study_uid]
@@ -461,7 +474,7 @@ def _dated_ahead(images: Iterable[ReceivedImage], settings: Settings) -> list[Re
 
 
 def _row(
-    one: StudySeries, patient: _Patient, candidates: Sequence[str], doubts: Mapping[str, Reason], settings: Settings
+    one: StudySeries, patient: _Patient, candidates: Mapping[str, int], doubts: Mapping[str, Reason], settings: Settings
 ) -> dict[str, str | int | None]:
     owner = _Patient() if len(one.studies) > 1 else patient
     headers = [image.header for image in one.images]
@@ -486,7 +499,7 @@ def _row(
         "instances": _instances(one),
         "instances_sha256": content_hash(one.images),
         "role": _role(one, candidates),
-        "chosen": int([one.uid] == candidates[:1]),
+        "chosen": int(candidates.get(one.uid) == 0),
         "reasons": stored_verdict(_reasons(one, candidates, doubts)),
         "protocol": json.dumps(to_json_dict(one.verdict.protocol), ensure_ascii=False),
         "protocol_warnings": stored(one.verdict.protocol.warnings),
@@ -543,7 +556,7 @@ def _instances(one: StudySeries) -> int:
     return len({image.header.sop_instance_uid for image in one.images})
 
 
-def _reasons(one: StudySeries, candidates: Sequence[str], doubts: Mapping[str, Reason]) -> list[Criterion | Reason]:
+def _reasons(one: StudySeries, candidates: Mapping[str, int], doubts: Mapping[str, Reason]) -> list[Criterion | Reason]:
     reasons: list[Criterion | Reason] = list(one.verdict.ranked)
     if one.uid in doubts:
         reasons.insert(0, Criterion(holds=None, reason=doubts[one.uid]))
@@ -551,8 +564,8 @@ def _reasons(one: StudySeries, candidates: Sequence[str], doubts: Mapping[str, R
         reasons.insert(0, Criterion(holds=False, reason=Reason("several-studies")))
     if one.uid not in candidates:
         return reasons
-    if one.uid != candidates[0]:
-        reasons.insert(0, Reason("not-chosen", {"series": candidates[0]}))
+    if candidates[one.uid] > 0:
+        reasons.insert(0, Reason("not-chosen", {"series": next(iter(candidates))}))
     elif one.verdict.image_decides:
         reasons.insert(0, Reason("chosen-by-image"))
     elif len(candidates) > 1:

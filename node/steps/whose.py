@@ -219,10 +219,13 @@ def _images(series: Sequence[Series], main: _Owner, decisions: Decisions) -> tup
     kept = [one for one in series if verdicts.get(one.mri.series_uid) != "rejected"]
     open_ones = [one for one in kept if verdicts.get(one.mri.series_uid) is None]
     what = {one.mri.series_uid: set(main.contradictions(one.signs)) for one in open_ones}
-    agreeing = [one for one in open_ones if not what[one.mri.series_uid]]
-    for one, other in combinations(agreeing, 2):
-        for each in (one, other):
-            what[each.mri.series_uid].update(one.signs.contradicts(other.signs))
+    # What many series say alike is compared once, and found of all of them.
+    alike: dict[Signs, set[str]] = {}
+    for each in (one for one in open_ones if not what[one.mri.series_uid]):
+        what[each.mri.series_uid] = alike.setdefault(each.signs, set())
+    for one, other in combinations(alike, 2):
+        for found in (alike[one], alike[other]):
+            found.update(one.contradicts(other))
     told = {uid: tuple(sorted(found)) for uid, found in what.items() if found}
     reasons = {uid: Reason("contradictory-person", {"what": found}) for uid, found in told.items()}
     doubts = [

@@ -121,7 +121,7 @@ class Archive:
 
     def path(self, sha256: str) -> Path:
         """Where the file of this content is (or would be)."""
-        return self._root / sha256[:2] / f"{sha256}.dcm"
+        return self._root.joinpath(sha256[:2], f"{sha256}.dcm")
 
     def shelves(self) -> Iterator[str]:
         """The names of the folders that hold the files: the first two digits of their SHA-256."""

@@ -64,6 +64,7 @@ def endless(pacs: Pacs, event: Event) -> Answers:
         if event.is_cancelled or not event.assoc.is_established:
             return
         pacs.sent += 1
+        time.sleep(0.001)  # both sides share an interpreter, which the one that asks needs to hang up
         yield 0xFF00, answer(pacs.sent, NumberOfSeriesRelatedInstances=1)
 
 

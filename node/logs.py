@@ -5,6 +5,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import TextIO
 
@@ -16,9 +17,24 @@ from node.settings import Logging
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
+class _Printer(structlog.PrintLogger):
+    """Prints; a line that cannot be written is lost, and the work goes on.
+
+    Whoever read the log has ended, or its disk is full.
+    """
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
+
+
 def configure_logging(settings: Logging) -> None:
     """Send structured events to standard error, as text or as JSON lines."""
     level = getattr(logging, settings.level.upper())
+    stream = sys.stderr
     # The pretty tracebacks print the local variables, and those hold patient data.
     renderers: list[structlog.types.Processor] = (
         [structlog.processors.ExceptionRenderer(_as_text), structlog.processors.JSONRenderer()]
@@ -33,7 +49,7 @@ def configure_logging(settings: Logging) -> None:
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _Printer(stream),
     )
     # Libraries speak at warning and above only: pynetdicom's info lines would carry data set elements.
     logging.basicConfig(
@@ -68,7 +84,8 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 def _print(error: BaseException | None) -> None:
     if error is not None and not isinstance(error, SystemExit):
-        sys.stderr.write(without_values(error) + "\n")
+        with suppress(OSError):
+            sys.stderr.write(without_values(error) + "\n")
 
 
 def _as_text(exc_info: ExcInfo) -> str:

@@ -1,5 +1,7 @@
 """The node and its roles: ``run``, each role alone, and tonight's work now."""
 
+import sys
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +33,7 @@ def run(config: Config = None) -> None:
 
 def _announce(settings: Settings) -> None:
     folder = settings.storage.folder.resolve()
-    out.print(
+    text = (
         f"{UP}. Data: {folder}\n"
         f"  DICOM    {settings.dicom.host}:{settings.dicom.port}  AE title {settings.dicom.ae_title}\n"
         f"  HL7 MLLP {settings.hl7.host}:{settings.hl7.port}\n"
@@ -41,11 +43,12 @@ def _announce(settings: Settings) -> None:
         f"  night    every day at {settings.nightly.at:%H:%M} {settings.site.time_zone}, "
         f"report to {', '.join(settings.mail.recipients) or 'nobody yet (mail.recipients)'}\n"
         "Next: let the PACS route lumbar MR here and the laboratory send its results; `vbq-node status` shows what\n"
-        f"arrives, `sqlite3 {folder}/snapshots/node.db` answers questions. conf/node.toml explains every setting.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"arrives, `sqlite3 {folder}/snapshots/node.db` answers questions. conf/node.toml explains every setting."
     )
+    # Not by rich, which ends a process whose output nobody reads any more.
+    with suppress(OSError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def _run_role(name: str, config: Path | None) -> None:

@@ -118,8 +118,11 @@ def opaque(uid: str | None) -> str:
 
 
 def _user() -> str:
-    """Who runs the command: who became the user of the node by sudo, else that user."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    """Who runs the command: who became the user of the node by sudo, else that user; by number where it has no name."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # of a container, say; which of the two depends on the version of Python
+        return f"user {os.getuid()}"
 
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -176,7 +176,7 @@ def _answering(db: Database) -> Iterator[str]:
 
 
 def _kept_rows(path: Path) -> dict[str, int]:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         return {
             name: int(connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0])
@@ -192,7 +192,7 @@ def _note(folder: Path, noted: dict[str, object]) -> None:
 def _bring_back(copy: Path, path: Path) -> None:
     """Put the content of the copy in the place of that of the database, in one transaction."""
     with (
-        closing(sqlite3.connect(f"file:{copy}?mode=ro", uri=True)) as before,
+        closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as before,
         closing(sqlite3.connect(path, timeout=WAIT_MS / 1000)) as connection,
     ):
         before.backup(connection)

@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 from sqlite_utils.utils import sqlite3
@@ -27,6 +29,7 @@ def read_settings(config: Path | None) -> Settings:
 
 def run_program(work: Callable[[], object]) -> None:
     """Do the work; an error a person can act on is one line on standard error and an exit code."""
+    _prepare_standard_streams()
     # A program that reads no settings logs by the defaults; none prints the values of a patient.
     configure_logging(Logging())
     os.umask(os.umask(UMASK) | UMASK)
@@ -48,6 +51,20 @@ def run_program(work: Callable[[], object]) -> None:
         _fail(f"a fault of this software; please report it\n{without_values(error)}", NodeError.exit_code)
 
 
+def _prepare_standard_streams() -> None:
+    """Have streams that can be written to: /dev/null for a closed one, whose number the next file would get."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "w" if number else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # What a terminal has no sign for is no reason to say nothing.
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _fail(message: str, exit_code: int) -> None:
-    sys.stderr.write(f"vbq-node: {message}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"vbq-node: {message}\n")
     sys.exit(exit_code)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import structlog
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
@@ -40,8 +41,17 @@ KEY_BITS = 31
 """The mark by which the snapshots and the database know that they belong together is an ``application_id``."""
 BOOKKEEPING_WAIT_MS = 2_000
 """How long a writer is waited for to write down how far the snapshots are."""
+PRIMARY = 0xFF
+"""Of an extended result code of SQLite."""
+NOT_AS_MADE = (
+    sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+)  # fmt: skip
+"""Errors of a snapshot that cannot be renewed in place."""
 WAIT_MS = 10_000
 """How long a program that is reading a snapshot is waited for."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,14 +152,8 @@ def publish(db: Database, folder: Path) -> Path:
     usable = all(_stamp(path)[0] == SCHEMA for path in paths.values())
     known = usable and row is not None and all(_stamp(path)[1] == row[1] for path in paths.values())
     mark = secrets.randbelow(2**KEY_BITS - 1) + 1
-    if usable:
-        with _attached(db, paths), _in_one(db, mark):
-            last = _last(db)
-            if row is not None and known and last - row[0] <= MOST_CHANGES:
-                _renew(db, since=row[0], last=last)
-            else:
-                _copy(db)
-    else:
+    last = _renewed(db, paths, mark, since=row[0] if row is not None and known else None) if usable else None
+    if last is None:
         fresh = {name: path.with_name(f".{path.name}.new") for name, path in paths.items()}
         for path in fresh.values():
             path.unlink(missing_ok=True)
@@ -164,6 +168,26 @@ def publish(db: Database, folder: Path) -> Path:
         [f"UPDATE state_published SET seq = {last}, mark = {mark}", f"DELETE FROM state_changed WHERE seq <= {last}"],
     )
     return paths["snapshot"]
+
+
+def _renewed(db: Database, paths: Mapping[str, Path], mark: int, *, since: int | None) -> int | None:
+    """Renew both in place, by what has changed since then or as a whole; returns the last change that is in them.
+
+    ``None`` where one of them is not what it was any more: damaged, or changed by somebody else.
+    """
+    try:
+        with _attached(db, paths), _in_one(db, mark):
+            last = _last(db)
+            if since is not None and last - since <= MOST_CHANGES:
+                _renew(db, since=since, last=last)
+            else:
+                _copy(db)
+            return last
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & PRIMARY not in NOT_AS_MADE:
+            raise
+        log.warning("a snapshot is not what it was, both are made anew", error=error.sqlite_errorname)
+        return None
 
 
 def publish_unless_deriving(db: Database, folder: Path) -> Path:
@@ -200,9 +224,12 @@ def _kept(db: Database, statements: Sequence[str]) -> None:
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 def _stamp(path: Path) -> tuple[int, int]:
-    """Schema version and mark of a snapshot; (0, 0) where there is none that can be read."""
+    """Schema version and mark of a snapshot; (0, 0) where there is none that can be read.
+
+    What was done of a renewal that was killed is undone by that: who only reads it may not do so.
+    """
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
     except sqlite3.Error:
         return 0, 0
     try:
@@ -263,6 +290,11 @@ def _put_in_place(path: Path, final: Path) -> None:
         os.chown(path, -1, final.stat().st_gid)
     with path.open("rb") as file:
         os.fsync(file.fileno())
+    journal = final.with_name(f"{final.name}-journal")
+    if journal.exists():
+        # Of what lies there, and a kill; by SQLite it would be played back into what comes in its place.
+        final.unlink(missing_ok=True)
+        journal.unlink()
     path.replace(final)
 
 

@@ -2,11 +2,14 @@
 
 import contextlib
 import json
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -131,6 +134,85 @@ def test_a_snapshot_that_is_not_this_databases_is_made_whole(world: Database, tm
         add_messages(world, 1000 + number, 1)
         publish(world, tmp_path)
         require_equal(world, tmp_path)
+    world.close()
+
+
+def scribble(path: Path) -> None:
+    """Overwrite everything but the first page, as a failing disk may."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+
+
+def execute(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(sql)
+
+
+@pytest.mark.parametrize("place", [snapshot.snapshot_path, research_path])
+@pytest.mark.parametrize("harm", [scribble, lambda path: execute(path, "DROP TABLE links")], ids=["pages", "a table"])
+def test_a_snapshot_that_cannot_be_renewed_is_made_anew(
+    world: Database, tmp_path: Path, place: Callable[[Path], Path], harm: Callable[[Path], None]
+) -> None:
+    publish(world, tmp_path)
+    harm(place(tmp_path))
+    with writing(world):
+        CHANGES["a link"](world)
+    publish(world, tmp_path)
+    require_equal(world, tmp_path)
+    world.close()
+
+
+@pytest.mark.parametrize("place", [snapshot.snapshot_path, research_path])
+def test_a_renewal_that_was_killed_is_undone_and_not_played_back_later(
+    world: Database, tmp_path: Path, place: Callable[[Path], Path]
+) -> None:
+    publish(world, tmp_path)
+    path = place(tmp_path)
+    child = os.fork()
+    if not child:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA cache_size = 2")  # pages of it are written before the end, as those of a large one
+            other.execute("BEGIN")
+            other.execute("DELETE FROM links")
+            other.execute("CREATE TABLE more (a)")
+            other.execute("INSERT INTO more SELECT randomblob(500) FROM series, series")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    journal = path.with_name(f"{path.name}-journal")
+    assert journal.stat().st_size > 0
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as read, pytest.raises(sqlite3.OperationalError):
+        read.execute("SELECT count(*) FROM links").fetchone()  # whoever only reads cannot undo it
+    with writing(world):
+        CHANGES["a link"](world)
+    publish(world, tmp_path)
+    assert not journal.exists()
+    require_equal(world, tmp_path)
+    world.close()
+
+
+@pytest.mark.parametrize("place", [snapshot.snapshot_path, research_path])
+def test_what_was_left_of_a_snapshot_that_is_damaged_as_well_goes_with_it(
+    world: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Callable[[Path], Path]
+) -> None:
+    publish(world, tmp_path)
+    path = place(tmp_path)
+    journal = path.with_name(f"{path.name}-journal")
+    journal.write_bytes(b"left by somebody")
+    monkeypatch.setattr(snapshot, "_stamp", lambda _path: (0, 0))  # of a file that does not open
+    publish(world, tmp_path)
+    assert not journal.exists()
+    world.close()
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "50 %41 #1 ? & ü"
+    world = open_database(folder, create=True)
+    publish(world, folder)
+    before = snapshot.snapshot_path(folder).stat().st_ino
+    fill(world, messages=4, series=2)
+    publish(world, folder)
+    assert snapshot.snapshot_path(folder).stat().st_ino == before, "renewed in place"
     world.close()
 
 

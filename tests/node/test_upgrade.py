@@ -55,6 +55,14 @@ def test_a_database_of_an_earlier_version_is_copied_migrated_and_checked(old: Pa
     assert unfinished(old) is None
 
 
+def test_a_folder_may_have_any_name(old: Path) -> None:
+    folder = old.rename(old.with_name("50 %41 #1 ? & ü"))
+    done = upgrade(folder, check=fine, at=AT)
+    assert done.facts > 50
+    with pytest.raises(StoreError, match="as it was"):
+        upgrade(folder, check=lambda: "wrong", at=AT)
+
+
 @pytest.mark.parametrize("where", ["check", "view", "migration"])
 def test_where_something_is_wrong_it_is_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     before = tables(old / "node.db")

@@ -174,7 +174,11 @@ class Pool:
                 pause_s = min(LONGEST_PAUSE_S, 2.0 ** (self._failures - 1)) if self._failures > 1 else 0.0
                 self._restart_at = monotonic() + pause_s
                 log.error("a process of the receiver ended, starting another", exit_code=exit_code)
-                self._workers[position] = self._start()
+                try:
+                    self._workers[position] = self._start()
+                except (OSError, RuntimeError) as error:
+                    # The machine has no process, thread, descriptor or memory left; the other processes go on.
+                    log.error("a process of the receiver cannot be started now, trying again", error=str(error))
 
     def _start(self) -> _Worker:
         return _Worker(self._settings, self._limits)

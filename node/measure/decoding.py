@@ -34,7 +34,7 @@ import structlog
 from analytics.reasons import Reason, from_dict
 from node.dicom.header import Slice
 from node.dicom.part10 import read_identity
-from node.errors import DecodingError, DicomReadError
+from node.errors import DecodingError, DicomReadError, StoreError
 
 COMMAND = (sys.executable, "-m", "node.measure.decoding_child")
 LIMIT_S = 10.0
@@ -191,9 +191,13 @@ class Decoder:
                 self._end()
             self._child = None
         if self._child is None:
-            self._child = subprocess.Popen(  # noqa: S603  # of this software
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
+            try:
+                self._child = subprocess.Popen(  # noqa: S603  # of this software
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
+            except OSError as error:
+                # No fault of the pixels: the machine has no process, descriptor or memory left.
+                raise StoreError(f"the process that decodes pixels cannot be started: {error.strerror}") from error
             self._owner = os.getpid()
             self._answer(self._child, START_S)
         return self._child

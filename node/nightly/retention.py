@@ -504,9 +504,9 @@ def _left_by_a_kill(db: Database, since: str) -> _Files:
 
 def _finish(db: Database, archive: Archive) -> None:
     """Delete the files that have waited long enough; what was sent again meanwhile is put back."""
-    settled = time.time() - SETTLED.total_seconds()
     for sha256, state in archive.aside().items():
-        if state.st_ctime > settled:
+        # One of a time to come was set aside by a clock that was ahead.
+        if abs(time.time() - state.st_ctime) < SETTLED.total_seconds():
             continue
         known, removed = db.execute(
             "SELECT EXISTS (SELECT 1 FROM fact_object WHERE sha256 = :key), "

@@ -13,7 +13,7 @@ keep, would else lie in memory all day for a minute's work.
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -70,7 +70,7 @@ def watch(
     """
     open_database(settings.storage.folder, create=True).close()
     scheduler = BackgroundScheduler(timezone=settings.site.zone)
-    scheduler.add_job(
+    job = scheduler.add_job(
         _look,
         IntervalTrigger(seconds=CHECK_EVERY_S, timezone=settings.site.zone),
         args=[settings, clock_now(), check],
@@ -82,7 +82,10 @@ def watch(
     scheduler.start()
     if ready:
         ready()
-    stop.wait()
+    while not stop.wait(CHECK_EVERY_S):
+        # It sleeps until a time of day: after a clock that was ahead is set right, until that time comes again.
+        if job.next_run_time - clock_now() > 2 * timedelta(seconds=CHECK_EVERY_S):
+            job.modify(next_run_time=clock_now())
     scheduler.shutdown(wait=True)
 
 

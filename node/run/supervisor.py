@@ -129,7 +129,12 @@ def _start(name: str, config: Path | None, inherited: int) -> _Child:
         pass_fds=[inherited],
     )
     child = _Child(name=name, process=process)
-    threading.Thread(target=_listen, args=[child], daemon=True).start()
+    try:
+        threading.Thread(target=_listen, args=[child], daemon=True).start()
+    except RuntimeError:
+        with process:
+            process.kill()
+        raise
     return child
 
 
@@ -150,7 +155,7 @@ def _note_slow(child: _Child) -> None:
 def _restart_in_time(child: _Child, config: Path | None, inherited: int) -> None:
     if child.restart_at is None:
         child.failures = 0 if monotonic() - child.started_at > LONGEST_PAUSE_S else child.failures + 1
-        pause_s = min(LONGEST_PAUSE_S, 2.0 ** (child.failures - 1)) if child.failures else 0.0
+        pause_s = _pause_s(child)
         child.restart_at = monotonic() + pause_s
         log.error(
             "role ended, starting it again",
@@ -159,10 +164,21 @@ def _restart_in_time(child: _Child, config: Path | None, inherited: int) -> None
             pause_s=pause_s,
         )
     if monotonic() >= child.restart_at:
-        fresh = _start(child.name, config, inherited)
+        try:
+            fresh = _start(child.name, config, inherited)
+        except (OSError, RuntimeError) as error:
+            # The machine has no process, thread, descriptor or memory left; the other roles go on.
+            child.failures += 1
+            child.restart_at = monotonic() + _pause_s(child)
+            log.error("role cannot be started now, trying again", role=child.name, error=str(error))
+            return
         child.process, child.started_at, child.slow = fresh.process, fresh.started_at, False
         child.ready, child.refused, child.heard = fresh.ready, fresh.refused, fresh.heard
         child.restart_at = None
+
+
+def _pause_s(child: _Child) -> float:
+    return min(LONGEST_PAUSE_S, 2.0 ** (child.failures - 1)) if child.failures else 0.0
 
 
 def _stop(children: list[_Child]) -> None:

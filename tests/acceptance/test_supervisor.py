@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic
 
@@ -93,6 +94,39 @@ def test_a_role_that_dies_before_all_are_up_is_started_again_and_a_second_node_i
         assert process.wait(WAIT_S) == 0
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.mark.parametrize("streams", ["", ">/dev/full 2>/dev/full", "<&- >&- 2>&-"], ids=["unread", "full", "closed"])
+def test_a_node_whose_words_reach_nobody_goes_on(node: Node, streams: str) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    process = subprocess.Popen(
+        ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "node", "run", "--config", str(node.config)],
+        stdout=writes, stderr=writes,
+    )  # fmt: skip
+    os.close(writes)
+    try:
+        assert eventually(lambda: answers(node, "/readyz"), WAIT_S)
+        hl7 = next(one for one in _descendants(process.pid) if b"hl7" in Path(f"/proc/{one}/cmdline").read_bytes())
+        os.kill(hl7, signal.SIGKILL)  # of which there is much to be said
+        assert eventually(lambda: not answers(node, "/readyz"), WAIT_S)
+        assert eventually(lambda: answers(node, "/readyz"), WAIT_S)
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait(WAIT_S)
+    assert process.returncode == 0
+
+
+def answers(node: Node, path: str) -> bool:
+    connection = HTTPConnection("127.0.0.1", node.metrics_port, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def test_a_backlog_holds_up_neither_the_end_nor_what_follows_a_kill(node: Node) -> None:

@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from node import cli
+from node.commands import shell
 from node.commands.man import pages
 from node.store import database
 from node.store.database import open_database
@@ -202,3 +203,30 @@ def test_what_was_typed_for_an_id_and_is_none_does_not_stay_in_the_audit(
     assert call(monkeypatch, *asked, "0012346", "--config", config) == 1
     with closing(open_database(data)) as db:
         assert db.execute("SELECT count(*) FROM record_audit WHERE subject LIKE '%0012346%'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found"), OSError("No username set")])
+def test_a_user_without_a_name_stands_in_the_audit_by_number(
+    config: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise error
+
+    data = config.parent / "data"
+    open_database(data, create=True).close()
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setattr(shell.getpass, "getuser", fail)
+    assert call(monkeypatch, "problems", "--config", config) == 0
+    with closing(open_database(data)) as db:
+        assert db.execute("SELECT name FROM audit").fetchall() == [(f"user {os.getuid()}",)]
+
+
+def test_a_sign_that_a_terminal_has_not_is_no_reason_to_say_nothing(config: Path) -> None:
+    table = config.with_name("cohort.csv")
+    table.write_text(f"{HEADER}\nŁódź,foo,60,1,0,0,0,0,LDH,25,4,2,200,2,100\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "node", "import", str(table), "--json", "--config", str(config)],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "Łódź" in json.loads(done.stdout.decode("latin-1"))["problems"][0]

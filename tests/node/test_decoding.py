@@ -17,7 +17,7 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
 from node.dicom.reader import read_slices
-from node.errors import DecodingError, DicomReadError
+from node.errors import DecodingError, DicomReadError, StoreError
 from node.measure import decoding
 from node.measure.decoding import Decoder
 from node.measure.files import find, measure_all
@@ -269,6 +269,19 @@ def test_a_series_that_ends_its_decoder_is_a_problem_and_the_others_are_measured
     ((source, code, detail),) = node.rows("SELECT source, code, detail FROM problems WHERE step = 'measure'")
     assert (source, code) == (f"series {series_of(BAD)}", "failed")
     assert "the pixels cannot be decoded: the decoder was " in str(detail)
+
+
+def test_where_no_child_can_be_started_it_is_the_machine_and_no_series_is_rejected(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        nothing = Decoder(command=[str(tmp_path / "nothing")])
+        patched.setattr(decoding, "decoder", lambda: nothing)
+        with pytest.raises(StoreError, match="cannot be started: No such file"):
+            node.run()
+    assert node.rows("SELECT * FROM measurements") == []
+    node.run()
+    assert sorted(node.complete()) == sorted([BAD, *GOOD])
 
 
 def test_a_reading_whose_image_ends_its_decoder_is_refused_in_words(node: Node, fragile: Fragile) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -216,6 +217,18 @@ def test_an_image_that_is_sent_again_while_it_is_removed_is_put_back(
     tidy(db, settings, now=AT + timedelta(days=1))
     assert Archive(folder).path(sha256).is_file()
     assert not any(Archive(folder).path(one).exists() for one in others)
+    assert Archive(folder).aside() == {}
+
+
+def test_what_a_clock_that_was_ahead_has_set_aside_is_deleted(
+    db: Database, folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidy(db, settings, now=AT)
+    tidy(db, settings, now=AT + timedelta(days=1))
+    assert len(Archive(folder).aside()) == 6  # it was just now
+    set_right = time.time() - timedelta(days=300).total_seconds()
+    monkeypatch.setattr(retention.time, "time", lambda: set_right)
+    tidy(db, settings, now=AT + timedelta(days=2))
     assert Archive(folder).aside() == {}
 
 

@@ -14,6 +14,7 @@ from node.nightly.due import due_night
 from node.nightly.schedule import watch
 from node.store.database import insert, writing
 from tests.node.night_world import open_world, settings_for
+from tests.waiting import eventually
 
 VIENNA = ZoneInfo("Europe/Vienna")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -155,3 +156,27 @@ def test_a_week_away_is_one_night_and_one_mail_a_recipient(tmp_path: Path) -> No
         ("2026-03-09", 2),
     ]
     db.close()
+
+
+def test_a_clock_that_is_set_back_while_it_runs_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "CHECK_EVERY_S", 0.2)
+    with time_machine.travel(datetime(2026, 3, 1, 12, tzinfo=UTC), tick=True):
+        open_world(tmp_path, rows=5).close()
+    looked: list[datetime] = []
+    monkeypatch.setattr(schedule, "_look", lambda *_: looked.append(datetime.now(UTC)))
+    stop = threading.Event()
+    with time_machine.travel(datetime(2027, 3, 1, 12, tzinfo=UTC), tick=True) as clock:
+        role = threading.Thread(target=watch, args=[settings_for(tmp_path), stop])
+        role.start()
+        try:
+            assert eventually(lambda: len(looked) > 1)
+            clock.move_to(datetime(2026, 3, 1, 13, tzinfo=UTC))
+            assert eventually(lambda: looked[-1].year == 2026, 10)
+            before = len(looked)
+            assert eventually(lambda: len(looked) > before + 2, 10)
+        finally:
+            stop.set()
+            role.join(20)
+    assert not role.is_alive()

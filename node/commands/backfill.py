@@ -79,20 +79,20 @@ def backfill(
     settings = read_settings(config)
     db, archive = open_node(settings, create=True)
     stop = threading.Event()
-    set_when_asked_to_end(stop)
-    taking = Folders(settings, folders, stop) if folders else None
-    cluster = _cluster(scheduler, settings.storage.folder, seen_at, tls) if scheduler else None
-    engine = cluster or LocalEngine(processes or len(os.sched_getaffinity(0)), settings.storage.folder)
-    shown = _Shown(taking)
-    try:
-        if taking:
-            taking.start()
-        done = Backfill(db, settings, engine, show=shown.show, taking=taking, stop=stop).run()
-    finally:
-        ended = stop.is_set()
-        stop.set()
-        engine.close()
-        shown.close()
+    with set_when_asked_to_end(stop):
+        taking = Folders(settings, folders, stop) if folders else None
+        cluster = _cluster(scheduler, settings.storage.folder, seen_at, tls) if scheduler else None
+        engine = cluster or LocalEngine(processes or len(os.sched_getaffinity(0)), settings.storage.folder)
+        shown = _Shown(taking)
+        try:
+            if taking:
+                taking.start()
+            done = Backfill(db, settings, engine, show=shown.show, taking=taking, stop=stop).run()
+        finally:
+            ended = stop.is_set()
+            stop.set()
+            engine.close()
+            shown.close()
     if not ended:
         _derive_the_rest(db, archive, settings)
     result = {**{name: done.by_status[name] for name in STATES}, "left": done.left, "elsewhere": done.elsewhere}

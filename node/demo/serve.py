@@ -41,8 +41,8 @@ def serve(config: Path, console: Console) -> None:
         for reading_id, reader in db.execute(DOUBTFUL).fetchall():
             withdraw(db, reading_id=reading_id, reader=reader, why="left for who looks around", now=now())
     stop = threading.Event()
-    set_when_asked_to_end(stop, {*ASKED_TO_END, signal.SIGHUP})
     with ExitStack() as stack:
+        stack.enter_context(set_when_asked_to_end(stop, {*ASKED_TO_END, signal.SIGHUP}))
         for receiver in settings.hl7.receivers.values():
             stack.enter_context(Record(config.parent / RECORD_FOLDER, port=receiver.port))
         pacs = stack.enter_context(DemoPacs(config.parent / PACS_FOLDER))

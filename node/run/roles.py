@@ -106,7 +106,6 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
     """
     withhold_values()
     stop = BeatingEvent()
-    set_when_asked_to_end(stop)
     if supervised:
         threading.Thread(target=_stop_at_end_of_input, args=[stop], daemon=True).start()
     works = threading.Event()
@@ -125,7 +124,7 @@ def run_role(name: str, settings: Settings, *, supervised: bool) -> None:
         if not supervised:
             tell(READY)
 
-    with present(settings.storage.folder, name) as place:
+    with set_when_asked_to_end(stop), present(settings.storage.folder, name) as place:
         stop.on_beat = place.beat
         threading.Thread(target=_end_in_time, args=[name, stop, place], daemon=True).start()
         try:

@@ -69,8 +69,7 @@ def supervise(config: Path | None, folder: Path, *, announce: Callable[[], None]
         Another node runs on this folder.
     """
     stop = threading.Event()
-    set_when_asked_to_end(stop)
-    with _alone(folder) as inherited, present(folder, SUPERVISOR):
+    with set_when_asked_to_end(stop), _alone(folder) as inherited, present(folder, SUPERVISOR):
         children = [_start(name, config, inherited) for name in ROLES]
         try:
             return _watch(children, config, inherited, stop, announce)

@@ -47,6 +47,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _meet(host: str, other: str) -> bool:
+    """Whether two listeners on one port would meet: on the same address, or one of them on all."""
+    names = {"localhost": "127.0.0.1"}
+    return names.get(host, host) == names.get(other, other) or _is_everywhere(host) or _is_everywhere(other)
+
+
+def _is_everywhere(host: str) -> bool:
+    try:
+        return not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 TEST_SYSTEM = "TEST SYSTEM, not for patients"
 """Stands on all that a test system shows or sends."""
 
@@ -614,6 +627,18 @@ class Identity(Section):
     authorities: dict[str, str] = {}
     placeholders: tuple[str, ...] = ()
 
+    @field_validator("authorities")
+    @classmethod
+    def _one_name_each(cls, value: dict[str, str]) -> dict[str, str]:
+        """A name that is translated is the site's own for nobody: who was meant by it would depend on the sender."""
+        for sent, name in value.items():
+            if value.get(name, name) != name:
+                raise ValueError(
+                    f"{sent!r} is to be {name!r}, and {name!r} is to be {value[name]!r}: write the site's own name for "
+                    "each, which is translated no further"
+                )
+        return value
+
     def is_placeholder(self, number: str) -> bool:
         """Whether a patient number stands for nobody, by what is known of all systems or by the site's own list."""
         return stands_for_nobody(number, self.placeholders)
@@ -754,6 +779,19 @@ class Settings(Section):
                 f"{', '.join(senders)}: results of single patients leave only with the study protocol or ethics vote "
                 "printed on them; name it as site.protocol"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_port_each(self) -> "Settings":
+        listeners = {
+            "dicom": self.dicom, "dicom.tls": self.dicom.tls, "hl7": self.hl7, "hl7.tls": self.hl7.tls,
+            "metrics": self.metrics, "web": self.web,
+        }  # fmt: skip
+        taken = [(name, one.host, one.port) for name, one in listeners.items() if one is not None]
+        for number, (name, host, port) in enumerate(taken):
+            for other, its_host, its_port in taken[:number]:
+                if port == its_port and _meet(host, its_host):
+                    raise ValueError(f"{other} and {name} are to listen on the same port, {port}; give one another")
         return self
 
     def identity_of(self, sender: str) -> Identity:

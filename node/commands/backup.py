@@ -47,7 +47,7 @@ def make(
     """Back up everything that cannot be derived again, while the node writes: `backup DIR` for short.
 
     Images and files that an earlier backup in the folder has are not stored again. Exit code 3: done, but the archive
-    has lost images, which are named by `problems`.
+    has lost images, or older backups could not be deleted; `problems` says which and why.
     """
     from node.operate.backup import back_up
 
@@ -61,7 +61,8 @@ def make(
     if as_json:
         print_json(
             {"backup": one.name, "folder": str(place), "files": one.manifest.files, "new_files": done.new_files,
-             "bytes": one.manifest.bytes, "lacking": lacking, "deleted": list(done.pruned)}
+             "bytes": one.manifest.bytes, "lacking": lacking, "deleted": list(done.pruned),
+             "not_deleted": done.not_pruned}
         )  # fmt: skip
     else:
         lines = [
@@ -69,10 +70,11 @@ def make(
             f"the database ({one.manifest.database_bytes / 1e6:.1f} MB); {done.new_files} files are new",
             *([f"deleted, as backup.keep says: {', '.join(done.pruned)}"] if done.pruned else []),
             *([f"{lacking} images are not in it: their files are missing or damaged"] if lacking else []),
+            *([f"older backups were not deleted: {done.not_pruned}"] if done.not_pruned else []),
         ]
         for line in lines:
             out.print(line, markup=False, highlight=False, soft_wrap=True)
-    if lacking:
+    if lacking or done.not_pruned:
         raise typer.Exit(3)
 
 

@@ -111,7 +111,9 @@ def name_of(uid: str) -> str:
 
 
 def store_contexts(db: Database, counts: Mapping[RefusedContext, ContextCount], *, at: datetime) -> None:
-    """Add what was gathered, within a unit of work of the caller, and forget what is old or too much."""
+    """Forget what is old, add what was gathered, within a unit of work of the caller, and forget what is too much."""
+    if counts:
+        db.execute("DELETE FROM state_refused_context WHERE last_at < ?", [to_text(at - KEPT_FOR)])
     for refused, count in counts.items():
         aborted = count.aborted > 0
         offer = f"{name_of(refused.sop_class_uid)} in {name_of(refused.transfer_syntax_uid) or 'no transfer syntax'}"
@@ -130,7 +132,6 @@ def store_contexts(db: Database, counts: Mapping[RefusedContext, ContextCount], 
         }
         db.execute(UPSERT, row)
     if counts:
-        db.execute("DELETE FROM state_refused_context WHERE last_at < ?", [to_text(at - KEPT_FOR)])
         db.execute(
             "DELETE FROM state_refused_context WHERE rowid IN "
             "(SELECT rowid FROM state_refused_context ORDER BY last_at DESC LIMIT -1 OFFSET ?)",

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -55,6 +55,7 @@ from node.store.pseudonym import pseudonym, pseudonym_key
 from node.store.reasons import stored
 from node.store.removed import removed_images
 from node.store.schema import newest
+from node.store.whole_file import syncing
 
 COPY_NAME = ".backup.db"
 """The copy of the database in ``run/`` of the data folder, for as long as it takes to store it."""
@@ -76,6 +77,8 @@ class BackedUp:
     new_files: int
     """Stored now; the others were there from an earlier backup."""
     pruned: tuple[str, ...]
+    not_pruned: str
+    """Why those beyond ``backup.keep`` could not be deleted; empty where they could."""
 
 
 def back_up(
@@ -120,13 +123,20 @@ def back_up(
             turn = backup_id % TURNS
             done = _back_up(db, settings.backup, data, folder, begun, turn, progress)
         except (NodeError, OSError, sqlite3.Error) as error:
-            what = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            _note_end(db, backup_id, None, [Reason("backup-failed", {"folder": str(folder), "error": what})])
+            failed = Reason("backup-failed", {"folder": str(folder), "error": _in_words(error)})
+            _note_end(db, backup_id, None, [failed])
             raise
         lacking = len(done.generation.manifest.lacking)
-        _note_end(db, backup_id, done, [Reason("backup-lacks", {"objects": lacking})] if lacking else [])
+        reasons = [Reason("backup-lacks", {"objects": lacking})] if lacking else []
+        if done.not_pruned:
+            reasons.append(Reason("backups-stay", {"folder": str(folder), "error": done.not_pruned}))
+        _note_end(db, backup_id, done, reasons)
         log.info("backed up", files=done.generation.manifest.files, new=done.new_files, lacking=lacking)
         return done
+
+
+def _in_words(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _was_used(db: Database, folder: Path) -> bool:
@@ -165,7 +175,9 @@ def _back_up(
     name = name_after(names(folder), begun)
     place = begun_folder(folder, name)
     make_folder(place)
-    try:
+    with ExitStack() as ends:
+        ends.callback(shutil.rmtree, place, ignore_errors=True)
+        sync = ends.enter_context(syncing(folder))
         with _copied(db, data) as copy:
             database = place / (DATABASE_NAME + (SEALED if sealed_for else ""))
             of_database = put(copy, database, sealed_for=sealed_for, link=True)
@@ -200,11 +212,16 @@ def _back_up(
                 audit_sha256=audit_sha256,
                 erasures=erasures,
             ),
+            sync=sync,
         )
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-    pruned = prune(folder, keep=choice.keep)
-    return BackedUp(generation=made, new_files=storing.new, pruned=tuple(pruned))
+    pruned, why = [], ""
+    try:
+        pruned = prune(folder, keep=choice.keep)
+    except (StoreError, OSError) as error:
+        # This one is whole all the same.
+        why = _in_words(error)
+        log.error("old backups are not deleted", folder=str(folder), error=why)
+    return BackedUp(generation=made, new_files=storing.new, pruned=tuple(pruned), not_pruned=why)
 
 
 def erasures_of(db: Database) -> tuple[dict[str, Any], ...]:

@@ -12,10 +12,9 @@ Sealed files end in ``.age``. A generation appears under its name when all of it
 
 import hashlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from node.errors import StoreError
-from node.operate.parts import Entry, Part, split
+from node.operate.parts import Entry, Part, split, undivided
 from node.operate.sealing import Written
 from node.store.archive import ARCHIVE_FOLDER
 from node.store.private import make_folder
@@ -84,6 +83,35 @@ class Generation:
         StoreError
             The list is missing, altered or cut off.
         """
+        content = self._list()
+        try:
+            index = (self.folder / PARTS).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            index = None
+        found = split(content, index)
+        return [undivided(content)] if found is None else found
+
+    def require_index(self) -> None:
+        """See that what is said of the parts is what was stored; a backup of before there were parts has none.
+
+        Raises
+        ------
+        StoreError
+            It was altered, or cut off: the next backup would list all files anew.
+        """
+        path = self.folder / PARTS
+        if not path.exists():
+            return
+        try:
+            whole = split(self._list(), path.read_text(encoding="utf-8")) is not None
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            whole = False
+        if not whole:
+            raise StoreError(f"{path} is not what was stored: altered, or cut off")
+
+    def _list(self) -> bytes:
         path = self.folder / LIST
         try:
             content = path.read_bytes()
@@ -91,11 +119,7 @@ class Generation:
             raise StoreError(f"{path}: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != self.manifest.list_sha256:
             raise StoreError(f"{path} is not what was stored: altered, or cut off")
-        try:
-            index = (self.folder / PARTS).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            index = None
-        return split(content, index)
+        return content
 
     def entries(self) -> Iterator[Entry]:
         """Every file of it; errors as of :meth:`parts`."""
@@ -166,8 +190,13 @@ def about(folder: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def publish(folder: Path, name: str, manifest: Manifest) -> Generation:
+def publish(folder: Path, name: str, manifest: Manifest, *, sync: Callable[[], None]) -> Generation:
     """Give a generation that is complete its name; what it is of is on the disk before.
+
+    Parameters
+    ----------
+    sync
+        As of :func:`node.store.whole_file.syncing`, from before anything of it was written.
 
     Raises
     ------
@@ -176,7 +205,7 @@ def publish(folder: Path, name: str, manifest: Manifest) -> Generation:
     """
     begun, final = begun_folder(folder, name), folder / GENERATIONS / name
     (begun / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
-    os.sync()
+    sync()
     begun.rename(final)
     sync_folder(final.parent)
     return Generation(name=name, folder=final, manifest=manifest)

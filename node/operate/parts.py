@@ -86,8 +86,13 @@ def index_of(parts: Iterable[Part]) -> str:
     return json.dumps({"sha256": _sha256(rows), "parts": rows})
 
 
-def split(content: bytes, index: str | None) -> list[Part]:
-    """A list in its parts; one part without a key when it is not known where they end."""
+def undivided(content: bytes) -> Part:
+    """A list of which it is not known where its parts end: one without a key."""
+    return Part(key="", files=0, source_bytes=0, stored_bytes=0, content=content)
+
+
+def split(content: bytes, index: str | None) -> list[Part] | None:
+    """A list in its parts; ``None`` when it is not known where they end."""
     try:
         found = json.loads(index or "")
         whole = found["sha256"] == _sha256(found["parts"])
@@ -98,9 +103,7 @@ def split(content: bytes, index: str | None) -> list[Part]:
             start += length
     except (ValueError, KeyError, TypeError):
         whole, parts, start = False, [], 0
-    if whole and start == len(content):
-        return parts
-    return [Part(key="", files=0, source_bytes=0, stored_bytes=0, content=content)]
+    return parts if whole and start == len(content) else None
 
 
 def _about(part: Part) -> dict[str, Any]:

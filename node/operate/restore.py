@@ -3,8 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from node.settings import Settings
 from node.store.archive import ARCHIVE_FOLDER, FILE_MODE
 from node.store.database import DATABASE_NAME, RESTORING, open_database
 from node.store.derivation import again_since
+from node.store.presence import locked
 from node.store.private import make_folder, require_owner
 from node.store.schema import newest
+from node.store.whole_file import syncing
 
 ROOM_BYTES = 64 * 1024**2
 """Free space that a restored node needs beside what is restored, to be started."""
@@ -49,6 +51,7 @@ def verify(
     seen: set[str] = set()
     for one in chosen:
         entries = list(one.entries())
+        one.require_index()
         for number, entry in enumerate(entries):
             if entry.stored not in seen:
                 get(folder / entry.stored, None, expected=entry.written, keys=keys)
@@ -87,7 +90,8 @@ def restore(
     Raises
     ------
     StoreError
-        The data folder is not empty, has no room, or the backup is not whole or not for this key.
+        The data folder is not empty, another restore is at work there, it has no room, or the backup is not whole or
+        not for this key.
     OSError
         The disk is full or fails; nothing is left.
     """
@@ -98,22 +102,54 @@ def restore(
             f"the backup {chosen.name} is of vbq-node {chosen.manifest.version} with schema {chosen.manifest.schema}, "
             f"this version knows {newest()}: install that version and restore with it; nothing was done"
         )
-    _require_empty(data)
     make_folder(data)
     require_owner(data)
+    with _alone(data):
+        _require_empty(data)
+        _require_room(data, chosen)
+        _restore(chosen, folder, data, keys, settings or Settings(), progress)
+    return chosen
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Hold the folder itself: a restore begins by clearing what another has left.
+
+    Raises
+    ------
+    StoreError
+        Another one is at work there.
+    """
+    descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if not locked(descriptor, within_s=0.0):
+            raise StoreError(f"another restore to {data} is at work")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _restore(
+    chosen: Generation,
+    folder: Path,
+    data: Path,
+    keys: list[object],
+    settings: Settings,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     place = data / RESTORING
-    _require_room(data, chosen)
     make_folder(place)
     try:
-        _bring_back(chosen, folder, place, keys, progress)
+        with syncing(place) as sync:
+            _bring_back(chosen, folder, place, keys, progress)
+            sync()
         later = [one for one in generation(folder).manifest.erasures if one not in chosen.manifest.erasures]
         if later:
-            _erase_again(place, settings or Settings(), later)
+            _erase_again(place, settings, later)
         _put_in_place(place, data)
     except BaseException:
         _clear(data)
         raise
-    return chosen
 
 
 def _bring_back(
@@ -137,7 +173,6 @@ def _bring_back(
             os.utime(target, ns=(entry.changed_ns, entry.changed_ns))
         if progress and number % 50 == 0:
             progress(number, len(entries))
-    os.sync()
 
 
 def _erase_again(place: Path, settings: Settings, later: list[dict[str, Any]]) -> None:
@@ -165,16 +200,15 @@ def _erase_again(place: Path, settings: Settings, later: list[dict[str, Any]]) -
 
 
 def _put_in_place(place: Path, data: Path) -> None:
-    for entry in sorted(place.iterdir(), key=lambda one: one.name == DATABASE_NAME):
-        entry.rename(data / entry.name)
-    place.rmdir()
-    os.sync()
+    with syncing(data) as sync:
+        for entry in sorted(place.iterdir(), key=lambda one: one.name == DATABASE_NAME):
+            entry.rename(data / entry.name)
+        place.rmdir()
+        sync()
 
 
 def _require_empty(data: Path) -> None:
-    """The folder is not there, is empty, or holds what a restore was killed over."""
-    if not data.is_dir():
-        return
+    """The folder is empty, or holds what a restore was killed over."""
     if (data / RESTORING).is_dir():
         _clear(data)
     if found := sorted(entry.name for entry in data.iterdir() if entry.name != OF_THE_DISK):

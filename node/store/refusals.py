@@ -71,7 +71,9 @@ def add_counts(counts: dict[Counted, Count], later: Mapping[Counted, Count]) -> 
 
 
 def store_counts(db: Database, counts: Mapping[Refusal, Count], *, at: datetime) -> None:
-    """Write what was counted and forget what is old, inside a unit of work."""
+    """Forget what is old and write what was counted, inside a unit of work."""
+    if counts:
+        db.execute("DELETE FROM state_refusal WHERE last_at < ?", [to_text(at - KEPT_FOR)])
     for refusal, count in counts.items():
         row = {
             "address": refusal.address,
@@ -87,7 +89,6 @@ def store_counts(db: Database, counts: Mapping[Refusal, Count], *, at: datetime)
             row |= {"calling": OTHERS, "called": OTHERS}
         db.execute(UPSERT, row)
     if counts:
-        db.execute("DELETE FROM state_refusal WHERE last_at < ?", [to_text(at - KEPT_FOR)])
         db.execute(
             "DELETE FROM state_refusal WHERE rowid IN "
             "(SELECT rowid FROM state_refusal ORDER BY last_at DESC LIMIT -1 OFFSET ?)",

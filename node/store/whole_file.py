@@ -1,6 +1,9 @@
 """Files that are there whole or not at all."""
 
+import ctypes
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -46,3 +49,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def syncing(folder: Path) -> Iterator[Callable[[], None]]:
+    """Write many files to the disk of a folder; what is yielded makes all of them outlive a loss of power.
+
+    That raises an :class:`OSError` where one of them did not reach the disk, of which ``os.sync`` says nothing.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield lambda: _sync_disk_of(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_disk_of(descriptor: int, folder: Path) -> None:
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(folder))

@@ -1,5 +1,6 @@
 """Backups: made while everything writes, whole or not there, and brought back to the same answers."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -8,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_utils import Database
@@ -22,6 +24,7 @@ from node.clock import now, to_text
 from node.errors import StoreError
 from node.operate import backup as backup_module
 from node.operate import generations
+from node.operate import restore as restore_module
 from node.operate.backup import BackedUp, back_up
 from node.operate.backup_state import backup_state
 from node.operate.doctor import examine
@@ -32,6 +35,7 @@ from node.operate.restore import restore, verify
 from node.operate.sealing import identities, new_key
 from node.operate.status import status
 from node.settings import Backup, Settings
+from node.store import whole_file
 from node.store.archive import Archive
 from node.store.database import DATABASE_NAME, RESTORING, insert, open_database, writing
 from tests.node.dicom_samples import stack
@@ -162,6 +166,7 @@ def test_only_what_has_changed_of_the_list_is_made_anew(full: World, beside: Pat
     fourth = backed_up(full, beside / "b")
     assert (keys(fourth), fourth.new_files) == (parts, 0)
     assert fourth.generation.manifest.files == third.generation.manifest.files == 7
+    (third.generation.folder / "parts.json").unlink()
     verify(beside / "b", all_of_them=True)
     restore(beside / "b", beside / "new")
     assert tree(beside / "new") == tree(full.folder)
@@ -289,6 +294,81 @@ def test_a_damaged_backup_is_said_and_nothing_is_restored(
         restore(beside / "b", beside / "new", key=key if encrypted else None)
     assert not (beside / "new").exists() or list((beside / "new").iterdir()) == []
     assert len(tree(full.folder)) == 6
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda text: text[:-1], lambda text: text.replace('"files": ', '"files": 1'), lambda _: "{}", lambda _: "\xff"],
+    ids=["cut", "altered", "another", "no text"],
+)
+def test_what_is_said_of_the_parts_of_a_list_is_checked_too(
+    full: World, beside: Path, damage: Callable[[str], str]
+) -> None:
+    made = backed_up(full, beside / "b")
+    index = made.generation.folder / "parts.json"
+    verify(beside / "b")
+    index.write_text(damage(index.read_text(encoding="utf-8")), encoding="latin-1")
+    with pytest.raises(StoreError, match=r"parts\.json is not what was stored"):
+        verify(beside / "b")
+    restore(beside / "b", beside / "new")  # does without
+    assert tree(beside / "new") == tree(full.folder)
+    index.unlink()  # of a backup of before there were parts
+    verify(beside / "b")
+
+
+def test_old_backups_that_cannot_be_deleted_make_no_failure_of_the_new_one(full: World, beside: Path) -> None:
+    damaged = backed_up(full, beside / "b", keep=2).generation
+    backed_up(full, beside / "b", keep=2)
+    manifest = (damaged.folder / "manifest.json").read_bytes()
+    (damaged.folder / "manifest.json").write_bytes(manifest[:-1])
+    done = backed_up(full, beside / "b", keep=2)
+    assert done.pruned == ()
+    assert "manifest.json is not what was stored" in done.not_pruned
+    assert names(beside / "b")[-1] == done.generation.name
+    assert full.rows("SELECT code FROM problems WHERE step = 'backup'") == [("backups-stay",)]
+    state = backup_state(full.db, Backup(folder=beside / "b"), now=now())
+    assert state.last_at is not None
+    assert not state.ok
+    assert "manifest.json is not what was stored" in state.sentence
+    assert "none" not in state.sentence
+    (damaged.folder / "manifest.json").write_bytes(manifest)
+    done = backed_up(full, beside / "b", keep=2)
+    assert (len(done.pruned), done.not_pruned) == (2, "")
+    assert backup_state(full.db, Backup(folder=beside / "b"), now=now()).ok
+
+
+def test_what_does_not_reach_the_disk_is_no_backup_and_no_restored_node(
+    full: World, beside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backed_up(full, beside / "b")
+    asked: list[Path] = []
+
+    def fail(_descriptor: int, folder: Path) -> None:
+        asked.append(folder)
+        if len(asked) in (1, 2, 4):
+            raise OSError(errno.EIO, "Input/output error", str(folder))
+
+    monkeypatch.setattr(whole_file, "_sync_disk_of", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        backed_up(full, beside / "b")
+    assert len(list((beside / "b" / "generations").iterdir())) == 1
+    for _ in range(2):  # of what was brought back, then of its names
+        with pytest.raises(OSError, match="Input/output error"):
+            restore(beside / "b", beside / "new")
+        assert list((beside / "new").iterdir()) == []
+    restore(beside / "b", beside / "new")
+    assert tree(beside / "new") == tree(full.folder)
+    assert asked == [
+        beside / "b", *[beside / "new" / RESTORING] * 2, beside / "new", beside / "new" / RESTORING, beside / "new"
+    ]  # fmt: skip
+
+
+def test_the_disk_is_asked_whether_all_has_reached_it(tmp_path: Path) -> None:
+    with whole_file.syncing(tmp_path) as sync:
+        sync()
+    with pytest.raises(OSError, match="Bad file descriptor") as error:
+        sync()
+    assert error.value.filename == str(tmp_path)
 
 
 def test_an_image_that_is_not_what_was_received_is_named_and_not_stored(full: World, beside: Path) -> None:
@@ -514,6 +594,23 @@ def test_a_killed_restore_is_refused_by_the_node_and_done_again(many: World, bes
     restore(beside / "b", beside / "new")
     assert tree(beside / "new") == tree(many.folder)
     assert not (beside / "new" / RESTORING).exists()
+
+
+def test_a_restore_leaves_another_one_alone(full: World, beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backed_up(full, beside / "b")
+    real = restore_module._bring_back
+
+    def meanwhile(*given: Any) -> None:
+        monkeypatch.undo()
+        with pytest.raises(StoreError, match="another restore to"):
+            restore(beside / "b", beside / "new")
+        real(*given)
+
+    monkeypatch.setattr(restore_module, "_bring_back", meanwhile)
+    restore(beside / "b", beside / "new")
+    assert tree(beside / "new") == tree(full.folder)
+    with pytest.raises(StoreError, match="is not empty"):
+        restore(beside / "b", beside / "new")
 
 
 def test_a_backup_of_a_newer_version_is_not_brought_back_to_an_older_one(full: World, beside: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,11 @@ from node.clock import now
 from node.dicom import refusals
 from node.dicom.recorder import Recorder
 from node.dicom.refusals import REJECTED, Refusals
+from node.dicom.refused_contexts import MAX_ROWS_OF_ADDRESS as MAX_ROWS_OF_SENDER
+from node.dicom.refused_contexts import ContextCount, RefusedContext, Sender, store_contexts
 from node.settings import Settings
-from node.store.database import open_database
-from node.store.refusals import MAX_ROWS, MAX_ROWS_OF_ADDRESS, Refusal
+from node.store.database import open_database, writing
+from node.store.refusals import MAX_ROWS, MAX_ROWS_OF_ADDRESS, Count, Refusal, store_counts
 from tests.certificates import Certificates
 from tests.commands import command
 from tests.node.dicom_samples import dcmtk, receiver, receiver_process, settings_for
@@ -170,3 +172,39 @@ def test_the_command_lists_and_forgets(settings: Settings):
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return settings_for(tmp_path / "data")
+
+
+def test_what_is_old_takes_no_place_of_what_is_new(tmp_path: Path):
+    sender, at = Sender(address="10.0.0.7", calling_ae="MR"), now()
+    db = open_database(tmp_path, create=True)
+
+    def contexts(number: int, moment: datetime) -> dict[RefusedContext, ContextCount]:
+        return {
+            RefusedContext(
+                sender=sender, sop_class_uid=MRImageStorage, transfer_syntax_uid=f"1.2.{one}", needed=True
+            ): ContextCount(times=1, aborted=0, first_at=moment, last_at=moment)
+            for one in range(number)
+        }
+
+    def refused(number: int, moment: datetime) -> dict[Refusal, Count]:
+        return {
+            Refusal(address="10.0.0.7", calling_ae=f"AE{one}", code="rejected", reason="r"): Count(
+                times=1, first_at=moment, last_at=moment
+            )
+            for one in range(number)
+        }
+
+    long_ago = at - timedelta(days=31)
+    with writing(db):
+        store_contexts(db, contexts(MAX_ROWS_OF_SENDER, long_ago), at=long_ago)
+        store_counts(db, refused(MAX_ROWS_OF_ADDRESS, long_ago), at=long_ago)
+    (new,) = set(contexts(MAX_ROWS_OF_SENDER + 1, at)) - set(contexts(MAX_ROWS_OF_SENDER, at))
+    with writing(db):
+        store_contexts(db, {new: ContextCount(times=1, aborted=0, first_at=at, last_at=at)}, at=at)
+        count = Count(times=1, first_at=at, last_at=at)
+        store_counts(db, {Refusal(address="10.0.0.7", calling_ae="NEW", code="rejected", reason="r"): count}, at=at)
+    assert db.execute("SELECT transfer_syntax_uid FROM state_refused_context").fetchall() == [
+        (new.transfer_syntax_uid,)
+    ]
+    assert db.execute("SELECT calling_ae FROM state_refusal").fetchall() == [("NEW",)]
+    db.close()

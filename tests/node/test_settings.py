@@ -53,6 +53,24 @@ def test_a_relative_folder_is_relative_to_the_file(tmp_path: Path) -> None:
             "[site]\nprotocol = 'EK'\n[fhir.receivers.a]\nfolder = '/srv/../srv/a'\n[storage]\nfolder = '/srv'\n",
             "lies in the data folder",
         ),
+        ("[dicom]\nport = 2575\n", "dicom and hl7 are to listen on the same port, 2575"),
+        ("[web]\nport = 9112\nhost = 'localhost'\n", "metrics and web are to listen on the same port, 9112"),
+        (
+            "[web]\nport = 9112\n[metrics]\nhost = '0.0.0.0'\nallow = ['10.0.0.0/8']\n",
+            "metrics and web are to listen on the same port, 9112",
+        ),
+        (
+            "[dicom]\nport = 2762\n[dicom.tls]\ncertificate = 'a'\nkey = 'b'\n",
+            "dicom and dicom.tls are to listen on the same port, 2762",
+        ),
+        (
+            "[identity]\nauthorities = {KIS = 'LAB', LAB = 'KIS'}\n",
+            "identity.authorities: 'KIS' is to be 'LAB', and 'LAB' is to be 'KIS': write the site's own name",
+        ),
+        (
+            "[identity]\nauthorities = {MIE = 'KIS', KIS = 'LOCAL'}\n",
+            "identity.authorities: 'MIE' is to be 'KIS', and 'KIS' is to be 'LOCAL': write the site's own name",
+        ),
         ('[site]\nname = "A\\nBcc: x"\n', "site.name: a line of printable characters"),
         ("[site]\nname = ''\n", "site.name"),
         ("[site]\ntime_zone = 'Europe'\n", "unknown time zone 'Europe'"),
@@ -111,6 +129,19 @@ def test_who_may_connect(tmp_path: Path) -> None:
     assert listed.allows("192.168.7.9")
     assert not listed.allows("192.168.7.10")
     assert not listed.allows("127.0.0.1"), "the list is the whole list"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[metrics]\nhost = '127.0.0.2'\nport = 9180\n",
+        "[identity]\nauthorities = {LOCAL = 'LOCAL', KIS = 'LOCAL', MIE = 'LOCAL'}\n",
+        "[dicom.peers.pacs.query]\nae_title = 'PACS'\nhost = '127.0.0.1'\nport = 11112\n",
+    ],
+    ids=["another address of this machine", "a name that is the site's own", "a port of another machine"],
+)
+def test_what_only_looks_taken_or_circular_is_allowed(tmp_path: Path, text: str) -> None:
+    load_settings(write(tmp_path, text))
 
 
 def test_authorities_are_mapped_and_never_empty(tmp_path: Path) -> None:

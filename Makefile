@@ -42,6 +42,9 @@ imports: install-dev
 # The tests start many processes; each would compile again where Python is told to write no bytecode, and each worker
 # of pytest would rewrite the assertions of every file.
 unit: export PYTHONDONTWRITEBYTECODE =
+# The tests' folders lie in memory where it has room for them: thousands of databases and files are made durable, which
+# is asserted by the order of system calls, not by the disk below them.
+unit: export PYTEST_DEBUG_TEMPROOT := $(shell tests/temporary_root)
 unit: install-dev
 	$(BIN)/python -m compileall -q -j 0 node analytics tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

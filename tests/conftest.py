@@ -96,7 +96,7 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """More than there are cores: a worker waits much of its time for other processes and peers, and sleeps."""
-    return len(os.sched_getaffinity(0)) * 3 // 2 or 1
+    return len(os.sched_getaffinity(0)) * 2
 
 
 @pytest.hookimpl(wrapper=True)

@@ -380,8 +380,8 @@ def test_a_folder_inside_that_cannot_be_listed_costs_itself(tmp_path: Path, monk
     (tmp_path / "there" / "notes.txt").write_text("no image")
     listed = os.scandir
 
-    def forbidden(path: str) -> Iterator[os.DirEntry[str]]:
-        if Path(path).name in closed:
+    def forbidden(path: str | int) -> Iterator[os.DirEntry[str]]:
+        if Path(str(path)).name in closed:
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 

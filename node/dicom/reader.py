@@ -102,7 +102,7 @@ def _header(dataset: Dataset, path: Path) -> Header:
         study_instance_uid=_uid(dataset, "StudyInstanceUID"),
         instance_number=_integer(dataset, "InstanceNumber"),
         patient_id=_identifier(dataset, "PatientID"),
-        issuer=_identifier(dataset, "IssuerOfPatientID"),
+        issuer=_issuer(dataset),
         birth_date=_date(dataset, "PatientBirthDate"),
         sex=_sex(dataset),
         names=tuple(_names(dataset)),
@@ -433,6 +433,13 @@ def _identifier(dataset: Elements, keyword: str) -> str | None:
     """A text that tells patients apart: one that is only partly legible could be that of several, and is none."""
     text = text_of(dataset, keyword)
     return None if text is None or UNDECODABLE in text else text
+
+
+def _issuer(dataset: Dataset) -> str | None:
+    """By its name, else by the universal ID of its qualifiers, as of a number in HL7 (CX.4)."""
+    qualifiers = sequence_of(dataset, "IssuerOfPatientIDQualifiersSequence")
+    universal = (_identifier(item, "UniversalEntityID") for item in qualifiers)
+    return _identifier(dataset, "IssuerOfPatientID") or next(filter(None, universal), None)
 
 
 def _float(value: object) -> float:

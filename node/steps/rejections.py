@@ -2,8 +2,8 @@
 
 A note holds for the images that it names whether it came before or after them. Who sent it, or may correct it, undoes
 it: by dcm4chee's own revoking note, or by sending an image again, with another header after the note, or as it was (in
-whatever transfer syntax) once the study had been quiet. Sooner it is one burst of sending, in whatever order, and a
-scanner that repeats itself has restored nothing. Receipts alone decide, in the order of their numbers: a clock may have
+whatever transfer syntax) once the study had been quiet. Sooner it is one burst of sending, in whatever order and however
+long, and a scanner that repeats itself has restored nothing. Receipts alone decide, in the order of their numbers: a clock may have
 been wrong.
 """
 
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 
 from sqlite_utils import Database
 
@@ -34,6 +35,15 @@ SELECT j.object_id, j.code, r.receipt_id, r.received_at, r.peer_address, r.calli
 FROM derived_rejection AS j JOIN derived_instance AS n ON n.object_id = j.object_id
 JOIN fact_object_receipt AS r ON r.object_id = j.object_id
 WHERE j.sop_instance_uid = ? ORDER BY r.receipt_id
+"""
+# Of all images of the study, and of the notes about them.
+OF_BURSTS = """
+SELECT receipt_id, received_at FROM fact_object_receipt WHERE object_id IN (
+    SELECT object_id FROM derived_instance WHERE study_instance_uid = :study
+    UNION SELECT object_id FROM derived_superseded WHERE study_instance_uid = :study
+    UNION SELECT j.object_id FROM derived_instance AS i JOIN derived_rejection AS j USING (sop_instance_uid)
+          WHERE i.study_instance_uid = :study)
+ORDER BY receipt_id
 """
 RECEIPTS = """
 SELECT i.headers, r.receipt_id, r.received_at, r.peer_address, r.calling_ae
@@ -68,13 +78,22 @@ def note_rejections(db: Database, study_uid: str, settings: Dicom) -> None:
     """Note, within a unit of work of the caller, which images of a study are taken back now."""
     if not db.execute("SELECT EXISTS (SELECT 1 FROM derived_rejection)").fetchone()[0]:
         return
-    for (uid,) in db.execute(OF_STUDY, [study_uid]).fetchall():
+    named = db.execute(OF_STUDY, [study_uid]).fetchall()
+    bursts = bursts_of(db.execute(OF_BURSTS, {"study": study_uid}), settings) if named else ()
+    for (uid,) in named:
         receipts = [
             ImageReceipt(header=header, place=place, at=at, sender=sender_of(settings, address=address, calling_ae=ae))
             for header, place, at, address, ae in db.execute(RECEIPTS, {"uid": uid}).fetchall()
         ]
-        code = rejected(_notes(db, settings, uid), receipts, settings)
+        code = rejected(_notes(db, settings, uid), receipts, settings, bursts)
         db.execute("UPDATE derived_instance SET rejected = ? WHERE sop_instance_uid = ?", [code, uid])
+
+
+def bursts_of(receipts: Iterable[tuple[int, str]], settings: Dicom) -> list[int]:
+    """The receipts with which a burst of sending begins, of these in their order: the study had been quiet."""
+    quiet = timedelta(seconds=settings.quiet_s)
+    pairs = pairwise((place, from_text(at)) for place, at in receipts)
+    return [place for (_, before), (place, at) in pairs if at - before >= quiet > timedelta()]
 
 
 def _notes(db: Database, settings: Dicom, uid: str) -> list[Note]:
@@ -87,18 +106,23 @@ def _notes(db: Database, settings: Dicom, uid: str) -> list[Note]:
     return list(found.values())
 
 
-def rejected(notes: Iterable[Note], receipts: Sequence[ImageReceipt], settings: Dicom) -> str | None:
-    """The code by which an image is taken back now, or ``None``; both in the order of their receipts."""
+def rejected(
+    notes: Iterable[Note], receipts: Sequence[ImageReceipt], settings: Dicom, bursts: Sequence[int]
+) -> str | None:
+    """The code by which an image is taken back now, or ``None``; notes and receipts in the order of their receipts.
+
+    ``bursts``: as of :func:`bursts_of`.
+    """
     held: list[Note] = []
     for note in notes:
         if note.code == REVOKED:
             held = [one for one in held if not any(_may_restore(sender, one, settings) for sender in note.senders)]
-        elif note.code != RETENTION_EXPIRED and not _restored(note, receipts, settings):
+        elif note.code != RETENTION_EXPIRED and not _restored(note, receipts, settings, bursts):
             held.append(note)
     return max((one.code for one in held), key=lambda code: STRENGTH.get(code, 0), default=None)
 
 
-def _restored(note: Note, receipts: Sequence[ImageReceipt], settings: Dicom) -> bool:
+def _restored(note: Note, receipts: Sequence[ImageReceipt], settings: Dicom, bursts: Sequence[int]) -> bool:
     before = {one.header for one in receipts if one.place <= note.place}
     after = [one for one in receipts if one.place > note.place]
     again = [one for one in after if _may_restore(one.sender, note, settings)]
@@ -106,8 +130,8 @@ def _restored(note: Note, receipts: Sequence[ImageReceipt], settings: Dicom) -> 
         return False
     if before and any(one.header not in before for one in again):
         return True
-    quiet, since = timedelta(seconds=settings.quiet_s), from_text(note.at if before else after[0].at)
-    return any(from_text(one.at) - since >= quiet > timedelta() for one in again)
+    since = note.place if before else after[0].place
+    return any(since < burst <= again[-1].place for burst in bursts)
 
 
 def _may_restore(sender: Sender | None, note: Note, settings: Dicom) -> bool:

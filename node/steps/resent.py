@@ -77,6 +77,11 @@ INSERT OR IGNORE INTO derived_resent
 SELECT s.sop_instance_uid FROM fact_object_receipt AS r JOIN derived_superseded AS s USING (object_id)
 WHERE r.receipt_id > ?
 """
+# A rejection note that came again, as it was, takes back what has been restored since.
+NOTES_CAME = """
+SELECT DISTINCT r.object_id FROM fact_object_receipt AS r JOIN derived_rejection AS j USING (object_id)
+WHERE r.receipt_id > ?
+"""
 # Images that a PACS has taken back and that came again: whether they are restored is judged once they are quiet.
 REJECTED_CAME_AGAIN = """
 SELECT i.object_id, i.study_instance_uid, i.series_instance_uid, max(r.received_at)
@@ -210,6 +215,8 @@ def _note_news(db: Database) -> None:
         for object_id, study, series, received_at in db.execute(REJECTED_CAME_AGAIN, [read]).fetchall():
             db.execute("UPDATE derived_instance SET settled_at = ? WHERE object_id = ?", [received_at, object_id])
             make_stale(db, study=study, series=series)
+        for (note,) in db.execute(NOTES_CAME, [read]).fetchall():
+            make_named_stale(db, note=note)
         for decision_id, study in decisions:
             db.execute(DECIDED, {"study": study})
             db.execute("INSERT INTO derived_study_decision (decision_id) VALUES (?)", [decision_id])

@@ -191,6 +191,28 @@ def test_the_authority_is_the_sites_name_for_what_was_sent(tmp_path: Path):
     world.db.close()
 
 
+def qualified(universal: str, name: str = "") -> dict[str, object]:
+    """An issuer as IHE has it told where its name alone is not enough (PS3.3, table 10-18)."""
+    qualifiers = Dataset()
+    qualifiers.UniversalEntityID, qualifiers.UniversalEntityIDType = universal, "ISO"
+    return {"IssuerOfPatientID": name, "IssuerOfPatientIDQualifiersSequence": [qualifiers]}
+
+
+@pytest.mark.parametrize(("name", "authority"), [("", "1.2.40.0.1"), ("HOSPITAL", "HOSPITAL")])
+def test_an_issuer_without_a_name_is_that_of_its_universal_id_as_in_hl7(world: World, name: str, authority: str):
+    world.receive(*stack(6, **qualified("1.2.40.0.1", name)))
+    world.index()
+    world.catalogue()
+    assert [row["patient_authority"] for row in world.series().values()] == [authority]
+
+
+def test_one_number_of_two_universal_ids_is_that_of_two_patients(world: World):
+    world.receive(*stack(3, **qualified("1.2.40.0.1")), mr_image(seed=9, **qualified("1.2.40.0.2")))
+    world.index()
+    world.catalogue()
+    assert world.rows("SELECT code FROM problems") == [("contradictory-patient",)]
+
+
 def test_images_of_two_patients_in_one_study_are_linked_to_nobody(world: World):
     world.receive(*stack(6), *stack(6, series="2", PatientID="999"))
     world.index()

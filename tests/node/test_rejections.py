@@ -15,7 +15,7 @@ from node.dicom.rejection import rejection_of
 from node.settings import Dicom, Readers
 from node.steps import index
 from node.steps.completeness import doubt_incomplete, take_answers
-from node.steps.rejections import ImageReceipt, Note, rejected
+from node.steps.rejections import ImageReceipt, Note, bursts_of, rejected
 from node.steps.resent import Sender
 from node.store import derivation
 from node.store.database import insert, writing
@@ -190,6 +190,41 @@ def test_images_that_the_pacs_sends_again_are_restored(world: World):
     assert world.rows("SELECT * FROM problems") == []
 
 
+def test_a_study_that_is_sent_again_with_its_old_note_stays_taken_back_however_long_that_takes(world: World):
+    images = stack(11)
+    taking_back = note(images, "113037")
+    world.receive(*images)
+    world.receive(taking_back, at=LATER)
+    settle(world, now=LATER + timedelta(minutes=30))
+    again = LATER + timedelta(hours=1)
+    world.receive(taking_back, at=again)
+    for number, image in enumerate(images, start=1):
+        # Longer in all than the two minutes of quiet, never so long between two.
+        world.receive(image, at=again + number * timedelta(seconds=40))
+    settle(world)
+    assert state(world) == (0, 11, "taken back", SAFETY)
+    world.receive(*images, at=again + timedelta(hours=1))
+    settle(world)
+    assert state(world)[3] is None
+
+
+def test_a_note_that_comes_again_as_it_was_takes_back_what_was_restored(world: World):
+    images = stack(11)
+    taking_back = note(images, "113038")
+    for number, part in enumerate((images, [taking_back], images)):
+        world.receive(*part, at=NOON + number * timedelta(hours=1))
+    settle(world, now=NOON + timedelta(hours=3))
+    assert state(world)[3] is None
+    world.receive(taking_back, at=NOON + timedelta(hours=4))
+    settle(world)
+    assert state(world) == (0, 11, "taken back", CODES["113038"])
+    before = world.series()
+    with writing(world.db):
+        derivation.forget(world.db)
+    settle(world)
+    assert world.series() == before
+
+
 MINUTE = timedelta(minutes=1)
 
 
@@ -221,7 +256,8 @@ def test_receipts_and_notes_decide(notes: list[tuple[str, str]], receipts: list[
     came = [
         ImageReceipt(header=str(one), place=times.index(moment), at=moment, sender=pacs) for one, moment in receipts
     ]
-    assert rejected(noted, came, Dicom(quiet_s=60)) == code
+    settings = Dicom(quiet_s=60)
+    assert rejected(noted, came, settings, bursts_of(enumerate(times), settings)) == code
 
 
 @pytest.mark.parametrize(
@@ -246,9 +282,10 @@ def test_who_has_sent_a_note_may_restore(noted_by: str | None, sent_by: str | No
     receipts = [ImageReceipt(header="one", place=0, at=at(-1), sender=who["scanner"])]
     for header, minutes in (("one", 5), ("another", 0.1)):
         again = ImageReceipt(header=header, place=2, at=at(minutes), sender=who[sent_by])
-        assert rejected([noted], [*receipts, again], settings) == code
+        bursts = bursts_of([(0, at(-1)), (1, at(0)), (2, at(minutes))], settings)
+        assert rejected([noted], [*receipts, again], settings, bursts) == code
     revoking = Note(code="revoked", place=2, at=at(5), senders={who[sent_by]})
-    assert rejected([noted, revoking], receipts, settings) == code
+    assert rejected([noted, revoking], receipts, settings, ()) == code
 
 
 def test_copies_that_come_late_and_scanners_that_repeat_themselves_restore_nothing(world: World):

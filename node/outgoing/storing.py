@@ -19,8 +19,8 @@ from node.settings import RemoteAe
 MAX_SORTS = 60
 """SOP classes and syntaxes over one association: each takes up to two of the 128 contexts that it may have."""
 SUCCESS = 0x0000
-WARNINGS = range(0xB000, 0xC000)
-"""Stored, with a remark (PS3.4, table B.2-1)."""
+WARNINGS = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})
+"""Stored, with a remark (PS3.4, table B.2-1; PS3.7, annex C, names the others of this class)."""
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
 LOST = Outcome(verdict=Verdict.HINDERED, error="the connection was lost while it was sent", ends_session=True)
 FULL = Outcome(verdict=Verdict.HINDERED, error="it is out of resources")

@@ -214,7 +214,10 @@ class Fetch:
         # What counts is what has been made durable here, not what the PACS says.
         still = images_missing(self._db, missing)
         self.brought.images += len(missing) - len(still)
-        if still and error is None:
+        if not still:
+            # Some call it a failure that they sent an image with a remark, or again.
+            error = None
+        elif error is None:
             error = f"{self._peer.ae_title} said that it sent all images, but {len(still)} did not come"
         self._note(Failure(study_uid=study_uid, series_uid=series_uid, error=error) if error else None, series_uid)
         spare_s = len(missing) * self._s_per_image - (time.monotonic() - began)

@@ -70,14 +70,12 @@ class Query:
         answers = self._find(
             level="STUDY", StudyDate=f"{day:%Y%m%d}", ModalitiesInStudy="MR", StudyInstanceUID="", StudyDescription=""
         )
-        found = [
+        return [
             FoundStudy(
-                uid=uid, study_date=_day(answer.get("StudyDate")), description=_text(answer.get("StudyDescription"))
+                uid=uid, study_date=_day(_said(found, "StudyDate")), description=_said(found, "StudyDescription")
             )
-            for answer in answers
-            if (uid := _uid(answer.get("StudyInstanceUID")))
+            for uid, found in _by_uid(answers, "StudyInstanceUID")
         ]
-        return sorted(found, key=lambda study: study.uid)
 
     def series(self, study_uid: str) -> list[FoundSeries]:
         """The series of a study with the number of their images; empty when the PACS does not know the study.
@@ -91,18 +89,16 @@ class Query:
             level="SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", Modality="", SeriesDescription="",
             BodyPartExamined="", NumberOfSeriesRelatedInstances="",
         )  # fmt: skip
-        found = [
+        return [
             FoundSeries(
                 uid=uid,
-                modality=_text(answer.get("Modality")),
-                description=_text(answer.get("SeriesDescription")),
-                body_part=_text(answer.get("BodyPartExamined")),
-                instances=self._instances(study_uid, uid, answer),
+                modality=_said(found, "Modality"),
+                description=_said(found, "SeriesDescription"),
+                body_part=_said(found, "BodyPartExamined"),
+                instances=self._instances(study_uid, uid, found),
             )
-            for answer in answers
-            if (uid := _uid(answer.get("SeriesInstanceUID")))
+            for uid, found in _by_uid(answers, "SeriesInstanceUID")
         ]
-        return sorted(found, key=lambda series: series.uid)
 
     def images(self, study_uid: str, series_uid: str) -> list[str]:
         """The SOP Instance UIDs of a series.
@@ -115,11 +111,16 @@ class Query:
         answers = self._find(level="IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid, SOPInstanceUID="")
         return sorted({uid for answer in answers if (uid := _uid(answer.get("SOPInstanceUID")))})
 
-    def _instances(self, study_uid: str, series_uid: str, answer: Dataset) -> int:
-        """The count of the answer; where the PACS does not give this optional key, its images are counted."""
-        given = _text(answer.get("NumberOfSeriesRelatedInstances"))
-        if given is not None and COUNT.fullmatch(given):
-            return int(given)
+    def _instances(self, study_uid: str, series_uid: str, answers: Sequence[Dataset]) -> int:
+        """The count of the answers; where the PACS does not give this optional key, its images are counted.
+
+        They are counted too where it has several answers that differ, or a 0, which some give for what they never
+        counted: a series of no image is none.
+        """
+        given = {_text(answer.get("NumberOfSeriesRelatedInstances")) for answer in answers}
+        count = given.pop() if len(given) == 1 else None
+        if count is not None and COUNT.fullmatch(count) and int(count):
+            return int(count)
         return len(self.images(study_uid, series_uid))
 
     def _find(self, *, level: str, **keys: str) -> list[Dataset]:
@@ -180,6 +181,20 @@ def asking(peer: QueryAe, *, ae_title: str) -> Iterator[Query]:
 def _text(value: Any) -> str | None:
     text = "" if value is None else str(value).replace("\0", "").strip()
     return text or None
+
+
+def _by_uid(answers: Sequence[Dataset], keyword: str) -> list[tuple[str, list[Dataset]]]:
+    """The answers about each study or series, of which some archives give several; those that name none are left."""
+    found: dict[str, list[Dataset]] = {}
+    for answer in answers:
+        if uid := _uid(answer.get(keyword)):
+            found.setdefault(uid, []).append(answer)
+    return sorted(found.items())
+
+
+def _said(answers: Sequence[Dataset], keyword: str) -> str | None:
+    """What the first of them says that says anything."""
+    return next((text for answer in answers if (text := _text(answer.get(keyword)))), None)
 
 
 def _uid(value: Any) -> str | None:

@@ -2,9 +2,9 @@
 
 A note holds for the images that it names whether it came before or after them. Who sent it, or may correct it, undoes
 it: by dcm4chee's own revoking note, or by sending an image again, with another header after the note, or as it was (in
-whatever transfer syntax) once the study had been quiet. Sooner it is one burst of sending, in whatever order and however
-long, and a scanner that repeats itself has restored nothing. Receipts alone decide, in the order of their numbers: a clock may have
-been wrong.
+whatever transfer syntax) once the study had been quiet. Sooner it is one burst of sending, in whatever order and of any
+length, and a scanner that repeats itself has restored nothing. Receipts alone decide, in the order of their numbers: a
+clock may have been wrong.
 """
 
 from collections import Counter

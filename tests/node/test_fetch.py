@@ -25,7 +25,7 @@ from node.errors import PeerError, UnreachableError
 from node.pacs import fetch
 from node.pacs.fetch import Fetch, find, find_study
 from node.pacs.plan import WantedStudy
-from node.pacs.retrieve import NotKnownThereError
+from node.pacs.retrieve import NotKnownThereError, Retrieval
 from node.settings import QueryAe, Settings
 from node.store.archive import Archive
 from node.store.database import open_database
@@ -181,6 +181,21 @@ def test_a_pacs_that_lists_no_images_is_not_taken_for_one_that_has_none(world: W
         (failure,) = world.fetch_first().brought.failures.values()
     assert failure.error == "PACSQR counts images of it and lists none"
     assert [code for (code,) in world.db.execute("SELECT code FROM problems")] == ["not-fetched"]
+
+
+@pytest.mark.parametrize(("came", "failed"), [(3, False), (2, True)])
+def test_what_came_counts_and_not_what_the_pacs_says_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, came: int, failed: bool
+) -> None:
+    def remarked(*_: object) -> None:
+        receive(world.folder, *(mr_image(SOPInstanceUID=uid) for uid in IMAGES[:came]))
+        raise PeerError("PACSQR could not bring 0 of the images")
+
+    monkeypatch.setattr(Retrieval, "series", remarked)
+    with receiver(world.settings), world.pacs.up():
+        brought = world.fetch_first().brought
+    assert (brought.images, bool(brought.failures)) == (came, failed)
+    assert [code for (code,) in world.db.execute("SELECT code FROM problems")] == ["not-fetched"] * failed
 
 
 def test_a_pacs_without_queries_or_moves_is_named(world: World) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 
 import pytest
 from pydicom.dataset import Dataset
@@ -134,3 +135,40 @@ def test_a_count_that_is_none_is_counted_from_the_images(count: str) -> None:
         yield 0x0000, None
 
     assert [(one.uid, one.instances) for one in ask(Pacs(nonsense))] == [("1.2.3.4.8", 3)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "images", "count"),
+    [
+        ([9, 9], 0, 9),  # the same answer twice
+        ([9, 5], 11, 11),  # of two stores, each with its own
+        ([9, None], 9, 9),
+        ([0], 9, 9),  # it never counted them
+        ([0], 0, 0),  # it has none any more
+    ],
+)
+def test_a_series_is_one_whatever_number_of_answers_it_has(counts: list[int | None], images: int, count: int) -> None:
+    def several(pacs: Pacs, event: Event) -> Answers:
+        if event.identifier.QueryRetrieveLevel == "SERIES":
+            for one in counts:
+                yield 0xFF00, answer(8, **({} if one is None else {"NumberOfSeriesRelatedInstances": one}))
+        else:
+            for number in range(images):
+                yield 0xFF00, answer(8, SOPInstanceUID=f"1.2.3.4.8.{number}")
+        yield 0x0000, None
+
+    assert [(one.uid, one.instances) for one in ask(Pacs(several))] == [("1.2.3.4.8", count)]
+
+
+def test_a_study_is_one_whatever_number_of_answers_it_has() -> None:
+    def several(pacs: Pacs, event: Event) -> Answers:
+        for description in ("", "MRI lumbar spine"):
+            found = Dataset()
+            found.StudyInstanceUID, found.StudyDate, found.StudyDescription = STUDY, "20260302", description
+            yield 0xFF00, found
+        yield 0x0000, None
+
+    pacs = Pacs(several)
+    with pacs.up(), asking(pacs.remote, ae_title="VBQNODE") as asked:
+        found = asked.studies(date(2026, 3, 2))
+    assert [(one.uid, one.description) for one in found] == [(STUDY, "MRI lumbar spine")]

@@ -384,6 +384,17 @@ def test_what_is_refused_again_and_again_is_given_up_and_tried_again_by_hand(wor
     assert overview(world.db, FORWARD)[0]["sent"] == 1
 
 
+@pytest.mark.parametrize("status", [0xB000, 0xB006, 0x0001, 0x0107, 0x0116])
+def test_what_is_stored_with_a_remark_is_stored(world: World, status: int) -> None:
+    """The class of warnings (PS3.7, annex C)."""
+    destinations(world)
+    receive(world.folder, mr_image())
+    world.archived.status = status
+    with world.archived.up(STORE):
+        assert world.send() == 1
+    assert overview(world.db, FORWARD)[0]["sent"] == 1
+
+
 def test_a_full_destination_is_no_reason_to_give_anything_up(world: World) -> None:
     destinations(world)
     receive(world.folder, mr_image())

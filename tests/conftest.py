@@ -88,7 +88,6 @@ def pytest_configure() -> None:
 
 def pytest_collection_finish() -> None:
     """What is there now stays until the end: thousands of tests need not be looked through each time for garbage."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 

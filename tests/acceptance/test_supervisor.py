@@ -96,7 +96,7 @@ def test_a_role_that_dies_before_all_are_up_is_started_again_and_a_second_node_i
         process.stdout.close()
 
 
-@pytest.mark.parametrize("streams", ["", ">/dev/full 2>/dev/full", "<&- >&- 2>&-"], ids=["unread", "full", "closed"])
+@pytest.mark.parametrize("streams", ["", "<&- >/dev/full 2>&-"], ids=["unread", "full and closed"])
 def test_a_node_whose_words_reach_nobody_goes_on(node: Node, streams: str) -> None:
     reads, writes = os.pipe()
     os.close(reads)

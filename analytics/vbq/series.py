@@ -14,6 +14,7 @@ import numpy as np
 from analytics.reasons import Reason, Value
 from analytics.vbq.contrast import AGENT, Contrast, agent_of, contrast_of, most
 from analytics.vbq.criterion import Criterion
+from analytics.vbq.fat import words_of_fat_suppression
 from analytics.vbq.foreign import PARALLEL_COSINE, foreign_images, not_original, stack_normal, unit_normal
 from analytics.vbq.header import MR_IMAGES, ImageHeader
 from analytics.vbq.parts import named_parts
@@ -41,11 +42,6 @@ MINIMUM_SLICES = 5
 FAT_SUPPRESSING_OPTIONS = frozenset({"FS", "SFS", "FATSAT", "FAT_SAT", "SPIR", "SPAIR", "SPECIR", "WE", "WATER_EXC"})
 """Values of Scan Options. Not among them: SAT1, SAT2, SP, SAT_GEMS, the regional presaturation."""
 
-FAT_SUPPRESSED = re.compile(
-    r"(?<![a-z])(?:fs|fat\w*|fsat|spair|spir|stir|tirm|m?dixon|ideal|flex|water\w*|wats?|(?:in|out|opp?)_?phase)(?![a-z])"
-)
-"""Also the parts of a chemical-shift series: water alone is marrow without its fat."""
-NOT_FAT_SUPPRESSED = re.compile(r"(?<![a-z])(?:no|non|without|w/?o|ohne|sans|sin|senza)[\s_.-]*(?:fs|fat\w*)(?![a-z])")
 LOCALISER_WORDS = frozenset({"loc", "localizer", "localiser", "scout", "survey", "surview", "topogram", "planscan"})
 T1_WORD = re.compile(r"(?<![a-z0-9])t1(?![0-9])")
 DOUBTS = frozenset({"contrast-unknown", "contrast-told", "images-foreign"})
@@ -287,8 +283,7 @@ def _fat_saturation(images: Sequence[ImageHeader], texts: Sequence[str]) -> Crit
     options = {value.upper().replace(" ", "_") for image in images for value in image.scan_options}
     if found := sorted(options & FAT_SUPPRESSING_OPTIONS):
         return Criterion(holds=False, reason=Reason("fat-suppressing-options", {"options": tuple(found)}))
-    with_fat_removed = [NOT_FAT_SUPPRESSED.sub(" ", text) for text in texts]
-    if found := sorted({match.group() for text in with_fat_removed for match in FAT_SUPPRESSED.finditer(text)}):
+    if found := sorted({word for text in texts for word in words_of_fat_suppression(text)}):
         return Criterion(holds=False, reason=Reason("described-as-fat-saturated", {"found": tuple(found)}))
     return Criterion(holds=True, reason=Reason("no-fat-saturation"))
 

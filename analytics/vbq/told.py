@@ -30,7 +30,7 @@ AFTER_CONTRAST = _pattern(
     rf"contr(?:ast\w*)?|postcon\w*|w/?\s*cont?|c/c|(?:w/|w\s)c|t1[\s_-]?c|kontrasz\w*|kontras|iv\s?(?:\+|c\+)|{AGENT_NAMES})"
     r"(?![a-z])|(?<=sag)km(?![a-z])|(?<=tse)km(?![a-z])|(?<=fse)km(?![a-z])|"
     r"контраст|(?<!без )(?<!\w)к/?у(?!\w)|σκιαγραφικ|ניגוד|صبغة|تباين|thuốc|đối quang|ฉีดสี|สารทึบ|"
-    r"造影|增强|增強|조영|\+\s*(?:c|k|к|kl|gd|gad|km)(?!\w)|(?<![a-z])c\s?\(?\+|(?<=[a-z0-9])\s?\+(?=[\s_)]*$)|t1\s?\+(?=[\s_])"
+    r"造影|增强|增強|打药|打藥|注药|药后|조영|\+\s*(?:c|k|к|kl|gd|gad|km)(?!\w)|(?<![a-z])c\s?\(?\+|(?<=[a-z0-9])\s?\+(?=[\s_)]*$)|t1\s?\+(?=[\s_])"
 )
 """A word of it makes a series one of after contrast."""
 WITHOUT = (

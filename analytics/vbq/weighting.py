@@ -24,6 +24,10 @@ NAMED_SO = re.compile(
     r"bravo|fiesta|true-?fisp|tru-?fi|fisp|ssfp|dess|ciss|medic|cosmic|gradient|field[\s_-]?echo|epi)(?![a-z])"
 )
 """Names of gradient echoes, of all makers, in the name of a series or of its sequence."""
+INVERSION = re.compile(r"(?<![a-z0-9])(?:t1[\s_-]*)?flair(?![a-z])|dark[\s_-]?fluid")
+"""Names of a T1 FLAIR, where no inversion time is given."""
+TURBO_INVERSION = re.compile(r"\*?tir\d?[23]?d")
+"""How names of sequences with an inversion begin (one maker's)."""
 SPIN_ECHO = re.compile(r"(?<![a-z])(?:tse|fse|se|tir|spc|spin)(?:_?xl|r)?(?:[23]d\w*)?(?![a-z])")
 STATED_SPIN_ECHO_DEG = 60.0
 """Smaller flip angles are none of a spin echo: it turns by 90° and refocuses by 60 to 180°, and headers give either."""
@@ -73,10 +77,22 @@ def _no_spin_echo(images: Sequence[ImageHeader], texts: Sequence[str]) -> Reason
         if inversion >= MIN_FLAIR_TI_MS and (te or 0.0) <= MAX_T1_TE_MS:
             return Reason("t1-flair", {"inversion_ms": inversion})
         return Reason("inversion-recovery", {"inversion_ms": inversion})
+    if named := _named_inversion(images, texts):
+        return Reason("described-as-other-weighting", {"found": named})
     names = {match.group() for image in images if (match := GRADIENT_ECHO.match((image.sequence_name or "").lower()))}
     described = {match.group() for text in _names(images, texts) for match in NAMED_SO.finditer(text)}
     found = sorted((sequences & {"GR", "EP"}) | names | described)
     return Reason("no-spin-echo", {"sequences": tuple(found)}) if found else None
+
+
+def _named_inversion(images: Sequence[ImageHeader], texts: Sequence[str]) -> tuple[str, ...]:
+    """What names an inversion that no element gives."""
+    names = _names(images, texts)
+    described = {match.group() for text in names for match in INVERSION.finditer(text)}
+    sequences = {
+        match.group() for image in images if (match := TURBO_INVERSION.match((image.sequence_name or "").lower()))
+    }
+    return tuple(sorted(described | sequences))
 
 
 def _names(images: Sequence[ImageHeader], texts: Sequence[str]) -> set[str]:

@@ -166,6 +166,8 @@ def test_what_speaks_against(changes: dict[str, object], against: str):
         {"series_description": "T1 sag pre-contrast"},
         {"series_description": "T1 SAG without fatsat"},
         {"series_description": "T1 SAG POST OP"},
+        {"series_description": "T1 SAG FLAIRLESS"},
+        {"series_description": "T1 SAG sin saturacion grasa"},
         {"series_description": "SAG T1", "protocol_name": "L-SPINE W/WO CONTRAST"},  # the whole examination's
         {"series_description": "T1 SAG", "protocol_name": "LSPINE WITH GRE"},  # the whole examination's
         {"scanning_sequence": (), "sequence_variant": (), "scan_options": ()},
@@ -331,6 +333,13 @@ def test_an_empty_series_cannot_be_judged():
         ({"contrast_elements": (("route", "INTRAVENOUS"), ("concentration", "1"))}, "contrast-agent-given"),
         ({"inversion_time_ms": 860.0, "repetition_time_ms": 2100.0, "scanning_sequence": ("SE", "IR")}, "t1-flair"),
         ({"inversion_time_ms": 160.0, "scanning_sequence": ("SE", "IR")}, "inversion-recovery"),
+        # A T1 FLAIR without a word of its inversion in the elements.
+        ({"series_description": "SAG T1 FLAIR"}, "described-as-other-weighting"),
+        ({"series_description": "OSag T1FLAIR FSE-XL"}, "described-as-other-weighting"),
+        ({"series_description": "SAG", "protocol_name": "T1 FLAIR SAG"}, "described-as-other-weighting"),
+        ({"series_description": "t1_sag_dark-fluid"}, "described-as-other-weighting"),
+        ({"sequence_name": "*tir2d1_7"}, "described-as-other-weighting"),
+        ({"series_description": "T1 SAG suppr. graisse"}, "described-as-fat-saturated"),
     ],
 )
 def test_the_reason_has_its_code(changes: dict[str, object], code: str):

@@ -25,8 +25,11 @@ TISSUE = 0.12
 
 def in_blocks(signal: NDArray[np.float64]) -> bool:
     """Whether steps every eight rows or columns, wherever the first of them lies, are greater than those between, or
-    blocks from the corner of the image on hold few of the middle frequencies."""
-    return max(_excess(signal), _excess(signal.T)) > BLOCKY or _few_frequencies(signal)
+    blocks from the corner of the image on, or from where such steps are, hold few of the middle frequencies."""
+    (rows, first_row), (columns, first_column) = _excess(signal.T), _excess(signal)
+    return max(rows, columns) > BLOCKY or any(
+        _few_frequencies(signal[row:, column:]) for row, column in {(0, 0), (first_row, first_column)}
+    )
 
 
 def _few_frequencies(signal: NDArray[np.float64]) -> bool:
@@ -52,13 +55,16 @@ def sparseness(signal: NDArray[np.float64]) -> float:
     return float(np.median(found) / np.mean(found[strength <= np.percentile(strength, KEPT)]))
 
 
-def _excess(signal: NDArray[np.float64]) -> float:
-    """Over the mean step between columns; of the eight places for an edge the one that stands out, over the next."""
+def _excess(signal: NDArray[np.float64]) -> tuple[float, int]:
+    """Over the mean step between columns; of the eight places for an edge the one that stands out, over the next, and
+    the first column of a block there."""
     steps = np.abs(np.diff(signal, axis=1))
     usual = float(steps.mean())
     if signal.shape[1] < 4 * BLOCK_PX or usual == 0:
-        return 0.0
+        return 0.0, 0
     beyond = (steps[:, 1:-1] - (steps[:, :-2] + steps[:, 2:]) / 2).mean(axis=0) / usual
     # A line that was drawn is no grid: the median passes over it.
-    places = np.sort([float(np.median(beyond[first::BLOCK_PX])) for first in range(BLOCK_PX)])
-    return float(places[-1] - places[-2])
+    places = np.array([float(np.median(beyond[first::BLOCK_PX])) for first in range(BLOCK_PX)])
+    next_to_highest, highest = np.sort(places)[-2:]
+    # The steps begin with the one from the second to the third column.
+    return float(highest - next_to_highest), (int(np.argmax(places)) + 2) % BLOCK_PX

@@ -76,6 +76,13 @@ def in_jpeg_2000(signal: Signal) -> Signal:
     return np.asarray(openjpeg.decode(bytes(stored)), dtype=float)
 
 
+def written_in_grey(signal: Signal) -> Signal:
+    """A line and two bars across the bodies, of a signal that fat has."""
+    out = signal.copy()
+    out[150, 100:260] = out[100:110, 150:162:4] = out[200:210, 150:162:4] = 600
+    return out
+
+
 CHANGES: dict[str, tuple[Callable[[Signal], Signal], str]] = {
     "window": (lambda signal: np.rint(np.clip((signal - 25) * 255 / 600, 0, 255)), "signals-clipped-below"),
     "gamma": (gamma, "scale-not-linear"),
@@ -83,6 +90,8 @@ CHANGES: dict[str, tuple[Callable[[Signal], Signal], str]] = {
     "local contrast": (locally_enhanced, "nothing-dark"),
     "frame": (framed, "frame-burnt-in"),
     "JPEG 2000": (in_jpeg_2000, "signal-in-wavelets"),
+    "JPEG 2000, cut since": (lambda signal: in_jpeg_2000(signal)[3:-2, 5:-4], "signal-in-wavelets"),
+    "drawn in grey": (written_in_grey, "text-burnt-in"),
 }
 
 

@@ -48,6 +48,19 @@ def written(signal: Signal) -> Signal:
     return out
 
 
+def heaped(signal: Signal, share: float) -> Signal:
+    """So much of the air, 0.35 of the image, has the lowest value, here and there; else there is next to none."""
+    there = np.random.default_rng(2).random(signal.shape) < share
+    return np.where(there & (np.indices(signal.shape)[1] < 112), 0.0, signal + 1)
+
+
+def written_in_grey(signal: Signal) -> Signal:
+    """Strokes of 600 across all tissue, whose highest is 900."""
+    out = signal.copy()
+    out[100:112:4, 150:240] = out[130:160, 200:230:6] = 600
+    return out
+
+
 def cornered(signal: Signal) -> Signal:
     """Blanked outside a disc, as after a correction of the gradients."""
     rows, columns = np.indices(signal.shape) - 160
@@ -69,6 +82,7 @@ CHANGED: dict[str, tuple[Callable[[Signal], Signal], set[str]]] = {
         lambda signal: (np.maximum(signal, 9) - 9) * np.linspace(1, 1.1, 320)[:, None],
         {"signals-clipped-below"},
     ),
+    "the darkest air below zero": (lambda signal: heaped(signal, 0.09), {"signals-clipped-below"}),
     "gamma 0.8, then air set to zero": (
         lambda signal: np.where(signal < 15, 0.0, curved(0.8)(signal)),
         {"scale-not-linear"},
@@ -86,6 +100,12 @@ HARMLESS: dict[str, Callable[[Signal], Signal]] = {
     "stored anew with a slope of 1.7": lambda signal: np.rint(signal / 1.7),
     "blanked corners": cornered,
     "air set to zero": lambda signal: np.where(signal < 15, 0.0, signal),
+    "a little of the air at zero": lambda signal: heaped(signal, 0.05),
+    "few levels, many of them the lowest": lambda signal: np.rint(signal / 30),
+    "made larger by splines": lambda signal: np.rint(np.maximum(ndimage.zoom(signal, 1.3, order=3), 0)),
+    "parts of it interpolated": lambda signal: np.where(
+        np.arange(320)[:, None] < 200, signal, ndimage.shift(signal, (0.5, 0.5), order=1)
+    ),
     "a spot": lambda signal: np.where(np.indices(signal.shape).sum(axis=0) == 2, 4000.0, signal),
     "no whole numbers": lambda signal: signal * np.linspace(1, 1.1, 320)[:, None],
 }
@@ -130,6 +150,11 @@ def test_wavelets_of_a_strong_compression_are_seen(ratio: float):
     assert not in_blocks(lossy)
 
 
+@pytest.mark.parametrize(("row", "column"), [(0, 1), (1, 0), (3, 5), (2, 4)])
+def test_wavelets_are_seen_in_what_was_cut_since(row: int, column: int):
+    assert in_wavelets(in_jpeg_2000(magnitude(), 12)[row:, column:])
+
+
 def test_details_of_what_was_not_compressed_are_no_wavelets():
     for signal in (magnitude(), with_edges()):
         harmless = [
@@ -145,6 +170,7 @@ def test_blocks_with_few_middle_frequencies_are_those_of_a_jpeg():
     """At quality 40 no step between two blocks stands out."""
     signal = with_edges()
     assert in_blocks(in_jpeg(signal, 40))
+    assert in_blocks(in_jpeg(signal, 40)[3:-2, 5:])
     for harmless in (
         signal,
         in_jpeg(signal, 90),
@@ -160,6 +186,8 @@ def test_blocks_with_few_middle_frequencies_are_those_of_a_jpeg():
         (framed, ["frame-burnt-in"]),
         (written, ["text-burnt-in"]),
         (lambda signal: written(framed(signal)), ["frame-burnt-in", "text-burnt-in"]),
+        (written_in_grey, ["text-burnt-in"]),
+        (lambda signal: framed(written_in_grey(signal) * 0.37), ["frame-burnt-in", "text-burnt-in"]),
     ],
 )
 def test_what_is_drawn_is_named_and_is_no_signal(draw: Callable[[Signal], Signal], codes: list[str]):

@@ -98,8 +98,13 @@ def doubts_of_bodies(grid: Grid, spine: Spine) -> list[Reason]:
 
 def marrow_signal(grid: Grid, spine: Spine) -> float:
     """Of L1 to L5: the median of the medians of whole bodies."""
+    return float(np.median(list(marrow_signals(grid, spine).values())))
+
+
+def marrow_signals(grid: Grid, spine: Spine) -> dict[str, float]:
+    """Of L1 to L5, as far as there is enough of each: the median of the whole body."""
     bodies = _marrow_of_bodies(grid, spine)
-    return float(np.median([bodies[at].median for at in range(len(FROM_THE_SACRUM)) if at in bodies]))
+    return {name: bodies[at].median for at, name in enumerate(FROM_THE_SACRUM) if at in bodies}
 
 
 def _marrow_of_bodies(grid: Grid, spine: Spine) -> dict[int, Marrow]:

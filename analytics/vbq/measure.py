@@ -14,6 +14,7 @@ from analytics.vbq.automatic import AutomaticMeasurement, FluidOnT2, SagittalIma
 from analytics.vbq.beside import beside_the_score
 from analytics.vbq.bodies import BodyCircle, body_circles
 from analytics.vbq.csf import FluidCircle
+from analytics.vbq.elsewhere import doubts_of_elsewhere
 from analytics.vbq.fluid_t2 import NO_FLUID, PURE_ON_T2, fluid_on_t2
 from analytics.vbq.grid import MAX_EXTENT_MM, MIN_EXTENT_MM, Grid, native_circle, normalised, resampled, to_grid
 from analytics.vbq.levels import LEVEL_INDEX, SURE, Levels, name_levels, up_of
@@ -57,7 +58,7 @@ DULL = 0.1
 """Spread of the signals of a slice over the usual one of its stack; 0.5 and more at either end of five real stacks."""
 FOCAL_CIRCLE = 0.10
 """Largest share of a circle that may be focal; above it a person must look."""
-SETTLED_BY_T2 = frozenset({"fluid-like-roots", "fluid-or-dark-layer"})
+SETTLED_BY_T2 = frozenset({"fluid-like-roots", "fluid-or-dark-layer", "fluid-brighter-than-elsewhere"})
 """Codes of doubts that a T2 lifts where it shows fluid in the circle."""
 
 
@@ -315,6 +316,7 @@ def _judged(
         *level_doubts,
         *quality.doubts(scored.score, head_up=not best.grid.transposed and not best.grid.flipped[0]),
         *doubts_of_circles(scored, best.image),
+        *_doubts_of_elsewhere(best, scored),
         *(Reason("body-fractured", {"level": name}) for name in fractures.fractured(best.spine)),
         *appearance.doubts(best.grid, best.spine, scored.score, t1_stated=t1_stated),
         *appearance.doubts_of_signal(best.image, scored.score),
@@ -391,6 +393,22 @@ def doubts_of_circles(scored: Scored, image: SagittalImage) -> list[Reason]:
     if (spacing_mm := max(image.spacing_mm)) > COARSE_MM:
         found.append(Reason("pixels-too-coarse-for-fluid", {"spacing_mm": float(spacing_mm)}))
     return found
+
+
+def _doubts_of_elsewhere(seen: SeenSlice, scored: Scored) -> Sequence[Reason]:
+    place = scored.place
+    marrow = disease.marrow_signals(seen.grid, seen.spine)
+    if "L3" not in marrow:
+        return []
+    centres = np.array([seen.spine.bodies[LEVEL_INDEX[name]].centre for name in marrow])
+    rows = place.grid.from_native(seen.grid.to_native(centres))[:, 0]
+    return doubts_of_elsewhere(
+        place.grid.signal,
+        place.canal,
+        place.reach_px,
+        scored.score.rois[CSF].mean,
+        {name: (float(row), signal) for (name, signal), row in zip(marrow.items(), rows, strict=True)},
+    )
 
 
 def _dark_layer(scored: Scored, image: SagittalImage) -> bool:

@@ -1,6 +1,7 @@
 """What a person's circles must pass: outlines, levels and noise that the automatic measurement sees on the slice."""
 
 from collections.abc import Mapping
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,13 @@ from analytics.vbq.appearance import FLUID_OVER_NOISE, noise
 from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
 
 CANAL = "canal"
-INSIDE_BODY = 0.75
+INSIDE_BODY = 0.92
 INSIDE_CANAL = 0.5
-"""Least share of a circle inside the outline of its body, or of the canal; all circles of two readers on five real
-series lie wholly inside."""
+"""Least share of a circle inside the outline of its body, or of the canal. Of 1,880 circles of readers on measured
+slices 99.5 % lie inside their body by 0.96 and more, the others below 0.75; twice the usual radius is 0.88 to 0.97."""
+UNEVEN_FLUID = 0.14
+"""Standard deviation over mean of the signals in the circle of fluid, beyond the noise: up to 0.125 in 458 readings of
+measured slices whose reader was sure of the fluid; 0.16 to 0.42 in circles of twice the size and more."""
 UNCERTAIN = 0.05
 """Relative: greatest standard deviation of a reading by its own circles. Not reached by 458 readings of slices that are
 measured and whose reader was sure of the fluid; 0.05 to 0.12 where a circle lies half beside the sac."""
@@ -70,7 +74,11 @@ def doubts_of_picture(image: SagittalImage, score: VbqScore, seen: AutomaticMeas
     marrow = min(score.rois[name].mean for name in LEVELS)
     if fluid >= marrow:
         found.append(Reason("fluid-not-darker"))
-    if "fluid-in-noise" not in {one.code for one in found} and noise(image, score) * FLUID_OVER_NOISE > fluid:
+    noisy = noise(image, score)
+    uneven = sqrt(max(0.0, score.rois[CSF].sd ** 2 - noisy**2))
+    if uneven > UNEVEN_FLUID * fluid:
+        found.append(Reason("reading-fluid-uneven", {"share": uneven / fluid}))
+    if "fluid-in-noise" not in {one.code for one in found} and noisy * FLUID_OVER_NOISE > fluid:
         found.append(Reason("fluid-in-noise"))
     return found
 

@@ -119,6 +119,16 @@ def tinted(one: Slice, name: str, factor: float) -> Signal:
     return one.signal * (1 + (factor - 1) * one.body(name))
 
 
+def mass_in_the_sac(one: Slice, name: str, factor: float) -> Signal:
+    """An even mass of 40 mm that fills the canal behind a body, so many times as bright as the fluid."""
+    canal = polygon(one.signal.shape, list(one.measured.outlines["canal"])).astype(float)
+    near = np.clip(20.5 - abs(np.arange(384) - one.centre(name)[0]) * MM, 0, 1)[:, None]
+    share = ndimage.gaussian_filter(canal, 0.8) * near
+    grain = one.signal - ndimage.gaussian_filter(one.signal, 3)
+    fluid = one.measured.score.rois[CSF].mean
+    return one.signal * (1 - share) + share * (factor * fluid + 0.2 * grain)
+
+
 def noisy(one: Slice, share: float) -> Signal:
     rng, sigma = np.random.default_rng(0), share * np.percentile(one.signal, 99)
     return np.hypot(one.signal + rng.normal(0, sigma, one.signal.shape), rng.normal(0, sigma, one.signal.shape))
@@ -158,6 +168,7 @@ CHANGES: dict[str, tuple[Callable[[Slice], Signal], str]] = {
     "heavy noise": (lambda one: noisy(one, 0.15), ""),
     "motion blur": (lambda one: ndimage.gaussian_filter(one.signal, 3.5), "blurred"),
     "ghosts of motion": (lambda one: ghosted(one, 0.08), "ghost of motion"),
+    "a mass in the sac at L3": (lambda one: mass_in_the_sac(one, "L3", 1.6), "the fluid at other levels"),
     "no canal": (lambda one: one.signal * (np.arange(384) < one.centre("L3")[1] + 18 / MM), ""),
     "black over L3": (lambda one: one.signal * (abs(np.arange(384)[:, None] - one.centre("L3")[0]) > 12), ""),
     "all black": (lambda one: one.signal * 0, "empty"),

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analytics.records import Circle, MeasurementStatus
-from analytics.vbq.automatic import AutomaticMeasurement
-from analytics.vbq.reading_checks import doubts_of_circles, far_from, share_inside, uncertain
+from analytics.records import CSF, LEVELS, Circle, MeasurementStatus
+from analytics.vbq.automatic import AutomaticMeasurement, SagittalImage
+from analytics.vbq.reading_checks import doubts_of_circles, doubts_of_picture, far_from, share_inside, uncertain
+from analytics.vbq.score import score
 
 SQUARE = np.array([[10.0, 10.0], [10.0, 30.0], [30.0, 30.0], [30.0, 10.0]])
 
@@ -77,7 +78,7 @@ def test_a_reading_that_is_uncertain_gains_no_room():
     assert [one.code for one in far_from(2.5, 0.06, 2.0, 0.5)] == ["far-from-automatic"]
 
 
-@pytest.mark.parametrize(("share", "codes_found"), [(0.72, ["circle-outside-body"]), (0.78, [])])
+@pytest.mark.parametrize(("share", "codes_found"), [(0.89, ["circle-outside-body"]), (0.95, [])])
 def test_the_least_share_of_a_circle_inside_its_body(share: float, codes_found: list[str]):
     """A circle over the edge of a straight outline; the pixels of radius 30 show its share to a hundredth."""
     outline = box(50.0, 100.0, 200.0, 200.0)
@@ -98,3 +99,19 @@ def test_the_least_share_of_a_circle_inside_its_body(share: float, codes_found: 
     others = {name: Circle(row=row, col=100, radius_px=1) for name, row in {**away, "CSF": 60}.items()}
     seen = replace(SEEN, outlines=outlines)
     assert [one.code for one in doubts_of_circles({**others, "L3": circle}, seen)] == codes_found
+
+
+@pytest.mark.parametrize(("roots", "noise", "said"), [(0.36, 0, 1), (0.24, 0, 0), (0.0, 5.0, 0)])
+def test_a_circle_of_fluid_that_holds_roots_is_uneven(roots: float, noise: float, said: int):
+    """Half of the circle brighter by ``roots``: a standard deviation of half of that over the mean; noise is none."""
+    rng = np.random.default_rng(1)
+    signal = np.full((240, 200), 100.0)
+    signal[:, 120:160] = 40.0
+    signal[:, 140:160] = 40.0 * (1 + roots)
+    signal = signal + rng.normal(0, noise, signal.shape)
+    image = SagittalImage(
+        signal=signal, spacing_mm=(0.8, 0.8), position_mm=(0, 0, 0), orientation=(0, 1, 0, 0, 0, -1)
+    )  # fmt: skip
+    read = {**{name: CIRCLES[name] for name in LEVELS}, CSF: Circle(row=130, col=139.5, radius_px=6)}
+    found = doubts_of_picture(image, score(signal, read, spacing_mm=(0.8, 0.8)), SEEN)
+    assert [one.code for one in found] == ["reading-fluid-uneven"] * said

@@ -44,7 +44,11 @@ from tests.benchmarks.vbq_pairs import (
 
 KINDS = {
     "fluid like roots": {"fluid-like-roots", "fluid-dark-on-t2", "score-uncertain"},
-    "two kinds of fluid, or a dark layer": {"fluid-in-two-parts", "fluid-or-dark-layer"},
+    "two kinds of fluid, or a dark layer": {
+        "fluid-in-two-parts",
+        "fluid-or-dark-layer",
+        "fluid-brighter-than-elsewhere",
+    },
 }
 """Codes by what they doubt; levels are told by the count itself, and all others doubt bodies or signal."""
 LEVELS, OTHERS = "levels and sacrum", "bodies and signal"

@@ -24,7 +24,10 @@ WHOLE = (
     r"x[oó][áa] m[ỡơ]|ไขมัน|دهون|שומן"
 )
 """In one word, or of languages that do not part them."""
-NOT = r"no|non|not|without|w/?o|ohne|keine?|sans|sin|senza|sem|zonder|geen|bez|brez|utan|uden|uten|ilman|fara|fără|без|χωρίς"
+NOT = (
+    r"no|non|not|without|w/?o|ohne|keine?|sans|sin|senza|sem|zonder|geen|bez|brez|utan|uden|uten|ilman|fara|fără|без|"
+    r"χωρίς"
+)
 OF = r"(?:[\s_.-]+(?:d[eiau]|del|della|de la|da|di|of|the|la|le|il))?[\s_.-]*"
 FOUND = re.compile(
     rf"(?<![a-z])(?:{SHORT})(?![a-z])|(?<![a-z])(?:{SUPPRESSED}){OF}(?:{FAT})(?![a-z])|"
@@ -39,5 +42,5 @@ DENIED = re.compile(
 
 
 def words_of_fat_suppression(text: str) -> tuple[str, ...]:
-    """The words of a text by which fat was suppressed or taken out, sorted; empty where it says nothing or denies it."""
+    """The words of a text by which fat was suppressed or taken out, sorted; empty where nothing says so."""
     return tuple(sorted({match.group().strip() for match in FOUND.finditer(DENIED.sub(" ", text))}))

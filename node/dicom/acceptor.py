@@ -130,13 +130,24 @@ class Acceptor:
                 _cut(given_up.socket)
         if given_up:
             self._turn_away(given_up.address, code=TOO_MANY, reason="its silent connection gave way to another one")
-        if room:
-            thread.start()
-        else:
+        if not room:
             self._turn_away(address, code=TOO_MANY, reason="too many connections wait to be let in")
-            connection.close()
-            if done:
-                done()
+        elif self._started(thread):
+            return
+        else:
+            self._turn_away(address, code=TOO_MANY, reason="the machine has no thread left to serve it")
+        connection.close()
+        if done:
+            done()
+
+    def _started(self, thread: threading.Thread) -> bool:
+        try:
+            thread.start()
+        except RuntimeError:
+            with self._lock:
+                del self._open[thread]
+            return False
+        return True
 
     def _room_for(self, address: str) -> tuple[bool, _Connection | None]:
         """Whether there is room for a connection from this address, and which other one has to be closed for it."""

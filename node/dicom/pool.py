@@ -83,7 +83,9 @@ class _Worker:
             if kind == "enter":
                 entry = self._limits.enter(*values)
                 self._entered[values[0], values[1]] += entry is Entry.TAKEN
-                self.say("slot", entry)
+                if not self.say("slot", entry):
+                    # It would wait for that for ever, and every later association behind it.
+                    self.process.kill()
             elif kind == "leave":
                 self._entered[values[0], values[1]] -= 1
                 self._limits.leave(*values)
@@ -217,16 +219,37 @@ class _Parent:
 
     def leave(self, peer: str | None, address: str) -> None:
         """Give a slot back."""
-        _send(self._channel, "leave", peer, address)
+        self._say("leave", peer, address)
 
     def done(self) -> None:
         """Say that a connection has ended."""
-        _send(self._channel, "done")
+        self._say("done")
+
+    def _say(self, *message: object) -> None:
+        try:
+            _send(self._channel, *message)
+        except OSError as error:
+            # A slot that is not given back is taken for ever, unless its process ends.
+            log.error("a process of the receiver cannot be heard and ends", error=error.strerror)
+            os._exit(1)
 
     def listen(self, acceptor: Acceptor) -> None:
-        """Take what is handed over; without a parent this process must not go on for a moment."""
+        """Take what is handed over; without a parent, and deaf, this process must not go on for a moment."""
+        try:
+            self._listen(acceptor)
+        except Exception:
+            log.exception("a process of the receiver ends")
+        finally:
+            os._exit(1)
+
+    def _listen(self, acceptor: Acceptor) -> None:
         for (kind, *values), descriptors in _received(self._channel):
             if kind == "take":
+                if not descriptors:
+                    # The system has closed the connection in its place.
+                    log.error("connection refused", peer=values[0], reason="this process has no descriptor left")
+                    self.done()
+                    continue
                 connection = socket.socket(fileno=descriptors[0])
                 acceptor.take(connection, values[0], secured=values[1], done=self.done)
             elif kind == "slot":
@@ -238,7 +261,6 @@ class _Parent:
                 acceptor.turn_away(values[0])
             elif kind == "stop":
                 self.stop.set()
-        os._exit(1)
 
 
 def main(channel: socket.socket) -> int:

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from pydicom.uid import MRImageStorage
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from node.dicom import pool
 from node.settings import Settings
-from tests.node.dicom_samples import mr_image, receiver_process, rejection_of, settings_for, stack
+from tests.node.dicom_samples import mr_image, receiver, receiver_process, rejection_of, settings_for, stack
 from tests.node.receiver_world import assert_stored, association, files, rows
 from tests.waiting import eventually
 
@@ -135,3 +138,93 @@ def test_without_the_receiver_its_acceptors_end_at_once(settings: Settings):
         assert sender.send_c_store(mr_image(seed=1)).Status == 0
     assert len(files(settings)) == 2
     assert rows(settings, "SELECT count(*) FROM fact_object") == [(2,)]
+
+
+class Stub:
+    """An acceptor that does as it is told."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.taken: list[str] = []
+
+    def take(self, connection: socket.socket, address: str, **_: object) -> None:
+        connection.close()
+        if self.error:
+            raise self.error
+        self.taken.append(address)
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The codes with which an acceptor process would have ended."""
+    found: list[int] = []
+    monkeypatch.setattr(pool.os, "_exit", found.append)
+    return found
+
+
+@pytest.fixture
+def channel() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("unforeseen")])
+def test_an_acceptor_process_that_hears_no_more_ends(
+    channel: tuple[socket.socket, socket.socket], ends: list[int], error: Exception | None
+) -> None:
+    ours, theirs = channel
+    stub = Stub(error)
+    for _ in range(2):
+        with socket.socket() as connection:
+            pool._send(ours, "take", "10.0.0.1", False, handing=connection)
+    ours.close()
+    pool._Parent(theirs).listen(stub)
+    assert stub.taken == ([] if error else ["10.0.0.1"] * 2)
+    assert ends == [1]
+
+
+def test_a_connection_for_which_a_process_has_no_descriptor_costs_itself(
+    channel: tuple[socket.socket, socket.socket], ends: list[int]
+) -> None:
+    ours, theirs = channel
+    stub = Stub()
+    pool._send(ours, "take", "10.0.0.1", False)  # the system leaves out what it cannot hand over
+    with socket.socket() as connection:
+        pool._send(ours, "take", "10.0.0.2", False, handing=connection)
+    ours.shutdown(socket.SHUT_WR)
+    pool._Parent(theirs).listen(stub)
+    assert stub.taken == ["10.0.0.2"]
+    assert ours.recv(100) == b'["done"]'
+    assert ends == [1]
+
+
+def test_a_process_that_cannot_give_a_slot_back_ends(
+    channel: tuple[socket.socket, socket.socket], ends: list[int]
+) -> None:
+    ours, theirs = channel
+    ours.close()
+    pool._Parent(theirs).leave("pacs", "10.0.0.1")
+    assert ends == [1]
+
+
+def test_a_connection_for_which_there_is_no_thread_costs_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(tmp_path / "data", processes=1)
+    start, failed = threading.Thread.start, []
+
+    def fail_once(thread: threading.Thread) -> None:
+        if thread.name == "association" and not failed:
+            failed.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with receiver(settings):
+        monkeypatch.setattr(threading.Thread, "start", fail_once)
+        assert not called(settings, "PACS").is_established
+        with association(settings) as one:
+            assert one.send_c_store(mr_image()).Status == 0
+        sql = "SELECT code, reason, times FROM state_refusal"
+        assert eventually(lambda: rows(settings, sql))
+    assert rows(settings, sql) == [("too-many", "the machine has no thread left to serve it", 1)]

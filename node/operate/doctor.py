@@ -24,13 +24,11 @@ from node.operate.status import presence_in_words
 from node.operate.upgrade import unfinished
 from node.settings import CREDENTIAL, Settings, Storage
 from node.steps.pending import pending
-from node.store.database import DATABASE_NAME, WAL_LIMIT_BYTES, open_database
+from node.store.database import DAMAGED, DATABASE_NAME, WAL_LIMIT_BYTES, open_database
 from node.store.presence import presences
 from node.store.private import not_shared, open_to_others, require_owner
 from node.store.snapshot import research_path, snapshot_path
 
-DAMAGED = "stop the node, keep the file as it is, and bring back a copy"
-"""What to do with a database of which a page cannot be read."""
 LONG_WAL_BYTES = 2 * WAL_LIMIT_BYTES
 """A write-ahead log that the steps could not cut for a while: they do so beyond the limit, between their rounds."""
 CERTIFICATE_LEFT = timedelta(days=21)
@@ -108,15 +106,16 @@ def _folder(folder: Path) -> Finding:
             require_owner(folder)
     except StoreError as error:
         return Finding(check="data folder", ok=False, detail=str(error))
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        return Finding(check="data folder", ok=False, detail=f"{place} cannot be written: {error.strerror}")
     if open_paths:
         names = " ".join(str(path) for path in open_paths)
         detail = f"names and birth dates lie where every user of this machine may read them: chmod o= {names}"
         return Finding(check="data folder", ok=False, detail=detail)
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            return Finding(check="data folder", ok=True, detail=f"{folder} can be written")
-    except OSError as error:
-        return Finding(check="data folder", ok=False, detail=f"{place} cannot be written: {error.strerror}")
+    return Finding(check="data folder", ok=True, detail=f"{folder} can be written")
 
 
 def _disk(storage: Storage) -> Finding:

@@ -5,6 +5,7 @@ Every unit of work that writes is a BEGIN IMMEDIATE transaction (:func:`writing`
 first fails at once under another writer, whatever the busy time-out.
 """
 
+import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,6 +38,8 @@ REPORT_FOLDER = "reports"
 """Each night's report as a page, under its date."""
 RESTORING = ".restore"
 """In a data folder to which a backup is being brought back, or was when that was killed."""
+DAMAGED = "stop the node, keep the file and its -wal as they are, and bring back a copy"
+"""What to do with a database of which a page cannot be read."""
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 """What the write-ahead log keeps on the disk once nobody reads what is in it."""
 RECEIVER_CHECKPOINT_PAGES = 16_000
@@ -107,10 +110,28 @@ def open_database(
         opened = path.stat().st_ino
         connection.create_function("in_place", 0, lambda: _inode(path) == opened)
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(
-            f"cannot use the database {path}: {error}; check the folder, its owner and free space"
-        ) from error
+        raise StoreError(_why_not(path, error)) from error
     return StoppableDatabase(connection)
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    """Why a database cannot be opened, and what a person can do about it."""
+    if type(error) is sqlite3.DatabaseError:
+        # Of its kinds that of a file that is none, or damaged; a log that is of another database does it too.
+        return f"the database {path} is damaged ({error}); {DAMAGED}"
+    if _is_read_only(path.parent):
+        return (
+            f"cannot use the database {path}: its file system is mounted read-only, as the system does by itself after "
+            "an error of the disk; look for that first (dmesg), then mount it again"
+        )
+    return f"cannot use the database {path}: {error}; check the folder, its owner and free space"
+
+
+def _is_read_only(folder: Path) -> bool:
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from sqlite_utils.utils import sqlite3
 from node.conf import conf_path
 from node.errors import StoreError
 from node.operate.doctor import Finding, examine
-from node.settings import Settings
+from node.settings import Settings, Storage
 from node.store.database import BUSY_TIMEOUT_MS, DATABASE_NAME, bound_wal, insert, open_database, writing
 from node.store.problems import note_problem
 from node.store.snapshot import publish
@@ -108,8 +108,28 @@ def test_a_missing_newer_or_unusable_database_is_named(tmp_path: Path) -> None:
         open_database(tmp_path / "file" / "below", create=True)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "node.db").write_bytes(b"this is not a database, whatever its name says" * 100)
-    with pytest.raises(StoreError, match="cannot use the database"):
+    with pytest.raises(StoreError, match=r"is damaged \(file is not a database\); stop the node, keep the file"):
         open_database(tmp_path / "damaged", create=True)
+
+
+def test_a_disk_that_can_only_be_read_is_named(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    try:
+        open_database(disk / "data", create=True).close()
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        for create in (False, True):
+            with pytest.raises(StoreError, match="its file system is mounted read-only"):
+                open_database(disk / "data", create=create)
+        (finding,) = [
+            one for one in examine(Settings(storage=Storage(folder=disk / "data"))) if one.check == "data folder"
+        ]
+        assert (finding.ok, finding.detail) == (False, f"{disk / 'data'} cannot be written: Read-only file system")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_the_snapshot_opens_for_others_while_a_writer_writes(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def read_event(event: "Dataset") -> Kept:
 def record_answer(db: Database, told: Kept, *, at: datetime) -> int:
     """Record an answer inside a unit of work; returns how many results it is about.
 
-    One about a transaction that this node has not begun, or that is answered already, is about none.
+    One about a transaction that this node has not begun, or that is answered already, is about none. Some answer in
+    parts: what a part leaves out is still asked for.
     """
     asked = dict(
         db.execute(
@@ -79,7 +80,10 @@ def record_answer(db: Database, told: Kept, *, at: datetime) -> int:
             "INSERT INTO record_result_answer (result_id, how, answer, detail, answered_at) VALUES (?, ?, ?, ?, ?)",
             [asked[uid], HOW, answer, detail, to_text(at)],
         )
-    db.execute("DELETE FROM state_result_commitment WHERE transaction_uid = ?", [told.transaction_uid])
+        db.execute(
+            "DELETE FROM state_result_commitment WHERE transaction_uid = ? AND result_id = ?",
+            [told.transaction_uid, asked[uid]],
+        )
     return len(about)
 
 

@@ -298,9 +298,11 @@ def _catalogue(db: Database, settings: Settings, uid: str) -> None:
         _store_problems(db, uid, series.values(), patient, images, settings)
         _store_claims(db, settings, uid, series.values(), patient)
         for one in filter(_has_row, series.values()):
+            stale = _stale(db, uid, one)
             take_away(db, one.uid)
             row = _row(one, patient, candidates, doubts, settings) | {
-                "inputs_sha256": inputs if one.uid in candidates else None
+                "inputs_sha256": inputs if one.uid in candidates else None,
+                "stale": stale,
             }
             newest = max(received_at[image.content] for image in one.images)
             taken_back = _taken_back(members[one.uid])
@@ -328,6 +330,20 @@ def _has_row(one: StudySeries) -> bool:
     return len(one.studies) <= MOST_STUDIES
 
 
+def _stale(db: Database, study_uid: str, one: StudySeries) -> int:
+    """1 where the row is of another study that has yet to be judged: by a row that holds it would be for judged."""
+    home = min(one.studies)
+    if home == study_uid:
+        return 0
+    judged = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM derived_series WHERE study_instance_uid = :study AND stale = 0) "
+        "OR EXISTS (SELECT 1 FROM derived_problem WHERE step = 'catalogue' AND unit_kind = 'study' "
+        "AND unit_key = :study)",
+        {"study": home},
+    ).fetchone()[0]
+    return int(not judged)
+
+
 def _taken_back(members: Iterable[ReceivedImage], *, withdrawn: bool = False) -> dict[str, str | int]:
     return {"rejections": stored(reasons_of(members)), "withdrawn": int(withdrawn)}
 
@@ -336,13 +352,15 @@ def _store_withdrawn(
     db: Database, settings: Settings, study_uid: str, one: StudySeries, members: Sequence[ReceivedImage]
 ) -> None:
     """The row of a series of which every image is taken back: shown with the reason, measured and linked never."""
+    stale = _stale(db, study_uid, one)
     take_away(db, one.uid)
     owner = _patient(study_uid, [one], settings)
     newest = max(image.received_at for image in members)
     row = _row(one, owner, {}, {}, settings) | {"inputs_sha256": None} | _taken_back(members, withdrawn=True)
     why = [Criterion(holds=False, reason=reason) for reason in loaded(str(row["rejections"]))]
     row["reasons"] = stored_verdict([*why, *one.verdict.ranked])
-    insert(db, "derived_series", [row | _completeness(db, one, last_received_at=newest) | {"fewer": "[]"}])
+    row |= _completeness(db, one, last_received_at=newest) | {"fewer": "[]", "stale": stale}
+    insert(db, "derived_series", [row])
     if owner.authority is not None and owner.patient_id is not None:
         touch(db, owner.authority, owner.patient_id)
 

@@ -36,13 +36,24 @@ FROM derived_rejection AS j JOIN derived_instance AS n ON n.object_id = j.object
 JOIN fact_object_receipt AS r ON r.object_id = j.object_id
 WHERE j.sop_instance_uid = ? ORDER BY r.receipt_id
 """
-# Of all images of the study, and of the notes about them.
+# The studies in which an image lies, as a JSON array: of whichever it is judged, the same comes of it.
+OF_IMAGE = """
+SELECT json_group_array(uid) FROM (
+    SELECT study_instance_uid AS uid FROM derived_instance WHERE sop_instance_uid = :uid
+    UNION SELECT study_instance_uid FROM derived_superseded WHERE sop_instance_uid = :uid ORDER BY 1)
+"""
+# Of all images of their series, and of the notes about them.
 OF_BURSTS = """
+WITH study (uid) AS (SELECT value FROM json_each(:studies)),
+standing AS (SELECT * FROM derived_instance WHERE study_instance_uid IN (SELECT uid FROM study)),
+image (object_id, sop_instance_uid) AS (
+    SELECT object_id, sop_instance_uid FROM standing
+    UNION SELECT object_id, sop_instance_uid FROM derived_superseded
+          WHERE series_instance_uid IN (SELECT series_instance_uid FROM standing)
+)
 SELECT receipt_id, received_at FROM fact_object_receipt WHERE object_id IN (
-    SELECT object_id FROM derived_instance WHERE study_instance_uid = :study
-    UNION SELECT object_id FROM derived_superseded WHERE study_instance_uid = :study
-    UNION SELECT j.object_id FROM derived_instance AS i JOIN derived_rejection AS j USING (sop_instance_uid)
-          WHERE i.study_instance_uid = :study)
+    SELECT object_id FROM image
+    UNION SELECT j.object_id FROM image JOIN derived_rejection AS j USING (sop_instance_uid))
 ORDER BY receipt_id
 """
 RECEIPTS = """
@@ -78,14 +89,16 @@ def note_rejections(db: Database, study_uid: str, settings: Dicom) -> None:
     """Note, within a unit of work of the caller, which images of a study are taken back now."""
     if not db.execute("SELECT EXISTS (SELECT 1 FROM derived_rejection)").fetchone()[0]:
         return
-    named = db.execute(OF_STUDY, [study_uid]).fetchall()
-    bursts = bursts_of(db.execute(OF_BURSTS, {"study": study_uid}), settings) if named else ()
-    for (uid,) in named:
+    bursts: dict[str, list[int]] = {}
+    for (uid,) in db.execute(OF_STUDY, [study_uid]).fetchall():
+        (studies,) = db.execute(OF_IMAGE, {"uid": uid}).fetchone()
+        if studies not in bursts:
+            bursts[studies] = bursts_of(db.execute(OF_BURSTS, {"studies": studies}), settings)
         receipts = [
             ImageReceipt(header=header, place=place, at=at, sender=sender_of(settings, address=address, calling_ae=ae))
             for header, place, at, address, ae in db.execute(RECEIPTS, {"uid": uid}).fetchall()
         ]
-        code = rejected(_notes(db, settings, uid), receipts, settings, bursts)
+        code = rejected(_notes(db, settings, uid), receipts, settings, bursts[studies])
         db.execute("UPDATE derived_instance SET rejected = ? WHERE sop_instance_uid = ?", [code, uid])
 
 

@@ -75,7 +75,9 @@ WHERE study_instance_uid IN (SELECT value FROM json_each(?))
 CAME_AGAIN = """
 INSERT OR IGNORE INTO derived_resent
 SELECT s.sop_instance_uid FROM fact_object_receipt AS r JOIN derived_superseded AS s USING (object_id)
-WHERE r.receipt_id > ?
+WHERE r.receipt_id > :read
+UNION SELECT sop_instance_uid FROM fact_object_receipt AS r JOIN derived_instance AS i USING (object_id)
+WHERE r.receipt_id > :read AND sop_instance_uid IN (SELECT sop_instance_uid FROM derived_undecided)
 """
 # A rejection note that came again, as it was, takes back what has been restored since.
 NOTES_CAME = """
@@ -211,7 +213,7 @@ def _note_news(db: Database) -> None:
     if newest == read and not decisions:
         return
     with writing(db):
-        db.execute(CAME_AGAIN, [read])
+        db.execute(CAME_AGAIN, {"read": read})
         for object_id, study, series, received_at in db.execute(REJECTED_CAME_AGAIN, [read]).fetchall():
             db.execute("UPDATE derived_instance SET settled_at = ? WHERE object_id = ?", [received_at, object_id])
             make_stale(db, study=study, series=series)
@@ -449,6 +451,11 @@ def _hold(db: Database, holder: Member, members: Sequence[Member], verdict: Verd
     same = (earliest.header.image, earliest.header.frames) == (holder.header.image, holder.header.frames)
     same = same and earliest.header.instance_number == holder.header.instance_number
     content_of = first if same and first != holder.object_id else None
+    # Another that stands until a person decides may have held before.
+    db.execute(
+        "UPDATE derived_instance SET content_of = NULL, known_since = NULL WHERE sop_instance_uid = ?",
+        [holder.row["sop_instance_uid"]],
+    )
     db.execute(
         "UPDATE derived_instance SET content_of = ?, known_since = ?, settled_at = ? WHERE object_id = ?",
         [content_of, known_since, verdict.settled_at, holder.object_id],

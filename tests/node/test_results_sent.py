@@ -348,6 +348,22 @@ def test_an_answer_that_comes_later_is_about_its_transaction(both: Sender):
     assert sorted(str(state) for (state,) in both.told("state")) == ["kept", "missing"]
 
 
+def test_an_answer_may_come_in_parts(both: Sender):
+    both.measured()
+    both.pacs.silent = True
+    later = now() + timedelta(hours=1)
+    with both.pacs.up(SR, SC, COMMITMENT):
+        both.round()
+        both.round(RESULT_CHECK, at=later)
+    (asked,) = both.pacs.asked
+    with writing(both.world.db):
+        for uid in both.pacs.uids():
+            told = Kept(transaction_uid=asked.TransactionUID, kept=(uid,), missing=())
+            assert record_answer(both.world.db, told, at=later) == 1
+    assert both.told("state") == [("kept",), ("kept",)]
+    assert both.world.rows("SELECT * FROM state_result_commitment") == []
+
+
 def test_a_pacs_that_never_answers_is_a_problem(sender: Sender):
     sender.measured()
     at = now()

@@ -1,11 +1,13 @@
 """How fast whole series are measured, from files to score, on one core; run by hand.
 
-``python -m tests.benchmarks.vbq [--series FOLDER] [--repeats N] [--worker N]``
+``python -m tests.benchmarks.vbq [--series FOLDER] [--repeats N] [--worker N] [--beside FOLDER]``
 
 Pinned to one core. First the command as a user runs it, start included; then series after series in one process:
-headers, pixels, networks, circles, score (median, worst, peak memory). ``--worker N``: N studies, the same series under
+headers, pixels, networks, circles, score (median, worst, peak memory). Then what the T2 of the same examination adds:
+drawn studies, each measured without it and with it in turn. ``--worker N``: N studies, the same series under
 UIDs of their own and each with noise of its own, through the steps; after each tenth the studies per second, seconds
 of processor per study, and the memory held, which must not grow.
+``--beside FOLDER``: the same of another build, whose code lies there (``git archive COMMIT | tar x -C FOLDER``).
 Without ``--series`` (a folder with a folder of files for each series) phantoms are drawn.
 """
 
@@ -44,15 +46,16 @@ BATCH = 20
 """Studies received before the steps get them."""
 
 
-def drawn(folder: Path, number: int) -> list[Path]:
-    """The T1 series of this many patients of the demo, a folder each."""
+def drawn(folder: Path, number: int, *, with_t2: bool = False) -> list[Path]:
+    """The T1 series of this many patients of the demo, a folder each, and the T2 that shows where its fluid is."""
     found = []
     for patient in open_hospital(1).patients[:number]:
         place = folder / patient.part.key
-        place.mkdir()
+        place.mkdir(parents=True)
         for image in data_sets(patient.examination, patient.study()):
-            if image.SeriesInstanceUID == patient.examination.t1_series_uid:
-                write_file(place / f"{image.InstanceNumber:03}", image)
+            is_t1 = image.SeriesInstanceUID == patient.examination.t1_series_uid
+            if is_t1 or (with_t2 and "t2" in str(image.SeriesDescription).lower()):
+                write_file(place / f"{image.SeriesNumber:03}-{image.InstanceNumber:03}", image)
         found.append(place)
     return found
 
@@ -92,6 +95,27 @@ def in_one_process(folders: Sequence[Path], repeats: int) -> None:
     print(
         f"files to score: {len(walls)} series, median {statistics.median(walls):.2f} s wall, "
         f"{statistics.median(cpus):.2f} s of processor, worst {max(walls):.2f} s; peak memory {peak_mb():.0f} MB"
+    )
+
+
+def with_and_without_t2(folder: Path, number: int, repeats: int) -> None:
+    """Drawn studies in turn: seconds of processor without the T2 and with it, of those of which one was looked at."""
+    plain, both = drawn(folder / "plain", number), drawn(folder / "both", number, with_t2=True)
+    took: dict[bool, list[float]] = {False: [], True: []}
+    looked_at = 0
+    for turn in range(repeats + 1):
+        for one, other in zip(plain, both, strict=True):
+            for with_t2, place in ((False, one), (True, other)):
+                began = time.process_time()
+                results = [result for _, result in measure_all(find([place]), measure_stack)]
+                spent = time.process_time() - began
+                if turn:
+                    took[with_t2].append(spent)
+                    looked_at += with_t2 and any(result.t2 is not None for result in results)
+    without, with_it = (statistics.median(took[which]) for which in (False, True))
+    print(
+        f"T2 of the same study: {without:.2f} s of processor without, {with_it:.2f} s with it "
+        f"({with_it - without:+.2f} s, {with_it / without:.2f} times); looked at in {looked_at} of {len(took[True])}"
     )
 
 
@@ -136,11 +160,23 @@ def through_the_worker(folders: Sequence[Path], number: int) -> None:
     print(f"  {states}")
 
 
+def beside(build: Path, folder: Path, repeats: int) -> None:
+    """The benchmark of another build, with its own code and the libraries of this one, on the same series."""
+    print(f"{build}:", flush=True)
+    subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.vbq", "--series", str(folder.resolve()), "--repeats", str(repeats)],
+        cwd=build,
+        env={**os.environ, "PYTHONPATH": str(build.resolve())},
+        check=True,
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=Path, help="a folder with a folder of files for each series")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--beside", type=Path, help="the code of another build")
     parser.add_argument("--worker", type=int, default=0, help="studies through the steps")
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
@@ -149,9 +185,12 @@ def main() -> None:
         if given.series:
             folders = sorted(path for path in given.series.iterdir() if path.is_dir())
         else:
-            folders = drawn(Path(place), 3)
+            folders = drawn(Path(place) / "drawn", 3)
         with_start(folders)
         in_one_process(folders, given.repeats)
+        with_and_without_t2(Path(place) / "studies", 3, given.repeats)
+        if given.beside:
+            beside(given.beside, given.series or Path(place) / "drawn", given.repeats)
         if given.worker:
             through_the_worker(folders, given.worker)
 

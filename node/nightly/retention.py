@@ -22,6 +22,7 @@ import structlog
 from sqlite_utils import Database
 
 from node.clock import to_text
+from node.errors import StoreError
 from node.outgoing.mail import without_content
 from node.settings import Settings
 from node.steps.lock import deriving
@@ -245,6 +246,8 @@ class Removed:
     """Of files."""
     waits: str | None = None
     """Why it was not done, or not to the end."""
+    stuck: list[str] = field(default_factory=list)
+    """Files that could not be taken away, and why."""
 
     def add(self, what: str, number: int) -> None:
         """Count some more."""
@@ -280,6 +283,11 @@ def tidy(db: Database, settings: Settings, *, now: datetime) -> Removed:
     """Remove what it is time for, in small batches, and say so in ledger and audit.
 
     While a backup or an erasure is at work, or everything is derived again, it waits for the next call.
+
+    Raises
+    ------
+    StoreError
+        Files could not be deleted; all else is done, and the next call tries again.
     """
     done = Removed()
     folder = settings.storage.folder
@@ -310,6 +318,11 @@ def tidy(db: Database, settings: Settings, *, now: datetime) -> Removed:
         if counts:
             audit.note(db, name=BY, address="", action="removed", subject=said, at=now)
             log.info("removed by retention", bytes=done.bytes, **counts)
+        if done.stuck:
+            raise StoreError(
+                f"{len(done.stuck)} files of what retention has removed could not be deleted ({done.stuck[0]}); the "
+                "next run tries again"
+            )
         with writing(db):
             db.execute(
                 "UPDATE state_run SET finished_at = ?, status = 'done', detail = ? "
@@ -484,10 +497,19 @@ def _note(db: Database, rows: Sequence[tuple[str, str, str, str | None]], rule: 
 
 # ---- files -----------------------------------------------------------------------------------------------------
 def _delete_files(archive: Archive, folder: Path, files: _Files, done: Removed) -> None:
+    """Set images aside and delete the folders of nights; one that cannot go costs itself, and is named."""
     for sha256 in files.images:
-        done.bytes += archive.set_aside(sha256)
+        try:
+            done.bytes += archive.set_aside(sha256)
+        except OSError as error:
+            done.stuck.append(f"{archive.path(sha256)}: {error.strerror}")
     for night in files.nights:
-        shutil.rmtree(folder / REPORT_FOLDER / night, ignore_errors=True)
+        place = folder / REPORT_FOLDER / night
+        try:
+            if place.exists():
+                shutil.rmtree(place)
+        except OSError as error:
+            done.stuck.append(f"{error.filename or place}: {error.strerror}")
 
 
 def _left_by_a_kill(db: Database, since: str) -> _Files:

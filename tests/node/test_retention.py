@@ -1,6 +1,8 @@
 """What is done with is removed by the rules of the settings, and everything is derived again as if it were there."""
 
+import errno
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from sqlite_utils import Database
 from node.clock import to_text
 from node.dicom.commitment import Request, examine
 from node.dicom.reconcile import reconcile
-from node.errors import SliceError
+from node.errors import SliceError, StoreError
 from node.nightly import retention
 from node.nightly.retention import Found, look, tidy, tidy_daily
 from node.operate.backup import back_up
@@ -201,6 +203,41 @@ def test_a_killed_run_is_finished_by_the_next(
     assert db.execute("SELECT count(*) FROM fact_removal WHERE kind = 'image'").fetchone() == (6,)
     tidy(db, settings, now=AT + timedelta(days=1))
     assert images(folder) == there - 6
+    assert db.execute("SELECT DISTINCT status FROM state_run WHERE kind = 'retention'").fetchall() == [("done",)]
+
+
+def test_a_file_that_cannot_be_deleted_costs_itself_and_is_deleted_by_the_next_run(
+    db: Database, folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = images(folder)
+    (night,) = db.execute("SELECT min(night) FROM record_report WHERE kind = 'nightly'").fetchone()
+    page = folder / "reports" / night / "report.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("P36URODSFPZ")
+    unlink, rename = os.unlink, Path.rename
+    failed: list[str] = []
+
+    def fail(path: str, **how: int) -> None:
+        if path == page.name:
+            raise OSError(errno.EIO, "Input/output error", path)
+        unlink(path, **how)
+
+    def fail_once(path: Path, target: Path) -> Path:
+        if path.suffix == ".dcm" and not failed:
+            failed.append(path.name)
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", fail)
+        patched.setattr(Path, "rename", fail_once)
+        with pytest.raises(StoreError, match=r"2 files of .* could not be deleted \(.*Input/output error\)"):
+            tidy(db, settings, now=AT)
+    assert images(folder) == there - 5
+    assert page.exists()
+    tidy(db, settings, now=AT + timedelta(days=1))
+    assert images(folder) == there - 6
+    assert not page.parent.exists()
     assert db.execute("SELECT DISTINCT status FROM state_run WHERE kind = 'retention'").fetchall() == [("done",)]
 
 

@@ -1,11 +1,14 @@
 """The role ``web``: uvicorn in a thread, until told to stop."""
 
+import asyncio
 import logging
 import socket
 import threading
 from collections.abc import Callable
 from time import monotonic, sleep
+from typing import Any
 
+import structlog
 import uvicorn
 
 from node.errors import ListenError
@@ -18,6 +21,29 @@ from node.web.connection import guarded
 POLL_S = 0.1
 KEEP_ALIVE_S = 15
 MAX_HEAD_BYTES = 32 * 1024
+BACKLOG = 64
+"""Connections that are taken at once, before any is looked at: as many descriptors beside those of the limit."""
+SAID_EVERY_S = 10.0
+
+log = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    """Says in a line, and not again and again, what goes wrong around the connections: no descriptor is left, say."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Have it said from the first connection on."""
+        said_at = float("-inf")
+
+        def say(_loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
+            nonlocal said_at
+            if monotonic() - said_at > SAID_EVERY_S:
+                said_at = monotonic()
+                # The text of an error may quote what was sent.
+                log.error("pages", what=about.get("message"), error=type(about.get("exception")).__name__)
+
+        asyncio.get_running_loop().set_exception_handler(say)
+        await super().startup(sockets=sockets)
 
 
 def run_web(settings: Settings, stop: threading.Event, *, ready: Callable[[], None] | None = None) -> None:
@@ -41,6 +67,7 @@ def run_web(settings: Settings, stop: threading.Event, *, ready: Callable[[], No
         timeout_keep_alive=KEEP_ALIVE_S,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_graceful_shutdown=3,
+        backlog=BACKLOG,
     )
     # What it would log names paths and addresses; what went wrong is logged where it goes wrong.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -49,7 +76,7 @@ def run_web(settings: Settings, stop: threading.Event, *, ready: Callable[[], No
         config.ssl = server_context(
             ServerTls(port=web.port, certificate=web.tls.certificate, key=web.tls.key), "web.tls"
         )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     with _listen(web) as listener:
         serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         serving.start()
@@ -72,7 +99,7 @@ def run_web(settings: Settings, stop: threading.Event, *, ready: Callable[[], No
 def _listen(web: Web) -> socket.socket:
     try:
         return socket.create_server(
-            (web.host, web.port), family=socket.AF_INET6 if ":" in web.host else socket.AF_INET, backlog=128
+            (web.host, web.port), family=socket.AF_INET6 if ":" in web.host else socket.AF_INET, backlog=BACKLOG
         )
     except OSError as error:
         raise ListenError(

@@ -1,11 +1,13 @@
 """Logging: one line per event, never patient data (no names, numbers, birth dates or file names of senders)."""
 
 import logging
+import re
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import copy
 from types import TracebackType
 from typing import TextIO
 
@@ -31,6 +33,18 @@ class _Printer(structlog.PrintLogger):
     fatal = failure = err = error = critical = exception = msg
 
 
+class _Withholding(logging.Formatter):
+    """What a library says of an error, without its text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As the standard one; of asyncio what happened alone: then it shows arguments and errors as they are."""
+        said = copy(record)
+        if record.exc_info and record.exc_info[1]:
+            said.exc_info, said.exc_text = None, without_values(record.exc_info[1])
+        text = super().format(said)
+        return re.split(r"[(\n]", text, maxsplit=1)[0] if record.name == "asyncio" else text
+
+
 def configure_logging(settings: Logging) -> None:
     """Send structured events to standard error, as text or as JSON lines."""
     level = getattr(logging, settings.level.upper())
@@ -52,9 +66,9 @@ def configure_logging(settings: Logging) -> None:
         logger_factory=lambda *_: _Printer(stream),
     )
     # Libraries speak at warning and above only: pynetdicom's info lines would carry data set elements.
-    logging.basicConfig(
-        level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s %(levelname)s %(message)s"
-    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Withholding("%(name)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
 
 
 def without_values(error: BaseException) -> str:

@@ -237,3 +237,29 @@ def test_a_group_that_is_none_is_a_wrong_setting(tmp_path: Path):
     config.write_text("[storage]\nresearch_group = 'nobody-has-this-group'\n")
     with pytest.raises(SettingsError, match="there is no group 'nobody-has-this-group' on this machine"):
         load_settings(config)
+
+
+def test_what_libraries_log_of_an_error_has_no_text_of_it() -> None:
+    script = """
+import asyncio, logging
+from node.logs import configure_logging
+from node.settings import Logging
+configure_logging(Logging())
+try:
+    int("MUELLER^ANNA")
+except ValueError as error:
+    logging.getLogger("apscheduler.executors.default").exception("Job %s raised an exception", "night")
+loop = asyncio.new_event_loop()
+loop.call_soon(int, "MUELLER^ANNA")
+loop.call_soon(loop.stop)
+loop.run_forever()
+loop.close()
+logging.getLogger("x").warning("two\\nlines")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "MUELLER" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert lines[0] == "apscheduler.executors.default ERROR Job night raised an exception"
+    assert "ValueError (text withheld, it may quote a patient)" in lines
+    assert "asyncio ERROR Exception in callback int" in lines
+    assert lines[-2:] == ["x WARNING two", "lines"]

@@ -219,9 +219,9 @@ def _doubted(
 
 def judge_again(db: Database, study_uid: str) -> None:
     """Whether the series of a study are complete by the answers that there are now; within a unit of work."""
-    for series_uid, instances, missing_slices, last_received_at in db.execute(
-        "SELECT series_instance_uid, instances, missing_slices, last_received_at FROM derived_series "
-        "WHERE study_instance_uid = ? AND stale = 0 AND withdrawn = 0",
+    for series_uid, instances, missing_slices, last_received_at, withdrawn in db.execute(
+        "SELECT series_instance_uid, instances, missing_slices, last_received_at, withdrawn FROM derived_series "
+        "WHERE study_instance_uid = ? AND stale = 0",
         [study_uid],
     ).fetchall():
         columns = completeness(
@@ -232,6 +232,8 @@ def judge_again(db: Database, study_uid: str) -> None:
             missing_slices=missing_slices,
             last_received_at=last_received_at,
         )
+        # Of what is taken back a PACS may have fewer.
+        columns |= {"fewer": "[]"} if withdrawn else {}
         assignments = ", ".join(f"{name} = :{name}" for name in columns)
         db.execute(
             f"UPDATE derived_series SET {assignments} WHERE series_instance_uid = :series",

@@ -450,6 +450,8 @@ def _hold(db: Database, holder: Member, members: Sequence[Member], verdict: Verd
     earliest = next(one for one in members if one.object_id == first)
     same = (earliest.header.image, earliest.header.frames) == (holder.header.image, holder.header.frames)
     same = same and earliest.header.instance_number == holder.header.instance_number
+    # What is measured together goes by the series.
+    same = same and earliest.header.series_instance_uid == holder.header.series_instance_uid
     content_of = first if same and first != holder.object_id else None
     # Another that stands until a person decides may have held before.
     db.execute(

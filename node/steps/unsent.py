@@ -32,6 +32,9 @@ def note_unsent(db: Database, study_uid: str) -> None:
     here = {uid for (uid,) in db.execute(
         "SELECT DISTINCT series_instance_uid FROM derived_instance WHERE study_instance_uid = ?", [study_uid]
     )}  # fmt: skip
+    if not here:
+        # It has moved to another study, or is yet to come.
+        return
     parts = named_parts(sorted(_texts(db, study_uid, answers)))
     elsewhere = bool(parts) and "lumbar" not in parts
     for peer, series in answers:

@@ -11,9 +11,11 @@ from pydicom.dataset import Dataset
 from node.errors import InputError
 from node.people.studies import use_newest, withdraw
 from node.settings import Settings
+from node.steps.completeness import take_answers
 from node.store import derivation
 from node.store.database import writing
 from tests.node.dicom_samples import NOON, mr_image, settings_for, stack
+from tests.node.test_completeness import answer
 from tests.node.test_corrections import OTHER, STUDY, again, send
 from tests.node.test_rejections import note
 from tests.node.world import World
@@ -34,6 +36,7 @@ COMPARED = {
     "derived_rejection": "*",
     "derived_problem": "step, unit_kind, unit_key, code, reasons",
     "derived_series": "*",
+    "derived_unsent_series": "*",
 }
 
 
@@ -116,7 +119,7 @@ class Sequence:
 
 
 def settle(world: World, *, at: datetime) -> None:
-    while world.index() + world.catalogue(now=at):
+    while world.index() + world.catalogue(now=at) + take_answers(world.db):
         pass
 
 
@@ -205,3 +208,33 @@ def test_a_version_that_waited_is_news_when_it_comes_from_who_may_correct(world:
     send(world, corrected, at=NOON + 3 * HOUR)
     settle(world, at=NOON + 4 * HOUR)
     assert {row["patient_id"] for row in world.series().values()} == {"999"}
+
+
+def test_what_a_pacs_said_of_a_study_that_has_moved_is_no_problem(world: World) -> None:
+    images = stack(4)
+    send(world, images, at=NOON)
+    answer(world, {f"{STUDY}.1": 4, f"{STUDY}.2": 7}, minutes=5)
+    settle(world, at=NOON + HOUR)
+    send(world, again(images, StudyInstanceUID=OTHER), at=NOON + HOUR)
+    assert_rebuilt_alike(world, at=NOON + 2 * HOUR)
+    assert world.rows("SELECT * FROM derived_unsent_series") == []
+
+
+def test_a_later_count_is_known_of_a_series_that_is_taken_back(world: World) -> None:
+    images = stack(4)
+    send(world, [*images, note(images, "113037")], at=NOON)
+    settle(world, at=NOON + HOUR)
+    answer(world, {f"{STUDY}.1": 0}, minutes=70)
+    assert_rebuilt_alike(world, at=NOON + 2 * HOUR)
+    assert world.series()[f"{STUDY}.1"]["fewer"] == "[]"
+
+
+def test_images_that_move_to_another_series_of_their_study_are_measured_again(world: World) -> None:
+    images = stack(12)
+    send(world, images, at=NOON)
+    settle(world, at=NOON + HOUR)
+    before = world.series()[f"{STUDY}.1"]["inputs_sha256"]
+    send(world, again(images, SeriesInstanceUID=f"{STUDY}.5")[6:], at=NOON + HOUR)
+    assert_rebuilt_alike(world, at=NOON + 2 * HOUR)
+    assert {uid: row["instances"] for uid, row in world.series().items()} == {f"{STUDY}.1": 6, f"{STUDY}.5": 6}
+    assert before not in {row["inputs_sha256"] for row in world.series().values()}

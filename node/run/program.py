@@ -1,5 +1,6 @@
 """What every program of the node does first and last: settings, logging, file modes; an error as a line and a code."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def run_program(work: Callable[[], object]) -> None:
             raise
         _fail(f"the database is damaged: {error}; `vbq-node doctor` says where and what to do", StoreError.exit_code)
     except OSError as error:
-        _fail(f"{error.filename or 'the data folder'}: {error.strerror or error}", StoreError.exit_code)
+        _fail(f"{error.filename or _place(error)}: {error.strerror or error}", StoreError.exit_code)
     except Exception as error:  # noqa: BLE001  # the end of the program; Python's own report quotes values
         _fail(f"a fault of this software; please report it\n{without_values(error)}", NodeError.exit_code)
 
@@ -62,6 +63,12 @@ def _prepare_standard_streams() -> None:
         if isinstance(stream, TextIOWrapper):
             # What a terminal has no sign for is no reason to say nothing.
             stream.reconfigure(errors="backslashreplace")
+
+
+def _place(error: OSError) -> str:
+    """Where something failed that names no file: what is printed goes to a disk, too."""
+    of_disks = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+    return "the data folder, or where the output goes" if error.errno in of_disks else "the system"
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -230,3 +230,12 @@ def test_a_sign_that_a_terminal_has_not_is_no_reason_to_say_nothing(config: Path
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert "Łódź" in json.loads(done.stdout.decode("latin-1"))["problems"][0]
+
+
+def test_output_that_nobody_takes_is_no_fault_of_the_data_folder(config: Path) -> None:
+    open_database(config.parent / "data", create=True).close()
+    command = [sys.executable, "-m", "node", "problems", "--json", "--config", str(config)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "vbq-node: the data folder, or where the output goes: No space left on device\n"

@@ -11,7 +11,8 @@ SCREEN_BITS = 8
 REWORKING = re.compile(
     r"window|level(?:l?ed|ling)|\bw/?l\b|voi|contrast|clahe|histogram|equali[sz]|gamma|enhanc|sharpen|8[ -]?bit|screen|"
     r"capture|secondary|jpe?g(?!.*lossless).*loss|lossy|irreversib|wavelet|verlust|pertes?(?![a-z])|p[eé]rdida|perdita|"
-    r"fenster|fen[eê]tr|colou?r ?map|super ?resolution"
+    r"fenster|fen[eê]tr|colou?r ?map|super ?resolution|"
+    r"bias[ -]?(?:field|correct)|(?<![a-z])n4(?:itk)?(?![a-z0-9])|inhomogen|shading"
 )
 """Words of a Derivation Description that tell of other signals. A lossless compression, an anonymisation or a change of
 the byte order does not."""

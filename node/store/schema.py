@@ -29,7 +29,7 @@ DERIVED = ("derived_",)
 IMMUTABLE = ("fact_", "record_")
 """Written once, never changed: triggers abort UPDATE and DELETE."""
 
-DERIVATION = 15
+DERIVATION = 16
 """Raised when a step makes something else of the same facts while derived.sql stays as it is."""
 
 Structure = Mapping[str, str]

@@ -205,6 +205,8 @@ def test_what_is_drawn_is_named_and_is_no_signal(draw: Callable[[Signal], Signal
         ({"conversion_type": "WSD"}, "pixels-reworked"),
         ({"derivation": "Window applied, exported"}, "pixels-reworked"),
         ({"derivation": "CLAHE contrast enhancement"}, "pixels-reworked"),
+        ({"derivation": "Bias field corrected"}, "pixels-reworked"),
+        ({"derivation": "N4ITK"}, "pixels-reworked"),
         ({"derivation": "JPEG 2000 irreversible 10:1"}, "pixels-reworked"),
         ({"derivation": "verlustbehaftet komprimiert"}, "pixels-reworked"),
         ({"derivation": "compression avec perte"}, "pixels-reworked"),
@@ -226,6 +228,7 @@ def test_headers_tell_of_pixels_made_anew(changes: dict[str, object], code: str)
         {"derivation": "verlustfrei komprimiert"},
         {"derivation": "compression sans perte"},
         {"derivation": "Anonymized"},
+        {"derivation": "Deep Resolve Boost"},
         {"derivation": "Converted to Implicit VR Little Endian"},
     ],
 )

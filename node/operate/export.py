@@ -12,11 +12,14 @@ for it by themselves, which is why the receiver still needs an agreement.
 """
 
 import csv
+import fcntl
 import hashlib
 import hmac
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -125,19 +128,33 @@ def export(
     OSError
         It cannot be written.
     """
-    if folder.exists():
-        raise InputError(f"{folder} is there already; name a folder that is not")
     disguise = _Disguise(pseudonym_key(db), receiver, shift_dates=shift_dates)
     # Under its name when all of it is there: half an export looks like one.
     begun = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(begun, ignore_errors=True)
-    begun.mkdir(parents=True)
-    try:
-        done = _write(db, begun, form, disguise, receiver=receiver, now=now, archive=archive, images=images)
-        begun.rename(folder)
-    finally:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.parent):
+        if folder.exists():
+            raise InputError(f"{folder} is there already; name a folder that is not")
         shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir()
+        try:
+            done = _write(db, begun, form, disguise, receiver=receiver, now=now, archive=archive, images=images)
+            begun.rename(folder)
+        finally:
+            shutil.rmtree(begun, ignore_errors=True)
     return done
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Wait for another export to the same place: both would write to one folder, under the ids of two receivers."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # of a file system that has no locks on folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write(

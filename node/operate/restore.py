@@ -122,7 +122,11 @@ def _alone(data: Path) -> Iterator[None]:
     """
     descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if not locked(descriptor, within_s=0.0):
+        try:
+            mine = locked(descriptor, within_s=0.0)
+        except OSError:  # of a file system that has no locks on folders
+            mine = True
+        if not mine:
             raise StoreError(f"another restore to {data} is at work")
         yield
     finally:

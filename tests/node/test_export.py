@@ -1,9 +1,13 @@
 """The export: what a researcher gets is what the views have, and leads to nobody."""
 
 import csv
+import hashlib
 import json
 import re
 import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -51,6 +55,33 @@ def test_an_export_that_is_not_whole_has_no_name(folder: Path, tmp_path: Path, m
     exported(folder, tmp_path / "e")
     assert [path.name for path in tmp_path.iterdir()] == ["e"]
     assert not (tmp_path / "e" / "images").exists()
+
+
+def test_two_exports_to_one_folder_are_one_and_a_refusal(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, reached, go_on = module._codes, threading.Event(), threading.Event()
+
+    def wait() -> Iterator[dict[str, str]]:
+        reached.set()
+        assert go_on.wait(30)
+        return real()
+
+    monkeypatch.setattr(module, "_codes", wait)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(exported, folder, tmp_path / "e", receiver="A")
+        assert reached.wait(30)
+        second = pool.submit(exported, folder, tmp_path / "e", receiver="B")
+        with pytest.raises(TimeoutError):
+            second.result(0.5)
+        go_on.set()
+        assert first.result(30).rows
+        with pytest.raises(InputError, match="is there already"):
+            second.result(30)
+    about = json.loads((tmp_path / "e" / "export.json").read_text(encoding="utf-8"))
+    assert about["receiver"] == "A"
+    for name, digest in about["sha256"].items():
+        assert hashlib.sha256((tmp_path / "e" / name).read_bytes()).hexdigest() == digest
 
 
 def test_images_go_along_under_the_ids_of_the_tables(folder: Path, tmp_path: Path) -> None:

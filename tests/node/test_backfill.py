@@ -199,7 +199,7 @@ def test_a_back_fill_that_is_killed_goes_on(tmp_path: Path, by_the_step: list[tu
     environment = {**os.environ, "BACKFILL_CHILD_S": "0.5"}
     child = subprocess.Popen([sys.executable, "-c", RUN, str(world.folder)], stdout=subprocess.PIPE, env=environment)
     assert child.stdout is not None
-    assert child.stdout.readline() == b"1\n"
+    assert 0 < int(child.stdout.readline()) < 6
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()

@@ -189,6 +189,8 @@ def _begun(data: Path) -> _Begun | None:
 def _finish_killed(db: Database, settings: Settings, *, now: datetime) -> _Finished | None:
     """End an erasure that was killed; one that was killed before its commit has changed nothing, and is forgotten."""
     data = settings.storage.folder
+    for left in data.glob(f".{UNFINISHED}.*"):  # killed while it was written: the person's names are in it
+        left.unlink()
     begun = _begun(data)
     if begun is None:
         return None

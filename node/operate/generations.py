@@ -160,6 +160,8 @@ def prepare(folder: Path, *, node: str, sealed_for: str) -> None:
         )
     else:
         write_whole(folder / ABOUT, json.dumps(wanted, indent=2).encode(), durable=True)
+    for left in folder.glob(f".{ABOUT}.*"):  # of the first backup, when it was killed at its very beginning
+        left.unlink()
     for shelves in (ARCHIVE_FOLDER, FILES):
         for number in range(256):
             (folder / shelves / f"{number:02x}").mkdir(parents=True, exist_ok=True)

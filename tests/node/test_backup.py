@@ -510,6 +510,7 @@ def test_a_disk_of_its_own_takes_backups_also_after_a_kill_at_the_very_beginning
     (beside / "b" / "lost+found").mkdir(parents=True)
     (beside / "b" / ".backup.json.4711").write_text("{")
     backed_up(full, beside / "b")
+    assert not list((beside / "b").glob(".*"))
     verify(beside / "b")
 
 

@@ -244,6 +244,24 @@ def test_an_erasure_that_was_killed_is_ended_by_the_same_command(
         assert again.execute("SELECT count(*) FROM fact_erasure").fetchone() == (1,)
 
 
+def test_what_is_left_of_the_note_of_an_erasure_that_was_killed_goes_with_the_next(
+    db: Database, folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(path: Path, _target: Path) -> None:
+        raise KeyboardInterrupt(path)  # as good as a kill: nothing is cleared up by it
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    (left,) = folder.glob(".erasing.json.*")
+    assert "0012346" in left.read_text(encoding="utf-8")
+    left.rename(folder / ".erasing.json.4711")  # of another process
+    erase(db, settings, "0012346", by="DPO", why="Art. 17", now=AT)
+    assert list(folder.glob(".erasing.json.*")) == []
+    assert found_in(folder, *BERT) == []
+
+
 def test_while_everything_is_derived_again_nobody_is_erased(db: Database, settings: Settings) -> None:
     with writing(db):
         forget(db)

@@ -44,10 +44,9 @@ imports: install-dev
 unit: export PYTHONDONTWRITEBYTECODE =
 # The tests' folders lie in memory where it has room for them: thousands of databases and files are made durable, which
 # is asserted by the order of system calls, not by the disk below them.
-unit: export PYTEST_DEBUG_TEMPROOT := $(shell tests/temporary_root)
 unit: install-dev
 	$(BIN)/python -m compileall -q -j 0 node analytics tests
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	PYTEST_DEBUG_TEMPROOT="$$(tests/temporary_root)" $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # Known holes in what the node runs on; says so, and does not fail, where no database of them can be reached.
 audit: $(VENV)/audit/.installed

@@ -1,9 +1,8 @@
 """Images, corrections, rejection notes and decisions in any order: derived as they come, as rebuild derives them."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
@@ -127,13 +126,6 @@ def derived(world: World) -> dict[str, list[str]]:
     return {
         name: sorted(map(repr, world.rows(f"SELECT {columns} FROM {name}"))) for name, columns in COMPARED.items()
     } | {"problems": sorted(map(repr, world.rows("SELECT step, source, code, detail FROM problems")))}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    one = World(tmp_path / "data")
-    yield one
-    one.db.close()
 
 
 def corrects(world: World, what: str) -> Settings:

@@ -1,6 +1,5 @@
 """Objects of which a part came only: a problem of their sender until they come whole."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,13 +29,6 @@ NAMED = f"MR Image Storage (1.2.840.10008.5.1.4.1.1.4) {BIG.SOPInstanceUID} came
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "PAUSE_S", 0.01)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    one = World(tmp_path / "data")
-    yield one
-    one.db.close()
 
 
 def cut(settings: Settings, how: str) -> None:

@@ -329,14 +329,20 @@ def test_what_is_lost_is_sent_again_and_then_a_problem(both: Sender):
     assert both.world.rows("SELECT code FROM problems WHERE step = 'results'") == [("result-not-kept",)]
 
 
-def test_an_answer_that_comes_later_is_about_its_transaction(both: Sender):
+def asked_without_an_answer(both: Sender, *, at: datetime) -> Dataset:
+    """The one request for commitment about both results; the answer is still to come."""
     both.measured()
     both.pacs.silent = True
-    later = now() + timedelta(hours=1)
     with both.pacs.up(SR, SC, COMMITMENT):
         both.round()
-        assert both.round(RESULT_CHECK, at=later).waiting == 2
+        assert both.round(RESULT_CHECK, at=at).waiting == 2
     (asked,) = both.pacs.asked
+    return asked
+
+
+def test_an_answer_that_comes_later_is_about_its_transaction(both: Sender):
+    later = now() + timedelta(hours=1)
+    asked = asked_without_an_answer(both, at=later)
     uids = tuple(both.pacs.uids())
     db = both.world.db
     with writing(db):
@@ -349,13 +355,8 @@ def test_an_answer_that_comes_later_is_about_its_transaction(both: Sender):
 
 
 def test_an_answer_may_come_in_parts(both: Sender):
-    both.measured()
-    both.pacs.silent = True
     later = now() + timedelta(hours=1)
-    with both.pacs.up(SR, SC, COMMITMENT):
-        both.round()
-        both.round(RESULT_CHECK, at=later)
-    (asked,) = both.pacs.asked
+    asked = asked_without_an_answer(both, at=later)
     with writing(both.world.db):
         for uid in both.pacs.uids():
             told = Kept(transaction_uid=asked.TransactionUID, kept=(uid,), missing=())
